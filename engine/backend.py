@@ -1,0 +1,173 @@
+"""The array library behind the engine: NumPy, or CuPy on a GPU, behind one small protocol.
+
+Formulas in the engine are written once, against `backend.xp`, the array module itself; what the two
+libraries do not share stands here. This is the only module that imports cupy.
+"""
+
+import os
+import platform
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Final, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import BackendError, UnknownNameError
+
+Array: TypeAlias = Any  # np.ndarray, or cupy.ndarray of the same interface
+Host: TypeAlias = npt.NDArray[Any]
+DTYPES: Final = ("float32", "float64")
+
+
+class Backend(Protocol):
+    """What layers, losses, optimisers and probes need to know of the array library."""
+
+    name: str
+    dtype: np.dtype[Any]
+    xp: Any  # the array module: numpy or cupy
+
+    @property
+    def device(self) -> str:
+        """The device in words: "CPU (x86_64)", "NVIDIA H100 80GB HBM3"."""
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        """Allocate without filling; `dtype` defaults to the backend's."""
+
+    def full(self, shape: tuple[int, ...], value: float) -> Array:
+        """Allocate and fill with `value`."""
+
+    def to_device(self, values: Host, dtype: Any = None) -> Array:
+        """Copy host values to the device, C-contiguous; floats become the backend's dtype."""
+
+    def to_host(self, values: Array) -> Host:
+        """Return the values as NumPy, waiting for them."""
+
+    def take_rows(self, source: Array, rows: Array, out: Array) -> None:
+        """out[i] = source[rows[i]], without allocating."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that was asked."""
+
+
+class _ArrayModule:
+    """What both back-ends write alike, in terms of `xp`."""
+
+    name: str
+    xp: Any
+
+    def __init__(self, dtype: str) -> None:
+        if dtype not in DTYPES:
+            raise UnknownNameError("dtype", dtype, DTYPES)
+        self.dtype = np.dtype(dtype)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        return self.xp.empty(shape, self.dtype if dtype is None else dtype)
+
+    def full(self, shape: tuple[int, ...], value: float) -> Array:
+        return self.xp.full(shape, value, self.dtype)
+
+    def to_device(self, values: Host, dtype: Any = None) -> Array:
+        floating = np.issubdtype(values.dtype, np.floating)
+        wanted = self.dtype if dtype is None and floating else dtype
+        return self.xp.ascontiguousarray(self.xp.asarray(values, wanted))
+
+
+class NumPyBackend(_ArrayModule):
+    """Arrays in main memory."""
+
+    name = "numpy"
+    xp: Any = np
+    device = f"CPU ({platform.machine()})"
+
+    def to_host(self, values: Array) -> Host:
+        return np.asarray(values)
+
+    def take_rows(self, source: Array, rows: Array, out: Array) -> None:
+        # mode="raise" would gather into a temporary first, to leave `out` alone on an error.
+        np.take(source, rows, axis=0, out=out, mode="clip")
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: NumPy returns when it is done."""
+
+
+class CuPyBackend(_ArrayModule):
+    """Arrays on the current CUDA device. Raises BackendError where there is none."""
+
+    name = "cupy"
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        self.xp = _import_cupy()
+
+    @cached_property
+    def device(self) -> str:
+        properties = self.xp.cuda.runtime.getDeviceProperties(self.xp.cuda.Device().id)
+        return str(properties["name"].decode())
+
+    def to_host(self, values: Array) -> Host:
+        return np.asarray(self.xp.asnumpy(values))
+
+    def take_rows(self, source: Array, rows: Array, out: Array) -> None:
+        self.xp.take(source, rows, axis=0, out=out)
+
+    def synchronize(self) -> None:
+        self.xp.cuda.get_current_stream().synchronize()
+
+
+def _import_cupy() -> Any:
+    """Import cupy and try it, for each thing that can be missing shows at another point."""
+    install = (
+        "install the extra that fits the driver: pip install 'tuilab[cuda12]' or 'tuilab[cuda13]'"
+    )
+    try:
+        import cupy
+    except ImportError as error:
+        raise BackendError(f"the cupy back-end needs CuPy, which is not here: {install}") from error
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise BackendError(
+            f"CuPy {cupy.__version__} is here but finds no usable NVIDIA driver ({error}); "
+            "use --backend numpy, or install the driver and check it with nvidia-smi"
+        ) from error
+    if not devices:
+        raise BackendError("CuPy finds no GPU; use --backend numpy")
+    try:
+        one = cupy.ones((1, 1), np.float32)
+        cupy.matmul(one, one).get()  # a missing libcublas or NVRTC shows only here
+    except Exception as error:
+        raise BackendError(
+            f"CuPy finds a GPU but cannot multiply on it ({error}); a CUDA library is missing: "
+            f"{install}"
+        ) from error
+    return cupy
+
+
+BACKENDS: Final[dict[str, Callable[[str], Backend]]] = {
+    "numpy": NumPyBackend,
+    "cupy": CuPyBackend,
+}
+
+
+def make_backend(name: str = "auto", dtype: str = "float32") -> Backend:
+    """Make a back-end by name; `auto` takes CuPy where it works and NumPy otherwise.
+
+    Raises BackendError (what is missing and how to install it) or UnknownNameError.
+    """
+    if name == "auto":
+        try:
+            return CuPyBackend(dtype)
+        except BackendError:
+            return NumPyBackend(dtype)
+    if name not in BACKENDS:
+        raise UnknownNameError("backend", name, [*BACKENDS, "auto"])
+    return BACKENDS[name](dtype)
+
+
+def usable_cores() -> int:
+    """Number of CPU cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1

@@ -1,0 +1,127 @@
+"""What a data source gives, and how it is split and prepared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.data.preprocess import Preprocessor
+from engine.errors import ConfigError, DataError, require
+from engine.registry import Registry
+
+Inputs = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+sources: Registry["Source"] = Registry("data source")
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Inputs x (examples, *sample shape) and labels y (examples,) in 0 … classes − 1."""
+
+    x: npt.NDArray[Any]
+    y: Labels
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a source returns: examples to train on, and its own validation split if it has one."""
+
+    name: str  # "gaussian 1000×500"
+    classes: tuple[str, ...]
+    train: Examples
+    validation: Examples | None = None
+    pixels: tuple[int, int, int] | None = None  # (channels, height, width) of a flattened image
+
+
+@dataclass(frozen=True)
+class Source:
+    """A frozen description of where data comes from; subclasses register under a name."""
+
+    needs_directory: ClassVar[bool] = False
+
+    def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:
+        """Return the data; `directory` is where the user keeps data sets. Raises DataError."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Data ready for training: split, preprocessed, flattened to (examples, features)."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Examples
+    validation: Examples | None
+    pixels: tuple[int, int, int] | None = None
+
+    @property
+    def features(self) -> int:
+        return int(self.train.x.shape[1])
+
+
+def prepare(
+    loaded: Loaded,
+    *,
+    validation: float,
+    preprocess: Sequence[Preprocessor],
+    generator: np.random.Generator,
+) -> Dataset:
+    """Split off `validation` (a share, 0 … 1), unless the source has its own, and preprocess.
+
+    Statistics are those of the training split alone, applied to both (lecture 6, "data
+    preprocessing"). With `validation` = 0 there is no validation split.
+    """
+    require(0 <= validation < 1, "validation", f"must be a share in [0, 1), is {validation:g}")
+    train, held_out = loaded.train, loaded.validation
+    if validation == 0:
+        held_out = None
+    elif held_out is None:
+        train, held_out = _split(loaded.train, validation, generator)
+    _check_labels(loaded.name, len(loaded.classes), train)
+    x = _flat(train.x)
+    other = None if held_out is None else _flat(held_out.x)
+    for step in preprocess:
+        fitted = step.fit(x)
+        x = fitted(x)
+        other = None if other is None else fitted(other)
+    return Dataset(
+        loaded.name,
+        loaded.classes,
+        Examples(x, train.y),
+        None if held_out is None or other is None else Examples(other, held_out.y),
+        loaded.pixels,
+    )
+
+
+def _flat(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    kept = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float32)
+    return x.reshape(len(x), -1).astype(kept, copy=False)
+
+
+def _split(
+    examples: Examples, share: float, generator: np.random.Generator
+) -> tuple[Examples, Examples]:
+    held = round(len(examples) * share)
+    if held == 0 or held == len(examples):
+        raise ConfigError(
+            f"a share of {share:g} of {len(examples)} examples leaves nothing on one side",
+            "validation",
+        )
+    order = generator.permutation(len(examples))
+    train, validation = np.sort(order[held:]), np.sort(order[:held])
+    return (
+        Examples(examples.x[train], examples.y[train]),
+        Examples(examples.x[validation], examples.y[validation]),
+    )
+
+
+def _check_labels(name: str, classes: int, examples: Examples) -> None:
+    low, high = int(examples.y.min()), int(examples.y.max())
+    if low < 0 or high >= classes:
+        raise DataError(f"{name}: labels {low} … {high} do not fit {classes} classes")

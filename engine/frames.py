@@ -1,0 +1,155 @@
+"""What the trainer tells: frames at display cadence, and in some of them a snapshot of statistics.
+
+Everything here is plain host data (NumPy), immutable by convention, and knows no backend: it is
+the one thing that crosses from the engine to the recording and the view.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+TENSORS: Final = (
+    "activation",  # output of the non-linearity
+    "pre_activation",  # its input, after normalisation
+    "activation_grad",  # dL/dA
+    "weight",
+    "weight_grad",  # dL/dW, of the whole loss
+    "update",  # ΔW, what the optimiser added in this step
+)
+FIELDS: Final = (
+    "count",
+    "mean",
+    "std",  # of the population
+    "min",
+    "max",
+    "zero_fraction",
+    "saturated_fraction",
+    "nonfinite",  # how many values are NaN or infinite
+)
+BINS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """A layer as the lecture counts: a linear map, its normalisation and its non-linearity."""
+
+    index: int  # from 1; the output layer comes last
+    name: str  # "1 relu", "output"
+    kind: str  # "linear"
+    units: int
+    activation: str  # "relu"; "identity" at the output
+    normalization: str = ""  # "batch_norm" or ""
+    parameters: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The statistics of every layer at one step, as one dense table.
+
+    `step` counts updates made before: activations, gradients and weights are those with which
+    update number `step` was computed, and `update` is that update.
+    """
+
+    step: int
+    epoch: float
+    statistics: Floats  # (layers, TENSORS, FIELDS)
+    histograms: npt.NDArray[np.int64]  # (layers, TENSORS, 1 + BINS + 1): below, bins …, above
+    ranges: Floats  # (layers, TENSORS, 2): low and high edge of the bins
+    dead_fraction: Floats  # (layers,): units silent over the last whole epoch
+    update_ratio: Floats  # (layers,): ‖ΔW‖ / ‖W‖
+
+    def field(self, tensor: str, name: str) -> Floats:
+        """Return one field of one tensor for all layers, shape (layers,); also `norm` (L2)."""
+        table = self.statistics[:, TENSORS.index(tensor)]
+        if name == "norm":
+            mean, std = table[:, FIELDS.index("mean")], table[:, FIELDS.index("std")]
+            return np.asarray(np.sqrt(table[:, FIELDS.index("count")] * (mean**2 + std**2)))
+        return np.asarray(table[:, FIELDS.index(name)])
+
+    @property
+    def gain_forward(self) -> float:
+        """Factor by which the std of activations changes per hidden layer, going forwards."""
+        return gain(self.field("activation", "std")[:-1])
+
+    @property
+    def gain_backward(self) -> float:
+        """Factor by which the std of dL/dA changes per hidden layer, going backwards."""
+        return gain(self.field("activation_grad", "std")[:-1][::-1])
+
+    def first_nonfinite(self) -> tuple[int, str] | None:
+        """Layer index (from 0) and tensor where NaN or infinity first appears in the step."""
+        bad = self.statistics[:, :, FIELDS.index("nonfinite")] > 0
+        forward = ("weight", "pre_activation", "activation")
+        backward = ("activation_grad", "weight_grad", "update")
+        for order, names in ((range(len(bad)), forward), (reversed(range(len(bad))), backward)):
+            for layer in order:
+                for name in names:
+                    if bad[layer, TENSORS.index(name)]:
+                        return layer, name
+        return None
+
+
+def gain(std: Floats) -> float:
+    """Return the factor per layer: exp of the slope of log(std) over depth (least squares).
+
+    NaN with fewer than two layers; layers that are exactly zero or not finite carry no slope, and
+    where all the others are zero the signal is gone: 0.
+    """
+    if len(std) < 2:
+        return float("nan")
+    usable = np.isfinite(std) & (std > 0)
+    if usable.sum() < 2:
+        return 0.0 if bool((std == 0).any()) else float("nan")
+    depth = np.arange(len(std), dtype=np.float64)[usable]
+    depth -= depth.mean()
+    return float(np.exp(depth @ np.log(std[usable]) / (depth @ depth)))
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Loss and accuracy on the validation split, measured after `step` updates."""
+
+    step: int
+    epoch: float
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened between steps: a command that was applied, or a divergence."""
+
+    step: int
+    time: float  # seconds since the trainer was made
+    kind: str  # "set", "pause", "resume", "step", "stop", "diverged"
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What happened since the last frame: per-step series, and what else was due."""
+
+    first_step: int  # of the series below; they are empty when no step was made
+    time: float
+    epoch: float  # epochs completed, with fraction
+    loss: Floats
+    data_loss: Floats
+    accuracy: Floats
+    learning_rate: Floats
+    steps_per_second: float
+    probe_share: float  # share of the training time that statistics cost, 0…1
+    hyperparameters: dict[str, float]
+    validation: Validation | None = None
+    snapshot: Snapshot | None = None
+    events: Sequence[Event] = ()
+    state: str = "running"  # running | paused | finished | diverged | stopped
+
+    @property
+    def next_step(self) -> int:
+        """Number of updates made by the end of this frame."""
+        return self.first_step + len(self.loss)

@@ -1,0 +1,85 @@
+"""What a layer is: a frozen description that binds once into buffers, and then runs many times."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.backend import Array, Backend
+from engine.registry import Registry
+
+Shape: TypeAlias = tuple[int, ...]  # without the batch axis
+layers: Registry["Layer"] = Registry("layer")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A trained array to be: its shape, how to draw it, and whether weight decay applies."""
+
+    shape: Shape
+    draw: Callable[[np.random.Generator], npt.NDArray[np.float64]]
+    decays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A layer bound into buffers: two closures and the arrays that may be looked at."""
+
+    forward: Callable[[Array, bool], Array]
+    """(x, training) → y; x (batch, *input shape), y is `output`, valid until the next call."""
+    backward: Callable[[Array], Array]
+    """dL/dy → dL/dx, which is `input_gradient`; fills the gradients of the parameters."""
+    output: Array
+    input_gradient: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a layer binds into: a batch size on a back-end, its parameters, and its buffers."""
+
+    backend: Backend
+    batch: int
+    parameters: Mapping[str, Array]
+    gradients: Mapping[str, Array]
+    state: Mapping[str, Array]  # kept, not trained: running averages
+    backwards: bool = True  # False: only forward will run, no gradient buffers are needed
+    input_gradient: bool = True  # False: nobody asks for dL/dx of the first layer
+
+    def buffer(self, shape: Shape) -> Array:
+        """Allocate (batch, *shape), written in every forward pass."""
+        return self.backend.empty((self.batch, *shape))
+
+    def ones(self) -> Array:
+        """Allocate (batch,) ones: `ones @ x` sums over the batch, 3 × as fast as `sum(axis=0)`."""
+        return self.backend.full((self.batch,), 1.0)
+
+    def gradient(self, shape: Shape) -> Array:
+        """Allocate (batch, *shape), written in every backward pass; empty where there is none."""
+        return self.backend.empty((self.batch if self.backwards else 0, *shape))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A frozen description; subclasses are dataclasses whose fields are the settings."""
+
+    kind: ClassVar[str]
+    weighted: ClassVar[bool] = False
+    """Whether it has a parameter "weight": in what is shown, a new layer begins here."""
+
+    def output_shape(self, x: Shape) -> Shape:
+        """Return the shape of the output for an input of shape `x`; raise ShapeError."""
+        return x
+
+    def parameters(self, x: Shape) -> dict[str, Parameter]:
+        """Return the trained arrays for an input of shape `x`."""
+        return {}
+
+    def state(self, x: Shape) -> dict[str, npt.NDArray[Any]]:
+        """Return the first values of what is kept but not trained."""
+        return {}
+
+    def bind(self, x: Shape, scope: Scope) -> Bound:
+        """Allocate buffers for inputs of shape `x` and return the closures over them."""
+        raise NotImplementedError

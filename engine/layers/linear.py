@@ -1,0 +1,71 @@
+"""The fully connected layer."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from engine.backend import Array
+from engine.errors import ShapeError, require
+from engine.initializers import Initializer, Weights, Xavier
+from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
+
+
+@layers.register("linear")
+@dataclass(frozen=True)
+class Linear(Layer):
+    """y = x W + b with x (batch, inputs), W (inputs, units), b (units,).
+
+    Backwards: dW = xᵀ dy, db = Σ dy over the batch, dx = dy Wᵀ.
+    """
+
+    kind: ClassVar = "linear"
+    weighted: ClassVar = True
+    units: int
+    initializer: Initializer = field(default_factory=Xavier)
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.units >= 1, "units", f"must be at least 1, is {self.units}")
+
+    def output_shape(self, x: Shape) -> Shape:
+        if len(x) != 1:
+            raise ShapeError(f"a linear layer takes a flat input (features,), not {x}")
+        return (self.units,)
+
+    def parameters(self, x: Shape) -> dict[str, Parameter]:
+        inputs = x[0]
+
+        def draw(generator: np.random.Generator) -> Weights:
+            return self.initializer((inputs, self.units), fan_in=inputs, generator=generator)
+
+        weight = Parameter((inputs, self.units), draw, decays=True)
+        if not self.bias:
+            return {"weight": weight}
+        return {"weight": weight, "bias": Parameter((self.units,), lambda _: np.zeros(self.units))}
+
+    def bind(self, x: Shape, scope: Scope) -> Bound:
+        xp = scope.backend.xp
+        W, dW = scope.parameters["weight"], scope.gradients["weight"]
+        b, db = scope.parameters.get("bias"), scope.gradients.get("bias")
+        y = scope.buffer((self.units,))
+        dx = scope.gradient(x) if scope.input_gradient else scope.backend.empty((0, *x))
+        ones = scope.ones()
+        last: list[Array] = [None]  # the input of the last forward pass
+
+        def forward(x: Array, training: bool) -> Array:
+            last[0] = x
+            xp.matmul(x, W, out=y)
+            if b is not None:
+                xp.add(y, b, out=y)
+            return y
+
+        def backward(dy: Array) -> Array:
+            xp.matmul(last[0].T, dy, out=dW)
+            if db is not None:
+                xp.matmul(ones, dy, out=db)
+            if scope.input_gradient:
+                xp.matmul(dy, W.T, out=dx)
+            return dx
+
+        return Bound(forward, backward, y, dx)

@@ -1,0 +1,33 @@
+"""The layer that applies an activation function."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from engine.activations import Activation, ReLU
+from engine.backend import Array
+from engine.layers.base import Bound, Layer, Scope, Shape, layers
+
+
+@layers.register("activation")
+@dataclass(frozen=True)
+class Nonlinearity(Layer):
+    """y = f(x) elementwise; x and y have the shape (batch, *x)."""
+
+    kind: ClassVar = "activation"
+    activation: Activation = field(default_factory=ReLU)
+
+    def bind(self, x: Shape, scope: Scope) -> Bound:
+        backend, f = scope.backend, self.activation
+        y, dx = scope.buffer(x), scope.gradient(x)
+        last: list[Array] = [None]  # the input of the last forward pass
+
+        def forward(x: Array, training: bool) -> Array:
+            last[0] = x
+            f.forward(backend, x, y)
+            return y
+
+        def backward(dy: Array) -> Array:
+            f.backward(backend, last[0], y, dy, dx)
+            return dx
+
+        return Bound(forward, backward, y, dx)

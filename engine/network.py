@@ -1,0 +1,166 @@
+"""A network: layers in a row, bound once into buffers over one flat parameter array."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from math import prod
+
+import numpy as np
+
+from engine.activations import Activation, Identity, activations
+from engine.backend import Array, Backend
+from engine.errors import ConfigError, TuilabError
+from engine.frames import LayerInfo
+from engine.initializers import Initializer
+from engine.layers.base import Bound, Layer, Scope, Shape
+from engine.layers.batch_norm import BatchNorm
+from engine.layers.linear import Linear
+from engine.layers.nonlinearity import Nonlinearity
+from engine.parameters import ParameterStore, allocate
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A layer as the lecture counts: positions `first` … `last` in the network's row of layers."""
+
+    first: int
+    last: int
+    info: LayerInfo
+    activation: Activation
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers in a row. Say what it is here; `bind` makes it run."""
+
+    layers: Sequence[Layer]
+
+    def __post_init__(self) -> None:
+        if not self.layers or not self.layers[0].weighted:
+            raise ConfigError("a network begins with a layer that has weights")
+
+    def shapes(self, x: Shape) -> list[Shape]:
+        """Return the shape before each layer and after the last, without the batch axis.
+
+        Raises ShapeError, naming the layer that does not fit.
+        """
+        shapes = [x]
+        for position, layer in enumerate(self.layers, start=1):
+            try:
+                shapes.append(layer.output_shape(shapes[-1]))
+            except TuilabError as error:
+                raise type(error)(f"layer {position} ({layer.kind}): {error}") from error
+        return shapes
+
+    def groups(self, x: Shape) -> list[Group]:
+        """Return the layers as the lecture counts them: each begins at an array of weights."""
+        shapes = self.shapes(x)
+        starts = [i for i, layer in enumerate(self.layers) if layer.weighted]
+        ends = [*starts[1:], len(self.layers)]
+        return [
+            self._group(index, first, end, shapes, output=end == len(self.layers))
+            for index, (first, end) in enumerate(zip(starts, ends, strict=True), start=1)
+        ]
+
+    def _group(self, index: int, first: int, end: int, shapes: list[Shape], output: bool) -> Group:
+        members = self.layers[first:end]
+        activation: Activation = Identity()
+        for layer in members:
+            if isinstance(layer, Nonlinearity):
+                activation = layer.activation
+        name = activations.name_of(activation)
+        count = sum(
+            prod(parameter.shape)
+            for position in range(first, end)
+            for parameter in self.layers[position].parameters(shapes[position]).values()
+        )
+        info = LayerInfo(
+            index=index,
+            name="output" if output else name,
+            kind=members[0].kind,
+            units=shapes[end][0],
+            activation=name,
+            normalization="batch_norm" if any(isinstance(m, BatchNorm) for m in members) else "",
+            parameters=count,
+        )
+        return Group(first, end - 1, info, activation)
+
+    def bind(
+        self, batch_shape: Shape, backend: Backend, *, generator: np.random.Generator
+    ) -> "BoundNetwork":
+        """Draw the parameters and bind buffers for inputs of `batch_shape` (batch, *features)."""
+        shapes = self.shapes(batch_shape[1:])
+        pairs = list(zip(self.layers, shapes, strict=False))
+        store = allocate(
+            [layer.parameters(x) for layer, x in pairs],
+            [layer.state(x) for layer, x in pairs],
+            backend,
+            generator,
+        )
+        return BoundNetwork(self, batch_shape, backend, store)
+
+
+@dataclass(frozen=True)
+class BoundNetwork:
+    """A network over its arrays, for one batch shape; `rebind` makes another over the same."""
+
+    network: Network
+    batch_shape: Shape
+    backend: Backend
+    store: ParameterStore
+    backwards: bool = True
+    bound: list[Bound] = field(init=False)
+
+    def __post_init__(self) -> None:
+        shapes = self.network.shapes(self.batch_shape[1:])
+        bound = [
+            layer.bind(
+                x,
+                Scope(
+                    self.backend,
+                    self.batch_shape[0],
+                    self.store.value_views[position],
+                    self.store.gradient_views[position],
+                    self.store.state_views[position],
+                    self.backwards,
+                    input_gradient=self.backwards and position > 0,
+                ),
+            )
+            for position, (layer, x) in enumerate(zip(self.network.layers, shapes, strict=False))
+        ]
+        object.__setattr__(self, "bound", bound)
+
+    def rebind(self, batch: int, *, backwards: bool = False) -> "BoundNetwork":
+        """Bind the same parameters for another batch size, by default for evaluation only."""
+        shape = (batch, *self.batch_shape[1:])
+        return BoundNetwork(self.network, shape, self.backend, self.store, backwards)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        """x (batch, *features) → scores (batch, classes)."""
+        return reduce(lambda y, layer: layer.forward(y, training), self.bound, x)
+
+    def backward(self, dscores: Array) -> None:
+        """Fill the gradients of all parameters from dL/dscores."""
+        reduce(lambda dy, layer: layer.backward(dy), reversed(self.bound), dscores)
+
+
+def mlp(
+    hidden: Sequence[int],
+    classes: int,
+    *,
+    activation: Activation,
+    initializer: Initializer,
+    batch_norm: bool = False,
+) -> Network:
+    """Make the lecture's network: linear, [batch norm,] non-linearity for each hidden layer.
+
+    Before batch normalisation there is no bias: subtracting the mean would undo it.
+    """
+    row: list[Layer] = []
+    for units in hidden:
+        row.append(Linear(units, initializer, bias=not batch_norm))
+        if batch_norm:
+            row.append(BatchNorm())
+        row.append(Nonlinearity(activation))
+    row.append(Linear(classes, initializer))
+    return Network(row)

@@ -1,0 +1,77 @@
+"""When a frame or a snapshot is due, and how fast training goes."""
+
+from math import exp
+from time import monotonic
+from typing import Final
+
+PROBE_BUDGET: Final = 0.05
+"""Snapshots come further apart than frames where they would cost more than this share of time."""
+MEMORY: Final = 2.0
+"""Seconds of training over which the current speed is averaged."""
+
+
+class Pace:
+    """Clocks of one training run; all durations in seconds."""
+
+    def __init__(self) -> None:
+        self._began = self._last_frame = self._last_snapshot = monotonic()
+        self._frame_interval = self._snapshot_interval = 0.1
+        self._total = _Shares()
+        self._recent = _Shares()
+
+    def begin(self, frame_interval: float) -> None:
+        """Start the clocks; frames are due every `frame_interval`."""
+        self._began = self._last_frame = self._last_snapshot = monotonic()
+        self._frame_interval = self._snapshot_interval = frame_interval
+
+    def elapsed(self) -> float:
+        """Seconds since `begin`."""
+        return monotonic() - self._began
+
+    def frame_due(self) -> bool:
+        """Tell whether the last frame is an interval ago."""
+        return monotonic() - self._last_frame >= self._frame_interval
+
+    def frame_made(self) -> None:
+        """Count the interval to the next frame from now."""
+        self._last_frame = monotonic()
+
+    def snapshot_due(self) -> bool:
+        """Tell whether the last snapshot is long enough ago to afford another."""
+        return monotonic() - self._last_snapshot >= self._snapshot_interval
+
+    def snapshot_taken(self, cost: float) -> None:
+        """Set the interval to the next snapshot by what this one cost."""
+        self._last_snapshot = monotonic()
+        self._snapshot_interval = max(self._frame_interval, cost / PROBE_BUDGET)
+
+    def step_made(self, seconds: float, probing: float) -> None:
+        """Count one step that took `seconds`, of which `probing` for statistics."""
+        self._total.add(seconds, probing)
+        self._recent.fade(exp(-seconds / MEMORY))
+        self._recent.add(seconds, probing)
+
+    def steps_per_second(self, *, overall: bool) -> float:
+        """Steps a second of training time: of late, or over the whole run."""
+        shares = self._total if overall else self._recent
+        return shares.steps / shares.seconds if shares.seconds else 0.0
+
+    def probe_share(self, *, overall: bool) -> float:
+        """Share of the training time that statistics took: of late, or over the whole run."""
+        shares = self._total if overall else self._recent
+        return shares.probing / shares.seconds if shares.seconds else 0.0
+
+
+class _Shares:
+    def __init__(self) -> None:
+        self.steps = self.seconds = self.probing = 0.0
+
+    def add(self, seconds: float, probing: float) -> None:
+        self.steps += 1
+        self.seconds += seconds
+        self.probing += probing
+
+    def fade(self, factor: float) -> None:
+        self.steps *= factor
+        self.seconds *= factor
+        self.probing *= factor

@@ -1,0 +1,84 @@
+"""One flat array for all parameters, one for their gradients, one for what is kept besides.
+
+The optimiser, a checkpoint and weight decay then each see one vector. What decays stands first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.backend import Array, Backend
+from engine.layers.base import Parameter
+
+Views = dict[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterStore:
+    """Flat device arrays, and for each layer named views of them."""
+
+    values: Array  # (P,)
+    gradients: Array  # (P,)
+    state: Array  # (S,)
+    decaying: int  # the first so many of P are under weight decay
+    value_views: Sequence[Views]
+    gradient_views: Sequence[Views]
+    state_views: Sequence[Views]
+
+
+def allocate(
+    parameters: Sequence[dict[str, Parameter]],
+    states: Sequence[dict[str, npt.NDArray[Any]]],
+    backend: Backend,
+    generator: np.random.Generator,
+) -> ParameterStore:
+    """Lay out and draw the parameters of all layers; `generator` is used in layer order."""
+    offsets: dict[tuple[int, str], int] = {}
+    size = 0
+    decaying = 0
+    for wanted in (True, False):
+        for layer, named in enumerate(parameters):
+            for name, parameter in named.items():
+                if parameter.decays is wanted:
+                    offsets[layer, name] = size
+                    size += prod(parameter.shape)
+        decaying = decaying if not wanted else size
+    values, gradients = backend.empty((size,)), backend.full((size,), 0.0)
+
+    def views(flat: Array) -> list[Views]:
+        return [
+            {
+                name: flat[offsets[layer, name] :][: prod(p.shape)].reshape(p.shape)
+                for name, p in named.items()
+            }
+            for layer, named in enumerate(parameters)
+        ]
+
+    value_views = views(values)
+    for layer, named in enumerate(parameters):
+        for name, parameter in named.items():
+            value_views[layer][name][...] = backend.to_device(parameter.draw(generator))
+    state, state_views = _allocate_state(states, backend)
+    return ParameterStore(
+        values, gradients, state, decaying, value_views, views(gradients), state_views
+    )
+
+
+def _allocate_state(
+    states: Sequence[dict[str, npt.NDArray[Any]]], backend: Backend
+) -> tuple[Array, list[Views]]:
+    flat = backend.empty((sum(first.size for named in states for first in named.values()),))
+    views: list[Views] = []
+    start = 0
+    for named in states:
+        views.append({})
+        for name, first in named.items():
+            view = flat[start : start + first.size].reshape(first.shape)
+            view[...] = backend.to_device(first)
+            views[-1][name] = view
+            start += first.size
+    return flat, views

@@ -1,0 +1,233 @@
+"""What is measured at each layer, and how: read-only, so that training never depends on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Final
+
+import numpy as np
+
+from engine.activations import Activation
+from engine.backend import Array, Host
+from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
+from engine.network import BoundNetwork
+
+BLOCK: Final = 1 << 15
+"""Elements measured at a time: they and the scratch space beside them stay in the L2 cache."""
+HISTOGRAM_SAMPLE: Final = 1 << 16
+"""A histogram of a larger tensor counts every k-th element; the moments count all of them."""
+WIDTH_IN_RMS: Final = 2.5
+"""A histogram without natural bounds reaches at least so many root mean squares from 0."""
+
+
+class Meter:
+    """Measures one tensor at a time, with scratch space of its own."""
+
+    def __init__(self, dtype: np.dtype[np.float64] | np.dtype[np.float32]) -> None:
+        self._scratch = np.empty(BLOCK, dtype)
+        self._flags = np.empty(BLOCK, np.bool_)
+        self._bins = np.empty(BLOCK, np.intp)
+
+    def moments(self, values: Host, saturated: tuple[float, float] | None, row: Floats) -> None:
+        """Fill `row` (FIELDS) from `values` of any shape.
+
+        Blocks are centred on their own mean and merged in float64 (Chan et al., 1979), so that a
+        large mean does not ruin the variance.
+        """
+        flat = values.reshape(-1)
+        count, mean, m2 = 0, 0.0, 0.0
+        low, high, zeros, saturation = np.inf, -np.inf, 0, 0
+        for start in range(0, len(flat), BLOCK):
+            block = flat[start : start + BLOCK]
+            scratch, flags = self._scratch[: len(block)], self._flags[: len(block)]
+            block_mean = float(np.add.reduce(block)) / len(block)
+            np.subtract(block, block_mean, out=scratch)
+            shift = block_mean - mean
+            total = count + len(block)
+            m2 += float(np.dot(scratch, scratch)) + shift * shift * count * len(block) / total
+            mean += shift * len(block) / total
+            count = total
+            low = min(low, float(np.minimum.reduce(block)))
+            high = max(high, float(np.maximum.reduce(block)))
+            zeros += int(np.count_nonzero(np.equal(block, 0, out=flags)))
+            if saturated is not None:
+                saturation += int(np.count_nonzero(np.less_equal(block, saturated[0], out=flags)))
+                saturation += int(
+                    np.count_nonzero(np.greater_equal(block, saturated[1], out=flags))
+                )
+        if not np.isfinite(mean):  # min and max of Python drop NaN: whether there is one, mean says
+            low, high = float(np.minimum.reduce(flat)), float(np.maximum.reduce(flat))
+        nonfinite = 0 if np.isfinite(mean) else count - np.count_nonzero(np.isfinite(flat))
+        std = np.sqrt(m2 / count) if low != high else 0.0  # equal values have no rounding noise
+        row[:] = (count, mean, std, low, high, zeros / count, saturation / count, nonfinite)
+
+    def histogram(
+        self, values: Host, bounds: tuple[float | None, float | None], row: Floats
+    ) -> tuple[Host, tuple[float, float]]:
+        """Return counts (1 + BINS + 1: below, the bins, above) and the range of the bins.
+
+        `row` holds the moments of `values`. A bound that is not given is a power of two, so that
+        ranges of different tensors nest and can be brought to one axis by merging bins.
+        """
+        sample = every_kth(values)
+        if row[FIELDS.index("nonfinite")]:
+            sample = sample[np.isfinite(sample)]
+        low, high = _range(bounds, row)
+        counts = np.zeros(BINS + 2, np.int64)
+        # What lies exactly on a natural bound (tanh at 1) belongs into the last bin, not above it.
+        ceiling = BINS + 1 - (0.5 if bounds[1] is not None else 0.0)
+        for start in range(0, len(sample), BLOCK):
+            block = sample[start : start + BLOCK]
+            scratch, bins = self._scratch[: len(block)], self._bins[: len(block)]
+            np.subtract(block, low, out=scratch)
+            np.multiply(scratch, BINS / (high - low), out=scratch)
+            np.add(scratch, 1, out=scratch)
+            np.clip(scratch, 0, ceiling, out=scratch)
+            np.copyto(bins, scratch, casting="unsafe")
+            counts += np.bincount(bins, minlength=BINS + 2)
+        return counts, (low, high)
+
+
+def every_kth(values: Host) -> Host:
+    """Return a flat view of at most HISTOGRAM_SAMPLE elements, spread over all rows and columns."""
+    flat = values.reshape(-1)
+    stride = -(-len(flat) // HISTOGRAM_SAMPLE)
+    while stride > 1 and gcd(stride, values.shape[-1]) > 1:
+        stride += 1  # a stride that divides the row length would see some columns only
+    return flat[::stride]
+
+
+def _range(bounds: tuple[float | None, float | None], row: Floats) -> tuple[float, float]:
+    low, high = bounds
+    mean, std = row[FIELDS.index("mean")], row[FIELDS.index("std")]
+    reach = WIDTH_IN_RMS * float(np.hypot(mean, std))
+    usable = np.isfinite(reach) and reach > 0
+    power = 2.0 ** float(np.clip(np.ceil(np.log2(reach)), -120, 120)) if usable else 1.0
+    return (-power if low is None else low), (power if high is None else high)
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The arrays of one layer, in the order of TENSORS, and how to look at them."""
+
+    tensors: Sequence[Array]
+    activation: Activation
+
+
+class Probes:
+    """Measures a bound network; `start` before an update and `finish` after it."""
+
+    def __init__(self, network: BoundNetwork, score_gradient: Array) -> None:
+        self._backend, self._store = network.backend, network.store
+        self._before = network.backend.empty(network.store.values.shape)
+        update_views = _views_like(network, self._before)
+        groups = network.network.groups(network.batch_shape[1:])
+        self._layers = []
+        for group in groups:
+            bound = network.bound
+            at_end = group.last + 1 == len(bound)
+            self._layers.append(
+                Probed(
+                    (
+                        bound[group.last].output,
+                        bound[max(group.first, group.last - 1)].output,
+                        score_gradient if at_end else bound[group.last + 1].input_gradient,
+                        network.store.value_views[group.first]["weight"],
+                        network.store.gradient_views[group.first]["weight"],
+                        update_views[group.first],
+                    ),
+                    group.activation,
+                )
+            )
+        self._meter = Meter(network.backend.dtype)
+        self.silent = SilentUnits(network)
+        shape = (len(groups), len(TENSORS))
+        self._statistics = np.empty((*shape, len(FIELDS)))
+        self._histograms = np.empty((*shape, BINS + 2), np.int64)
+        self._ranges = np.empty((*shape, 2))
+
+    def start(self) -> None:
+        """Measure all but the update, with the weights that it will change."""
+        self._backend.xp.copyto(self._before, self._store.values)
+        for position in range(len(TENSORS) - 1):
+            self._measure(position)
+
+    def finish(self, step: int, epoch: float) -> Snapshot:
+        """Measure the update that was made since `start`, and return everything."""
+        self._backend.xp.subtract(self._store.values, self._before, out=self._before)
+        self._measure(TENSORS.index("update"))
+        snapshot = Snapshot(
+            step,
+            epoch,
+            self._statistics.copy(),
+            self._histograms.copy(),
+            self._ranges.copy(),
+            self.silent.fraction.copy(),
+            np.empty(len(self._layers)),
+        )
+        weight, update = snapshot.field("weight", "norm"), snapshot.field("update", "norm")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            np.divide(update, weight, out=snapshot.update_ratio)
+        return snapshot
+
+    def _measure(self, position: int) -> None:
+        is_activation = TENSORS[position] == "activation"
+        for index, layer in enumerate(self._layers):
+            values = self._backend.to_host(layer.tensors[position])
+            bounds = layer.activation.bounds if is_activation else (None, None)
+            row = self._statistics[index, position]
+            with np.errstate(over="ignore", invalid="ignore"):  # of tensors that are not finite
+                saturated = layer.activation.saturated if is_activation else None
+                self._meter.moments(values, saturated, row)
+                histogram, edges = self._meter.histogram(values, bounds, row)
+            self._histograms[index, position] = histogram
+            self._ranges[index, position] = edges
+
+
+def _views_like(network: BoundNetwork, flat: Array) -> dict[int, Array]:
+    """Return, by position, views of `flat` that lie where the weights lie in the parameters."""
+    views, start = {}, 0
+    for position, named in enumerate(network.store.value_views):
+        if "weight" in named:
+            weight = named["weight"]
+            views[position] = flat[start : start + weight.size].reshape(weight.shape)
+            start += weight.size
+    return views
+
+
+class SilentUnits:
+    """Follows, through every step of an epoch, which units never rise above their floor.
+
+    `fraction` (layers,) is the dead fraction of the last whole epoch; 0 for a non-linearity whose
+    units cannot die, NaN until the first epoch is complete. Lecture 6, "dead ReLUs".
+    """
+
+    def __init__(self, network: BoundNetwork) -> None:
+        self._xp, self._to_host = network.backend.xp, network.backend.to_host
+        groups = network.network.groups(network.batch_shape[1:])
+        self.fraction = np.zeros(len(groups))
+        self._watched = []
+        for index, group in enumerate(groups):
+            floor = group.activation.silent_at
+            if floor is not None:
+                output = network.bound[group.last].output
+                highest, row = (network.backend.full(output.shape[1:], floor) for _ in range(2))
+                self._watched.append((index, floor, output, highest, row))
+                self.fraction[index] = np.nan
+
+    @property
+    def watching(self) -> bool:
+        """Whether any unit of this network can die."""
+        return bool(self._watched)
+
+    def update(self) -> None:
+        """Take in the activations of the step just made."""
+        for _, _, output, highest, row in self._watched:
+            self._xp.max(output, axis=0, out=row)
+            self._xp.maximum(highest, row, out=highest)
+
+    def end_epoch(self) -> None:
+        """Set `fraction` from what was seen since the last call, and begin anew."""
+        for index, floor, _, highest, _ in self._watched:
+            self.fraction[index] = float(np.mean(self._to_host(highest) <= floor))
+            highest.fill(floor)

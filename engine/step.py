@@ -1,0 +1,106 @@
+"""One step of training: gather a batch, forwards, backwards, update. Allocates no arrays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.backend import Array, Backend
+from engine.data.dataset import Examples
+from engine.losses import Loss
+from engine.network import BoundNetwork
+from engine.optimizers import BLOCK, Hyperparameters, Optimizer, cuts
+from engine.probes import Probes
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Of one batch, before its update: the whole loss, its data part, and the accuracy."""
+
+    loss: float
+    data_loss: float
+    accuracy: float
+
+
+class TrainingStep:
+    """Binds network, loss, optimiser and training data; `run` makes one update."""
+
+    def __init__(
+        self,
+        network: BoundNetwork,
+        loss: Loss,
+        optimizer: Optimizer,
+        hyper: Hyperparameters,
+        examples: Examples,
+        *,
+        probes: bool,
+    ) -> None:
+        backend, batch = network.backend, network.batch_shape[0]
+        scores = network.bound[-1].output
+        self.network, self._backend, self._hyper = network, backend, hyper
+        self._x = backend.to_device(examples.x)
+        self._y = backend.to_device(examples.y)
+        self._batch_x = backend.empty((batch, *examples.x.shape[1:]))
+        self._batch_y = backend.empty((batch,), np.int64)
+        self._loss = loss.bind(scores.shape[1:], batch, backend)
+        self._accuracy = bind_accuracy(batch, backend)
+        self._penalty = L2(network, hyper)
+        self._update = optimizer.bind(network.store.values, network.store.gradients, hyper, backend)
+        self.probes = Probes(network, self._loss.score_gradient) if probes else None
+
+    def rows(self, order: Array) -> None:
+        """Gather the batch of the examples `order` (batch,)."""
+        self._backend.take_rows(self._x, order, self._batch_x)
+        self._backend.take_rows(self._y, order, self._batch_y)
+
+    def forward(self) -> Array:
+        """Run the gathered batch forwards as in training; return the scores (batch, classes)."""
+        return self.network.forward(self._batch_x, True)
+
+    def gradients(self) -> Result:
+        """Fill the gradients of the whole loss at the gathered batch."""
+        scores = self.forward()
+        data_loss = self._loss.forward(scores, self._batch_y)
+        accuracy = self._accuracy(scores, self._batch_y)
+        self.network.backward(self._loss.backward())
+        return Result(data_loss + self._penalty(), data_loss, accuracy)
+
+    def update(self) -> None:
+        """Change the parameters by the gradients."""
+        self._update()
+
+
+class L2:
+    """½ λ ‖W‖² over all that decays: returns the penalty and adds λ W to the gradients."""
+
+    def __init__(self, network: BoundNetwork, hyper: Hyperparameters) -> None:
+        store, self._xp, self._hyper = network.store, network.backend.xp, hyper
+        self._weights = store.values[: store.decaying]
+        scratch = network.backend.empty((min(BLOCK, store.decaying),))
+        gradients = store.gradients[: store.decaying]
+        self._blocks = [
+            (self._weights[cut], gradients[cut], scratch[: len(gradients[cut])])
+            for cut in cuts(store.decaying)
+        ]
+
+    def __call__(self) -> float:
+        strength = self._hyper["weight_decay"]
+        if strength == 0:
+            return 0.0
+        for weight, gradient, scratch in self._blocks:
+            self._xp.multiply(weight, strength, out=scratch)
+            self._xp.add(gradient, scratch, out=gradient)
+        return 0.5 * strength * float(self._xp.dot(self._weights, self._weights))
+
+
+def bind_accuracy(batch: int, backend: Backend) -> Callable[[Array, Array], float]:
+    """Return (scores, labels) → the share of examples whose highest score is their label's."""
+    xp = backend.xp
+    best, right = backend.empty((batch,), np.int64), backend.empty((batch,), np.bool_)
+
+    def accuracy(scores: Array, labels: Array) -> float:
+        xp.argmax(scores, axis=1, out=best)
+        xp.equal(best, labels, out=right)
+        return int(xp.count_nonzero(right)) / batch
+
+    return accuracy

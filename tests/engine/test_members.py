@@ -1,0 +1,180 @@
+"""Families: registries, initialisers, non-linearities, errors, back-ends, parameters."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from engine.activations import ReLU, Sigmoid, Tanh, activations
+from engine.backend import Backend, make_backend
+from engine.errors import BackendError, ConfigError, ShapeError, TuilabError, UnknownNameError
+from engine.initializers import He, Normal, Xavier, Zeros, initializers
+from engine.layers.base import Scope
+from engine.layers.batch_norm import BatchNorm
+from engine.layers.linear import Linear
+from engine.layers.nonlinearity import Nonlinearity
+from engine.losses import SoftmaxCrossEntropy
+from engine.network import Network, mlp
+from engine.optimizers import SGD
+from engine.registry import Registry
+from tests.engine.conftest import BindLayer
+
+
+def test_a_registry_finds_builds_and_suggests() -> None:
+    assert isinstance(initializers.build("normal", std=0.5), Normal)
+    assert activations.name_of(Tanh()) == "tanh"
+    with pytest.raises(UnknownNameError, match="did you mean 'xavier'"):
+        initializers["xavierr"]
+    with pytest.raises(UnknownNameError, match="did you mean 'std'"):
+        initializers.build("normal", sdt=1.0)
+
+
+def test_a_name_is_registered_once() -> None:
+    family: Registry[object] = Registry("thing")
+
+    @family.register("a")
+    @dataclass
+    class A:
+        pass
+
+    with pytest.raises(ValueError, match="twice"):
+        family.register("a")(A)
+
+
+@pytest.mark.parametrize(
+    ("rule", "std"),
+    [(Zeros(), 0.0), (Normal(0.01), 0.01), (Xavier(), 500**-0.5), (He(), (2 / 500) ** 0.5)],
+)
+def test_initialisers_have_the_std_they_claim(rule: Zeros, std: float) -> None:
+    weights = rule((500, 400), fan_in=500, generator=np.random.default_rng(0))
+    assert weights.std() == pytest.approx(std, rel=0.01)
+    assert abs(weights.mean()) <= 0.01 * max(std, 1e-12)
+    assert rule.std_for(500) == pytest.approx(std)
+
+
+@pytest.mark.parametrize("name", list(activations))
+def test_an_activation_stays_in_its_bounds_at_any_input(name: str, backend: Backend) -> None:
+    f = activations[name]()
+    x = backend.to_device(np.array([[-1e30, -100.0, -1.0, 0.0, 1.0, 100.0, 1e30]]))
+    y = backend.empty(x.shape)
+    f.forward(backend, x, y)
+    values = backend.to_host(y)
+    assert np.isfinite(values).all()
+    low, high = f.bounds
+    assert low is None or values.min() >= low
+    assert high is None or values.max() <= high
+
+
+def test_sigmoid_equals_its_definition(backend: Backend) -> None:
+    x = np.linspace(-30, 30, 101)
+    y = backend.empty(x.shape)
+    Sigmoid().forward(backend, backend.to_device(x), y)
+    np.testing.assert_allclose(backend.to_host(y), 1 / (1 + np.exp(-x)), atol=1e-15)
+
+
+def test_relu_passes_nan_on_so_that_divergence_is_seen(backend: Backend) -> None:
+    x = backend.to_device(np.array([np.nan]))
+    y, dx = backend.empty((1,)), backend.empty((1,))
+    ReLU().forward(backend, x, y)
+    ReLU().backward(backend, x, y, backend.full((1,), 1.0), dx)
+    assert np.isnan(backend.to_host(y)).all()
+    assert np.isnan(backend.to_host(dx)).all()
+
+
+def test_softmax_of_equal_scores_costs_ln_c_and_huge_scores_stay_finite(backend: Backend) -> None:
+    loss = SoftmaxCrossEntropy().bind((10,), 4, backend)
+    labels = backend.to_device(np.array([0, 3, 9, 9]))
+    assert loss.forward(backend.full((4, 10), 0.0), labels) == pytest.approx(np.log(10))
+    assert np.isfinite(loss.forward(backend.full((4, 10), 1e30), labels))
+
+
+def test_batch_norm_gives_unit_gaussians_in_training_and_uses_averages_after(
+    backend: Backend,
+) -> None:
+    layer, x = BatchNorm(momentum=1.0), np.random.default_rng(0).normal(7, 3, (50, 4))
+    views = {n: backend.to_device(v) for n, v in layer.state((4,)).items()}
+    parameters = {"gamma": backend.full((4,), 1.0), "beta": backend.full((4,), 0.0)}
+    scope = Scope(backend, 50, parameters, parameters, views)
+    bound = layer.bind((4,), scope)
+    y = backend.to_host(bound.forward(backend.to_device(x), True)).copy()
+    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(y.std(axis=0), 1, atol=1e-4)
+    np.testing.assert_allclose(backend.to_host(views["running_mean"]), x.mean(axis=0))
+    np.testing.assert_allclose(backend.to_host(views["running_var"]), x.var(axis=0, ddof=1))
+    kept = {n: v.copy() for n, v in views.items()}
+    other = backend.to_host(bound.forward(backend.to_device(x * 2), False))
+    expected = (2 * x - x.mean(axis=0)) / np.sqrt(x.var(axis=0, ddof=1) + layer.epsilon)
+    np.testing.assert_allclose(other, expected)
+    assert all((views[n] == kept[n]).all() for n in views)  # evaluation changes nothing
+
+
+def test_parameters_are_views_of_one_flat_array_with_what_decays_first(backend: Backend) -> None:
+    bound = mlp([5], 3, activation=ReLU(), initializer=He(), batch_norm=True).bind(
+        (8, 4), backend, generator=np.random.default_rng(0)
+    )
+    store = bound.store
+    assert store.values.shape == (4 * 5 + 5 + 5 + 5 * 3 + 3,)
+    assert store.decaying == 4 * 5 + 5 * 3
+    store.values[...] = 7.0
+    assert all((view == 7).all() for named in store.value_views for view in named.values())
+
+
+def test_layers_are_counted_as_the_lecture_does() -> None:
+    network = mlp([5, 6], 3, activation=ReLU(), initializer=He(), batch_norm=True)
+    infos = [group.info for group in network.groups((4,))]
+    assert [(i.index, i.name, i.units, i.normalization) for i in infos] == [
+        (1, "relu", 5, "batch_norm"),
+        (2, "relu", 6, "batch_norm"),
+        (3, "output", 3, ""),
+    ]
+    assert sum(i.parameters for i in infos) == 4 * 5 + 10 + 5 * 6 + 12 + 6 * 3 + 3
+
+
+def test_layers_that_do_not_fit_are_named() -> None:
+    with pytest.raises(ShapeError, match=r"layer 1 \(linear\).*\(3, 32, 32\)"):
+        Network([Linear(3)]).shapes((3, 32, 32))
+    with pytest.raises(ConfigError, match="weights"):
+        Network([Nonlinearity()])
+
+
+def test_batch_norm_refuses_a_batch_of_one(bind_layer: BindLayer) -> None:
+    with pytest.raises(ShapeError, match="at least 2"):
+        bind_layer(BatchNorm(), (1, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "path"),
+    [
+        (lambda: Linear(0), "units"),
+        (lambda: Normal(-1.0), "std"),
+        (lambda: BatchNorm(momentum=0), "momentum"),
+        (lambda: SGD(-0.1), "learning_rate"),
+        (lambda: SGD(momentum=1.0), "momentum"),
+    ],
+)
+def test_members_check_their_settings(make: object, path: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        make()  # type: ignore[operator]
+    assert error.value.path == path
+    assert str(error.value.under("a", "b")).startswith(f"a.b.{path}: ")
+
+
+def test_unknown_back_ends_and_dtypes_are_named() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'numpy'"):
+        make_backend("nunpy")
+    with pytest.raises(UnknownNameError, match="float16"):
+        make_backend("numpy", "float16")
+
+
+def test_auto_takes_what_there_is_and_cupy_says_what_is_missing() -> None:
+    assert make_backend("auto").name in ("numpy", "cupy")
+    try:
+        make_backend("cupy")
+    except BackendError as error:
+        assert "--backend numpy" in str(error) or "pip install" in str(error)
+
+
+def test_every_error_knows_its_exit_code() -> None:
+    for cls in (ConfigError, ShapeError, BackendError):
+        assert issubclass(cls, TuilabError)
+        assert cls.exit_code == 2

@@ -1,0 +1,157 @@
+"""Statistics against NumPy's own in float64, on tensors that are easy to get wrong."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from engine.activations import ReLU, Sigmoid, Tanh
+from engine.backend import make_backend
+from engine.frames import BINS, FIELDS, TENSORS, Floats, gain
+from engine.initializers import Normal
+from engine.network import BoundNetwork, mlp
+from engine.probes import BLOCK, HISTOGRAM_SAMPLE, Meter, SilentUnits, every_kth
+from tests.engine.conftest import Array
+
+
+def measured(values: Array, saturated: tuple[float, float] | None = None) -> dict[str, float]:
+    row = np.full(len(FIELDS), -7.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        Meter(values.dtype).moments(values, saturated, row)
+    return dict(zip(FIELDS, row.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1, 7, BLOCK, 2 * BLOCK + 5])
+def test_moments_equal_numpys(dtype: str, size: int) -> None:
+    values = np.random.default_rng(size).normal(0.3, 2, size).astype(dtype)
+    values[::3] = 0
+    found = measured(values, (-1.0, 1.0))
+    exact = values.astype(np.float64)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    assert found["count"] == size
+    assert found["mean"] == pytest.approx(exact.mean(), abs=tolerance)
+    assert found["std"] == pytest.approx(exact.std(), rel=tolerance)
+    assert (found["min"], found["max"]) == (exact.min(), exact.max())
+    assert found["zero_fraction"] == pytest.approx((exact == 0).mean())
+    assert found["saturated_fraction"] == pytest.approx((np.abs(exact) >= 1).mean())
+    assert found["nonfinite"] == 0
+
+
+def test_a_large_mean_does_not_ruin_the_variance() -> None:
+    values = (10_000 + np.random.default_rng(0).normal(0, 0.5, 3 * BLOCK)).astype(np.float32)
+    exact = values.astype(np.float64)
+    assert measured(values)["std"] == pytest.approx(exact.std(), rel=1e-3)
+
+
+def test_a_constant_has_exactly_no_spread() -> None:
+    assert measured(np.full(1000, 0.1, np.float32))["std"] == 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_counted(bad: float) -> None:
+    values = np.ones(BLOCK + 10, np.float32)
+    values[[3, BLOCK + 1]] = bad
+    found = measured(values)
+    assert found["nonfinite"] == 2
+    assert not np.isfinite(found["mean"])
+
+
+def histogram(
+    values: Array, bounds: tuple[float | None, float | None] = (None, None)
+) -> tuple[Array, tuple[float, float]]:
+    row = np.array(list(measured(values).values()))
+    return Meter(values.dtype).histogram(values, bounds, row)
+
+
+@settings(max_examples=60, deadline=None)
+@given(hnp.arrays(np.float64, st.integers(1, 200), elements=st.floats(-1e6, 1e6, width=32)))
+def test_histogram_counts_every_value_once(values: Array) -> None:
+    counts, (low, high) = histogram(values)
+    assert counts.sum() == len(values)
+    assert counts[0] == (values < low).sum()
+    edges = np.linspace(low, high, BINS + 1)
+    inside = values[(values >= low) & (values < high)]
+    expected = np.histogram(inside, edges)[0]
+    width = edges[1] - edges[0]
+    on_an_edge = np.abs(inside / width - np.round(inside / width)) < 1e-9  # may round either way
+    assert np.abs(counts[1:-1] - expected).sum() <= 2 * on_an_edge.sum()
+
+
+def test_unbounded_ranges_are_powers_of_two_so_that_they_nest() -> None:
+    for scale in (1e-30, 3e-4, 1.0, 70.0):
+        _, (low, high) = histogram(np.random.default_rng(0).normal(0, scale, 5000))
+        assert low == -high
+        assert np.log2(high) == np.round(np.log2(high))
+        assert 2 * scale < high < 6 * scale
+
+
+def test_values_on_a_natural_bound_are_in_the_last_bin_and_not_above() -> None:
+    counts, edges = histogram(np.array([-1.0, 1.0, 1.0, 0.0]), Tanh.bounds)
+    assert edges == (-1.0, 1.0)
+    assert (counts[0], counts[1], counts[-2], counts[-1]) == (0, 1, 2, 0)
+
+
+def test_histogram_of_a_broken_tensor_counts_what_is_finite() -> None:
+    values = np.array([np.nan, np.inf, 0.5, 0.25], np.float32)
+    assert histogram(values)[0].sum() == 2
+
+
+def test_the_sample_of_a_large_matrix_sees_every_column() -> None:
+    matrix = np.tile(np.arange(500.0), (1000, 1))
+    sample = every_kth(matrix)
+    assert len(sample) <= HISTOGRAM_SAMPLE
+    assert set(sample) == set(range(500))
+
+
+def test_gain_is_the_factor_a_layer() -> None:
+    assert gain(0.7 ** np.arange(10.0)) == pytest.approx(0.7)
+    assert gain(np.array([1.0, 0.0, 0.0])) == 0.0
+    assert np.isnan(gain(np.array([1.0])))
+    assert np.isnan(gain(np.array([np.nan, np.nan, 1.0])))
+
+
+def small_network(activation: ReLU | Tanh | Sigmoid) -> BoundNetwork:
+    network = mlp([3, 3], 2, activation=activation, initializer=Normal(1.0))
+    return network.bind(
+        (4, 2), make_backend("numpy", "float64"), generator=np.random.default_rng(0)
+    )
+
+
+def test_units_that_no_example_of_an_epoch_reaches_are_dead() -> None:
+    bound = small_network(ReLU())
+    bound.store.value_views[0]["bias"][...] = [-1e6, 1.0, 1.0]
+    silent = SilentUnits(bound)
+    assert np.isnan(silent.fraction[0])
+    for seed in range(3):
+        bound.forward(np.random.default_rng(seed).uniform(0, 0.1, (4, 2)), True)
+        silent.update()
+    silent.end_epoch()
+    assert silent.fraction[0] == pytest.approx(1 / 3)
+    assert silent.fraction[-1] == 0  # scores cannot die
+    bound.store.value_views[0]["bias"][...] = 1.0
+    bound.forward(np.zeros((4, 2)), True)
+    silent.update()
+    silent.end_epoch()
+    assert silent.fraction[0] == 0  # a new epoch begins anew
+
+
+def test_first_nonfinite_walks_forwards_then_backwards() -> None:
+    from tests.engine.test_trainer import blobs, trained
+
+    frames = trained(blobs(), learning_rate=0.1, steps=1)
+    snapshot = next(frame.snapshot for frame in frames if frame.snapshot)
+    assert snapshot.first_nonfinite() is None
+    column = FIELDS.index("nonfinite")
+
+    def poison(layer: int, tensor: str) -> None:
+        table: Floats = snapshot.statistics
+        table[layer, TENSORS.index(tensor), column] = 1
+
+    poison(0, "weight_grad")
+    assert snapshot.first_nonfinite() == (0, "weight_grad")
+    poison(1, "activation_grad")
+    assert snapshot.first_nonfinite() == (1, "activation_grad")
+    poison(1, "activation")
+    assert snapshot.first_nonfinite() == (1, "activation")

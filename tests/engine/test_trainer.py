@@ -1,0 +1,233 @@
+"""The loop: frames, commands between steps, epochs, divergence, and what it must not do."""
+
+import tracemalloc
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+
+from engine.activations import ReLU, Tanh
+from engine.backend import make_backend
+from engine.data.dataset import Dataset, Examples
+from engine.errors import ConfigError
+from engine.frames import FIELDS, Event, Frame
+from engine.initializers import He
+from engine.network import Network, mlp
+from engine.optimizers import SGD
+from engine.trainer import Command, Trainer
+
+
+def blobs(samples: int = 120, features: int = 6, classes: int = 3) -> Dataset:
+    generator = np.random.default_rng(0)
+    y = np.arange(samples) % classes
+    centres = generator.normal(0, 3, (classes, features))
+    x = centres[y] + generator.normal(size=(samples, features))
+    names = tuple(str(c) for c in range(classes))
+    train, held = slice(0, samples - 20), slice(samples - 20, None)
+    return Dataset("blobs", names, Examples(x[train], y[train]), Examples(x[held], y[held]))
+
+
+def network(batch_norm: bool = False) -> Network:
+    return mlp([8, 8], 3, activation=ReLU(), initializer=He(), batch_norm=batch_norm)
+
+
+def make(data: Dataset, **settings: object) -> Trainer:
+    chosen = {"optimizer": SGD(0.05, momentum=0.9), "batch_size": 20, "steps": 30} | settings
+    backend = make_backend("numpy", "float64")
+    return Trainer(network(bool(chosen.pop("batch_norm", False))), data, backend=backend, **chosen)  # type: ignore[arg-type]
+
+
+def trained(data: Dataset, *, learning_rate: float, steps: int) -> list[Frame]:
+    trainer = make(data, optimizer=SGD(learning_rate), steps=steps)
+    return list(trainer.frames(interval=0))
+
+
+def losses(frames: list[Frame]) -> list[float]:
+    return [float(value) for frame in frames for value in frame.loss]
+
+
+def test_it_learns_and_tells_every_step_once() -> None:
+    frames = trained(blobs(), learning_rate=0.1, steps=60)
+    values = losses(frames)
+    assert len(values) == 60
+    assert values[-1] < values[0] / 3
+    assert [f.first_step for f in frames] == [0, *(f.next_step for f in frames[:-1])]
+    assert frames[-1].state == "finished"
+    assert frames[-1].epoch == pytest.approx(60 / 5)
+
+
+def test_validation_comes_at_the_start_and_after_every_epoch() -> None:
+    frames = trained(blobs(), learning_rate=0.1, steps=12)
+    assert [f.validation.step for f in frames if f.validation] == [0, 5, 10]
+
+
+def test_the_first_snapshot_is_of_the_first_batch_before_the_first_update() -> None:
+    trainer = make(blobs())
+    kept = trainer.network.store.value_views[0]["weight"].copy()
+    first = next(frame.snapshot for frame in trainer.frames(interval=0) if frame.snapshot)
+    assert first.step == 0
+    assert first.field("weight", "std")[0] == pytest.approx(kept.std(), rel=1e-12)
+    assert first.field("weight", "count")[0] == kept.size
+
+
+def test_the_last_step_has_a_snapshot_even_where_none_is_due() -> None:
+    frames = list(make(blobs(), snapshot_at=[7]).frames(interval=3600))
+    steps = [frame.snapshot.step for frame in frames if frame.snapshot]
+    assert steps[0] == 0
+    assert steps[-1] == 29
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_weights_are_bit_equal_with_probes_on_and_off(batch_norm: bool) -> None:
+    ends = []
+    for probes in (True, False):
+        trainer = make(blobs(), probes=probes, batch_norm=batch_norm)
+        for _ in trainer.frames(interval=0):
+            pass
+        ends.append((trainer.network.store.values.copy(), trainer.network.store.state.copy()))
+    np.testing.assert_array_equal(ends[0][0], ends[1][0])
+    np.testing.assert_array_equal(ends[0][1], ends[1][1])
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
+    first, again, other = (losses(list(make(blobs(), seed=s).frames())) for s in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_a_step_allocates_no_arrays() -> None:
+    trainer = Trainer(
+        mlp([256, 256], 3, activation=Tanh(), initializer=He(), batch_norm=True),
+        blobs(620, 64),
+        optimizer=SGD(0.01, weight_decay=0.1, momentum=0.9),
+        batch_size=200,
+        steps=50,
+    )
+    step = trainer._step
+    rows = np.arange(200)
+
+    def once() -> None:
+        step.rows(rows)
+        step.gradients()
+        step.probes.silent.update()  # type: ignore[union-attr]
+        step.update()
+
+    once()
+    buffer = np.setbufsize(16)  # of the ufuncs themselves, which broadcast through 32 kB
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            once()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        once()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        np.setbufsize(buffer)
+    smallest = 200 * 4  # bytes of the smallest array of a batch: one float32 an example
+    assert peak - before < 4 * smallest  # NumPy's views and scalars; an activation has 200 kB
+
+
+def collect(
+    trainer: Trainer, inbox: "SimpleQueue[Command]", script: dict[int, list[Command]]
+) -> tuple[list[Frame], list[Event]]:
+    """Run with a frame a step; put the commands of `script` when that many steps are made."""
+    frames: list[Frame] = []
+    events: list[Event] = []
+    for frame in trainer.frames(inbox, interval=0):
+        frames.append(frame)
+        events += frame.events
+        for command in script.pop(frame.next_step, []):
+            inbox.put(command)
+    return frames, events
+
+
+def test_commands_act_between_steps_and_are_told_with_their_step() -> None:
+    trainer = make(blobs(), optimizer=SGD(0.1), steps=10)
+    script = {
+        3: [Command("set", "learning_rate", 0.02)],
+        6: [Command("scale", "learning_rate", 10)],
+    }
+    frames, events = collect(trainer, SimpleQueue(), script)
+    rates = [float(rate) for frame in frames for rate in frame.learning_rate]
+    assert rates == pytest.approx([0.1] * 3 + [0.02] * 3 + [0.2] * 4)
+    assert [(e.step, e.kind) for e in events] == [(3, "set"), (6, "set")]
+    assert events[0].detail == {"key": "learning_rate", "value": 0.02, "previous": 0.1}
+    assert 3 in [frame.snapshot.step for frame in frames if frame.snapshot]
+
+
+def test_pause_waits_step_makes_one_and_resume_goes_on() -> None:
+    trainer = make(blobs(), steps=10)
+    script = {
+        2: [Command("pause")],
+        3: [Command("step")],
+        4: [Command("resume")],
+    }
+    inbox: SimpleQueue[Command] = SimpleQueue()
+    states = []
+    for frame in trainer.frames(inbox, interval=0):
+        states.append((frame.next_step, frame.state))
+        if frame.state == "paused" and frame.next_step == 2:
+            inbox.put(Command("step"))
+        for command in script.pop(frame.next_step, []):
+            inbox.put(command)
+    assert (2, "paused") in states
+    assert states[-1] == (10, "finished")
+
+
+def test_stop_ends_the_run_with_what_was_done() -> None:
+    frames, events = collect(make(blobs()), SimpleQueue(), {4: [Command("stop")]})
+    assert frames[-1].state == "stopped"
+    assert frames[-1].next_step == 4
+    assert events[-1].kind == "stop"
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (Command("set", "learning_rate", -1), "negative"),
+        (Command("set", "learning_rate", float("nan")), "finite"),
+        (Command("set", "momentum", 1.0), "[0, 1)"),
+        (Command("scale", "learning_rate", 1e308), "finite"),
+        (Command("set", "learning_rat", 1), "did you mean 'learning_rate'"),
+    ],
+)
+def test_a_command_that_cannot_be_is_refused_with_the_reason(command: Command, word: str) -> None:
+    trainer = make(blobs(), optimizer=SGD(100.0))
+    assert word in trainer.refusal(command)
+    assert not trainer.refusal(Command("scale", "learning_rate", 1.25))
+
+
+def test_divergence_ends_the_run_and_names_the_first_bad_tensor() -> None:
+    frames = trained(blobs(), learning_rate=1e200, steps=20)
+    assert frames[-1].state == "diverged"
+    assert not np.isfinite(losses(frames)[-1])
+    assert np.isfinite(losses(frames)[:-1]).all()
+    event = frames[-1].events[-1]
+    assert event.kind == "diverged"
+    assert event.detail["tensor"] in ("pre_activation", "activation", "weight")
+    last = frames[-1].snapshot
+    assert last is not None
+    assert last.statistics[..., FIELDS.index("nonfinite")].sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 101}, "batch_size"),
+        ({"steps": 0}, "steps"),
+        ({"epochs": 1}, "steps"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], path: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        make(blobs(), **settings)
+    assert error.value.path == path
+
+
+def test_examples_that_fill_no_batch_are_left_out_but_not_always_the_same() -> None:
+    trainer = make(blobs(), batch_size=30, epochs=4, steps=None)
+    assert trainer.steps_per_epoch == 3
+    assert trainer.total_steps == 12
