@@ -39,7 +39,7 @@ class LayerInfo:
     """A layer as the lecture counts: a linear map, its normalisation and its non-linearity."""
 
     index: int  # from 1; the output layer comes last
-    name: str  # "1 relu", "output"
+    name: str  # of its non-linearity: "relu"; "output"
     kind: str  # "linear"
     units: int
     activation: str  # "relu"; "identity" at the output
@@ -144,7 +144,7 @@ class Frame:
     steps_per_second: float
     probe_share: float  # share of the training time that statistics cost, 0…1
     hyperparameters: dict[str, float]
-    validation: Validation | None = None
+    validations: Sequence[Validation] = ()
     snapshot: Snapshot | None = None
     events: Sequence[Event] = ()
     state: str = "running"  # running | paused | finished | diverged | stopped

@@ -93,7 +93,7 @@ class Trainer:
         self._results: list[Result] = []
         self._rates: list[float] = []
         self._snapshot: Snapshot | None = None
-        self._validation: Validation | None = None
+        self._validations: list[Validation] = []
         self._pace = Pace()
 
     @property
@@ -238,7 +238,7 @@ class Trainer:
 
     def _validate(self) -> None:
         if self._evaluate is not None:
-            self._validation = Validation(self.step, self.epoch, *self._evaluate())
+            self._validations.append(Validation(self.step, self.epoch, *self._evaluate()))
 
     def _look_for_silent_units(self) -> None:
         """Find the units that no training example reaches, before the first update."""
@@ -269,13 +269,13 @@ class Trainer:
             steps_per_second=self._pace.steps_per_second(overall=over),
             probe_share=self._pace.probe_share(overall=over),
             hyperparameters=dict(self.hyperparameters),
-            validation=self._validation,
+            validations=tuple(self._validations),
             snapshot=self._snapshot,
             events=tuple(self._events),
             state=self.state,
         )
-        self._results, self._rates, self._events = [], [], []
-        self._snapshot = self._validation = None
+        self._results, self._rates, self._events, self._validations = [], [], [], []
+        self._snapshot = None
         self._pace.frame_made()
         return frame
 

@@ -58,7 +58,7 @@ def test_it_learns_and_tells_every_step_once() -> None:
 
 def test_validation_comes_at_the_start_and_after_every_epoch() -> None:
     frames = trained(blobs(), learning_rate=0.1, steps=12)
-    assert [f.validation.step for f in frames if f.validation] == [0, 5, 10]
+    assert [v.step for f in frames for v in f.validations] == [0, 5, 10]
 
 
 def test_the_first_snapshot_is_of_the_first_batch_before_the_first_update() -> None:

@@ -1,0 +1,76 @@
+"""The scenario files: each loads, is listed, holds at the start for any seed, and can fail."""
+
+import re
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from engine.backend import make_backend
+from engine.data.gaussian import Gaussian
+from engine.trainer import Command, Trainer
+from tuilab.expectations import Verdict, judge
+from tuilab.recording import RunReader, RunWriter
+from tuilab.scenario import build_trainer, load, load_data
+
+FOLDER = Path(__file__).parents[1] / "scenarios"
+FILES = sorted(FOLDER.glob("*.toml"))
+GAUSSIAN = [path for path in FILES if isinstance(load(path).source, Gaussian)]
+HE = 'network.initializer="he"'
+XAVIER = 'network.initializer="xavier"'
+PLAIN = "network.batch_norm=false"
+WRONG = {
+    "std001_tanh": XAVIER,
+    "std1_tanh": XAVIER,
+    "xavier_tanh": 'network.initializer={ name = "normal", std = 0.01 }',
+    "xavier_relu": HE,
+    "he_relu": XAVIER,
+    "batchnorm_tanh": PLAIN,
+    "batchnorm_relu": PLAIN,
+}
+
+
+def at_start(path: Path, folder: Path, *sets: str) -> list[Verdict]:
+    """Make one step of a scenario, record it, and judge what it expects at the start."""
+    scenario = load(path, [*sets])
+    trainer: Trainer = build_trainer(scenario, load_data(scenario, None), make_backend("numpy"))
+    inbox: SimpleQueue[Command] = SimpleQueue()
+    writer = RunWriter(folder / "run.db")
+    for frame in trainer.frames(inbox, interval=0):
+        writer.write(frame)
+        inbox.put(Command("stop"))
+    writer.close()
+    with RunReader(folder / "run.db") as reader:
+        return [v for v in judge(scenario.expect, reader) if v.at == "start"]
+
+
+def ids(path: Path) -> str:
+    return path.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_a_scenario_says_what_it_shows_and_expects_something(path: Path) -> None:
+    scenario = load(path)
+    assert scenario.header.title
+    assert scenario.header.question.endswith("?")
+    assert any(expectation.claim for expectation in scenario.expect)
+
+
+def test_the_list_of_scenarios_is_complete_and_asks_the_same_questions() -> None:
+    listed = dict(
+        re.findall(r"\| \[(\w+)\]\(\w+\.toml\) \| (.+\?)", (FOLDER / "README.md").read_text())
+    )
+    assert listed == {path.stem: load(path).header.question for path in FILES}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("path", GAUSSIAN, ids=ids)
+def test_statistics_at_the_start_lie_in_their_bands(path: Path, seed: int, tmp_path: Path) -> None:
+    verdicts = at_start(path, tmp_path, f"seed={seed}")
+    assert verdicts
+    assert [v for v in verdicts if not v.passed] == []
+
+
+@pytest.mark.parametrize("path", GAUSSIAN, ids=ids)
+def test_the_wrong_network_fails(path: Path, tmp_path: Path) -> None:
+    assert any(v.passed is False for v in at_start(path, tmp_path, WRONG[path.stem]))

@@ -1,0 +1,35 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tuilab.support import kill_workers
+from tuilab.cli import main
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in; no worker that was started there outlives the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUILAB_DATA", raising=False)
+    yield tmp_path
+    kill_workers(tmp_path)
+
+
+@pytest.fixture
+def cli(lab: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command in this process, in the lab: (exit code, stdout, stderr)."""
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        code = left.value.code
+        assert isinstance(code, int)
+        return code, out, err
+
+    return call

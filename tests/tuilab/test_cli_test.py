@@ -1,0 +1,209 @@
+"""`tuilab test`: scenarios as a test suite, with its table, its reports and its exit code."""
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.tuilab.conftest import Cli
+from tests.tuilab.support import (
+    FOREVER,
+    command,
+    environment,
+    kill_workers,
+    small,
+    steps_made,
+    wait_for,
+    write_scenario,
+)
+from tuilab.errors import ScenarioError
+from tuilab.runs import RunFolder
+from tuilab.testing import Result, collect
+from tuilab.testing_reports import junit
+
+TRUE = {"claim": "it learns", "metric": "loss", "at": "end", "below": 5.0}
+FALSE = {"claim": "it learns at once", "metric": "loss", "at": "start", "below": 0.0}
+WILD = {"network": {"activation": "identity"}, "optimizer": {"learning_rate": 1e6}}
+
+
+@pytest.fixture
+def suite(lab: Path) -> Path:
+    """A folder of three scenarios: one holds, one does not, one has no data here."""
+    folder = lab / "suite"
+    folder.mkdir()
+    write_scenario(folder / "good.toml", small(expect=[TRUE]))
+    write_scenario(folder / "bad.toml", small(expect=[TRUE, FALSE]))
+    cifar = small(expect=[TRUE]) | {"data": {"source": "cifar10"}}
+    write_scenario(folder / "skipped.toml", cifar)
+    return folder
+
+
+def test_a_folder_is_run_and_judged(cli: Cli, suite: Path, lab: Path) -> None:
+    code, out, err = cli("test", suite, "--junit", "report.xml")
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[0].split() == ["scenario", "claim", "at", "measured", "band"]
+    marks = [(line[0], *line.split()[1:2]) for line in lines if line.startswith(("✓", "✗"))]
+    assert marks == [("✓", "bad"), ("✗", "bad"), ("✓", "good")]
+    assert "< 0" in next(line for line in lines if line.startswith("✗"))
+    assert lines[-1] == "2 of 3 claims hold in 2 scenarios, 1 skipped"
+    told = [re.sub(r"[\d.]+ s", "… s", line) for line in err.splitlines()]
+    assert told == [
+        "✗ bad  … s  1 failed",
+        "✓ good  … s  as claimed",
+        "· skipped  skipped: no cifar10 (name its folder with --data-dir)",
+    ]
+    assert not (lab / "runs").exists()
+    root = ElementTree.parse(lab / "report.xml").getroot()
+    counts = [
+        [suite.get(key) for key in ("name", "tests", "failures", "errors", "skipped")]
+        for suite in root
+    ]
+    assert counts == [
+        ["bad", "2", "1", "0", "0"],
+        ["good", "1", "0", "0", "0"],
+        ["skipped", "1", "0", "0", "1"],
+    ]
+    failure = root.find("./testsuite/testcase/failure")
+    assert failure is not None
+    assert re.match(r"measured .*, expected < 0", failure.get("message", ""))
+
+
+def test_what_holds_is_exit_code_0(cli: Cli, suite: Path) -> None:
+    code, out, _ = cli("test", suite / "good.toml", suite / "skipped.toml")
+    assert code == 0
+    assert out.splitlines()[-1] == "1 of 1 claims hold in 1 scenarios, 1 skipped"
+
+
+def test_json_is_one_document(cli: Cli, suite: Path) -> None:
+    code, out, err = cli("test", suite, "--json")
+    bad, good, skipped = json.loads(out)
+    assert (code, err, out.count("\n")) == (1, "", 1)
+    assert (bad["scenario"], bad["passed"]) == ("bad", False)
+    assert [e["passed"] for e in bad["run"]["expectations"]] == [True, False]
+    assert (good["passed"], good["error"], good["run"]["status"]) == (True, "", "finished")
+    assert (skipped["passed"], skipped["run"]) == (True, None)
+    assert "cifar10" in skipped["skipped"]
+
+
+def test_a_scenario_that_cannot_be_read_stops_it_before_anything_runs(
+    cli: Cli, suite: Path, lab: Path
+) -> None:
+    write_scenario(suite / "wrong.toml", small(network={"activation": "rlu"}))
+    code, out, err = cli("test", suite, "--junit", "report.xml")
+    assert (code, out) == (2, "")
+    assert "wrong.toml:" in err
+    assert "did you mean 'relu'?" in err
+    assert not (lab / "report.xml").exists()
+
+
+def test_a_scenario_that_cannot_start_fails_and_the_others_run(
+    cli: Cli, suite: Path, lab: Path
+) -> None:
+    write_scenario(suite / "bad.toml", small(data={"batch_size": 49}))
+    code, out, _ = cli("test", suite, "--junit", "report.xml")
+    assert code == 1
+    assert re.search(r"^bad: .*bad\.toml: data\.batch_size: must be 1 … 48", out, re.MULTILINE)
+    assert "1 of 1 claims hold" in out
+    error = ElementTree.parse(lab / "report.xml").find("./testsuite[@name='bad']/testcase/error")
+    assert error is not None
+    assert "data.batch_size" in error.get("message", "")
+
+
+def test_divergence_that_nobody_claims_fails_whatever_else_holds(cli: Cli, lab: Path) -> None:
+    claim = TRUE | {"at": "start"}
+    write_scenario(lab / "wild.toml", small(**WILD, train={"steps": 500}, expect=[claim]))
+    code, out, err = cli("test", "wild.toml", "--junit", "report.xml")
+    assert code == 1
+    assert "wild: training diverged, and no expectation says so" in out
+    assert "✗ wild" in err
+    suite = ElementTree.parse(lab / "report.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("errors"), len(suite)) == ("2", "1", 2)
+
+
+def test_scenarios_of_the_same_name_in_two_folders_are_two(cli: Cli, lab: Path) -> None:
+    for name in ("a", "b"):
+        (lab / name).mkdir()
+        write_scenario(lab / name / "same.toml", small(expect=[TRUE]))
+    code, out, _ = cli("test", "a", "b")
+    assert code == 0
+    assert "2 of 2 claims hold in 2 scenarios" in out
+
+
+def test_seed_and_settings_from_outside_hold_for_all(cli: Cli, suite: Path) -> None:
+    arguments = ["--seed", "7", "--set", "train.steps=3", "--json", "--jobs", "1"]
+    out = cli("test", suite / "good.toml", suite / "bad.toml", *arguments)[1]
+    runs = [result["run"] for result in json.loads(out)]
+    assert [(run["seed"], run["steps"]) for run in runs] == [(7, 3), (7, 3)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["missing.toml"], ["empty"]])
+def test_nothing_to_run_is_exit_code_2(cli: Cli, lab: Path, arguments: list[str]) -> None:
+    (lab / "empty").mkdir()
+    code, out, err = cli("test", *arguments)
+    assert (code, out) == (2, "")
+    assert (arguments or ["scenarios"])[0] in err
+
+
+def test_a_report_that_cannot_be_written_does_not_cost_the_table(cli: Cli, suite: Path) -> None:
+    code, out, err = cli("test", suite / "good.toml", "--junit", "missing/report.xml")
+    assert code == 2
+    assert "1 of 1 claims hold" in out
+    assert "cannot write missing/report.xml: No such file" in err
+
+
+def two_training(scratch: Path) -> list[Path]:
+    """The two run folders below `scratch`, when both have made a step."""
+    found = [path.parent for path in scratch.glob("*/*/run.db")]
+    return found if len(found) == 2 and all(steps_made(RunFolder(f)) for f in found) else []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_every_training_process(lab: Path, number: signal.Signals) -> None:
+    scratch = lab / "tmp"
+    scratch.mkdir()
+    for name in ("a", "b", "c"):
+        write_scenario(lab / f"{name}.toml", small(train={"steps": FOREVER}, expect=[TRUE]))
+    with subprocess.Popen(
+        command("test", "a.toml", "b.toml", "c.toml", "--jobs", "2"),
+        cwd=lab,
+        env=environment() | {"TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            folders = [RunFolder(path) for path in wait_for(lambda: two_training(scratch))]
+            assert all(folder.is_alive() for folder in folders)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            kill_workers(lab)
+    assert (process.returncode, err.strip()) == (130, "tuilab: interrupted")
+    assert list(scratch.iterdir()) == []
+
+
+class TestCollect:
+    def test_folders_are_searched_in_order(self, tmp_path: Path) -> None:
+        for name in ("b.toml", "a.toml", "deep/c.toml", "note.txt"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        names = [path.name for path in collect([tmp_path, tmp_path / "a.toml"])]
+        assert names == ["a.toml", "b.toml", "c.toml", "a.toml"]
+
+    def test_a_folder_without_scenarios_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ScenarioError, match="has no scenario files"):
+            collect([tmp_path])
+
+
+def test_a_report_is_xml_whatever_the_message() -> None:
+    message = "\x1b[31m<bad> & 'worse'\x00 \x08"
+    text = junit([Result(Path("x.toml"), 1.0, error=message)])
+    error = ElementTree.fromstring(text.encode()).find("./testsuite/testcase/error")
+    assert error is not None
+    assert "<bad> & 'worse'" in error.get("message", "")

@@ -1,0 +1,221 @@
+"""The app through Pilot: every action and every modal; the worker's end is a fake."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from textual.widgets import Static
+
+from engine.frames import Event
+from engine.trainer import Command
+from tests.tuilab.viewer.conftest import FakeClient, Record
+from tests.tuilab.viewer.visits import sent, settle, text, viewing
+from tuilab.control import Reply
+from tuilab.errors import RunError
+from tuilab.launch import Worker
+from tuilab.runs import RunFolder
+from tuilab.viewer.screens import (
+    HelpScreen,
+    LearningRateScreen,
+    LeaveScreen,
+    parse_learning_rate,
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("space", Command("pause")),
+        ("n", Command("step")),
+        ("right_square_bracket", Command("scale", "learning_rate", 1.25)),
+        ("left_square_bracket", Command("scale", "learning_rate", 0.8)),
+        ("right_curly_bracket", Command("scale", "learning_rate", 10.0)),
+        ("left_curly_bracket", Command("scale", "learning_rate", 0.1)),
+    ],
+)
+async def test_keys_send_commands(
+    record: Record, client: FakeClient, key: str, command: Command
+) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press(key)
+        await sent(app)
+        assert client.sent == [command]
+
+
+async def test_space_resumes_a_paused_run(record: Record, client: FakeClient) -> None:
+    recording = record()
+    pause = Event(1, 0.1, "pause")
+    recording.frame(1, np.empty(0), np.empty(0), events=[pause], state="paused")
+    async with viewing(recording.folder, client) as (app, pilot):
+        assert "❚❚ paused" in text(app)
+        assert "space resume" in text(app)
+        await pilot.press("space")
+        await sent(app)
+        assert client.sent == [Command("resume")]
+
+
+async def test_space_twice_does_not_pause_twice(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("space", "space")
+        await sent(app)
+        assert client.sent == [Command("pause"), Command("resume")]
+
+
+async def test_a_refused_command_is_told(record: Record, client: FakeClient) -> None:
+    client.reply = Reply(False, "learning_rate must be below 1e6")
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("right_curly_bracket")
+        await sent(app)
+        await pilot.pause()
+        assert [n.message for n in app._notifications] == ["learning_rate must be below 1e6"]
+
+
+async def test_a_learning_rate_can_be_typed(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("l")
+        assert isinstance(app.screen, LearningRateScreen)
+        await pilot.press(*"0.0x", "enter")
+        assert isinstance(app.screen, LearningRateScreen)
+        wrong = app.screen.query_one("#wrong", Static)
+        assert "'0.0x' is not a number" in str(wrong.render())
+        await pilot.press("backspace", "5", "enter")
+        await sent(app)
+        assert client.sent == [Command("set", "learning_rate", 0.05)]
+        assert not isinstance(app.screen, LearningRateScreen)
+
+
+@pytest.mark.parametrize("typed", ["-1", "0", "nan", "inf", "1e999", "", "1.2.3"])
+def test_a_bad_learning_rate_is_refused_in_words(typed: str) -> None:
+    assert isinstance(parse_learning_rate(typed), str)
+
+
+def test_learning_rates_may_have_a_comma() -> None:
+    assert parse_learning_rate(" 0,05 ") == 0.05
+
+
+async def test_a_bad_learning_rate_is_not_sent(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("l", "minus", "1", "enter")
+        assert isinstance(app.screen, LearningRateScreen)
+        wrong = app.screen.query_one("#wrong", Static)
+        assert "must be positive" in str(wrong.render())
+        await pilot.press("escape")
+        await sent(app)
+        assert client.sent == []
+
+
+def restarter(into: RunFolder) -> tuple[list[tuple[RunFolder, bool]], Callable[..., Worker]]:
+    calls: list[tuple[RunFolder, bool]] = []
+
+    def restart(folder: RunFolder, *, new_seed: bool) -> Worker:
+        calls.append((folder, new_seed))
+        return Worker(into)
+
+    return calls, restart
+
+
+@pytest.mark.parametrize(("key", "new_seed"), [("r", False), ("R", True)])
+async def test_restarting_stops_the_run_and_follows_the_new_one(
+    record: Record, client: FakeClient, key: str, new_seed: bool
+) -> None:
+    old, new = record(steps=7), record(steps=3)
+    calls, restart = restarter(new.folder)
+    async with viewing(old.folder, client, restart=restart) as (app, pilot):
+        await pilot.press(key)
+        await sent(app)
+        await settle(app, pilot)
+        assert client.sent == [Command("stop")]
+        assert calls == [(old.folder, new_seed)]
+        assert app.store.folder == new.folder
+        assert "step 3" in text(app)
+
+
+async def test_an_ended_run_can_be_restarted_but_not_paused(
+    record: Record, client: FakeClient
+) -> None:
+    old, new = record(steps=2), record(steps=3)
+    old.end("finished")
+    calls, restart = restarter(new.folder)
+    async with viewing(old.folder, client, restart=restart) as (app, pilot):
+        assert "✓ finished" in text(app)
+        await pilot.press("space", "n", "right_square_bracket", "l")
+        await sent(app)
+        assert {n.message for n in app._notifications} == {"the run has ended"}
+        await pilot.press("r")
+        await sent(app)
+        await settle(app, pilot)
+        assert client.sent == []
+        assert calls == [(old.folder, False)]
+        assert app.store.folder == new.folder
+
+
+async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) -> None:
+    def restart(folder: RunFolder, *, new_seed: bool) -> Worker:
+        raise RunError("cannot write the run folder")
+
+    async with viewing(record().folder, client, restart=restart) as (app, pilot):
+        await pilot.press("r")
+        await sent(app)
+        await pilot.pause()
+        assert "cannot write the run folder" in [n.message for n in app._notifications]
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+c", "ctrl+q"])
+async def test_leaving_a_live_run_asks(record: Record, client: FakeClient, key: str) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press(key)
+        assert type(app.screen) is LeaveScreen
+        await pilot.press("escape")
+        assert len(app.screen_stack) == 1
+        await pilot.press(key, "l")
+        await pilot.pause()
+        assert app.return_value is app.worker
+    assert client.sent == []
+
+
+async def test_leaving_can_stop_the_run(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("q", "s")
+        await sent(app)
+        await pilot.pause()
+        assert app.return_value is app.worker
+    assert client.sent == [Command("stop")]
+
+
+async def test_leaving_an_ended_run_asks_nothing(record: Record, client: FakeClient) -> None:
+    recording = record()
+    recording.end("finished")
+    async with viewing(recording.folder, client) as (app, pilot):
+        await pilot.press("q")
+        await pilot.pause()
+        assert app.return_value is app.worker
+
+
+async def test_help_lists_every_action_and_closes(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client, size=(160, 70)) as (app, pilot):
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, HelpScreen)
+        await pilot.pause()
+        shown = text(app)
+        for part in ("make one step and pause", "[           learning rate ÷ 1.25",
+                     "]           learning rate × 1.25", "fwd →", "log₁₀ΔW/W"):  # fmt: skip
+            assert part in shown
+        await pilot.press("escape")
+        assert not isinstance(app.screen, HelpScreen)
+
+
+async def test_a_click_in_the_footer_acts(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        at = text(app).splitlines()[-1].index("step")
+        await pilot.click("#footer", offset=(at, 0))
+        await sent(app)
+        assert client.sent == [Command("step")]
+
+
+async def test_the_command_palette_offers_the_table(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("colon")
+        await pilot.pause()
+        assert type(app.screen).__name__ == "CommandPalette"
+        helps = {c.help for c in app.get_system_commands(app.screen)}
+        assert "make one step and pause" in helps

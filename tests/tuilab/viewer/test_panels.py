@@ -1,0 +1,173 @@
+"""What the panels compute, as plain lines; no app."""
+
+import numpy as np
+import pytest
+
+from engine.frames import Event
+from tests.tuilab.viewer.conftest import Follow, Record
+from tests.tuilab.viewer.recorded import Recording
+from tuilab.expectations import Verdict
+from tuilab.viewer.actions import ACTIONS, hints
+from tuilab.viewer.claims import Claims
+from tuilab.viewer.layout import arrange
+from tuilab.viewer.panels import curves, status
+from tuilab.viewer.panels.footer import footer
+from tuilab.viewer.panels.header import header, progress
+from tuilab.viewer.panels.reading import reading
+from tuilab.viewer.store import RunStore
+from tuilab.viewer.text import Piece, crop, fit, pad, plain, width, wrap
+
+
+def test_the_reading_says_what_the_gains_mean(store: RunStore) -> None:
+    text = "\n".join(plain(line) for line in reading(store, Claims(), 60))
+    assert "▲ activations shrink ×0." in text
+    assert "of the spread after 10 layers" in text
+    assert "theory, step 0: σ_w√fan_in·√½ = 0.71" in text
+    assert "▲ gradients shrink ×0." in text
+    assert store.info.question in text.replace("\n", " ")
+
+
+def test_a_healthy_network_reads_green(record: Record, follow: Follow) -> None:
+    store = follow(record(units=200, gain=2**0.5).folder)
+    store.poll()
+    lines = reading(store, Claims(), 60)
+    assert plain(lines[0]).startswith("● activations hold ×")
+    assert lines[0][0][1] == "success"
+
+
+def test_claims_have_verdict_number_and_band(store: RunStore) -> None:
+    gain = ("the spread falls", "gain.forward", "start", 0.69, "0.64 … 0.77", True, "between", None)
+    late = ("it does not learn", "accuracy.train", "end", None, "< 0.2", None, "below", 0.2)
+    wrong = ("it diverges", "status", "end", "finished", "= diverged", False, "equals", "diverged")
+    claims = Claims([Verdict(*verdict) for verdict in (gain, late, wrong)])
+    lines = [plain(line).replace("\u00a0", " ") for line in reading(store, claims, 60)]
+    assert "claims  1 of 3 hold" in lines
+    assert "✓ the spread falls  0.69 0.64 … 0.77" in lines
+    assert "… it does not learn  < 0.2" in lines
+    assert "✗ it diverges  finished = diverged" in lines
+    narrow = [plain(line) for line in reading(store, claims, 24)]
+    assert any("0.69\u00a00.64\u00a0…\u00a00.77" in line for line in narrow)
+
+
+def test_claims_that_cannot_be_judged_say_why(store: RunStore) -> None:
+    lines = [plain(line) for line in reading(store, Claims(problem="no such file"), 60)]
+    assert "no such file" in lines
+
+
+def test_the_header_has_everything_where_there_is_room(store: RunStore) -> None:
+    first, second = (plain(line) for line in header(store, 160))
+    assert len(first) == len(second) == 160
+    assert first.startswith(" xavier_relu   Why does a rule that works for tanh starve")
+    assert first.rstrip().endswith("gaussian 1000×100  numpy float32  1 thread")
+    for part in ("▶ running", "step 1", "epoch 1/50", "━", "0 %", "412 steps/s", "probes 1.3 %",
+                 "lr 1.00e-2", "momentum 0.9", "λ 0"):  # fmt: skip
+        assert part in second or part == "━"
+
+
+def test_the_header_cuts_no_number(store: RunStore) -> None:
+    for cells in range(40, 160):
+        first, second = (plain(line) for line in header(store, cells))
+        assert len(first) == len(second) == cells
+        assert second.startswith(" ▶ running  step 1")
+        assert "lr 1.00e-2" in second
+        for label, value in (("probes", "1.3 %"), ("momentum", "0.9"), ("epoch", "1/50")):
+            assert (label in second) == (f"{label} {value}" in second)
+
+
+def test_progress_is_drawn_in_half_cells() -> None:
+    assert plain(progress(0.0, 4)) == "────"
+    assert plain(progress(0.375, 4)) == "━╸──"
+    assert plain(progress(1.0, 4)) == "━━━━"
+
+
+def test_events_become_marks() -> None:
+    lr = Event(3, 0.0, "set", {"key": "learning_rate", "value": 0.0125, "previous": 0.01})
+    momentum = Event(4, 0.0, "set", {"key": "momentum", "value": 0.5, "previous": 0.9})
+    broke = Event(9, 0.0, "diverged", {"layer": 1})
+    found = curves.marks([lr, Event(3, 0.0, "pause"), momentum, broke])
+    assert [(m.step, m.glyph, m.label) for m in found] == [
+        (3, "▾", "lr ×1.25"),
+        (4, "▾", "momentum 0.5"),
+        (9, "✕", "not finite"),
+    ]
+
+
+def test_the_legend_loses_words_before_numbers() -> None:
+    from textual.content import Content
+
+    def shown(cells: int) -> str:
+        return Content.from_markup(curves.legend("Loss", 2.1, 2.25, cells)).plain
+
+    assert shown(50) == "Loss  ─ train 2.10  • validation 2.25"
+    assert shown(32) == "Loss  ─ train 2.10  • val 2.25"
+    assert shown(22) == "Loss  ─ 2.10  • 2.25"
+    assert shown(14) == "Loss  ─ 2.10"
+    assert shown(8) == "Loss"
+
+
+def test_what_broke_is_said_with_its_place(store: RunStore, recording: Recording) -> None:
+    assert status.notice(store, 100) == []
+    message = "the loss became nan at step 1; first not finite: weight of layer 4 (4 relu)"
+    event = Event(1, 0.1, "diverged", {"layer": 4, "tensor": "weight", "message": message})
+    recording.frame(1, np.array([np.nan]), np.zeros(1), events=[event], state="diverged")
+    store.poll()
+    text = "".join(plain(line) for line in status.notice(store, 100))
+    assert "✕ diverged" in text
+    assert message in text
+
+
+def test_a_killed_run_shows_its_log(store: RunStore, recording: Recording) -> None:
+    recording.folder.log.write_text("MemoryError\n")
+    store.state, store.message = "killed", "the training process is gone"
+    text = "".join(plain(line) for line in status.notice(store, 200))
+    assert "last recorded step 1" in text
+    assert str(recording.folder.log) in text
+    assert "MemoryError" in [plain(line) for line in reading(store, Claims(), 60)]
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "rows"),
+    [((160, 48), "wide", 2), ((200, 60), "wide", 3), ((120, 36), "wide", 1), ((110, 28), "wide", 1),
+     ((109, 48), "narrow", 3), ((80, 24), "narrow", 1), ((39, 24), "tiny", 1),
+     ((40, 9), "tiny", 1)],
+)  # fmt: skip
+def test_layout(size: tuple[int, int], mode: str, rows: int) -> None:
+    layout = arrange(*size, layers=11)
+    assert (layout.mode, layout.row_height) == (mode, rows)
+    if mode == "wide":
+        assert size[1] - 3 - layout.layers_height >= 9
+
+
+def test_the_footer_keeps_help_and_leave_to_the_last() -> None:
+    shown = hints(paused=False, ended=False)
+    wide, under = footer(shown, 160)
+    assert plain(wide).startswith(" space pause  n step  [ lr ÷1.25  ] ×1.25")
+    assert len(under) == 160
+    assert under[plain(wide).index("?")] == "help"
+    narrow, _ = footer(shown, 20)
+    assert plain(narrow).strip() == "? help  q leave"
+
+
+def test_the_footer_of_an_ended_run_offers_no_pause() -> None:
+    actions = [action for *_, action in hints(paused=False, ended=True)]
+    assert "pause" not in actions
+    assert {"restart", "help", "leave"} <= set(actions)
+    assert "resume" in [label for _, _, label, _ in hints(paused=True, ended=False)]
+
+
+def test_every_action_is_written_out_and_keys_are_unique() -> None:
+    keys = [key for action in ACTIONS for key in action.keys.split(",")]
+    assert len(keys) == len(set(keys))
+    assert all(action.help and action.label and action.shown for action in ACTIONS)
+
+
+def test_text_is_cut_with_an_ellipsis_padded_and_wrapped() -> None:
+    assert plain(crop([("abc", ""), ("def", "")], 4)) == "abc…"
+    assert crop([("ab", "")], 2) == [("ab", "")]
+    assert width(pad([("日本", "")], 6)) == 6
+    assert [plain(line) for line in wrap([("one two ", ""), ("three", "x")], 8, 2)] == [
+        "one two",
+        "  three",
+    ]
+    kept = fit([Piece(1, [("aaaa", "")]), Piece(0, [("bbbb", "")]), Piece(2, [("cc", "")])], 8)
+    assert [plain(piece.line) for piece in kept] == ["aaaa", "cc"]

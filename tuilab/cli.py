@@ -1,0 +1,339 @@
+"""The commands. Thin: each parses, calls, prints, and leaves with the contract's exit code.
+
+0 done and as expected · 1 an expectation or check failed, or training diverged unexpectedly ·
+2 bad input or usage · 130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+from click.core import ParameterSource
+
+from tuilab import __version__
+
+if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
+    from tuilab.launch import Worker
+    from tuilab.recording import RunReader
+    from tuilab.runs import RunFolder
+    from tuilab.testing import Result
+
+BACKENDS = ("auto", "numpy", "cupy")
+PATH = click.Path(path_type=Path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; errors of ours become one message on stderr and their exit code."""
+    try:
+        code = tuilab.main(arguments, prog_name="tuilab", standalone_mode=False)
+        if sys.stdout is not None:  # None: it was closed before we came
+            sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = _complain("interrupted", 130)
+    except OSError as error:  # such as a full disk behind our output
+        _silence(sys.stdout)
+        code = _complain(str(error), 2)
+    except Exception as error:
+        from engine.errors import TuilabError
+
+        if not isinstance(error, TuilabError):
+            raise
+        code = _complain(str(error), error.exit_code)
+    sys.exit(code)
+
+
+def _say(text: str, err: bool = False) -> None:
+    """Print; where the reader went away (`| head`), the exit code still tells the outcome."""
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        _silence(sys.stderr if err else sys.stdout)
+
+
+def _silence(output: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+
+
+def _complain(message: str, code: int) -> int:
+    _say(f"tuilab: {message}", err=True)
+    return code
+
+
+def _existing_data(context: click.Context, option: click.Parameter, value: str) -> str:
+    # TUILAB_DATA is set once for all runs, most of which need no folder: those are not refused.
+    given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+    if given and not Path(value).is_dir():
+        raise click.BadParameter(f"'{value}' is not a folder", param_hint="--data-dir")
+    return value
+
+
+data_dir = click.option(
+    "--data-dir",
+    envvar="TUILAB_DATA",
+    default="",
+    callback=_existing_data,
+    help="Folder that holds data sets such as CIFAR-10 [env: TUILAB_DATA].",
+)
+backend = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="Array library; auto takes the GPU where CuPy finds one.",
+)
+threads = click.option(
+    "--threads", type=click.IntRange(min=0), default=0, help="BLAS threads [0: as fits]."
+)
+seed = click.option("--seed", type=click.IntRange(min=0), help="Instead of the scenario's seed.")
+sets = click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the scenario: --set network.hidden.width=200 (repeatable).",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def tuilab() -> None:
+    """See, live in a terminal, why a neural network does or does not learn."""
+
+
+@tuilab.command()
+@click.argument("scenario", type=PATH)
+@click.option("--headless", is_flag=True, help="No view: a progress bar and a summary.")
+@click.option("--json", "as_json", is_flag=True, help="With --headless: one JSON document.")
+@click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")
+@seed
+@backend
+@threads
+@sets
+@click.option("--out", type=PATH, help="The run folder [default: runs/<time>-<scenario>].")
+@data_dir
+def run(
+    scenario: Path,
+    headless: bool,
+    as_json: bool,
+    steps: int | None,
+    seed: int | None,
+    backend: str,
+    threads: int,
+    sets: tuple[str, ...],
+    out: Path | None,
+    data_dir: str,
+) -> int:
+    """Train the network of a SCENARIO file, and watch it.
+
+    The training process outlives the view: tuilab attach returns to it.
+    """
+    from tuilab.launch import Options, start
+    from tuilab.runs import default_path
+    from tuilab.scenario import load
+
+    if as_json and not headless:
+        raise click.UsageError("--json goes with --headless")
+    if not headless:
+        _need_terminal("add --headless to train without the view")
+    loaded = load(scenario, _with_shortcuts(sets, seed, steps))
+    options = Options(backend, data_dir, threads, viewer=not headless)
+    path = out or default_path(loaded.name)
+    if headless:
+        return _run_headless(lambda: start(loaded, path, options), as_json)
+    return _view(start(loaded, path, options))
+
+
+def _with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None = None) -> list[str]:
+    chosen = [*sets]
+    if seed is not None:
+        chosen.append(f"seed={seed}")
+    if steps is not None:
+        chosen.append(f"train.steps={steps}")
+    return chosen
+
+
+def _need_terminal(advice: str) -> None:
+    # The view is drawn on stderr, as Textual does, and stdout is where a pipe would be.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        raise click.UsageError(f"the view needs a terminal; {advice}")
+
+
+def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
+    from engine.errors import TuilabError
+    from tuilab.headless import outcome, train
+    from tuilab.recording import RunReader
+    from tuilab.report import summary_text
+    from tuilab.summary import exit_code
+
+    worker, interrupted = train(begin, progress=sys.stderr is not None and sys.stderr.isatty())
+    try:
+        summary, verdicts = outcome(worker)
+    except TuilabError as error:
+        if interrupted:  # it may have come before there was anything to tell
+            return _complain(f"interrupted: {error}", 130)
+        raise
+    with RunReader(worker.folder.database) as reader:
+        if as_json:
+            _warn_of_divergence(reader)
+            _say(summary.to_json())
+        else:
+            _say(summary_text(summary, verdicts, reader))
+    return 130 if interrupted else exit_code(summary, verdicts)
+
+
+def _warn_of_divergence(reader: "RunReader") -> None:
+    for _, event in reader.events():
+        if event.kind == "diverged":
+            _say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
+
+
+def _view(worker: "Worker") -> int:
+    from tuilab.viewer.app import view
+
+    worker = view(worker)
+    folder = worker.folder
+    if worker.process is not None and (failure := _failure(folder)):
+        return _complain(failure, worker.process.poll() or 2)
+    how = "attach" if folder.is_alive() else "replay"
+    _say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
+    return 0
+
+
+def _failure(folder: "RunFolder") -> str:
+    """Return why a run could not begin or go on, or ""."""
+    from tuilab.errors import RunError
+    from tuilab.recording import RunReader
+
+    try:
+        with RunReader(folder.database) as reader:
+            info = reader.info()
+    except RunError as error:
+        return str(error)
+    return info.message if info.state == "failed" else ""
+
+
+@tuilab.command()
+@click.argument("run", required=False)
+def attach(run: str | None) -> int:
+    """Return to a running RUN.
+
+    RUN is a run folder, its name, or a part of it; the newest that is alive, if none is named.
+    """
+    from tuilab.errors import RunError
+    from tuilab.launch import Worker
+    from tuilab.runs import find, find_all
+
+    _need_terminal("tuilab show RUN prints a summary")
+    if run is None:
+        alive = [folder for folder in find_all() if folder.is_alive()]
+        if not alive:
+            raise RunError("no run is alive under runs/; tuilab replay RUN opens a finished one")
+        return _view(Worker(alive[-1]))
+    folder = find(run)
+    if not folder.is_alive():
+        raise RunError(f"{folder.path} is not running any more; open it: tuilab replay {run}")
+    return _view(Worker(folder))
+
+
+@tuilab.command()
+@click.argument("run")
+def replay(run: str) -> int:
+    """Look at a finished RUN again.
+
+    RUN is a run folder, its name, or a part of it. Everything that was recorded is there.
+    """
+    from tuilab.launch import Worker
+    from tuilab.runs import find
+
+    _need_terminal("tuilab show RUN prints a summary")
+    return _view(Worker(find(run)))
+
+
+@tuilab.command(name="list")
+@click.option(
+    "--root", type=PATH, default=Path("runs"), show_default=True, help="Folder of run folders."
+)
+def list_runs(root: Path) -> int:
+    """List the runs, oldest first."""
+    from tuilab.listing import run_table
+
+    _say(run_table(root))
+    return 0
+
+
+@tuilab.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="The document of run --headless --json.")
+def show(run: str | None, as_json: bool) -> int:
+    """Print the summary of a RUN, finished or not.
+
+    RUN is a run folder, its name, or a part of it; the newest, if none is named.
+    """
+    from tuilab.recording import RunReader
+    from tuilab.report import summary_text
+    from tuilab.runs import find
+    from tuilab.scenario import load
+    from tuilab.summary import summarize
+
+    folder = find(run)
+    with RunReader(folder.database) as reader:
+        summary, verdicts = summarize(folder, reader, load(folder.scenario).expect)
+        _say(summary.to_json() if as_json else summary_text(summary, verdicts, reader))
+    return 0
+
+
+@tuilab.command()
+@click.argument("paths", nargs=-1, type=PATH)
+@seed
+@backend
+@sets
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [default: cores].")
+@click.option("--junit", "junit_file", type=PATH, help="Write JUnit XML to this file.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of the table.")
+@data_dir
+def test(
+    paths: tuple[Path, ...],
+    seed: int | None,
+    backend: str,
+    sets: tuple[str, ...],
+    jobs: int | None,
+    junit_file: Path | None,
+    as_json: bool,
+    data_dir: str,
+) -> int:
+    """Run scenarios and check what they claim.
+
+    PATHS are scenario files, or folders that are searched for them; scenarios/ if none is named.
+    Exits with 1 where a claim does not hold.
+    """
+    from engine.backend import usable_cores
+    from tuilab.launch import Options, write_atomically
+    from tuilab.testing import collect, run_all
+    from tuilab.testing_reports import junit, results_json, results_table
+
+    files = collect(paths or (Path("scenarios"),))
+    options = Options(backend, data_dir, threads=1)
+    results: list[Result] = []
+    for result in run_all(
+        files,
+        options=options,
+        sets=_with_shortcuts(sets, seed),
+        jobs=jobs or min(usable_cores(), len(files)),
+    ):
+        results.append(result)
+        if not as_json:
+            _say(result.line, err=True)
+    _say(results_json(results) if as_json else results_table(results, colour=sys.stdout.isatty()))
+    if junit_file is not None:
+        write_atomically(junit_file, junit(results))
+    return 0 if all(result.passed for result in results) else 1
+
+
+if __name__ == "__main__":
+    main()

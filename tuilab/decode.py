@@ -1,0 +1,193 @@
+"""TOML tables into typed structs; errors say where, what was found and what is allowed."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from engine.errors import ConfigError, UnknownNameError
+from engine.registry import Registry
+from tuilab.errors import ScenarioError
+
+T = TypeVar("T")
+SHOWN: Final = 60  # characters of a value that a message repeats
+Table = dict[str, Any]
+
+
+def field_names(cls: type) -> list[str]:
+    """Return the names of the settings of a dataclass or a struct."""
+    if is_dataclass(cls):
+        return [field.name for field in fields(cls)]
+    return [field.encode_name for field in msgspec.structs.fields(cls)]
+
+
+def check_keys(table: Mapping[str, Any], allowed: Iterable[str], path: str, kind: str) -> None:
+    """Raise UnknownNameError for the first key of `table` that is not allowed."""
+    names = list(allowed)
+    for key in table:
+        if key not in names:
+            raise UnknownNameError(kind, key, names, join(path, key))
+
+
+def convert(value: Any, cls: type[T] | Any, path: str) -> T:
+    """Convert plain TOML values to `cls`; a wrong type or bound raises ConfigError at its path."""
+    if isinstance(value, dict) and isinstance(cls, type):
+        check_keys(value, field_names(cls), path, "key")
+    try:
+        converted: T = msgspec.convert(value, cls)
+    except msgspec.ValidationError as error:
+        problem, _, where = str(error).partition(" - at `$")
+        raise _explain(problem, where.rstrip("`").lstrip("."), value, cls).under(path) from None
+    except ConfigError as error:
+        raise error.under(path) from None
+    return converted
+
+
+def _explain(problem: str, where: str, value: Any, cls: type) -> ConfigError:
+    """Turn msgspec's `problem` at `where` in `value` into an error with the value and the choices.
+
+    msgspec names neither what it found nor, for a word, which ones there are.
+    """
+    found = value
+    for key in re.findall(r"\w+", where):
+        found = found[int(key) if isinstance(found, list) else key]
+    words = _words(get_type_hints(cls).get(where))
+    if words and isinstance(found, str):
+        return UnknownNameError("value", found, words, where)
+    problem = problem[:1].lower() + problem[1:].split(", got")[0].replace("`", "'")
+    problem = problem.replace("object missing required field", "this table lacks the key")
+    problem = problem.replace("object", "table")  # msgspec speaks of JSON
+    if words:
+        problem += f" or {' or '.join(map(repr, words))}"
+    if isinstance(value, dict) and found is not value:
+        problem += f", got {shown(found)}"
+    return ConfigError(problem, where)
+
+
+def _words(hint: Any) -> list[str]:
+    """Return the words that a type allows: "all" of `int | Literal["all"]`."""
+    if get_origin(hint) is Literal:
+        return [word for word in get_args(hint) if isinstance(word, str)]
+    return [word for part in get_args(hint) for word in _words(part)]
+
+
+def shown(value: Any) -> str:
+    """Return `value` as a message repeats it: not at any length."""
+    return clipped(repr(value))
+
+
+def clipped(text: str) -> str:
+    """Return `text`, or its beginning where it is long."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def member(registry: Registry[T], value: Any, path: str) -> T:
+    """Make a member of a family from its name, or from a table with `name` and its settings."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise ConfigError(
+            f"expected the name of {article(registry.kind)} ({', '.join(sorted(registry))}) or "
+            f'a table {{ name = "…", … }}, got {shown(value)}',
+            path,
+        )
+    settings = {key: setting for key, setting in value.items() if key != "name"}
+    try:
+        cls = registry[value["name"]]
+    except UnknownNameError as error:
+        raise error.under(path) from None
+    check_keys(settings, field_names(cls), path, f"setting of {registry.kind} '{value['name']}'")
+    return convert(settings, cls, path)
+
+
+def article(noun: str) -> str:
+    """Return "an optimizer", "a loss"."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
+def join(path: str, key: str) -> str:
+    """Return the key path of `key` in the table at `path`."""
+    return f"{path}.{key}" if path and key and not key.startswith("[") else path + key
+
+
+def override(table: Table, assignment: str) -> None:
+    """Apply one `--set key.path=value` to `table`; the value is TOML, or else a plain string."""
+    path, equals, text = assignment.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set wants key=value, got '{assignment}'")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for depth, key in enumerate(keys[:-1], start=1):
+        inner = table.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                f"is {shown(inner)}, not a table, so it has no key '{keys[depth]}'",
+                ".".join(keys[:depth]),
+            )
+        table = inner
+    table[keys[-1]] = value
+
+
+def find_line(text: str, path: str) -> int | None:
+    """Return the line of the TOML `text` where the key path stands, or that of its nearest part.
+
+    tomllib keeps no positions; headers and first keys on a line are enough to find one.
+    """
+    wanted = path.replace("[", ".").replace("]", "").split(".")
+    best, best_depth = None, 0
+    section: list[str] = []
+    counts: dict[str, int] = {}
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if line.startswith("[["):
+            name = line.strip("[] ").split("]")[0]
+            counts[name] = counts.get(name, -1) + 1
+            section = [*name.split("."), str(counts[name])]
+            here = section
+        elif line.startswith("["):
+            section = line[1:].split("]")[0].strip().split(".")
+            here = section
+        elif "=" in line and not line.startswith("#"):
+            here = [*section, *line.split("=", 1)[0].strip().replace('"', "").split(".")]
+        else:
+            continue
+        if here == wanted[: len(here)] and len(here) > best_depth:
+            best, best_depth = number, len(here)
+    return best
+
+
+def located(path: Path, text: str, error: ConfigError, sets: Sequence[str] = ()) -> ScenarioError:
+    """Return `error` with the file and the line, or the assignment, that it speaks of."""
+    keys = error.path.replace("[", ".").split(".")
+    for assignment in reversed(sets):
+        given = assignment.partition("=")[0].strip().split(".")
+        if all(a == b for a, b in zip(keys, given, strict=False)):
+            return ScenarioError(f"{path} with --set {clipped(assignment)}: {error}")
+    line = find_line(text, error.path) if error.path else None
+    return ScenarioError(f"{path}:{line}: {error}" if line else f"{path}: {error}")
+
+
+def read(path: Path) -> str:
+    """Return the text of a scenario file; raise ScenarioError, with the ones that are there."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ScenarioError(f"{path}: no such scenario file{_near(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: cannot be read: {error}") from None
+
+
+def _near(path: Path) -> str:
+    """Say which scenario was probably meant, and which ones lie in the same folder."""
+    names = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    near = get_close_matches(path.with_suffix(".toml").name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
+    return hint + (f" ({path.parent}/ has {', '.join(names)})" if names else "")

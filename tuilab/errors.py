@@ -1,0 +1,25 @@
+"""The application's branches of the error tree in `engine.errors`.
+
+TuilabError
+├── ScenarioError     a scenario file that cannot be used: says the file, the line, the key path
+├── RunError          a run folder that is missing, taken, unwritable or not ours
+└── WorkerError       the training process failed; says where its log is (exit code 1)
+"""
+
+from typing import ClassVar
+
+from engine.errors import TuilabError
+
+
+class ScenarioError(TuilabError):
+    """A scenario file, or a `--set`, that cannot be used."""
+
+
+class RunError(TuilabError):
+    """A run folder that is missing, taken, unwritable or not one of ours."""
+
+
+class WorkerError(TuilabError):
+    """The training process failed in a way that is not the user's input."""
+
+    exit_code: ClassVar[int] = 1

@@ -1,0 +1,112 @@
+"""Starting the training process: its own session, its output in the run folder.
+
+`subprocess.Popen` and not `multiprocessing`: the worker must outlive whoever started it, and
+spawning from inside a running Textual app fails on its file descriptors.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine.backend import usable_cores
+from tuilab.errors import RunError
+from tuilab.recording import RunReader
+from tuilab.runs import RunFolder, create, free_path
+from tuilab.scenario import Scenario, load
+
+THREAD_VARIABLES: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run, as opposed to what: `threads` 0 means a fitting number."""
+
+    backend: str = "auto"
+    data_dir: str = ""
+    threads: int = 0
+    viewer: bool = False  # whether a view will take its share of the processor
+    restarted_from: str = ""
+
+    def thread_count(self) -> int:
+        """Threads for the matrix products: BLAS threads spin, so a core is left for the view."""
+        return self.threads or max(1, usable_cores() - self.viewer)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A run, and the process that trains it where it is ours (None: attached, or replayed)."""
+
+    folder: RunFolder
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+
+def start(scenario: Scenario, path: Path, options: Options) -> Worker:
+    """Make the run folder `path` and start training there. Raises RunError."""
+    folder = create(path)
+    write_atomically(folder.scenario, scenario.to_toml())
+    arguments = [f"--name={scenario.name}", f"--origin={scenario.origin}"]
+    arguments += [f"--backend={options.backend}"]
+    arguments += [f"--threads={options.thread_count()}"]
+    if options.data_dir:
+        arguments.append(f"--data-dir={options.data_dir}")
+    if options.restarted_from:
+        arguments.append(f"--restarted-from={options.restarted_from}")
+    # NumPy's BLAS reads these once, when it is loaded.
+    threads = dict.fromkeys(THREAD_VARIABLES, str(options.thread_count()))
+    with folder.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "tuilab.worker", *arguments, "--", str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | threads,
+        )
+    return Worker(folder, process)
+
+
+def restart(folder: RunFolder, *, new_seed: bool) -> Worker:
+    """Run the scenario of `folder` again from the start, in a new folder beside it."""
+    sets = [f"seed={secrets.randbelow(1_000_000)}"] if new_seed else []
+    scenario = load(folder.scenario, sets)
+    options, name = _options_of(folder)
+    named = msgspec.structs.replace(scenario, name=name)
+    return start(named, free_path(folder.path), options)
+
+
+def _options_of(folder: RunFolder) -> tuple[Options, str]:
+    try:
+        with RunReader(folder.database) as reader:
+            info = reader.info()
+    except RunError:  # the worker did not come so far
+        return Options(viewer=True, restarted_from=folder.name), folder.name
+    options = Options(
+        backend=info.options.get("backend", "auto"),
+        data_dir=info.options.get("data_dir", ""),
+        threads=int(info.options.get("threads", "0")),
+        viewer=True,
+        restarted_from=folder.name,
+    )
+    return options, info.scenario
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` whole or not at all. Raises RunError."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")  # and not tempfile's mode 0600
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror}") from error

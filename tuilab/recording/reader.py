@@ -1,0 +1,175 @@
+"""The readers' end of `run.db`."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+
+from engine.frames import BINS, FIELDS, TENSORS, Event, Snapshot, Validation
+from tuilab.errors import RunError
+from tuilab.recording.schema import FORMAT, Block, RunInfo
+
+
+class RunReader:
+    """Everybody else's end of `run.db`; follows a live run and opens a finished one alike."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise RunError(f"{path} does not exist; tuilab list shows the runs there are")
+        try:
+            version = self._open("mode=rw")
+        except sqlite3.Error:
+            version = self._open_immutable()
+        if version != FORMAT:
+            self._db.close()
+            raise RunError(f"{path} is not a run that this tuilab can read (format {version})")
+        self._db.execute("PRAGMA query_only = ON")
+
+    def _open(self, mode: str) -> int:
+        """Connect and return the format's number; only reading it touches the file."""
+        uri = f"file:{quote(str(self.path))}?{mode}"
+        self._db = sqlite3.connect(uri, uri=True, timeout=5)
+        try:
+            return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        except sqlite3.Error:
+            self._db.close()
+            raise
+
+    def _open_immutable(self) -> int:
+        """Open a finished run on a read-only medium, where WAL cannot make its index."""
+        try:
+            return self._open("mode=ro&immutable=1")
+        except sqlite3.Error as error:
+            raise RunError(f"{self.path} is not a run that can be read: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def __enter__(self) -> "RunReader":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            with closing(self._db.execute(sql, values)) as cursor:
+                return cursor.fetchall()
+        except sqlite3.Error as error:
+            raise RunError(f"{self.path} is damaged or not a run: {error}") from error
+
+    def data_version(self) -> int:
+        """Return a number that changes whenever the worker has committed something."""
+        return int(self._rows("PRAGMA data_version")[0][0])
+
+    def info(self) -> RunInfo:
+        """Return what is known of the run now."""
+        rows = self._rows("SELECT key, value FROM run")
+        try:
+            values = {key: msgspec.json.decode(value) for key, value in rows}
+            return msgspec.convert(values, RunInfo)
+        except msgspec.MsgspecError as error:
+            raise RunError(f"{self.path} is damaged or not a run: {error}") from error
+
+    def blocks(self, after: int = 0, limit: int = 1_000_000) -> list[Block]:
+        """Return the blocks with id > `after`, in order."""
+        return [
+            _block(row)
+            for row in self._rows(
+                "SELECT id, first_step, time, epoch, steps_per_second, probe_share,"
+                " loss, data_loss, accuracy, learning_rate"
+                " FROM block WHERE id > ? ORDER BY id LIMIT ?",
+                after,
+                limit,
+            )
+        ]
+
+    def last_block(self) -> Block | None:
+        """Return the newest block, or None."""
+        newest = self._rows("SELECT max(id) - 1 FROM block")[0][0]
+        return None if newest is None else self.blocks(after=newest)[0]
+
+    def validations(self, after_step: int = -1) -> list[Validation]:
+        """Return the validation results after `after_step`, in order."""
+        return [
+            Validation(step, epoch, _number(loss), _number(accuracy))
+            for step, epoch, loss, accuracy in self._rows(
+                "SELECT step, epoch, loss, accuracy FROM validation WHERE step > ? ORDER BY id",
+                after_step,
+            )
+        ]
+
+    def events(self, after: int = 0) -> list[tuple[int, Event]]:
+        """Return the events with id > `after`, each with its id."""
+        return [
+            (key, Event(step, time, kind, msgspec.json.decode(detail)))
+            for key, step, time, kind, detail in self._rows(
+                "SELECT id, step, time, kind, detail FROM event WHERE id > ? ORDER BY id", after
+            )
+        ]
+
+    def snapshot_steps(self) -> list[int]:
+        """Return the steps of the recorded snapshots, in order."""
+        return [step for (step,) in self._rows("SELECT step FROM snapshot ORDER BY step")]
+
+    def snapshot(self, step: int | None = None) -> Snapshot | None:
+        """Return the snapshot at `step`, or the newest one; None when there is none."""
+        if step is None:
+            found = self._rows("SELECT id, step, epoch FROM snapshot ORDER BY step DESC LIMIT 1")
+        else:
+            found = self._rows("SELECT id, step, epoch FROM snapshot WHERE step = ?", step)
+        return self._assemble(*found[0]) if found else None
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """Yield every recorded snapshot in the order of steps."""
+        for step in self.snapshot_steps():
+            snapshot = self.snapshot(step)
+            if snapshot is not None:
+                yield snapshot
+
+    def _assemble(self, key: int, step: int, epoch: float) -> Snapshot | None:
+        rows = self._rows("SELECT * FROM tensor WHERE snapshot = ?", key)
+        if not rows:  # thinned out since it was found
+            return None
+        layers = max(row[1] for row in rows)
+        statistics = np.full((layers, len(TENSORS), len(FIELDS)), np.nan)
+        histograms = np.zeros((layers, len(TENSORS), BINS + 2), np.int64)
+        ranges = np.full((layers, len(TENSORS), 2), np.nan)
+        dead, ratio = np.full(layers, np.nan), np.full(layers, np.nan)
+        end = 3 + len(FIELDS)
+        for row in rows:
+            at = row[1] - 1, TENSORS.index(row[2])
+            statistics[at] = [_number(value) for value in row[3:end]]
+            ranges[at] = [_number(value) for value in row[end : end + 2]]
+            histograms[at] = np.frombuffer(row[end + 2], "<i8")
+            dead[at[0]], ratio[at[0]] = _number(row[end + 3]), _number(row[end + 4])
+        return Snapshot(step, epoch, statistics, histograms, ranges, dead, ratio)
+
+
+def _number(value: float | None) -> float:
+    """Return a column's value; SQLite stores NaN as NULL."""
+    return float("nan") if value is None else value
+
+
+def _block(row: Sequence[Any]) -> Block:
+    loss = np.frombuffer(row[6], "<f8")
+    key, first_step, time, epoch = row[:4]
+    return Block(
+        id=key,
+        first_step=first_step,
+        time=time,
+        epoch=epoch,
+        steps_per_second=_number(row[4]),
+        probe_share=_number(row[5]),
+        loss=loss,
+        data_loss=loss if row[7] is None else np.frombuffer(row[7], "<f8"),
+        accuracy=np.frombuffer(row[8], "<f4").astype(np.float64),
+        learning_rate=np.frombuffer(row[9], "<f8"),
+    )

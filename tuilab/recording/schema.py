@@ -1,0 +1,96 @@
+"""The tables of `run.db`, and what is read back from them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from engine.frames import FIELDS, Floats, LayerInfo
+
+FORMAT: Final = 1
+
+SCHEMA: Final = f"""
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE block (
+    id INTEGER PRIMARY KEY, first_step INTEGER NOT NULL, time REAL NOT NULL, epoch REAL NOT NULL,
+    steps_per_second REAL, probe_share REAL,
+    loss BLOB NOT NULL, data_loss BLOB, accuracy BLOB NOT NULL, learning_rate BLOB NOT NULL);
+CREATE TABLE validation (
+    id INTEGER PRIMARY KEY, step INTEGER NOT NULL, epoch REAL NOT NULL, loss REAL, accuracy REAL);
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY, step INTEGER NOT NULL, time REAL NOT NULL, kind TEXT NOT NULL,
+    detail TEXT NOT NULL);
+CREATE TABLE snapshot (
+    id INTEGER PRIMARY KEY, step INTEGER NOT NULL UNIQUE, epoch REAL NOT NULL,
+    gain_forward REAL, gain_backward REAL, kept INTEGER NOT NULL);
+CREATE TABLE tensor (
+    snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE,
+    layer INTEGER NOT NULL, tensor TEXT NOT NULL,
+    {", ".join(f'"{name}" REAL' for name in FIELDS)},
+    low REAL, high REAL, histogram BLOB NOT NULL, dead_fraction REAL, update_ratio REAL,
+    PRIMARY KEY (snapshot, layer, tensor)) WITHOUT ROWID;
+PRAGMA user_version = {FORMAT};
+"""
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What is trained and how it stands; keys that are not known yet have their defaults."""
+
+    scenario: str = ""  # name of the scenario file, without its ending
+    title: str = ""
+    question: str = ""
+    lecture: str = ""
+    seed: int = 0
+    data: str = ""  # "gaussian 1000×500"
+    backend: str = ""
+    device: str = ""
+    dtype: str = ""
+    threads: int = 0
+    activation: str = ""
+    initializer: str = ""
+    batch_norm: bool = False
+    parameters: int = 0
+    layers: tuple[LayerInfo, ...] = ()  # hidden layers from 1, the output layer last
+    input_std: float = 0.0  # of the training inputs after preprocessing
+    classes: int = 0
+    batch_size: int = 0
+    samples: tuple[int, int] = (0, 0)  # training, validation
+    total_steps: int = 0
+    steps_per_epoch: int = 0
+    hyperparameters: dict[str, float] = {}  # as they stand now
+    step: int = 0  # updates made
+    state: str = "starting"  # starting|running|paused|finished|diverged|stopped|failed
+    phase: str = ""  # while starting: "loading data", "binding", "step 0"
+    message: str = ""  # why it failed or diverged
+    created: float = 0.0  # Unix time
+    pid: int = 0
+    socket: str = ""
+    options: dict[str, str] = {}  # how the worker was started: backend, data_dir, threads
+    restarted_from: str = ""
+    version: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the worker wrote a last word."""
+        return self.state in ("finished", "diverged", "stopped", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The per-step series of one frame, as read back."""
+
+    id: int
+    first_step: int
+    time: float
+    epoch: float
+    steps_per_second: float
+    probe_share: float
+    loss: Floats
+    data_loss: Floats
+    accuracy: Floats
+    learning_rate: Floats
+
+    @property
+    def next_step(self) -> int:
+        """Number of updates made by the end of this block."""
+        return self.first_step + len(self.loss)

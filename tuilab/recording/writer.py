@@ -1,0 +1,153 @@
+"""The worker's end of `run.db`."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from engine.frames import FIELDS, TENSORS, Frame, Snapshot
+from tuilab.errors import RunError
+from tuilab.recording.schema import SCHEMA
+
+KEPT_FIRST: Final = 16  # snapshots from the start that are never thinned
+SPREAD: Final = 256  # thinning starts at twice this many others, and leaves this many
+_TENSOR_COLUMNS: Final = len(FIELDS) + 8  # the others: snapshot, layer, tensor, low, high …
+
+
+class RunWriter:
+    """The worker's end of `run.db`: one transaction a call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._db = _create(path)
+        except sqlite3.Error as error:
+            raise RunError(f"cannot create {path}: {error}") from error
+        self._stride = 1
+        self._ordinal = 0
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the database and close it."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing; raises RunError where the disk is full or the file cannot be written."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise RunError(f"cannot write {self._path}: {error}") from error
+
+    def describe(self, **values: Any) -> None:
+        """Set fields of RunInfo."""
+        with self._transaction():
+            self._describe(values)
+
+    def _describe(self, values: Mapping[str, Any]) -> None:
+        rows = [(key, msgspec.json.encode(value).decode()) for key, value in values.items()]
+        self._db.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", rows)
+
+    def write(self, frame: Frame) -> None:
+        """Record one frame, whole or not at all."""
+        with self._transaction():
+            if len(frame.loss):
+                same = np.array_equal(frame.loss, frame.data_loss, equal_nan=True)
+                self._db.execute(
+                    "INSERT INTO block (first_step, time, epoch, steps_per_second, probe_share,"
+                    " loss, data_loss, accuracy, learning_rate) VALUES (?,?,?,?,?,?,?,?,?)",
+                    (
+                        frame.first_step,
+                        frame.time,
+                        frame.epoch,
+                        frame.steps_per_second,
+                        frame.probe_share,
+                        frame.loss.astype("<f8").tobytes(),
+                        None if same else frame.data_loss.astype("<f8").tobytes(),
+                        frame.accuracy.astype("<f4").tobytes(),
+                        frame.learning_rate.astype("<f8").tobytes(),
+                    ),
+                )
+            self._db.executemany(
+                "INSERT INTO validation (step, epoch, loss, accuracy) VALUES (?,?,?,?)",
+                [(v.step, v.epoch, v.loss, v.accuracy) for v in frame.validations],
+            )
+            self._db.executemany(
+                "INSERT INTO event (step, time, kind, detail) VALUES (?,?,?,?)",
+                [
+                    (e.step, e.time, e.kind, msgspec.json.encode(e.detail).decode())
+                    for e in frame.events
+                ],
+            )
+            if frame.snapshot is not None:
+                self._write_snapshot(frame.snapshot, keep=bool(frame.events) or self._last(frame))
+            now = {"state": frame.state, "step": frame.next_step}
+            self._describe(now | {"hyperparameters": frame.hyperparameters})
+
+    @staticmethod
+    def _last(frame: Frame) -> bool:
+        return frame.state not in ("running", "paused")
+
+    def _write_snapshot(self, snapshot: Snapshot, keep: bool) -> None:
+        self._ordinal += 1
+        kept = keep or self._ordinal <= KEPT_FIRST
+        cursor = self._db.execute(
+            "INSERT INTO snapshot (step, epoch, gain_forward, gain_backward, kept)"
+            " VALUES (?,?,?,?,?)",
+            (snapshot.step, snapshot.epoch, snapshot.gain_forward, snapshot.gain_backward, kept),
+        )
+        key = cursor.lastrowid
+        rows = []
+        for layer in range(len(snapshot.statistics)):
+            for t, tensor in enumerate(TENSORS):
+                rows.append(
+                    (
+                        key,
+                        layer + 1,
+                        tensor,
+                        *snapshot.statistics[layer, t].tolist(),
+                        *snapshot.ranges[layer, t].tolist(),
+                        snapshot.histograms[layer, t].astype("<i8").tobytes(),
+                        float(snapshot.dead_fraction[layer]),
+                        float(snapshot.update_ratio[layer]),
+                    )
+                )
+        marks = ",".join("?" * _TENSOR_COLUMNS)
+        self._db.executemany(f"INSERT INTO tensor VALUES ({marks})", rows)
+        self._thin()
+
+    def _thin(self) -> None:
+        """Keep an even spread: every `_stride`-th one; when there are twice too many, half of them.
+
+        The newest is there in any case, until the next one comes.
+        """
+        (count,) = self._db.execute("SELECT count(*) FROM snapshot WHERE NOT kept").fetchone()
+        if count >= 2 * SPREAD:
+            self._stride *= 2
+        if self._stride == 1:
+            return
+        self._db.execute(
+            "DELETE FROM snapshot WHERE NOT kept AND id % ? != 0"
+            " AND id < (SELECT max(id) FROM snapshot)",
+            (self._stride,),
+        )
+
+
+def _create(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.executescript(SCHEMA)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db

@@ -1,0 +1,129 @@
+"""A run's summary for people: a few lines and the loss curve, drawn as text."""
+
+from collections.abc import Sequence
+
+import click
+import numpy as np
+
+from tuilab.expectations import Verdict
+from tuilab.metrics import Record
+from tuilab.recording import RunReader
+from tuilab.runs import RunFolder
+from tuilab.summary import Summary
+from tuilab.viewer.plot import Chart, Curve, draw, spans_decades
+from tuilab.viewer.series import reduce
+
+WIDTH, HEIGHT = 72, 12
+MARKS = {True: "✓", False: "✗", None: "·"}
+
+
+def summary_text(summary: Summary, verdicts: Sequence[Verdict], reader: RunReader) -> str:
+    """Return what `tuilab run --headless` and `tuilab show` print."""
+    parts = [
+        _headline(summary, reader),
+        loss_curve(Record(reader)),
+        _layers(summary),
+        verdict_table({summary.scenario: verdicts}) if verdicts else "",
+        f"run folder: {summary.run_dir}   (look at it: tuilab replay {summary.run_dir})",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _headline(summary: Summary, reader: RunReader) -> str:
+    info = reader.info()
+    state = RunFolder(reader.path.parent).state(info)
+    speed = summary.throughput
+    lines = [
+        f"{summary.scenario}: {summary.title}" if summary.title else summary.scenario,
+        f"{state} after {summary.steps:,} steps ({summary.epochs:.4g} epochs)"
+        f" · {info.data} · {summary.backend} {info.dtype} · seed {summary.seed}"
+        f" · {speed['steps_per_second']:.0f} steps/s, statistics {speed['probe_share']:.1%}",
+    ]
+    if info.message:
+        lines.append(info.message)
+    for event in (event for _, event in reader.events() if event.kind == "diverged"):
+        lines.append(str(event.detail.get("message", "")))
+    loss, accuracy = summary.loss, summary.accuracy
+    lines.append(
+        f"loss {_value(loss['initial'])} → {_value(loss['final'])} (best {_value(loss['best'])})"
+        f" · accuracy {_share(accuracy['train'])} training, "
+        f"{_share(accuracy['validation'])} validation"
+    )
+    return "\n".join(lines)
+
+
+def loss_curve(record: Record) -> str:
+    """Draw training and validation loss over steps."""
+    loss = record.loss
+    found = record.validations
+    if len(loss) < 2:
+        return ""
+    steps = np.arange(len(loss), dtype=np.float64)
+    curves = [Curve(reduce(steps, loss, WIDTH - 8), "train")]
+    if len(found) > 1:
+        x = np.array([v.step for v in found], dtype=np.float64)
+        y = np.array([v.loss for v in found])
+        curves.append(Curve(reduce(x, y, WIDTH - 8), "validation", marker="·", points=True))
+    lines = draw(Chart(curves, logarithmic=spans_decades(loss)), WIDTH, HEIGHT)
+    text = ["".join(span[0] for span in line).rstrip() for line in lines]
+    legend = "loss: line training" + (", dots validation" if len(found) > 1 else "")
+    return "\n".join([legend, *text]) if text else ""
+
+
+def _layers(summary: Summary) -> str:
+    rows: list[tuple[str, ...]] = [("layer", "activation std", "dL/dA std", "‖ΔW‖/‖W‖", "dead")]
+    for layer in summary.layers:
+        start, end = layer["start"], layer["end"]
+        if not start or not end:
+            continue
+        rows.append(
+            (
+                f"{layer['index']} {layer['name']}",
+                *(
+                    f"{_value(start[t]['std'])} → {_value(end[t]['std'])}"
+                    for t in ("activation", "activation_grad")
+                ),
+                f"{_value(start['update_ratio'])} → {_value(end['update_ratio'])}",
+                f"{_share(start['dead_fraction'])} → {_share(end['dead_fraction'])}",
+            )
+        )
+    if len(rows) == 1:
+        return ""
+    table = aligned(rows)
+    gain = summary.gain
+    if gain["start"] and np.isfinite(gain["start"]["forward"]):
+        table += "\n" + "   ".join(
+            f"gain {way} ×{gain['start'][way]:.2f} → ×{gain['end'][way]:.2f} a layer"
+            for way in ("forward", "backward")
+        )
+    return table
+
+
+def verdict_table(verdicts: dict[str, Sequence[Verdict]], colour: bool = False) -> str:
+    """Return a table of claim, measured, band and verdict, by scenario."""
+    rows: list[tuple[str, ...]] = [("", "scenario", "claim", "at", "measured", "band")]
+    for scenario, found in verdicts.items():
+        for v in found:
+            rows.append((MARKS[v.passed], scenario, v.claim, str(v.at), v.measured_text, v.band))
+    lines = aligned(rows).split("\n")
+    if not colour:
+        return "\n".join(lines)
+    tints = {"✓": "green", "✗": "red"}
+    return "\n".join(click.style(line, fg=tints.get(line[:1])) for line in lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as lines, columns aligned; the first row is the header."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _value(value: float | None) -> str:
+    return "—" if value is None else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None or not np.isfinite(value) else f"{value:.1%}"

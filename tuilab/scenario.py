@@ -1,0 +1,260 @@
+"""Scenario files: TOML → validated, frozen structs → engine objects.
+
+The only place that knows the file format. A file that cannot be used raises ScenarioError, which
+names the file, the line, the key path, what was found and what is allowed.
+"""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import tomli_w
+from msgspec import Meta
+
+import engine.data  # noqa: F401  (registers the sources)
+from engine.activations import Activation, activations
+from engine.backend import Backend
+from engine.data.dataset import Dataset, Source, prepare, sources
+from engine.data.preprocess import Preprocessor, preprocessors
+from engine.errors import ConfigError, TuilabError, require
+from engine.initializers import Initializer, initializers
+from engine.losses import Loss, losses
+from engine.network import Network, mlp
+from engine.optimizers import Optimizer, optimizers
+from engine.streams import stream
+from engine.trainer import Trainer
+from tuilab.decode import (
+    Table,
+    check_keys,
+    convert,
+    field_names,
+    located,
+    member,
+    override,
+    read,
+    shown,
+)
+from tuilab.errors import ScenarioError
+from tuilab.expectations import Expectation
+
+Positive = Annotated[int, Meta(ge=1, le=10**12)]
+Units = Annotated[int, Meta(ge=1, le=10**7)]  # more would be a slip, and fit in no memory
+
+
+class Hidden(msgspec.Struct, frozen=True):
+    """`depth` hidden layers of `width` units each."""
+
+    depth: Annotated[int, Meta(ge=1, le=10**4)]
+    width: Units
+
+
+class DataSection(msgspec.Struct, frozen=True):
+    """[data]: the keys that every source has; the others are the source's own."""
+
+    source: str
+    batch_size: Positive | Literal["all"] = 100
+    preprocess: tuple[Any, ...] = ()
+    validation: Annotated[float, Meta(ge=0, lt=1)] = 0.2
+
+
+class NetworkSection(msgspec.Struct, frozen=True):
+    """[network]"""
+
+    hidden: Hidden | tuple[Units, ...]
+    activation: Any = "relu"
+    initializer: Any = "he"
+    batch_norm: bool = False
+
+
+class TrainSection(msgspec.Struct, frozen=True):
+    """[train]: give `epochs` or `steps`."""
+
+    epochs: Positive | None = None
+    steps: Positive | None = None
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The keys before the first table."""
+
+    title: str = ""
+    question: str = ""
+    lecture: str = ""
+    seed: Annotated[int, Meta(ge=0, lt=2**62)] = 0
+
+
+SECTIONS: Final = ("data", "network", "loss", "optimizer", "train", "expect")
+EITHER: Final = {"train.steps": "epochs", "train.epochs": "steps"}
+"""Keys of [train] of which there is one: setting it from outside takes the place of the other."""
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """A scenario as read: every name resolved, every value checked."""
+
+    name: str
+    header: Header
+    data: DataSection
+    source: Source
+    preprocess: tuple[Preprocessor, ...]
+    hidden: tuple[int, ...]
+    activation: Activation
+    initializer: Initializer
+    batch_norm: bool
+    loss: Loss
+    optimizer: Optimizer
+    train: TrainSection
+    expect: tuple[Expectation, ...]
+    table: Table  # the file as read, with what was set from outside
+    origin: str = ""  # path of the file as it was named; "" when it came from none
+
+    @property
+    def seed(self) -> int:
+        return self.header.seed
+
+    @property
+    def initializer_text(self) -> str:
+        """The initialiser as one would say it: "xavier", "normal 0.01"."""
+        settings = msgspec.to_builtins(self.initializer).values()
+        return " ".join([initializers.name_of(self.initializer), *(f"{v:g}" for v in settings)])
+
+    def to_toml(self) -> str:
+        """Return the scenario as a file that says the same."""
+        return tomli_w.dumps(self.table)
+
+
+def load(path: Path, sets: Sequence[str] = ()) -> Scenario:
+    """Read the scenario at `path`, with the `--set` assignments applied. Raises ScenarioError."""
+    text = read(path)
+    try:
+        table = tomllib.loads(text)
+        for assignment in sets:
+            override(table, assignment)
+            key = assignment.partition("=")[0].strip()
+            if key in EITHER and isinstance(table["train"], dict):
+                table["train"].pop(EITHER[key], None)
+        return msgspec.structs.replace(parse(table, path.stem), origin=str(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ScenarioError(f"{path}: nested too deeply") from None
+    except ConfigError as error:
+        raise located(path, text, error, sets) from None
+
+
+def parse(table: Table, name: str) -> Scenario:
+    """Validate a whole scenario table. Raises ConfigError with the key path."""
+    check_keys(table, [*field_names(Header), *SECTIONS], "", "key")
+    for section in ("data", "network", "train"):
+        require(section in table, section, f"the table [{section}] is missing")
+        found = table[section]
+        require(isinstance(found, dict), section, f"must be a table, is {shown(found)}")
+    data, source, preprocess = _data(table["data"])
+    if isinstance(inner := table["network"].get("hidden"), dict):
+        check_keys(inner, field_names(Hidden), "network.hidden", "key")
+    network: NetworkSection = convert(table["network"], NetworkSection, "network")
+    hidden = network.hidden
+    if isinstance(hidden, Hidden):
+        hidden = (hidden.width,) * hidden.depth
+    train: TrainSection = convert(table["train"], TrainSection, "train")
+    given = [key for key in ("epochs", "steps") if key in table["train"]]
+    require(len(given) == 1, "train", f"give either epochs or steps, found {given or 'neither'}")
+    return Scenario(
+        name=name,
+        header=convert({k: v for k, v in table.items() if k not in SECTIONS}, Header, ""),
+        data=data,
+        source=source,
+        preprocess=preprocess,
+        hidden=hidden,
+        activation=member(activations, network.activation, "network.activation"),
+        initializer=member(initializers, network.initializer, "network.initializer"),
+        batch_norm=network.batch_norm,
+        loss=member(losses, table.get("loss", "softmax_cross_entropy"), "loss"),
+        optimizer=member(optimizers, table.get("optimizer", "sgd"), "optimizer"),
+        train=train,
+        expect=tuple(
+            Expectation.parse(entry, f"expect[{index}]", len(hidden))
+            for index, entry in enumerate(_list_of_tables(table.get("expect", [])))
+        ),
+        table=table,
+    )
+
+
+def _list_of_tables(value: Any) -> Iterable[Table]:
+    require(
+        isinstance(value, list) and all(isinstance(entry, dict) for entry in value),
+        "expect",
+        "write each expectation as a table [[expect]]",
+    )
+    return list(value)
+
+
+def _data(table: Table) -> tuple[DataSection, Source, tuple[Preprocessor, ...]]:
+    common = field_names(DataSection)
+    own = {key: value for key, value in table.items() if key not in common}
+    section: DataSection = convert(
+        {key: value for key, value in table.items() if key in common}, DataSection, "data"
+    )
+    try:
+        cls = sources[section.source]
+    except ConfigError as error:
+        raise error.under("data.source") from None
+    allowed = [*common, *field_names(cls)]
+    check_keys(own, allowed, "data", f"key of data source '{section.source}'")
+    steps = tuple(
+        member(preprocessors, entry, f"data.preprocess[{index}]")
+        for index, entry in enumerate(section.preprocess)
+    )
+    return section, convert(own, cls, "data"), steps
+
+
+def load_data(scenario: Scenario, directory: Path | None) -> Dataset:
+    """Load, split and preprocess the data of `scenario`. Raises DataError or ConfigError."""
+    try:
+        loaded = scenario.source.load(generator=stream(scenario.seed, "data"), directory=directory)
+        return prepare(
+            loaded,
+            validation=scenario.data.validation,
+            preprocess=scenario.preprocess,
+            generator=stream(scenario.seed, "split"),
+        )
+    except ConfigError as error:
+        raise error.under("data") from None
+    except MemoryError as error:
+        raise ConfigError(f"does not fit into memory: {error}", "data") from None
+
+
+def build_network(scenario: Scenario, classes: int) -> Network:
+    """Make the network of `scenario` for so many classes."""
+    return mlp(
+        scenario.hidden,
+        classes,
+        activation=scenario.activation,
+        initializer=scenario.initializer,
+        batch_norm=scenario.batch_norm,
+    )
+
+
+def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Trainer:
+    """Bind network and data of `scenario` into a trainer. Raises ConfigError, ShapeError."""
+    size = scenario.data.batch_size
+    try:
+        return Trainer(
+            build_network(scenario, len(data.classes)),
+            data,
+            loss=scenario.loss,
+            optimizer=scenario.optimizer,
+            batch_size=None if size == "all" else size,
+            epochs=scenario.train.epochs,
+            steps=scenario.train.steps,
+            seed=scenario.seed,
+            backend=backend,
+            snapshot_at=[e.at for e in scenario.expect if isinstance(e.at, int)],
+        )
+    except ConfigError as error:
+        raise error.under("data" if error.path == "batch_size" else "train") from None
+    except MemoryError as error:
+        raise ConfigError(f"does not fit into memory: {error}", "network") from None
+    except TuilabError as error:
+        raise type(error)(f"the network of {scenario.name}: {error}") from None

@@ -1,0 +1,140 @@
+"""What became of a run: one document for machines, and a few lines for people."""
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from engine.frames import FIELDS, Floats, Snapshot
+from tuilab.expectations import Expectation, Verdict, judge
+from tuilab.metrics import Record
+from tuilab.recording import RunReader
+from tuilab.runs import RunFolder
+
+SHOWN_TENSORS: Final = ("activation", "activation_grad", "weight", "weight_grad")
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The document of `tuilab run --headless --json` (the names are part of the contract)."""
+
+    scenario: str
+    title: str
+    seed: int
+    backend: str
+    device: str
+    run_dir: str
+    status: str
+    steps: int
+    epochs: float
+    loss: dict[str, Any]
+    accuracy: dict[str, Any]
+    layers: list[dict[str, Any]]
+    gain: dict[str, Any]
+    findings: list[dict[str, Any]]
+    expectations: list[dict[str, Any]]
+    throughput: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Return one JSON document; NaN and infinities are strings."""
+        return msgspec.json.encode(_named_nonfinite(msgspec.to_builtins(self))).decode()
+
+
+def summarize(
+    folder: RunFolder, reader: RunReader, expectations: tuple[Expectation, ...]
+) -> tuple[Summary, list[Verdict]]:
+    """Read a run and return its summary and the verdicts on its expectations."""
+    record = Record(reader)
+    info, loss = record.info, record.loss
+    verdicts = judge(expectations, record)
+    start, end = reader.snapshot(0), reader.snapshot()
+    last = record.last_block
+    summary = Summary(
+        scenario=info.scenario,
+        title=info.title,
+        seed=info.seed,
+        backend=info.backend,
+        device=info.device,
+        run_dir=str(folder.path),
+        status=info.state if info.state in ("finished", "diverged") else "stopped",
+        steps=len(loss),
+        epochs=last.epoch if last else 0.0,
+        loss={
+            "initial": float(loss[0]) if len(loss) else None,
+            "final": record.final(loss) if len(loss) else None,
+            "best": _best(record.running_mean(loss)),
+        },
+        accuracy={
+            "train": record.final(record.accuracy) if len(loss) else None,
+            "validation": record.validations[-1].accuracy if record.validations else None,
+        },
+        layers=[
+            {
+                "index": layer.index,
+                "name": layer.name,
+                "kind": layer.kind,
+                "units": layer.units,
+                "start": _layer(start, position),
+                "end": _layer(end, position),
+            }
+            for position, layer in enumerate(info.layers)
+        ],
+        gain={"start": _gain(start), "end": _gain(end)},
+        findings=[],
+        expectations=[
+            {
+                "claim": v.claim,
+                "metric": v.metric,
+                "at": v.at,
+                "measured": v.measured,
+                v.bound: v.limit,
+                "passed": v.passed,
+            }
+            for v in verdicts
+        ],
+        throughput={
+            "steps_per_second": last.steps_per_second if last else 0.0,
+            "probe_share": last.probe_share if last else 0.0,
+        },
+    )
+    return summary, verdicts
+
+
+def exit_code(summary: Summary, verdicts: list[Verdict]) -> int:
+    """0 as expected, 1 where an expectation failed or training diverged without one saying so."""
+    if any(verdict.passed is False for verdict in verdicts):
+        return 1
+    expected = any(v.metric == "status" and v.passed for v in verdicts)
+    return 1 if summary.status == "diverged" and not expected else 0
+
+
+def _best(means: Floats) -> float | None:
+    finite = means[np.isfinite(means)]
+    return float(finite.min()) if len(finite) else None
+
+
+def _layer(snapshot: Snapshot | None, position: int) -> dict[str, Any]:
+    if snapshot is None:
+        return {}
+    values: dict[str, Any] = {
+        tensor: {name: float(snapshot.field(tensor, name)[position]) for name in FIELDS}
+        for tensor in SHOWN_TENSORS
+    }
+    values["update_ratio"] = float(snapshot.update_ratio[position])
+    values["dead_fraction"] = float(snapshot.dead_fraction[position])
+    return values
+
+
+def _gain(snapshot: Snapshot | None) -> dict[str, Any]:
+    if snapshot is None:
+        return {}
+    return {"forward": snapshot.gain_forward, "backward": snapshot.gain_backward}
+
+
+def _named_nonfinite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _named_nonfinite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named_nonfinite(inner) for inner in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,95 @@
+"""The one table of what can be done: it feeds key bindings, footer, help and command palette."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from engine.trainer import Command
+
+if TYPE_CHECKING:
+    from tuilab.viewer.app import ViewerApp
+
+FACTOR: Final = 1.25
+
+
+Section = Literal["run", "view"]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that can be done.
+
+    `keys` are Textual's names, `shown` is how they are written on screen; `priority` orders the
+    footer's survivors where room is short, 0 keeps an action out of the footer.
+    """
+
+    id: str
+    keys: str
+    shown: str
+    label: str
+    help: str
+    run: "Callable[[ViewerApp], None]"
+    section: Section = "view"
+    priority: int = 0
+
+
+def _scale(factor: float) -> "Callable[[ViewerApp], None]":
+    return lambda app: app.command(Command("scale", "learning_rate", factor))
+
+
+ACTIONS: Final = (
+    Action("pause", "space", "space", "pause", "pause, or go on",
+           lambda app: app.toggle_pause(), "run", 90),
+    Action("step", "n", "n", "step", "make one step and pause",
+           lambda app: app.command(Command("step")), "run", 70),
+    Action("slower", "left_square_bracket", "[", "lr ÷1.25", "learning rate ÷ 1.25",
+           _scale(1 / FACTOR), "run", 80),
+    Action("faster", "right_square_bracket", "]", "×1.25", "learning rate × 1.25",
+           _scale(FACTOR), "run", 81),
+    Action("slower_10", "left_curly_bracket", "{", "÷10", "learning rate ÷ 10",
+           _scale(0.1), "run", 49),
+    Action("faster_10", "right_curly_bracket", "}", "×10", "learning rate × 10",
+           _scale(10.0), "run", 50),
+    Action("learning_rate", "l", "l", "set lr", "type a learning rate",
+           lambda app: app.ask_learning_rate(), "run", 60),
+    Action("restart", "r", "r", "restart", "stop, and start anew from the same seed",
+           lambda app: app.restart_run(new_seed=False), "run", 65),
+    Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",
+           lambda app: app.restart_run(new_seed=True), "run", 40),
+    Action("curves", "1", "1", "curves", "curves alone (again: everything)",
+           lambda app: app.stage.toggle("curves")),
+    Action("layers", "2", "2", "layers", "layers alone (again: everything)",
+           lambda app: app.stage.toggle("layers")),
+    Action("reading", "3", "3", "reading", "reading alone (again: everything)",
+           lambda app: app.stage.toggle("reading")),
+    Action("next", "tab", "tab", "next panel", "next panel",
+           lambda app: app.stage.next_panel(1), "view", 30),
+    Action("previous", "shift+tab", "shift+tab", "previous panel", "previous panel",
+           lambda app: app.stage.next_panel(-1)),
+    Action("overview", "escape,0", "0, esc", "overview", "everything on one screen again",
+           lambda app: app.stage.show_overview()),
+    Action("up", "up,k", "↑", "up", "scroll up", lambda app: app.stage.scroll_panel(0, -1)),
+    Action("down", "down,j", "↓", "down", "scroll down", lambda app: app.stage.scroll_panel(0, 1)),
+    Action("page_up", "pageup", "pgup", "page up", "scroll a page up",
+           lambda app: app.stage.scroll_panel(-1, 0)),
+    Action("page_down", "pagedown", "pgdn", "page down", "scroll a page down",
+           lambda app: app.stage.scroll_panel(1, 0)),
+    Action("palette", "colon", ":", "palette", "find any of these by name",
+           lambda app: app.action_command_palette(), "view", 20),
+    Action("help", "question_mark", "?", "help", "these keys, and what the numbers mean",
+           lambda app: app.show_help(), "view", 95),
+    Action("leave", "q,ctrl+c,ctrl+q", "q", "leave", "leave; a run that goes on can be left alone",
+           lambda app: app.leave(), "view", 99),
+)  # fmt: skip
+BY_ID: Final = {action.id: action for action in ACTIONS}
+
+
+def hints(*, paused: bool, ended: bool) -> list[tuple[int, str, str, str]]:
+    """Return (priority, key, label, action) for the footer; run control goes when it has ended."""
+    kept = []
+    for action in ACTIONS:
+        usable = action.section == "view" or not ended or action.id in ("restart", "reseed")
+        if action.priority and usable:
+            label = "resume" if action.id == "pause" and paused else action.label
+            kept.append((action.priority, action.shown, label, action.id))
+    return kept

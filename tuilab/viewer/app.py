@@ -1,0 +1,252 @@
+"""The app: polls the run, draws the stage, and turns actions into commands."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from rich.style import Style
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+
+from engine.errors import TuilabError
+from engine.trainer import Command
+from tuilab import launch
+from tuilab.control import ControlClient
+from tuilab.launch import Worker
+from tuilab.runs import RunFolder
+from tuilab.viewer.actions import ACTIONS, BY_ID
+from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder
+from tuilab.viewer.commands import CommandSender, MakeClient
+from tuilab.viewer.palette import TUILAB, role_styles
+from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.screens import Choice, HelpScreen, LearningRateScreen, LeaveScreen
+from tuilab.viewer.stage import Stage
+from tuilab.viewer.store import RunStore
+
+PERIOD: Final = 0.1  # seconds between two polls
+FLASH: Final = 1.5  # seconds that a changed hyper-parameter stays highlighted
+PATIENCE: Final = 1.0  # seconds that a pause may take to show before it is asked for again
+
+
+@dataclass
+class Refused(Message):
+    """A command did not pass."""
+
+    command: Command
+    reason: str
+
+
+@dataclass
+class Restarted(Message):
+    """A new run has been started, or could not be."""
+
+    worker: Worker | None
+    error: str = ""
+
+
+class ViewerApp(App[Worker]):
+    """Shows a run, live or finished; closing it never harms the run."""
+
+    CSS_PATH = "tuilab.tcss"
+    TITLE = "tuilab"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(a.keys, f"run('{a.id}')", a.label, show=False, priority=a.keys == "tab")
+        for a in ACTIONS
+    ]
+
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        make_client: MakeClient = ControlClient,
+        restart: Callable[..., Worker] = launch.restart,
+        judge: Callable[[RunFolder], Claims] = judge_folder,
+    ) -> None:
+        super().__init__()
+        self.role_styles: dict[str, Style] = {}
+        self.stage: Stage = Stage(lambda: self.role_styles, self.run_by_id)
+        self.register_theme(TUILAB)
+        self.theme = "tuilab"
+        self.animation_level = "none"
+        self._judge_folder, self._restart = judge, restart
+        self.sender = CommandSender(
+            lambda command, reason: self._tell(Refused(command, reason)), make_client
+        )
+        self._flash: tuple[str, float] = ("", 0.0)
+        self._seen_events = 0
+        self._asked_pause: tuple[bool, float] | None = None
+        self._restarting = False
+        self.follow(worker)
+
+    def follow(self, worker: Worker) -> None:
+        """Show another run from now on."""
+        self.worker = worker
+        process = worker.process
+        self.store = RunStore(worker.folder, process.poll if process else lambda: None)
+        self.judge = ClaimJudge(worker.folder, self._judge_folder)
+        self._seen_events = 0
+        self._asked_pause = None
+
+    def compose(self) -> ComposeResult:
+        """Yield the stage; modals come above it."""
+        yield self.stage
+
+    def on_mount(self) -> None:
+        """Paint first, then begin to read."""
+        self._restyle()
+        self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
+        self.call_after_refresh(self.tick)
+        self.set_interval(PERIOD, self.tick)
+
+    def on_resize(self) -> None:
+        """Arrange the panels anew."""
+        self.stage.rearranged()
+
+    def _restyle(self) -> None:
+        self.role_styles = role_styles(self.theme_variables)
+        for panel in self.stage.query(LinesPanel):
+            panel.restyle()
+
+    def _tell(self, message: Message) -> None:
+        if self.is_running:
+            self.post_message(message)
+
+    def tick(self) -> None:
+        """Read what is new and draw it."""
+        store = self.store
+        changes = store.poll()
+        if changes.events:
+            self._notice_events()
+        highlighted = self._flash[0] if time.monotonic() < self._flash[1] else ""
+        self.stage.draw(store, changes, highlighted)
+        self.judge.request(changed=changes.snapshot or changes.state)
+        if self.judge.claims is not self.stage.claims:
+            self.stage.claims = self.judge.claims
+            self.stage.draw_reading(store)
+
+    def _notice_events(self) -> None:
+        """Highlight what was changed while we watch; not the history of a run just opened."""
+        opened = self._seen_events == 0 and len(self.store.events) > 1
+        new = self.store.events[self._seen_events :]
+        self._seen_events = len(self.store.events)
+        for event in new:
+            if event.kind == "set" and not opened:
+                self._flash = str(event.detail.get("key", "")), time.monotonic() + FLASH
+            if event.kind in ("pause", "resume", "step"):
+                self._asked_pause = None
+
+    def action_run(self, action: str) -> None:
+        """Run an action by its id: what every key binding calls."""
+        self.run_by_id(action)
+
+    def run_by_id(self, action: str) -> None:
+        """Run an action of the table."""
+        BY_ID[action].run(self)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Offer the table, and Textual's own choice of themes, in the command palette."""
+        for action in ACTIONS:
+            yield SystemCommand(
+                f"{action.label} ({action.shown})", action.help, lambda a=action: a.run(self)
+            )
+        yield SystemCommand("theme", "choose the colours", self.action_change_theme)
+
+    def command(self, command: Command) -> None:
+        """Send a command to the worker, or say why there is none to take it."""
+        if not self.store.live:
+            self.notify("the run has ended", timeout=3)
+        elif not self.store.info.socket:
+            self.notify("the run is still starting", timeout=3)
+        else:
+            self.sender.send(self.store.info.socket, command)
+
+    def toggle_pause(self) -> None:
+        """Pause or resume; what was asked for a moment ago counts before what is recorded."""
+        paused, asked = self.store.state == "paused", self._asked_pause
+        if asked is not None and time.monotonic() < asked[1]:
+            paused = asked[0]
+        self._asked_pause = (not paused, time.monotonic() + PATIENCE)
+        self.command(Command("resume" if paused else "pause"))
+
+    def ask_learning_rate(self) -> None:
+        """Open the field."""
+        if not self.store.live:
+            self.notify("the run has ended", timeout=3)
+            return
+
+        def apply(value: float | None) -> None:
+            if value is not None:
+                self.command(Command("set", "learning_rate", value))
+
+        self.push_screen(
+            LearningRateScreen(self.store.info.hyperparameters.get("learning_rate")), apply
+        )
+
+    def restart_run(self, *, new_seed: bool) -> None:
+        """Stop the worker and start another one, off the event loop."""
+        if self._restarting:
+            return
+        self._restarting = True
+        self.notify("restarting with a new seed" if new_seed else "restarting", timeout=3)
+        self._stop_worker()
+        folder = self.worker.folder
+
+        def start() -> None:
+            try:
+                self._tell(Restarted(self._restart(folder, new_seed=new_seed)))
+            except TuilabError as error:
+                self._tell(Restarted(None, str(error)))
+
+        self.sender.after(start)
+
+    def _stop_worker(self) -> None:
+        process = self.worker.process
+        if self.store.live and self.store.info.socket:
+            self.sender.send(self.store.info.socket, Command("stop"))
+        elif process is not None and process.poll() is None:  # still loading: it has no ears yet
+            process.terminate()
+
+    def on_restarted(self, message: Restarted) -> None:
+        """Follow the new run."""
+        self._restarting = False
+        if message.worker is None:
+            self.notify(message.error, title="no restart", severity="error")
+            return
+        self.store.close()
+        self.follow(message.worker)
+        self.tick()
+
+    def on_refused(self, message: Refused) -> None:
+        """Say why a command did not pass; a run that ended meanwhile needs no word."""
+        if message.command.kind != "stop":
+            self._asked_pause = None
+            self.notify(message.reason, title="not applied", severity="warning")
+
+    def show_help(self) -> None:
+        """Open the help."""
+        self.push_screen(HelpScreen())
+
+    def leave(self) -> None:
+        """Leave; ask first what becomes of a run that goes on."""
+        if not self.store.live:
+            self.exit(self.worker)
+        else:
+            self.push_screen(LeaveScreen(str(self.worker.folder.path)), self._leave)
+
+    def _leave(self, choice: Choice | None) -> None:
+        if choice == "stop":
+            self._stop_worker()
+            self.sender.after(lambda: self.call_from_thread(self.exit, self.worker))
+        elif choice == "leave":
+            self.exit(self.worker)
+
+
+def view(worker: Worker) -> Worker:
+    """Show a run until the user leaves; return the run shown last (a restart makes another)."""
+    app = ViewerApp(worker)
+    app.run()
+    app.store.close()
+    return app.worker

@@ -1,0 +1,75 @@
+"""The scenario's claims, judged beside the screen: at most once a second, in a thread.
+
+Judging may read every snapshot of a long run; the next look waits ten times as long as the last
+one took, so that it never costs more than a tenth of a core.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.errors import TuilabError
+from tuilab.recording import RunReader
+from tuilab.runs import RunFolder
+
+if TYPE_CHECKING:
+    from tuilab.expectations import Verdict
+
+PERIOD = 1.0  # seconds between two looks, at least
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The verdicts as of the last look, or why there are none."""
+
+    verdicts: "Sequence[Verdict]" = ()
+    problem: str = ""
+
+
+def judge_folder(folder: RunFolder) -> Claims:
+    """Judge a run's expectations once, with a database connection of its own."""
+    from tuilab import expectations, scenario  # they load the engine: not before the first frame
+
+    expected = scenario.load(folder.scenario).expect
+    if not expected:
+        return Claims()
+    with RunReader(folder.database) as reader:
+        return Claims(expectations.judge(expected, reader))
+
+
+class ClaimJudge:
+    """Keeps `claims` up to date; `request` returns at once."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        judge: Callable[[RunFolder], Claims] = judge_folder,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.claims = Claims()
+        self._folder, self._judge, self._clock = folder, judge, clock
+        self._thread: threading.Thread | None = None
+        self._next = 0.0
+        self._wanted = False
+
+    def request(self, *, changed: bool) -> None:
+        """Ask for a new look if something `changed`; it is taken as soon as one is due."""
+        self._wanted |= changed
+        busy = self._thread is not None and self._thread.is_alive()
+        if busy or not self._wanted or self._clock() < self._next:
+            return
+        self._wanted = False
+        self._thread = threading.Thread(target=self._look, daemon=True, name="claims")
+        self._thread.start()
+
+    def _look(self) -> None:
+        begin = self._clock()
+        try:
+            self.claims = self._judge(self._folder)
+        except (TuilabError, OSError) as error:
+            self.claims = Claims(problem=f"the claims cannot be judged: {error}")
+        finally:
+            now = self._clock()
+            self._next = now + max(PERIOD, 10 * (now - begin))

@@ -1,0 +1,86 @@
+"""Numbers as text of fixed, or at least bounded, width."""
+
+import math
+from typing import Final
+
+THIN: Final = "\u2009"  # thin space, one cell: thousands
+
+
+def sci(value: float, digits: int = 1) -> str:
+    """Format as `4.0e-01`, in 6 + digits cells, one more for a minus sign."""
+    return f"{value:.{digits}e}" if math.isfinite(value) else word(value)
+
+
+def percent(share: float) -> str:
+    """Format a share as `50%` or `0.4%`, in at most 4 cells."""
+    if not math.isfinite(share):
+        return word(share)
+    value = 100 * share
+    return f"{value:.1f}%" if 0 < value < 9.95 else f"{value:.0f}%"
+
+
+def factor(value: float) -> str:
+    """Format a factor as `×0.71`, in 5 or 6 cells."""
+    if not math.isfinite(value):
+        return word(value)
+    if 0 < value < 0.005 or value >= 999.5:
+        mantissa, exponent = f"{value:.0e}".split("e")
+        return f"×{mantissa}e{int(exponent)}"
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"×{value:.{digits}f}"
+
+
+def log10(value: float) -> str:
+    """Format the decimal logarithm of a ratio as `−3.0`."""
+    if value > 0 and math.isfinite(value):
+        return f"{math.log10(value):.1f}".replace("-", "−")
+    return "−∞" if value == 0 else word(value)
+
+
+def power(value: float) -> str:
+    """Format a ratio as a power of ten: `10⁻³·⁵`."""
+    exponent = log10(value)
+    raised = exponent.translate(str.maketrans("−0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·"))
+    return f"10{raised}" if math.isfinite(value) and value > 0 else word(value)
+
+
+def rate(value: float) -> str:
+    """Format a learning rate as `1.00e-2`."""
+    if not math.isfinite(value):
+        return word(value)
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def number(value: float) -> str:
+    """Format with three significant digits, without an exponent where that is short."""
+    if not math.isfinite(value):
+        return word(value)
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+    return rate(value)
+
+
+def significant(value: float) -> str:
+    """Format with exactly three significant digits, so that a changing number does not jump."""
+    if value == 0 or 1e-3 <= abs(value) < 999.5:
+        return f"{value:#.3g}".rstrip(".")
+    return rate(value)
+
+
+def count(value: int) -> str:
+    """Format with thin spaces between thousands."""
+    return f"{value:,}".replace(",", THIN)
+
+
+def short(value: float) -> str:
+    """Format the end of an axis, always a power of two, in at most 7 cells."""
+    if value == 0 or 0.01 <= abs(value) < 10_000:
+        return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def word(value: float) -> str:
+    """Name a value that is no finite number."""
+    return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"

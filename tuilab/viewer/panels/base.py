@@ -1,0 +1,77 @@
+"""The one widget under all panels: it shows lines, and repaints those that changed."""
+
+from collections.abc import Callable, Sequence
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tuilab.viewer.text import Line
+
+Styles = Callable[[], dict[str, Style]]
+
+
+class LinesPanel(Widget):
+    """Shows lines of spans; `styles` gives the role styles of the current theme."""
+
+    def __init__(self, styles: Styles, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._styles = styles
+        self._lines: list[Line] = []
+        self._strips: list[Strip] = []
+        self._base: Style | None = None  # the panel's own colours; None: not known yet
+        self._width = 0  # for which the strips are
+        self._again: Callable[[], None] | None = None
+
+    @property
+    def lines(self) -> list[Line]:
+        """What is shown now."""
+        return self._lines
+
+    def draw_by(self, draw: Callable[[], None]) -> None:
+        """Draw now, and again whenever the size changes."""
+        self._again = draw
+        if self.size.width:
+            draw()
+
+    def on_resize(self) -> None:
+        """Draw at the new size."""
+        if self._again is not None:
+            self._again()
+
+    def show(self, lines: Sequence[Line]) -> None:
+        """Show `lines` from the top; only rows that differ from what is shown are repainted."""
+        old, new = self._lines, list(lines)
+        self._lines = new
+        changed = [
+            y
+            for y in range(max(len(old), len(new)))
+            if y >= len(old) or y >= len(new) or old[y] != new[y]
+        ]
+        if len(old) != len(new):
+            self._strips = []
+        for y in changed:
+            if y < len(self._strips) and self._base is not None:
+                self._strips[y] = self._strip(new[y], self._base)
+        if changed and self.size.width:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+
+    def restyle(self) -> None:
+        """Take up the colours of another theme."""
+        self._base = None
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """Return row `y`, prepared beforehand."""
+        width = self.content_size.width
+        if self._base is None or self._width != width or len(self._strips) != len(self._lines):
+            self._base, self._width = self.rich_style, width
+            self._strips = [self._strip(line, self._base) for line in self._lines]
+        return self._strips[y] if y < len(self._strips) else Strip.blank(width, self._base)
+
+    def _strip(self, line: Line, base: Style) -> Strip:
+        styles = self._styles()
+        segments = [Segment(text, base + styles.get(role, Style())) for text, role in line]
+        return Strip(segments).adjust_cell_length(self.content_size.width, base)

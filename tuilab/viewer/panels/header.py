@@ -1,0 +1,113 @@
+"""The two lines at the top: what is trained, and how it stands."""
+
+import math
+from typing import Final
+
+from tuilab.recording import RunInfo
+from tuilab.viewer import formats
+from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.store import RunStore
+from tuilab.viewer.text import Line, Piece, Span, crop, fit, join, pad, width
+
+STATES: Final[dict[str, Span]] = {
+    "starting": ("◌", "activation"),
+    "running": ("▶", "success"),
+    "paused": ("❚❚", "warning"),
+    "finished": ("✓", "success"),
+    "stopped": ("■", "warning"),
+    "diverged": ("✕", "error"),
+    "killed": ("✕", "error"),
+    "failed": ("✕", "error"),
+    "unreadable": ("✕", "error"),
+}
+BAR: Final = 12  # cells the progress bar takes at least
+
+
+def header(store: RunStore, cells: int, highlighted: str = "") -> list[Line]:
+    """Build both lines; `highlighted` is the hyper-parameter that was changed just now."""
+    inner = cells - 2
+    lines = [identity(store.info, store.folder.name, inner), _standing(store, inner, highlighted)]
+    return [pad([(" ", ""), *line], cells) for line in lines]
+
+
+def identity(info: RunInfo, fallback: str, cells: int) -> Line:
+    """Name and question at the left; data, back end and threads at the right."""
+    engine = f"{info.backend} {info.dtype}".strip()
+    threads = f"{info.threads} thread{'s' if info.threads != 1 else ''}" if info.threads else ""
+    name: Line = [(info.scenario or fallback, "bold")]
+    facts = [(2, info.data), (1, engine), (0, threads)]
+    right = [Piece(p, [(text, "muted")]) for p, text in facts if text]
+    question: Line = [(info.question or info.title, "muted")]
+    wanted = cells - width(name) - 3 - min(width(question), max(24, cells // 3))
+    end = join([piece.line for piece in fit(right, max(wanted, 0))], "  ")
+    start = crop([*name, ("   ", ""), *question], cells - width(end) - (2 if end else 0))
+    return [*pad(start, cells - width(end)), *end]
+
+
+def _standing(store: RunStore, cells: int, highlighted: str) -> Line:
+    pieces = fit(_pieces(store, highlighted), cells)
+    line = join([piece.line for piece in pieces])
+    room = cells - width(line) - 2
+    share = _share(store)
+    if room < BAR or math.isnan(share):
+        return line
+    at = next((i for i, p in enumerate(pieces) if p.line[0][0] == "epoch "), 0) + 1
+    bar = progress(share, min(room, 42))
+    return join([p.line for p in [*pieces[:at], Piece(0, bar), *pieces[at:]]])
+
+
+def _share(store: RunStore) -> float:
+    total = store.info.total_steps
+    return min(store.step / total, 1.0) if total else math.nan
+
+
+def progress(share: float, cells: int) -> Line:
+    """Draw a bar in half cells."""
+    halves = int(share * 2 * cells)
+    done = "━" * (halves // 2) + ("╸" if halves % 2 else "")
+    return [(done, "activation"), ("─" * (cells - len(done)), "faint")]
+
+
+def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
+    info, block = store.info, store.last_block
+    glyph, role = STATES.get(store.state, ("?", "warning"))
+    pieces = [Piece(100, [(f"{glyph} {store.state}", f"{role}.bold")])]
+    if store.state == "starting" and info.phase:
+        pieces.append(Piece(98, [(f"{info.phase} …", "muted")]))
+    if block is None:
+        return pieces
+    pieces.append(Piece(99, [("step ", "muted"), (formats.count(store.step), "bold")]))
+    if info.steps_per_epoch:
+        epochs = math.ceil(info.total_steps / info.steps_per_epoch)
+        now = min(math.floor(store.epoch) + 1, epochs) if epochs else math.floor(store.epoch) + 1
+        text = f"{now}/{epochs}" if epochs else str(now)
+        pieces.append(Piece(80, [("epoch ", "muted"), (text, "")]))
+    share = _share(store)
+    if not math.isnan(share):
+        pieces.append(Piece(85, [(f"{math.floor(share * 100):3d} %", "")]))
+    if store.state == "running":
+        pieces.append(Piece(60, [(f"{block.steps_per_second:4.0f}", ""), (" steps/s", "muted")]))
+        cost = 100 * block.probe_share
+        role = "warning" if cost > 10 else ""
+        pieces.append(Piece(30, [("probes ", "muted"), (f"{cost:.1f} %", role)]))
+    return pieces + _hyperparameters(info, highlighted)
+
+
+def _hyperparameters(info: RunInfo, highlighted: str) -> list[Piece]:
+    shown = [(90, "learning_rate", "lr"), (50, "momentum", "momentum"), (40, "weight_decay", "λ")]
+    pieces = []
+    for priority, key, label in shown:
+        if key in info.hyperparameters:
+            value = info.hyperparameters[key]
+            text = formats.rate(value) if key == "learning_rate" else formats.number(value)
+            role = "update.tag" if key == highlighted else "bold" if priority == 90 else ""
+            pieces.append(Piece(priority, [(f"{label} ", "muted"), (text, role)]))
+    return pieces
+
+
+class Header(LinesPanel):
+    """The header as a widget."""
+
+    def update(self, store: RunStore, highlighted: str = "") -> None:
+        """Show the run as it stands now."""
+        self.show(header(store, self.size.width, highlighted))

@@ -1,0 +1,201 @@
+"""The layer table: one row a layer, from the first to the output, on common axes."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from textual import events
+
+from tuilab.viewer import charts, formats
+from tuilab.viewer.charts import Axis, Histogram
+from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.panels.layer_columns import COLUMNS, Column, Table, choose
+from tuilab.viewer.store import RunStore
+from tuilab.viewer.text import Line, Span, crop, pad, width
+
+GROUPS: Final = {
+    "activation": ("activation", "activation"),
+    "gradient": ("dL/dA", "gradient"),
+    "update": ("update", "update"),
+    "gain": ("gain", ""),
+}
+STRIPS: Final = {"activation": "activation", "gradient": "activation_grad"}
+HEADER_LINES: Final = 2
+
+
+def names(table: Table) -> list[str]:
+    """Return the row names, their indices aligned: ` 1 relu`, `10 relu`, `   output`."""
+    digits = len(str(len(table.layers)))
+    rows = []
+    for layer in table.layers:
+        index = layer.index if layer.index <= table.hidden else ""
+        rows.append(f"{index:>{digits}} {layer.name.removeprefix(str(layer.index)).strip()}"[:14])
+    longest = max(9, *(len(row) for row in rows))  # a step number has room above
+    return [row.ljust(longest) for row in rows]
+
+
+def table_lines(table: Table, cells: int, rows: int = 1) -> list[Line]:
+    """Build the whole table: two header lines, then `rows` lines for each layer."""
+    labels = names(table)
+    widths = choose(table, cells, len(labels[0]))
+    columns = [c for c in COLUMNS if c.key in widths]
+    body: list[list[Line]] = [[] for _ in range(len(labels) * rows)]
+    roles = ["error" if layer.index == table.broken else "bold" for layer in table.layers]
+    _append(body, [[cell] for cell in zip(labels, roles, strict=True)], rows)
+    size = len(labels[0])
+    top: list[Line] = [[(f"{'at step':<{size}}"[:size], "muted")]]
+    below: list[Line] = [[(f"{formats.count(table.snapshot.step):<{size}}", "bold")]]
+    for group, members in _grouped(columns):
+        _append(body, [[(" │ ", "faint")]] * len(labels), rows, every=True)
+        top.append([(" │ ", "faint")])
+        below.append([(" │ ", "faint")])
+        total = sum(widths[c.key] for c in members) + len(members) - 1
+        top.append(pad(_group_title(group, members), total))
+        for number, column in enumerate(members):
+            gap = " " if number else ""
+            size = widths[column.key]
+            if column.weight:
+                strips, axis = _strips(table, column.key, size, rows)
+                below.append([(gap, ""), *_axis_line(axis, size)])
+                for at, line in enumerate(strips):
+                    body[at].append([(gap, ""), line])
+                continue
+            title = "" if column.key == "bar" else column.title
+            below.append([(f"{gap}{title:>{size}}", "muted")])
+            spans = column.cells(table) if column.cells else []
+            _append(body, [[(f"{gap}{text:>{size}}", role)] for text, role in spans], rows)
+    return [_flat(line, cells) for line in [top, below, *body]]
+
+
+def _append(
+    body: list[list[Line]], cells: Sequence[Line], rows: int, *, every: bool = False
+) -> None:
+    """Add one cell a layer to its lowest line; the lines above stay blank, or have it too."""
+    for layer, cell in enumerate(cells):
+        blank: Line = [(" " * width(cell), "")]
+        for row in range(rows):
+            body[layer * rows + row].append(cell if every or row == rows - 1 else blank)
+
+
+def _flat(parts: list[Line], cells: int) -> Line:
+    return crop([span for part in parts for span in part if span[0]], cells)
+
+
+def _grouped(columns: Sequence[Column]) -> list[tuple[str, list[Column]]]:
+    return [
+        (group, members)
+        for group in GROUPS
+        if (members := [c for c in columns if c.group == group])
+    ]
+
+
+def _group_title(group: str, members: Sequence[Column]) -> Line:
+    title, role = GROUPS[group]
+    return [(title, f"{role}.bold" if role else "bold")]
+
+
+def _axis_line(axis: Axis, cells: int) -> Line:
+    """Write the ends of the axis over the ends of its strip, and a middle where there is room."""
+    low, high = formats.short(axis.low).replace("-", "−"), formats.short(axis.high)
+    if len(low) + len(high) + 2 > cells:
+        return [(f"{str(axis)[:cells]:^{cells}}", "muted")]
+    line = low + " " * (cells - len(low) - len(high)) + high
+    middle = formats.short((axis.low + axis.high) / 2)
+    if cells > len(low) + len(high) + len(middle) + 8:
+        start = (cells - len(middle)) // 2
+        line = line[:start] + middle + line[start + len(middle) :]
+    return [(line, "muted")]
+
+
+def _strips(table: Table, key: str, cells: int, rows: int) -> tuple[list[Span], Axis]:
+    """Draw a group's histograms; the output layer has an axis of its own, written beside it."""
+    histograms, axis = table.histograms(STRIPS[key])
+    spans: list[Span] = []
+    for histogram in histograms[:-1]:
+        role = "error" if histogram.nonfinite else key
+        spans += [(line, role) for line in charts.strip(histogram, axis, cells, rows)]
+    return spans + _output_strip(histograms[-1], key, cells, rows), axis
+
+
+def _output_strip(histogram: Histogram, key: str, cells: int, rows: int) -> list[Span]:
+    own = charts.common_axis([histogram])
+    label = f" {own}"
+    role = "error" if histogram.nonfinite else f"{key}.dim"
+    if histogram.nonfinite or cells < len(label) + 8:
+        return [(line, role) for line in charts.strip(histogram, own, cells, rows)]
+    lines = charts.strip(histogram, own, cells - len(label), rows)
+    labels = [" " * len(label)] * (rows - 1) + [label]
+    return [(line + text, role) for line, text in zip(lines, labels, strict=True)]
+
+
+class Layers(LinesPanel):
+    """The table as a widget; scrolls where there are more layers than room."""
+
+    def __init__(self, *args: object, **more: object) -> None:
+        super().__init__(*args, **more)  # type: ignore[arg-type]
+        self.border_title = "Layers"
+        self.offset_layers = 0
+        self.row_height = 1
+        self._table: Table | None = None
+
+    @property
+    def room(self) -> int:
+        """How many layers fit."""
+        return max((self.content_size.height - HEADER_LINES) // self.row_height, 1)
+
+    def update(self, store: RunStore, row_height: int) -> None:
+        """Show the newest snapshot."""
+        self.row_height = row_height
+        snapshot = store.snapshot
+        at = store.divergence.detail.get("layer", 0) if store.divergence else 0
+        broken = at if isinstance(at, int) else 0
+        self._table = Table.of(snapshot, store.info, broken) if snapshot else None
+        if snapshot is None:
+            text = "waiting for the first statistics …" if store.live else "no statistics"
+            self.border_subtitle = ""
+            self.show([[(text, "muted")]])
+            return
+        self._draw()
+
+    def scroll_layers(self, by: int) -> None:
+        """Move by so many layers."""
+        self.offset_layers += by
+        self._draw()
+
+    def _draw(self) -> None:
+        table = self._table
+        if table is None or not self.content_size.width:
+            return
+        lines = table_lines(table, self.content_size.width, self.row_height)
+        number = len(table.layers)
+        self.offset_layers = min(max(self.offset_layers, 0), max(number - self.room, 0))
+        start = HEADER_LINES + self.offset_layers * self.row_height
+        end = start + self.room * self.row_height
+        self.show([*lines[:HEADER_LINES], *lines[start:end]])
+        last = min(self.offset_layers + self.room, number)
+        scroll = f"layers {self.offset_layers + 1}–{last} of {number} ↑↓"
+        self.border_subtitle = subtitle(
+            table, scroll if number > self.room else "", self.content_size.width - 2
+        )
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Scroll with the wheel."""
+        event.stop()
+        self.scroll_layers(1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Scroll with the wheel."""
+        event.stop()
+        self.scroll_layers(-1)
+
+
+def subtitle(table: Table, scroll: str, cells: int) -> str:
+    """Return what stands in the lower border: both gains, and where one is, as far as it fits."""
+    forward = formats.factor(table.snapshot.gain_forward)
+    backward = formats.factor(table.snapshot.gain_backward)
+    long = f"gain a layer: forward {forward}  backward {backward}  healthy 0.8…1.25"
+    short = f"gain → {forward} ← {backward}"
+    for gains in (long, short, ""):
+        text = f"{scroll}   {gains}".strip()
+        if len(text) <= cells:
+            return text
+    return ""

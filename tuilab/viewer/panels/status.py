@@ -1,0 +1,68 @@
+"""What stands above and between the panels: the notice when a run broke, the tabs, the start."""
+
+from typing import Final
+
+from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.panels.header import STATES
+from tuilab.viewer.store import RunStore
+from tuilab.viewer.text import Line, crop, pad, wrap
+
+BROKEN: Final = ("diverged", "killed", "failed", "unreadable")
+TABS: Final = (("curves", "1 curves"), ("layers", "2 layers"), ("reading", "3 reading"))
+
+
+def what_happened(store: RunStore) -> str:
+    """Say in a sentence why a run broke."""
+    message = store.message or store.info.message
+    divergence = store.divergence
+    if store.state == "diverged" and divergence is not None:
+        message = str(divergence.detail.get("message", message))
+    if store.state == "killed" and store.step:
+        message = f"{message}; last recorded step {store.step}"
+    return message or "no reason was given"
+
+
+def notice(store: RunStore, cells: int) -> list[Line]:
+    """Return the lines that say what broke; none while all is well."""
+    if store.state not in BROKEN:
+        return []
+    glyph, _ = STATES[store.state]
+    line: Line = [(f" {glyph} {store.state} ", "error.tag"), (f" {what_happened(store)}", "error")]
+    if store.state != "diverged":
+        line.append((f"  log: {store.folder.log}", "muted"))
+    return [pad(row, cells) for row in wrap(line, cells, 2)[:3]]
+
+
+def opening(store: RunStore, cells: int, height: int) -> list[Line]:
+    """Fill the screen before there is anything to draw: how far the start is, or the log."""
+    if store.live:
+        phase = store.info.phase or "the training process is being started"
+        words: list[Line] = [[("starting … ", "bold"), (phase, "")]]
+        facts = [("scenario", store.info.scenario), ("data", store.info.data)]
+        facts.append(("run folder", str(store.folder.path)))
+        words += [[(f"{name:<12}", "muted"), (value, "")] for name, value in facts if value]
+    else:
+        words = wrap([("✕ ", "error"), (what_happened(store), "error")], cells - 4, 2)
+        words.append([("log  ", "muted"), (str(store.folder.log), "")])
+    tail = store.folder.log_tail(max(height - len(words) - 3, 1))
+    if tail:
+        words += [[], *([(line, "muted")] for line in tail.splitlines())]
+    return [crop([("  ", ""), *line], cells) for line in [[], *words]][:height]
+
+
+def tabs(active: str, cells: int) -> list[Line]:
+    """Return the line of tabs of the narrow layout."""
+    line: Line = []
+    for key, title in TABS:
+        line += [(f" {title} ", "activation.tag" if key == active else "muted"), (" ", "")]
+    return [pad(line, cells)]
+
+
+def too_small(width: int, height: int) -> list[Line]:
+    """Say what is needed, wrapped into whatever there is."""
+    text = f"terminal too small: needs 40×10, has {width}×{height}"
+    return wrap([(text, "warning")], max(width, 1))[:height]
+
+
+class Plain(LinesPanel):
+    """A widget for lines made elsewhere."""

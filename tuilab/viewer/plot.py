@@ -1,0 +1,223 @@
+"""Line charts as lines of text: plotext draws the curves, axes and marks are put around them.
+
+Pure, without Textual. plotext takes about 5 ms for a canvas of 50×10, so a chart is drawn only
+when its data changed, a few times a second, from series already reduced to the canvas.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from engine.frames import Floats
+from tuilab.viewer import formats
+from tuilab.viewer.series import Reduced
+from tuilab.viewer.text import Line
+
+_SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")
+_COLOURS: Final = ("red", "green", "yellow", "blue", "magenta")  # plotext's names, by position
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A series to draw: `role` colours it, `marker` is plotext's or a character; points if set."""
+
+    data: Reduced
+    role: str
+    marker: str = "braille"
+    points: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened at `step`: a glyph above the curve, a word if there is room."""
+
+    step: float
+    glyph: str
+    label: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What one chart shows; `limits` fixes the y axis, `reference` is a dashed level."""
+
+    curves: Sequence[Curve]
+    marks: Sequence[Mark] = ()
+    limits: tuple[float, float] | None = None
+    reference: float = math.nan
+    logarithmic: bool = False
+    tick: Callable[[float], str] | None = field(default=None)
+
+
+def spans_decades(values: Floats, decades: float = 2.0) -> bool:
+    """Tell whether positive finite values span more than `decades` powers of ten."""
+    usable = values[np.isfinite(values) & (values > 0)]
+    return bool(usable.size) and float(usable.max()) > 10**decades * float(usable.min())
+
+
+def draw(chart: Chart, width: int, height: int) -> list[Line]:
+    """Draw a chart into `height` lines of `width` cells; nothing where nothing is finite."""
+    scale = np.log10 if chart.logarithmic else np.asarray
+    finite = [scale(c.data.mean[np.isfinite(c.data.mean)]) for c in chart.curves]
+    values = np.concatenate(finite) if finite else np.empty(0)
+    if not values.size or height < 3 or width < 12:
+        return []
+    rows = height - 2 - bool(chart.marks)
+    low, high = chart.limits or _padded(float(values.min()), float(values.max()))
+    ticks = _ticks(low, high, max(rows // 3, 1) + 1, chart.logarithmic)
+    labels = {_row(v, low, high, rows): text for v, text in ticks}
+    gutter = max(len(text) for text in labels.values()) if labels else 0
+    columns = width - gutter - 1
+    last = max(float(np.nanmax(c.data.x)) for c in chart.curves if c.data.x.size)
+    span = 0.0, max(last, 1.0)
+    canvas = _canvas(chart, span, (low, high), columns, rows)
+    if low < chart.reference < high:
+        _dash(canvas, _row(chart.reference, low, high, rows))
+    lines = [_mark_line(chart.marks, span, gutter + 1, columns)] if chart.marks else []
+    for row, cells in enumerate(canvas):
+        label = labels.get(row)
+        edge = f"{label or '':>{gutter}}{'┤' if label else '│'}"
+        lines.append([(edge, "muted"), *_runs(cells)])
+    return lines + _x_axis(span, gutter, columns)
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    room = (high - low) * 0.04 or max(abs(high) * 0.1, 1e-3)
+    return low - room, high + room
+
+
+def _row(value: float, low: float, high: float, rows: int) -> int:
+    """Return the text row of a value, as plotext places it with four dots of braille a row."""
+    dot = math.floor((value - low) / (high - low) * (4 * rows - 1) + 0.5)
+    return rows - 1 - dot // 4
+
+
+def _step(span: float, number: int) -> float:
+    """Return the round step (1, 2 or 5 times a power of ten) that gives about `number` ticks."""
+    raw = span / max(number, 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.7)
+
+
+def _ticks(low: float, high: float, number: int, logarithmic: bool) -> list[tuple[float, str]]:
+    step = _step(high - low, number)
+    if logarithmic:
+        step = max(1.0, round(step))
+    values = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    if logarithmic:
+        return [(v, f"1e{round(v)}") for v in values]
+    if max(abs(low), abs(high)) >= 1e5:
+        return [(v, formats.rate(v)) for v in values]
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [(v, f"{v:.{digits}f}") for v in values]
+
+
+Cell = tuple[str, str]
+
+
+def _canvas(
+    chart: Chart, span: tuple[float, float], limits: tuple[float, float], columns: int, rows: int
+) -> list[list[Cell]]:
+    import plotext  # 40 ms, so not before the first frame is on screen
+
+    plotext.clf()
+    plotext.theme("clear")
+    plotext.limit_size(False, False)
+    plotext.plotsize(columns, rows)
+    plotext.frame(False)
+    plotext.xticks([])
+    plotext.yticks([])
+    plotext.xlim(*span)
+    plotext.ylim(*limits)
+    for curve, colour in zip(chart.curves, _COLOURS, strict=False):
+        y = np.log10(curve.data.mean) if chart.logarithmic else curve.data.mean
+        for stretch in _stretches(y):
+            call = plotext.scatter if curve.points or stretch.size == 1 else plotext.plot
+            xs, ys = curve.data.x[stretch].tolist(), y[stretch].tolist()
+            call(xs, ys, marker=curve.marker, color=colour)
+    roles = {str(i + 1): curve.role for i, curve in enumerate(chart.curves)}
+    return [_cells(line, roles, columns) for line in plotext.build().split("\n")[:rows]]
+
+
+def _stretches(values: Floats) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
+    """Return the indices of values between gaps."""
+    at = np.flatnonzero(np.isfinite(values))
+    return [s for s in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1) if s.size]
+
+
+def _cells(line: str, roles: dict[str, str], columns: int) -> list[Cell]:
+    """Turn one line of plotext's text with colours into cells with roles."""
+    cells: list[Cell] = []
+    role, at = "", 0
+    for match in _SGR.finditer(line):
+        cells.extend((character, role) for character in line[at : match.start()])
+        codes, at = match.group(1).split(";"), match.end()
+        role = roles.get(codes[-1], "") if len(codes) == 3 else ""
+    cells.extend((character, role) for character in line[at:])
+    return (cells + [(" ", "")] * columns)[:columns]
+
+
+def _dash(canvas: list[list[Cell]], row: int) -> None:
+    canvas[row] = [c if c[0] not in " ⠀" else ("╌", "faint") for c in canvas[row]]
+
+
+def _runs(cells: list[Cell]) -> Line:
+    """Merge neighbours of the same role into spans."""
+    line: Line = []
+    for character, role in cells:
+        if line and line[-1][1] == role:
+            line[-1] = line[-1][0] + character, role
+        else:
+            line.append((character, role))
+    return line
+
+
+def _mark_line(marks: Sequence[Mark], span: tuple[float, float], indent: int, columns: int) -> Line:
+    """Place marks over their steps; a label is left out where it would meet the next one."""
+    cells: list[Cell] = [(" ", "")] * columns
+    places = [(round((m.step - span[0]) / (span[1] - span[0]) * (columns - 1)), m) for m in marks]
+    free = 0
+    for at, mark in places:
+        if not 0 <= at < columns:
+            continue
+        cells[at] = (mark.glyph, mark.role)
+        free = max(free, at + 1)
+    end = columns
+    for at, mark in reversed(places):
+        text = f" {mark.label} "
+        if mark.label and at + 1 + len(text) <= end:
+            for offset, character in enumerate(text[:-1]):
+                cells[at + 1 + offset] = (character, mark.role)
+        elif mark.label and end == columns and at - len(text) >= 0:
+            _before(cells, at, f"{mark.label} ", mark.role)
+        end = min(end, at)
+    return [(" " * indent, ""), *_runs(cells)]
+
+
+def _before(cells: list[Cell], at: int, text: str, role: str) -> None:
+    """Write a label to the left of the last mark, if nothing stands there."""
+    start = at - len(text)
+    if all(character == " " for character, _ in cells[start - 1 if start else 0 : at]):
+        cells[start:at] = [(character, role) for character in text]
+
+
+def _x_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
+    step = max(1.0, _step(span[1], max(columns // 14, 1)))
+    axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
+    for i in range(math.floor(span[1] / step) + 1):
+        at = round(i * step / span[1] * (columns - 1))
+        axis[at] = "┬"
+        text = formats.count(round(i * step))
+        start = min(max(gutter + 1 + at - len(text) // 2, 0), len(labels) - len(text))
+        if all(c == " " for c in labels[max(start - 1, 0) : start + len(text)]):
+            labels[start : start + len(text)] = text
+    if all(c == " " for c in labels[-6:]):
+        labels[-4:] = "step"
+    return [
+        [(" " * gutter + "└" + "".join(axis), "muted")],
+        [("".join(labels), "muted")],
+    ]

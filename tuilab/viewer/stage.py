@@ -1,0 +1,184 @@
+"""The stage: all panels of the main screen, where they stand, and when each is drawn."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from tuilab.viewer.actions import hints
+from tuilab.viewer.claims import Claims
+from tuilab.viewer.layout import Layout, arrange
+from tuilab.viewer.panels import status
+from tuilab.viewer.panels.base import Styles
+from tuilab.viewer.panels.curves import Curves
+from tuilab.viewer.panels.footer import Footer
+from tuilab.viewer.panels.header import Header
+from tuilab.viewer.panels.layers import Layers
+from tuilab.viewer.panels.reading import Reading
+from tuilab.viewer.store import Changes, RunStore
+
+CURVE_PERIOD: Final = 0.33  # seconds between two drawings of the curves
+TABS: Final = ("curves", "layers", "reading")
+EVERYTHING: Final = Changes(*[True] * 6)
+
+
+class Stage(Vertical):
+    """Holds the panels; `draw` brings them up to date with a store."""
+
+    def __init__(self, styles: Styles, run: Callable[[str], None]) -> None:
+        super().__init__(id="stage")
+        self.header = Header(styles, id="header")
+        self.notice = status.Plain(styles, id="notice")
+        self.tab_line = status.Plain(styles, id="tabs")
+        self.opening = status.Plain(styles, id="opening")
+        self.small = status.Plain(styles, id="small")
+        self.loss = Curves(styles, kind="loss", id="loss")
+        self.accuracy = Curves(styles, kind="accuracy", id="accuracy")
+        self.reading = Reading(styles, id="reading")
+        self.layer_table = Layers(styles, id="layers")
+        self.bar = Footer(styles, run, id="footer")
+        for panel in (self.loss, self.accuracy, self.reading, self.layer_table):
+            panel.add_class("panel")
+        self.tab = "curves"
+        self.alone = False  # one panel fills the screen although all would fit
+        self.claims = Claims()
+        self.arranged = Layout("tiny")
+        self._store: RunStore | None = None
+        self._curves_due = 0.0
+        self._curves_stale = False
+
+    def compose(self) -> ComposeResult:
+        """Place the panels; the style sheet shows those that the layout wants."""
+        yield self.header
+        yield self.notice
+        yield self.tab_line
+        yield self.opening
+        with Vertical(id="body"):
+            with Horizontal(id="upper"):
+                with Horizontal(id="curves"):
+                    yield self.loss
+                    yield self.accuracy
+                yield self.reading
+            yield self.layer_table
+        yield self.bar
+        yield self.small
+
+    @property
+    def overview(self) -> bool:
+        """Tell whether all panels are on the screen."""
+        return self.arranged.mode == "wide" and not self.alone
+
+    def draw(self, store: RunStore, changes: Changes, highlighted: str = "") -> None:
+        """Bring to date what `changes` touches and what is in sight."""
+        if store is not self._store:
+            self._store, changes = store, EVERYTHING
+        if changes.state or changes.snapshot or changes.info:
+            self.place()
+        self.header.draw_by(lambda: self.header.update(store, highlighted))
+        if self.has_class("opening"):
+            self._draw_opening(store)
+            return
+        if changes.snapshot or changes.state or changes.info:
+            self.draw_layers(store)
+            self.draw_reading(store)
+        self._curves_stale |= changes.series or changes.validations or changes.events
+        self._curves_stale |= changes.state
+        now = time.monotonic()
+        if self._curves_stale and now >= self._curves_due and self._in_sight("curves"):
+            self._curves_stale, self._curves_due = False, now + CURVE_PERIOD
+            for panel in (self.loss, self.accuracy):
+                panel.draw_by(lambda panel=panel: panel.update(store))  # type: ignore[misc]
+
+    def redraw_curves(self) -> None:
+        """Let the next `draw` draw the curves, however short ago the last time was."""
+        self._curves_stale, self._curves_due = True, 0.0
+
+    def draw_layers(self, store: RunStore) -> None:
+        """Draw the layer table."""
+        if self._in_sight("layers"):
+            panel = self.layer_table
+            panel.draw_by(lambda: panel.update(store, self.arranged.row_height))
+
+    def draw_reading(self, store: RunStore) -> None:
+        """Draw the words."""
+        if self._in_sight("reading"):
+            self.reading.draw_by(lambda: self.reading.update(store, self.claims))
+
+    def _in_sight(self, tab: str) -> bool:
+        return self.overview or self.tab == tab
+
+    def _draw_opening(self, store: RunStore) -> None:
+        panel = self.opening
+        panel.draw_by(
+            lambda: panel.show(status.opening(store, panel.size.width, panel.size.height))
+        )
+
+    def place(self) -> None:
+        """Arrange the panels for the size of the screen and the state of the run."""
+        store = self._store
+        if store is None:
+            return
+        width, height = self.app.size
+        lines = status.notice(store, width)
+        opening = store.snapshot is None and not len(store.series)
+        if opening and not store.live:
+            lines = []  # the opening says it at length
+        layers = len(store.snapshot.statistics) if store.snapshot else 0
+        self.arranged = arrange(width, height, layers, len(lines), alone=self.alone)
+        tabbed = not self.overview
+        self.set_class(self.arranged.mode == "tiny", "tiny")
+        self.set_class(opening, "opening")
+        self.set_class(tabbed, "tabbed")
+        self.set_class(self.arranged.stacked, "stacked")
+        for tab in TABS:
+            self.set_class(tabbed and self.tab == tab, tab)
+        self.layer_table.styles.height = "1fr" if tabbed else self.arranged.layers_height
+        self.notice.styles.height = max(len(lines), 1)
+        self.notice.display = bool(lines) and self.arranged.mode != "tiny"
+        self.notice.draw_by(lambda: self.notice.show(status.notice(store, self.notice.size.width)))
+        self.tab_line.draw_by(
+            lambda: self.tab_line.show(status.tabs(self.tab, self.tab_line.size.width))
+        )
+        self.small.draw_by(lambda: self.small.show(status.too_small(*self.small.size)))
+        shown = hints(paused=store.state == "paused", ended=not store.live)
+        self.bar.draw_by(lambda: self.bar.update(shown))
+
+    def toggle(self, tab: str) -> None:
+        """Show one tab; where there is room for all, let it fill the screen, or end that."""
+        again = self.alone and self.tab == tab
+        self._go_to(tab, alone=self.arranged.mode == "wide" and not again)
+
+    def next_panel(self, by: int) -> None:
+        """Go round the panels."""
+        if self.overview:
+            self._go_to(TABS[0 if by > 0 else -1], alone=True)
+        else:
+            self._go_to(TABS[(TABS.index(self.tab) + by) % len(TABS)], alone=self.alone)
+
+    def show_overview(self) -> None:
+        """Show everything at once again."""
+        self._go_to(self.tab, alone=False)
+
+    def _go_to(self, tab: str, *, alone: bool) -> None:
+        self.tab, self.alone = tab, alone
+        self.rearranged()
+
+    def rearranged(self) -> None:
+        """Arrange and draw everything anew, once the new sizes are known."""
+        self.place()
+        self.redraw_curves()
+        self.call_after_refresh(self._draw_all)
+
+    def _draw_all(self) -> None:
+        if self._store is not None:
+            self.draw(self._store, EVERYTHING)
+
+    def scroll_panel(self, pages: float, lines: int) -> None:
+        """Scroll the reading where it stands alone, the layers otherwise."""
+        if not self.overview and self.tab == "reading":
+            height = self.reading.content_size.height
+            self.reading.scroll_lines(lines + round(pages * height))
+        else:
+            self.layer_table.scroll_layers(lines + round(pages * self.layer_table.room))

@@ -1,0 +1,183 @@
+"""RunStore: what the screen shows of a run, followed in its database. Knows no Textual."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Final
+
+from engine.errors import TuilabError
+from engine.frames import Event, Snapshot, Validation
+from tuilab.recording import Block, RunInfo, RunReader
+from tuilab.runs import RunFolder
+from tuilab.viewer.series import Series
+
+BLOCKS_A_POLL: Final = 1000  # about 25 ms: a long finished run opens over a few polls
+LIFE_CHECK: Final = 1.0  # seconds between two looks at the worker's lock
+GRACE: Final = 3.0  # seconds that a database may stay unreadable while its worker starts
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one poll found new."""
+
+    state: bool = False
+    info: bool = False
+    series: bool = False
+    validations: bool = False
+    events: bool = False
+    snapshot: bool = False
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
+
+
+class RunStore:
+    """Follows one run folder: `poll` reads what is new, the attributes hold what is known.
+
+    `exit_code` tells how the worker process ended, None while it runs or where it is not ours.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        exit_code: Callable[[], int | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self.info = RunInfo()
+        self.series = Series()
+        self.validations: list[Validation] = []
+        self.events: list[Event] = []
+        self.snapshot: Snapshot | None = None
+        self.first_snapshot: Snapshot | None = None  # of step 0
+        self.last_block: Block | None = None
+        self.state = "starting"
+        self.message = ""  # why the run cannot be read, or ended
+        self._exit_code, self._clock = exit_code, clock
+        self._reader: RunReader | None = None
+        self._version = -1
+        self._last_event = 0
+        self._catching_up = False
+        self._opened = clock()
+        self._next_check = 0.0
+        self._silent_checks = 0
+
+    @property
+    def live(self) -> bool:
+        """Tell whether a worker is there to take commands."""
+        return self.state in ("starting", "running", "paused")
+
+    @property
+    def step(self) -> int:
+        """Number of updates made."""
+        return self.last_block.next_step if self.last_block else 0
+
+    @property
+    def epoch(self) -> float:
+        """Epochs completed, with fraction."""
+        return self.last_block.epoch if self.last_block else 0.0
+
+    @property
+    def divergence(self) -> Event | None:
+        """The event that tells where the run diverged, if it did."""
+        return next((e for e in reversed(self.events) if e.kind == "diverged"), None)
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def poll(self) -> Changes:
+        """Read what the worker has committed since the last poll; costs next to nothing if none."""
+        before = self.state, self.message
+        found = Changes()
+        try:
+            if self._reader is None and self.folder.database.is_file():
+                self._reader = RunReader(self.folder.database)
+            if self._reader is not None:
+                found = self._read(self._reader)
+        except TuilabError as error:
+            self._unreadable(error)
+        self._judge_life()
+        changed = before != (self.state, self.message)
+        return Changes(changed, *(getattr(found, field.name) for field in fields(found)[1:]))
+
+    def _read(self, reader: RunReader) -> Changes:
+        version = reader.data_version()
+        if version == self._version and not self._catching_up:
+            return Changes()
+        self._version = version
+        info = reader.info()
+        changed, self.info = info != self.info, info
+        if self.state != "killed" or info.ended:
+            self.state, self.message = info.state, info.message
+        return Changes(
+            info=changed,
+            series=self._read_blocks(reader),
+            validations=self._read_validations(reader),
+            events=self._read_events(reader),
+            snapshot=self._read_snapshot(reader),
+        )
+
+    def _read_blocks(self, reader: RunReader) -> bool:
+        after = self.last_block.id if self.last_block else 0
+        blocks = reader.blocks(after, BLOCKS_A_POLL)
+        self._catching_up = len(blocks) == BLOCKS_A_POLL
+        for block in blocks:
+            self.series.append(block)
+            self.last_block = block
+        return bool(blocks)
+
+    def _read_validations(self, reader: RunReader) -> bool:
+        after = self.validations[-1].step if self.validations else -1
+        new = reader.validations(after)
+        self.validations.extend(new)
+        return bool(new)
+
+    def _read_events(self, reader: RunReader) -> bool:
+        new = reader.events(self._last_event)
+        for key, event in new:
+            self.events.append(event)
+            self._last_event = key
+        return bool(new)
+
+    def _read_snapshot(self, reader: RunReader) -> bool:
+        newest = reader.snapshot()
+        if newest is None or (self.snapshot and newest.step == self.snapshot.step):
+            return False
+        if self.first_snapshot is None:
+            self.first_snapshot = newest if newest.step == 0 else reader.snapshot(0)
+        self.snapshot = newest
+        return True
+
+    def _unreadable(self, error: TuilabError) -> None:
+        """Take it for a database in the making at first, for an error later."""
+        self.close()
+        if self._clock() - self._opened > GRACE or self._exit_code() is not None:
+            self.state, self.message = "unreadable", str(error)
+
+    def _judge_life(self) -> None:
+        """Find out whether a run without a last word has lost its worker.
+
+        Two looks in a row, with the database read in between: a worker writes its last word just
+        before it dies. The lock is looked at only once there is a database, lest the look itself
+        keep the worker from taking it.
+        """
+        now = self._clock()
+        if self.info.ended or self.state in ("killed", "unreadable") or now < self._next_check:
+            return
+        self._next_check = now + LIFE_CHECK
+        if self._reader is None:
+            code = self._exit_code()
+            if code is not None and not self.folder.database.is_file():
+                self.state = "failed"
+                self.message = f"the training process ended with exit code {code} before it began"
+            return
+        if self.folder.is_alive():
+            self._silent_checks = 0
+            return
+        self._silent_checks += 1
+        if self._silent_checks > 1 and not self._catching_up:
+            self.state = "killed"
+            self.message = "the training process is gone; it wrote no last word"

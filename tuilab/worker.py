@@ -1,0 +1,187 @@
+"""The training process: `python -m tuilab.worker FOLDER`, started by `tuilab.launch`.
+
+It holds the run's lock, writes its database, listens on its socket, and has no terminal. SIGINT and
+SIGTERM stop it between two steps, with everything recorded.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from engine.activations import activations
+from engine.backend import make_backend
+from engine.errors import ConfigError, ShapeError, TuilabError
+from engine.frames import Frame
+from engine.trainer import Command, Trainer
+from tuilab import __version__
+from tuilab.control import ControlServer
+from tuilab.decode import find_line, read
+from tuilab.errors import RunError
+from tuilab.recording import RunWriter
+from tuilab.runs import RunFolder, hold_lock
+from tuilab.scenario import Scenario, build_trainer, load, load_data
+
+FRAME_INTERVAL: Final = 0.08  # seconds: twelve frames a second
+RETRY: Final = 2.0  # seconds between attempts to write to a full disk
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the run in a folder; return the exit code."""
+    options = _parse(arguments)
+    folder = RunFolder(Path(options.folder))
+    inbox: SimpleQueue[Command] = SimpleQueue()  # its put is safe in a signal handler
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: inbox.put(Command("stop")))
+    try:
+        lock = hold_lock(folder)  # held until the process ends
+        writer = RunWriter(folder.database)
+    except TuilabError as error:
+        print(f"tuilab worker: {error}", file=sys.stderr)
+        return error.exit_code
+    try:
+        _train(folder, writer, inbox, options)
+    except TuilabError as error:
+        _fail(writer, _told(error, folder, options.origin))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001  (the last word of the process must be recorded)
+        traceback.print_exc()
+        _fail(
+            writer,
+            f"internal error: {type(error).__name__}: {error} (details in {folder.log})",
+        )
+        return 1
+    finally:
+        writer.close()
+        lock.close()
+    return 0
+
+
+def _fail(writer: RunWriter, message: str) -> None:
+    print(f"tuilab worker: {message}", file=sys.stderr)
+    with suppress(RunError):  # the disk may be full, which is why it failed
+        writer.describe(state="failed", message=message)
+
+
+def _told(error: TuilabError, folder: RunFolder, origin: str) -> str:
+    """Add the scenario file, as the user knows it and as resolved, where it is to blame."""
+    if not isinstance(error, ConfigError | ShapeError):
+        return str(error)
+    key = error.path if isinstance(error, ConfigError) else ""
+    line = find_line(read(folder.scenario), key) if key else None
+    resolved = f" ({folder.scenario}:{line})" if line else ""
+    return f"{origin or folder.scenario}: {error}{resolved}"
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tuilab.worker")
+    parser.add_argument("folder")
+    parser.add_argument("--name", default="")
+    parser.add_argument("--origin", default="")  # the scenario file, as the user named it
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--data-dir", default="")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--restarted-from", default="")
+    return parser.parse_args(arguments)
+
+
+def _train(
+    folder: RunFolder,
+    writer: RunWriter,
+    inbox: SimpleQueue[Command],
+    options: argparse.Namespace,
+) -> None:
+    scenario = load(folder.scenario)
+    writer.describe(**_what(scenario, options), phase="loading data")
+    data = load_data(scenario, Path(options.data_dir) if options.data_dir else None)
+    writer.describe(
+        data=data.name,
+        classes=len(data.classes),
+        samples=(len(data.train), 0 if data.validation is None else len(data.validation)),
+        input_std=float(np.std(data.train.x, dtype=np.float64)),
+        phase="binding",
+    )
+    with threadpool_limits(options.threads):
+        backend = make_backend(options.backend, scenario.train.dtype)
+        trainer = build_trainer(scenario, data, backend)
+        server = ControlServer(folder.path, inbox, trainer.refusal)
+        try:
+            writer.describe(**_how(trainer), socket=server.address, phase="step 0")
+            for frame in trainer.frames(inbox, FRAME_INTERVAL):
+                _record(writer, frame, inbox)
+        finally:
+            server.close()
+
+
+def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
+    return {
+        "scenario": options.name or scenario.name,
+        "title": scenario.header.title,
+        "question": scenario.header.question,
+        "lecture": scenario.header.lecture,
+        "seed": scenario.seed,
+        "activation": activations.name_of(scenario.activation),
+        "initializer": scenario.initializer_text,
+        "batch_norm": scenario.batch_norm,
+        "options": {
+            "backend": options.backend,
+            "data_dir": options.data_dir,
+            "threads": str(options.threads),
+        },
+        "threads": options.threads,
+        "restarted_from": options.restarted_from,
+        "state": "starting",
+        "created": time.time(),
+        "pid": os.getpid(),
+        "version": __version__,
+    }
+
+
+def _how(trainer: Trainer) -> dict[str, object]:
+    return {
+        "backend": trainer.backend.name,
+        "device": trainer.backend.device,
+        "dtype": str(trainer.backend.dtype),
+        "parameters": len(trainer.network.store.values),
+        "layers": trainer.layers,
+        "batch_size": trainer.batch_size,
+        "total_steps": trainer.total_steps,
+        "steps_per_epoch": trainer.steps_per_epoch,
+        "hyperparameters": trainer.hyperparameters,
+    }
+
+
+def _record(writer: RunWriter, frame: Frame, inbox: SimpleQueue[Command]) -> None:
+    """Write a frame; where the disk is full, hold training until there is room or it is stopped."""
+    heard: list[Command] = []  # meanwhile; the trainer gets them afterwards
+    told = False
+    while True:
+        try:
+            writer.write(frame)
+        except RunError as error:
+            if not told:
+                print(f"tuilab worker: {error}; training waits", file=sys.stderr, flush=True)
+                told = True
+            while not inbox.empty():
+                heard.append(inbox.get())
+            if any(command.kind == "stop" for command in heard):
+                raise
+            time.sleep(RETRY)
+        else:
+            break
+    for command in heard:
+        inbox.put(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
