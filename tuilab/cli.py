@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from tuilab import __version__
+from tuilab.terminal import is_terminal
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
     from tuilab.launch import Worker
@@ -88,7 +89,7 @@ backend = click.option(
     help="Array library; auto takes the GPU where CuPy finds one.",
 )
 threads = click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="BLAS threads [0: as fits]."
+    "--threads", type=click.IntRange(min=0), default=0, help="BLAS threads [0: all cores but one]."
 )
 seed = click.option("--seed", type=click.IntRange(min=0), help="Instead of the scenario's seed.")
 sets = click.option(
@@ -142,7 +143,7 @@ def run(
     if not headless:
         _need_terminal("add --headless to train without the view")
     loaded = load(scenario, _with_shortcuts(sets, seed, steps))
-    options = Options(backend, data_dir, threads, viewer=not headless)
+    options = Options(backend, data_dir, threads)
     path = out or default_path(loaded.name)
     if headless:
         return _run_headless(lambda: start(loaded, path, options), as_json)
@@ -160,7 +161,7 @@ def _with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None = N
 
 def _need_terminal(advice: str) -> None:
     # The view is drawn on stderr, as Textual does, and stdout is where a pipe would be.
-    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+    if not all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise click.UsageError(f"the view needs a terminal; {advice}")
 
 
@@ -171,7 +172,7 @@ def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
     from tuilab.report import summary_text
     from tuilab.summary import exit_code
 
-    worker, interrupted = train(begin, progress=sys.stderr is not None and sys.stderr.isatty())
+    worker, interrupted = train(begin, progress=is_terminal(sys.stderr))
     try:
         summary, verdicts = outcome(worker)
     except TuilabError as error:
@@ -329,7 +330,9 @@ def test(
         results.append(result)
         if not as_json:
             _say(result.line, err=True)
-    _say(results_json(results) if as_json else results_table(results, colour=sys.stdout.isatty()))
+    _say(
+        results_json(results) if as_json else results_table(results, colour=is_terminal(sys.stdout))
+    )
     if junit_file is not None:
         write_atomically(junit_file, junit(results))
     return 0 if all(result.passed for result in results) else 1

@@ -119,12 +119,16 @@ class RunReader:
         """Return the steps of the recorded snapshots, in order."""
         return [step for (step,) in self._rows("SELECT step FROM snapshot ORDER BY step")]
 
+    def newest_snapshot_step(self) -> int | None:
+        """Return the step of the newest snapshot, or None."""
+        step = self._rows("SELECT max(step) FROM snapshot")[0][0]
+        return None if step is None else int(step)
+
     def snapshot(self, step: int | None = None) -> Snapshot | None:
         """Return the snapshot at `step`, or the newest one; None when there is none."""
         if step is None:
-            found = self._rows("SELECT id, step, epoch FROM snapshot ORDER BY step DESC LIMIT 1")
-        else:
-            found = self._rows("SELECT id, step, epoch FROM snapshot WHERE step = ?", step)
+            step = self.newest_snapshot_step()
+        found = self._rows("SELECT id, step, epoch FROM snapshot WHERE step = ?", step)
         return self._assemble(*found[0]) if found else None
 
     def snapshots(self) -> Iterator[Snapshot]:

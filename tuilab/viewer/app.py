@@ -1,5 +1,6 @@
 """The app: polls the run, draws the stage, and turns actions into commands."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tuilab import launch
 from tuilab.control import ControlClient
 from tuilab.launch import Worker
 from tuilab.runs import RunFolder
+from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
 from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder
 from tuilab.viewer.commands import CommandSender, MakeClient
@@ -79,6 +81,7 @@ class ViewerApp(App[Worker]):
         self._seen_events = 0
         self._asked_pause: tuple[bool, float] | None = None
         self._restarting = False
+        self._on_terminal = is_terminal(sys.__stdin__)
         self.follow(worker)
 
     def follow(self, worker: Worker) -> None:
@@ -115,7 +118,10 @@ class ViewerApp(App[Worker]):
             self.post_message(message)
 
     def tick(self) -> None:
-        """Read what is new and draw it."""
+        """Read what is new and draw it; leave, where the terminal went away without a signal."""
+        if self._on_terminal and not is_terminal(sys.__stdin__):
+            self.exit(self.worker)
+            return
         store = self.store
         changes = store.poll()
         if changes.events:

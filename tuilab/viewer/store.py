@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Final
 
+import msgspec
+
 from engine.errors import TuilabError
 from engine.frames import Event, Snapshot, Validation
 from tuilab.recording import Block, RunInfo, RunReader
@@ -109,7 +111,8 @@ class RunStore:
             return Changes()
         self._version = version
         info = reader.info()
-        changed, self.info = info != self.info, info
+        # The step changes with every frame; nothing is arranged by it.
+        changed, self.info = info != msgspec.structs.replace(self.info, step=info.step), info
         if self.state != "killed" or info.ended:
             self.state, self.message = info.state, info.message
         return Changes(
@@ -143,8 +146,11 @@ class RunStore:
         return bool(new)
 
     def _read_snapshot(self, reader: RunReader) -> bool:
-        newest = reader.snapshot()
-        if newest is None or (self.snapshot and newest.step == self.snapshot.step):
+        step = reader.newest_snapshot_step()
+        if step is None or (self.snapshot and step == self.snapshot.step):
+            return False
+        newest = reader.snapshot(step)
+        if newest is None:
             return False
         if self.first_snapshot is None:
             self.first_snapshot = newest if newest.step == 0 else reader.snapshot(0)

@@ -1,0 +1,200 @@
+"""The command in a real pseudo-terminal with a real worker: keys in, events in the database."""
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.frames import Event
+from tests.tuilab.support import (
+    FOREVER,
+    command,
+    environment,
+    small,
+    steps_made,
+    wait_for,
+    write_scenario,
+)
+from tuilab.recording import RunReader
+from tuilab.runs import RunFolder
+
+
+class Terminal:
+    """A program in a pseudo-terminal of its own; all that it writes is collected."""
+
+    def __init__(self, arguments: list[str], cwd: Path, size: tuple[int, int] = (120, 36)) -> None:
+        self._master, slave = pty.openpty()
+        self.resize(*size)
+        self.process = subprocess.Popen(
+            arguments,
+            cwd=cwd,
+            env=environment() | {"TERM": "xterm-256color"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self._written = bytearray()
+        self._over = threading.Event()
+        self._reader = threading.Thread(target=self._collect, daemon=True)
+        self._reader.start()
+
+    def _collect(self) -> None:
+        while not self._over.is_set():
+            if select.select([self._master], [], [], 0.05)[0]:
+                try:
+                    self._written += os.read(self._master, 65536)
+                except OSError:  # the program has ended
+                    return
+
+    def resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def press(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def shows(self, text: str) -> bool:
+        return text.encode() in self._written
+
+    def hang_up(self) -> None:
+        self._over.set()
+        self._reader.join()
+        os.close(self._master)
+
+    def close(self) -> None:
+        if not self._over.is_set():
+            self.hang_up()
+        self.process.kill()
+        self.process.wait()
+
+
+Open = Callable[..., Terminal]
+
+
+@pytest.fixture
+def terminal(lab: Path) -> Iterator[Open]:
+    opened: list[Terminal] = []
+
+    def start(*arguments: str | Path) -> Terminal:
+        opened.append(Terminal(command(*arguments), lab))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def scenario(lab: Path) -> Path:
+    return write_scenario(lab / "small.toml", small(train={"steps": FOREVER}))
+
+
+def events(folder: RunFolder) -> list[Event]:
+    with RunReader(folder.database) as reader:
+        return [event for _, event in reader.events()]
+
+
+def kinds(folder: RunFolder) -> list[str]:
+    return [event.kind for event in events(folder)]
+
+
+def test_keys_become_events_and_leaving_leaves_the_run_alone(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    folder = RunFolder(lab / "run")
+    screen = terminal("run", scenario, "--out", folder.path)
+    wait_for(lambda: screen.shows("running") and steps_made(folder) > 0)
+    screen.press("]")
+    wait_for(lambda: kinds(folder) == ["set"])
+    changed = events(folder)[0]
+    assert changed.detail == {"key": "learning_rate", "value": 0.0625, "previous": 0.05}
+    assert 0 < changed.step <= steps_made(folder)
+    wait_for(lambda: screen.shows("6.25e-2"))
+    screen.press(" ")
+    wait_for(lambda: screen.shows("paused"))
+    paused_at = steps_made(folder)
+    screen.press("n")
+    wait_for(lambda: steps_made(folder) == paused_at + 1)
+    assert kinds(folder) == ["set", "pause", "step"]
+    screen.press("q")
+    wait_for(lambda: screen.shows("leave it running"))
+    screen.press("l")
+    assert screen.process.wait(20) == 0
+    assert folder.is_alive()
+    again = terminal("attach", folder.path)
+    wait_for(lambda: again.shows("paused"))
+    again.press("q")
+    wait_for(lambda: again.shows("leave it running"))
+    again.press("s")
+    assert again.process.wait(20) == 0
+    wait_for(lambda: not folder.is_alive())
+    assert kinds(folder)[-1] == "stop"
+    finished = terminal("replay", folder.path)
+    wait_for(lambda: finished.shows("stopped"))
+    finished.press("q")
+    assert finished.process.wait(20) == 0
+
+
+def test_the_run_survives_a_killed_viewer_and_a_terminal_that_hangs_up(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    folder = RunFolder(lab / "run")
+    screen = terminal("run", scenario, "--out", folder.path)
+    wait_for(lambda: screen.shows("running") and steps_made(folder) > 0)
+    screen.process.kill()
+    screen.process.wait()
+    before = steps_made(folder)
+    wait_for(lambda: steps_made(folder) > before)
+    again = terminal("attach", folder.path)
+    wait_for(lambda: again.shows("running"))
+    again.hang_up()
+    again.process.wait(20)  # it does not stay behind without a terminal
+    before = steps_made(folder)
+    wait_for(lambda: steps_made(folder) > before)
+
+
+def test_the_viewer_says_that_the_worker_was_killed_and_where_its_log_is(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    folder = RunFolder(lab / "run")
+    screen = terminal("run", scenario, "--out", folder.path)
+    wait_for(lambda: screen.shows("running") and steps_made(folder) > 0)
+    with RunReader(folder.database) as reader:
+        os.kill(reader.info().pid, 9)
+    wait_for(lambda: screen.shows("killed") and screen.shows("worker.log"))
+    screen.press("q")
+    assert screen.process.wait(20) == 0
+
+
+def test_a_restart_follows_a_new_run_and_keeps_the_old_one(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    first, second = RunFolder(lab / "run"), RunFolder(lab / "run-2")
+    screen = terminal("run", scenario, "--out", first.path)
+    wait_for(lambda: screen.shows("running") and steps_made(first) > 0)
+    screen.press("R")
+    wait_for(lambda: steps_made(second) > 0)
+    wait_for(lambda: not first.is_alive())
+    with RunReader(first.database) as old, RunReader(second.database) as new:
+        assert old.info().state == "stopped"
+        assert new.info().restarted_from == "run"
+        assert new.info().seed != old.info().seed
+
+
+def test_bad_data_is_told_on_the_screen_and_after_it(terminal: Open, lab: Path) -> None:
+    table = small(data={"source": "cifar10", "batch_size": 10})
+    for key in ("samples", "features", "classes"):
+        del table["data"][key]
+    screen = terminal("run", write_scenario(lab / "images.toml", table), "--out", lab / "run")
+    wait_for(lambda: screen.shows("cifar-10-batches-bin"))
+    screen.press("q")
+    assert screen.process.wait(20) == 2
