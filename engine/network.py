@@ -21,12 +21,17 @@ from engine.parameters import ParameterStore, allocate
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A layer as the lecture counts: positions `first` … `last` in the network's row of layers."""
+    """A layer as the lecture counts, by positions in the network's row of layers."""
 
-    first: int
-    last: int
+    weight: int  # of the layer that has the weights, with which the group begins
+    output: int  # of its non-linearity; of its last layer where there is none
     info: LayerInfo
     activation: Activation
+
+    @property
+    def pre_activation(self) -> int:
+        """Position of the layer whose output goes into the non-linearity."""
+        return max(self.weight, self.output - 1)
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,13 @@ class Network:
     layers: Sequence[Layer]
 
     def __post_init__(self) -> None:
-        if not self.layers or not self.layers[0].weighted:
-            raise ConfigError("a network begins with a layer that has weights")
+        if not any(layer.weighted for layer in self.layers):
+            raise ConfigError("a network needs a layer that has weights")
+
+    @property
+    def first_weighted(self) -> int:
+        """Position of the first layer that learns; those before it need no gradient."""
+        return next(i for i, layer in enumerate(self.layers) if layer.weighted)
 
     def shapes(self, x: Shape) -> list[Shape]:
         """Return the shape before each layer and after the last, without the batch axis.
@@ -65,9 +75,10 @@ class Network:
     def _group(self, index: int, first: int, end: int, shapes: list[Shape], output: bool) -> Group:
         members = self.layers[first:end]
         activation: Activation = Identity()
-        for layer in members:
+        at = end - 1
+        for position, layer in enumerate(members, start=first):
             if isinstance(layer, Nonlinearity):
-                activation = layer.activation
+                activation, at = layer.activation, position
         name = activations.name_of(activation)
         count = sum(
             prod(parameter.shape)
@@ -78,12 +89,12 @@ class Network:
             index=index,
             name="output" if output else name,
             kind=members[0].kind,
-            units=shapes[end][0],
+            units=shapes[at + 1][-1],  # of images, the channels
             activation=name,
             normalization="batch_norm" if any(isinstance(m, BatchNorm) for m in members) else "",
             parameters=count,
         )
-        return Group(first, end - 1, info, activation)
+        return Group(first, at, info, activation)
 
     def bind(
         self, batch_shape: Shape, backend: Backend, *, generator: np.random.Generator
@@ -113,6 +124,7 @@ class BoundNetwork:
 
     def __post_init__(self) -> None:
         shapes = self.network.shapes(self.batch_shape[1:])
+        learns = self.network.first_weighted
         bound = [
             layer.bind(
                 x,
@@ -122,8 +134,8 @@ class BoundNetwork:
                     self.store.value_views[position],
                     self.store.gradient_views[position],
                     self.store.state_views[position],
-                    self.backwards,
-                    input_gradient=self.backwards and position > 0,
+                    self.backwards and position >= learns,
+                    input_gradient=self.backwards and position > learns,
                 ),
             )
             for position, (layer, x) in enumerate(zip(self.network.layers, shapes, strict=False))
@@ -141,7 +153,8 @@ class BoundNetwork:
 
     def backward(self, dscores: Array) -> None:
         """Fill the gradients of all parameters from dL/dscores."""
-        reduce(lambda dy, layer: layer.backward(dy), reversed(self.bound), dscores)
+        learning = self.bound[self.network.first_weighted :]
+        reduce(lambda dy, layer: layer.backward(dy), reversed(learning), dscores)
 
 
 def mlp(

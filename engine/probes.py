@@ -125,16 +125,16 @@ class Probes:
         self._layers = []
         for group in groups:
             bound = network.bound
-            at_end = group.last + 1 == len(bound)
+            at_end = group.output + 1 == len(bound)
             self._layers.append(
                 Probed(
                     (
-                        bound[group.last].output,
-                        bound[max(group.first, group.last - 1)].output,
-                        score_gradient if at_end else bound[group.last + 1].input_gradient,
-                        network.store.value_views[group.first]["weight"],
-                        network.store.gradient_views[group.first]["weight"],
-                        update_views[group.first],
+                        bound[group.output].output,
+                        bound[group.pre_activation].output,
+                        score_gradient if at_end else bound[group.output + 1].input_gradient,
+                        network.store.value_views[group.weight]["weight"],
+                        network.store.gradient_views[group.weight]["weight"],
+                        update_views[group.weight],
                     ),
                     group.activation,
                 )
@@ -210,8 +210,10 @@ class SilentUnits:
         for index, group in enumerate(groups):
             floor = group.activation.silent_at
             if floor is not None:
-                output = network.bound[group.last].output
-                highest, row = (network.backend.full(output.shape[1:], floor) for _ in range(2))
+                output = network.bound[group.output].output
+                units = output.shape[-1:]  # a unit of a convolution is a channel
+                highest, row = (network.backend.full(units, floor) for _ in range(2))
+                output = output.reshape(-1, *units)
                 self._watched.append((index, floor, output, highest, row))
                 self.fraction[index] = np.nan
 

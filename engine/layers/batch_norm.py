@@ -1,6 +1,7 @@
-"""Batch normalisation over features (Ioffe and Szegedy, 2015; lecture 6, "batch normalization")."""
+"""Batch normalisation (Ioffe and Szegedy, 2015; lecture 6, "batch normalization")."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,9 @@ from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
 @dataclass(frozen=True)
 class BatchNorm(Layer):
     """y = γ x̂ + β with x̂ = (x − mean) / √(var + ε), over the batch; x and y (batch, features).
+
+    Of images (batch, height, width, channels) each channel, an activation map, has one mean and one
+    variance over batch and space.
 
     In training, mean and (population) variance of the batch; at evaluation, running averages, so
     that the output for one example does not depend on the others. The averages follow PyTorch's
@@ -31,30 +35,28 @@ class BatchNorm(Layer):
         require(0 < self.momentum <= 1, "momentum", f"must be in (0, 1], is {self.momentum}")
         require(self.epsilon > 0, "epsilon", f"must be positive, is {self.epsilon}")
 
-    def output_shape(self, x: Shape) -> Shape:
-        if len(x) != 1:
-            raise ShapeError(f"batch_norm takes a flat input (features,), not {x}")
-        return x
-
     def parameters(self, x: Shape) -> dict[str, Parameter]:
+        features = x[-1:]
         return {
-            "gamma": Parameter(x, lambda _: np.ones(x)),
-            "beta": Parameter(x, lambda _: np.zeros(x)),
+            "gamma": Parameter(features, lambda _: np.ones(features)),
+            "beta": Parameter(features, lambda _: np.zeros(features)),
         }
 
     def state(self, x: Shape) -> dict[str, npt.NDArray[Any]]:
-        return {"running_mean": np.zeros(x), "running_var": np.ones(x)}
+        return {"running_mean": np.zeros(x[-1:]), "running_var": np.ones(x[-1:])}
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
-        if scope.backwards and scope.batch < 2:
+        backend, xp, n = scope.backend, scope.backend.xp, scope.batch * prod(x[:-1])
+        if scope.backwards and n < 2:
             raise ShapeError("batch_norm needs at least 2 examples in a training batch")
-        backend, xp, n = scope.backend, scope.backend.xp, scope.batch
         gamma, beta = scope.parameters["gamma"], scope.parameters["beta"]
         dgamma, dbeta = scope.gradients["gamma"], scope.gradients["beta"]
         running_mean, running_var = scope.state["running_mean"], scope.state["running_var"]
-        x_hat, y, dx = scope.buffer(x), scope.buffer(x), scope.gradient(x)
-        ones = scope.ones()
-        mean, var, scale, row = (backend.empty(x) for _ in range(4))
+        output, input_gradient = scope.buffer(x), scope.gradient(x)
+        rows = (-1, x[-1])
+        y, dx, x_hat = output.reshape(rows), input_gradient.reshape(rows), backend.empty((n, x[-1]))
+        ones = backend.full((n,), 1.0)
+        mean, var, scale, row = (backend.empty(x[-1:]) for _ in range(4))
 
         def average(running: Array, batch: Array, weight: float) -> None:
             xp.multiply(running, 1 - self.momentum, out=running)
@@ -68,6 +70,7 @@ class BatchNorm(Layer):
             xp.divide(1, scale, out=scale)
 
         def forward(x: Array, training: bool) -> Array:
+            x = x.reshape(rows)
             if training:
                 xp.matmul(ones, x, out=mean)
                 xp.divide(mean, n, out=mean)
@@ -84,9 +87,10 @@ class BatchNorm(Layer):
             xp.multiply(x_hat, scale, out=x_hat)
             xp.multiply(x_hat, gamma, out=y)
             xp.add(y, beta, out=y)
-            return y
+            return output
 
         def backward(dy: Array) -> Array:
+            dy = dy.reshape(rows)
             xp.multiply(dy, x_hat, out=dx)
             xp.matmul(ones, dx, out=dgamma)
             xp.matmul(ones, dy, out=dbeta)
@@ -97,6 +101,6 @@ class BatchNorm(Layer):
             xp.subtract(dy, dx, out=dx)
             xp.multiply(scale, gamma, out=row)
             xp.multiply(dx, row, out=dx)
-            return dx
+            return input_gradient
 
-        return Bound(forward, backward, y, dx)
+        return Bound(forward, backward, output, input_gradient)

@@ -133,7 +133,7 @@ def test_layers_are_counted_as_the_lecture_does() -> None:
 def test_layers_that_do_not_fit_are_named() -> None:
     with pytest.raises(ShapeError, match=r"layer 1 \(linear\).*\(3, 32, 32\)"):
         Network([Linear(3)]).shapes((3, 32, 32))
-    with pytest.raises(ConfigError, match="weights"):
+    with pytest.raises(ConfigError, match="needs a layer that has weights"):
         Network([Nonlinearity()])
 
 

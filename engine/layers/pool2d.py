@@ -1,0 +1,107 @@
+"""Pooling over images, channels last."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine.backend import Array
+from engine.errors import ShapeError, require
+from engine.layers.base import Bound, Layer, Scope, Shape, layers
+from engine.layers.conv2d import window_count
+
+
+@dataclass(frozen=True)
+class _Pool2d(Layer):
+    """Windows of `size` × `size`, `stride` apart (0: `size`, so that they do not overlap)."""
+
+    size: int = 2
+    stride: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.size >= 1, "size", f"must be at least 1, is {self.size}")
+        require(self.stride >= 0, "stride", f"must not be negative, is {self.stride}")
+
+    def output_shape(self, x: Shape) -> Shape:
+        if len(x) != 3:
+            raise ShapeError(f"{self.kind} takes images (height, width, channels), not {x}")
+        height, width = (window_count(n, self.size, self.stride or self.size, 0) for n in x[:2])
+        if min(height, width) < 1:
+            raise ShapeError(f"windows of {self.size} do not fit into images of {x[:2]}")
+        return (height, width, x[2])
+
+    def _cells(self, images: Array, out: Shape) -> list[Array]:
+        """Return, for each place in a window, the view of `images` (batch, H, W, C) it sees."""
+        stride = self.stride or self.size
+        height, width = out[:2]
+        return [
+            images[:, u : u + stride * height : stride, v : v + stride * width : stride]
+            for u in range(self.size)
+            for v in range(self.size)
+        ]
+
+
+@layers.register("max_pool2d")
+@dataclass(frozen=True)
+class MaxPool2d(_Pool2d):
+    """The largest value of each window and channel; of equal ones the first gets the gradient."""
+
+    kind: ClassVar = "max_pool2d"
+
+    def bind(self, x: Shape, scope: Scope) -> Bound:
+        backend, xp = scope.backend, scope.backend.xp
+        out = self.output_shape(x)
+        y, dx = scope.buffer(out), scope.gradient(x)
+        share, taken = scope.gradient(out), backend.empty(scope.gradient(out).shape, bool)
+        free = backend.empty(taken.shape, bool)
+        last: list[Array] = [None]
+
+        def forward(x: Array, training: bool) -> Array:
+            last[0] = x
+            first, *others = self._cells(x, out)
+            xp.copyto(y, first)
+            for cell in others:
+                xp.maximum(y, cell, out=y)
+            return y
+
+        def backward(dy: Array) -> Array:
+            dx.fill(0)
+            free.fill(True)
+            pairs = zip(self._cells(last[0], out), self._cells(dx, out), strict=True)
+            for cell, target in pairs:
+                xp.equal(cell, y, out=taken)
+                xp.logical_and(taken, free, out=taken)
+                xp.logical_xor(free, taken, out=free)
+                xp.multiply(dy, taken, out=share)
+                xp.add(target, share, out=target)
+            return dx
+
+        return Bound(forward, backward, y, dx)
+
+
+@layers.register("avg_pool2d")
+@dataclass(frozen=True)
+class AvgPool2d(_Pool2d):
+    """The mean of each window and channel."""
+
+    kind: ClassVar = "avg_pool2d"
+
+    def bind(self, x: Shape, scope: Scope) -> Bound:
+        xp, out = scope.backend.xp, self.output_shape(x)
+        y, dx, share = scope.buffer(out), scope.gradient(x), scope.gradient(out)
+        weight = 1 / self.size**2
+
+        def forward(x: Array, training: bool) -> Array:
+            first, *others = self._cells(x, out)
+            xp.copyto(y, first)
+            for cell in others:
+                xp.add(y, cell, out=y)
+            xp.multiply(y, weight, out=y)
+            return y
+
+        def backward(dy: Array) -> Array:
+            dx.fill(0)
+            xp.multiply(dy, weight, out=share)
+            for target in self._cells(dx, out):
+                xp.add(target, share, out=target)
+            return dx
+
+        return Bound(forward, backward, y, dx)
