@@ -1,7 +1,7 @@
 """A network: layers in a row, bound once into buffers over one flat parameter array."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import prod
 
@@ -97,9 +97,19 @@ class Network:
         return Group(first, at, info, activation)
 
     def bind(
-        self, batch_shape: Shape, backend: Backend, *, generator: np.random.Generator
+        self,
+        batch_shape: Shape,
+        backend: Backend,
+        *,
+        generator: np.random.Generator,
+        hyper: MutableMapping[str, float] | None = None,
+        noise: np.random.Generator | None = None,
     ) -> "BoundNetwork":
-        """Draw the parameters and bind buffers for inputs of `batch_shape` (batch, *features)."""
+        """Draw the parameters and bind buffers for inputs of `batch_shape` (batch, *features).
+
+        Layers read what may change while training from `hyper`, to which they add their own, and
+        draw masks from `noise`.
+        """
         shapes = self.shapes(batch_shape[1:])
         pairs = list(zip(self.layers, shapes, strict=False))
         store = allocate(
@@ -108,7 +118,14 @@ class Network:
             backend,
             generator,
         )
-        return BoundNetwork(self, batch_shape, backend, store)
+        return BoundNetwork(
+            self,
+            batch_shape,
+            backend,
+            store,
+            {} if hyper is None else hyper,
+            np.random.default_rng(0) if noise is None else noise,
+        )
 
 
 @dataclass(frozen=True)
@@ -119,6 +136,8 @@ class BoundNetwork:
     batch_shape: Shape
     backend: Backend
     store: ParameterStore
+    hyper: MutableMapping[str, float]
+    noise: np.random.Generator
     backwards: bool = True
     bound: list[Bound] = field(init=False)
 
@@ -136,6 +155,8 @@ class BoundNetwork:
                     self.store.state_views[position],
                     self.backwards and position >= learns,
                     input_gradient=self.backwards and position > learns,
+                    hyper=self.hyper,
+                    noise=self.noise,
                 ),
             )
             for position, (layer, x) in enumerate(zip(self.network.layers, shapes, strict=False))
@@ -145,7 +166,7 @@ class BoundNetwork:
     def rebind(self, batch: int, *, backwards: bool = False) -> "BoundNetwork":
         """Bind the same parameters for another batch size, by default for evaluation only."""
         shape = (batch, *self.batch_shape[1:])
-        return BoundNetwork(self.network, shape, self.backend, self.store, backwards)
+        return replace(self, batch_shape=shape, backwards=backwards)
 
     def forward(self, x: Array, training: bool) -> Array:
         """x (batch, *features) → scores (batch, classes)."""

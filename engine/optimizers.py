@@ -39,7 +39,7 @@ def check(key: str, value: float) -> None:
     """Raise ConfigError unless the hyper-parameter `key` may be `value`."""
     if not math.isfinite(value):
         raise ConfigError(f"must be a finite number, is {value}", key)
-    if key == "momentum":
+    if key in ("momentum", "dropout"):
         require(0 <= value < 1, key, f"must be in [0, 1), is {value:g}")
     else:
         require(value >= 0, key, f"must not be negative, is {value:g}")

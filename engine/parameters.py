@@ -25,9 +25,24 @@ class ParameterStore:
     gradients: Array  # (P,)
     state: Array  # (S,)
     decaying: int  # the first so many of P are under weight decay
+    layout: Sequence[dict[str, tuple[int, tuple[int, ...]]]]  # where each lies in P, and its shape
     value_views: Sequence[Views]
     gradient_views: Sequence[Views]
     state_views: Sequence[Views]
+
+    def views(self, flat: Array) -> list[Views]:
+        """Return views of `flat` (P,) that lie in it as the parameters lie in `values`."""
+        return _views(flat, self.layout)
+
+
+def _views(flat: Array, layout: Sequence[dict[str, tuple[int, tuple[int, ...]]]]) -> list[Views]:
+    return [
+        {
+            name: flat[start : start + prod(shape)].reshape(shape)
+            for name, (start, shape) in named.items()
+        }
+        for named in layout
+    ]
 
 
 def allocate(
@@ -37,34 +52,30 @@ def allocate(
     generator: np.random.Generator,
 ) -> ParameterStore:
     """Lay out and draw the parameters of all layers; `generator` is used in layer order."""
-    offsets: dict[tuple[int, str], int] = {}
-    size = 0
-    decaying = 0
+    layout: list[dict[str, tuple[int, tuple[int, ...]]]] = [{} for _ in parameters]
+    size = decaying = 0
     for wanted in (True, False):
-        for layer, named in enumerate(parameters):
+        for named, places in zip(parameters, layout, strict=True):
             for name, parameter in named.items():
                 if parameter.decays is wanted:
-                    offsets[layer, name] = size
+                    places[name] = size, parameter.shape
                     size += prod(parameter.shape)
-        decaying = decaying if not wanted else size
+        decaying = size if wanted else decaying
     values, gradients = backend.empty((size,)), backend.full((size,), 0.0)
-
-    def views(flat: Array) -> list[Views]:
-        return [
-            {
-                name: flat[offsets[layer, name] :][: prod(p.shape)].reshape(p.shape)
-                for name, p in named.items()
-            }
-            for layer, named in enumerate(parameters)
-        ]
-
-    value_views = views(values)
+    value_views = _views(values, layout)
     for layer, named in enumerate(parameters):
         for name, parameter in named.items():
             value_views[layer][name][...] = backend.to_device(parameter.draw(generator))
     state, state_views = _allocate_state(states, backend)
     return ParameterStore(
-        values, gradients, state, decaying, value_views, views(gradients), state_views
+        values,
+        gradients,
+        state,
+        decaying,
+        layout,
+        value_views,
+        _views(gradients, layout),
+        state_views,
     )
 
 

@@ -120,7 +120,7 @@ class Probes:
     def __init__(self, network: BoundNetwork, score_gradient: Array) -> None:
         self._backend, self._store = network.backend, network.store
         self._before = network.backend.empty(network.store.values.shape)
-        update_views = _views_like(network, self._before)
+        update_views = network.store.views(self._before)
         groups = network.network.groups(network.batch_shape[1:])
         self._layers = []
         for group in groups:
@@ -134,7 +134,7 @@ class Probes:
                         score_gradient if at_end else bound[group.output + 1].input_gradient,
                         network.store.value_views[group.weight]["weight"],
                         network.store.gradient_views[group.weight]["weight"],
-                        update_views[group.weight],
+                        update_views[group.weight]["weight"],
                     ),
                     group.activation,
                 )
@@ -182,17 +182,6 @@ class Probes:
                 histogram, edges = self._meter.histogram(values, bounds, row)
             self._histograms[index, position] = histogram
             self._ranges[index, position] = edges
-
-
-def _views_like(network: BoundNetwork, flat: Array) -> dict[int, Array]:
-    """Return, by position, views of `flat` that lie where the weights lie in the parameters."""
-    views, start = {}, 0
-    for position, named in enumerate(network.store.value_views):
-        if "weight" in named:
-            weight = named["weight"]
-            views[position] = flat[start : start + weight.size].reshape(weight.shape)
-            start += weight.size
-    return views
 
 
 class SilentUnits:

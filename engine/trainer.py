@@ -73,7 +73,13 @@ class Trainer:
         loss, optimizer = loss or SoftmaxCrossEntropy(), optimizer or SGD()
         self.hyperparameters = optimizer.hyperparameters()
         shape = (self.batch_size, *data.train.x.shape[1:])
-        bound = network.bind(shape, self.backend, generator=stream(seed, "weights"))
+        bound = network.bind(
+            shape,
+            self.backend,
+            generator=stream(seed, "weights"),
+            hyper=self.hyperparameters,
+            noise=stream(seed, "dropout"),
+        )
         if (scores := bound.bound[-1].output.shape[1:]) != (len(data.classes),):
             raise ConfigError(
                 f"the network gives {scores} scores, the data has {len(data.classes)} classes"
@@ -247,12 +253,15 @@ class Trainer:
             return
         state = self.network.store.state
         kept = state.copy()  # batch norm's running averages must not see these passes
+        noise = self.network.noise.bit_generator
+        drawn = noise.state
         last = min(len(self._order), SILENCE_EXAMPLES) // self.batch_size
         for position in range(max(1, last)):
             self._take_batch(position)
             self._step.forward()
             probes.silent.update()
         state[...] = kept
+        noise.state = drawn
         probes.silent.end_epoch()
 
     def _frame(self) -> Frame:

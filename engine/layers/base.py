@@ -1,7 +1,7 @@
 """What a layer is: a frozen description that binds once into buffers, and then runs many times."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -46,6 +46,8 @@ class Scope:
     state: Mapping[str, Array]  # kept, not trained: running averages
     backwards: bool = True  # False: only forward will run, no gradient buffers are needed
     input_gradient: bool = True  # False: nobody asks for dL/dx of the first layer
+    hyper: MutableMapping[str, float] = field(default_factory=dict)  # read at every step
+    noise: np.random.Generator = field(default_factory=np.random.default_rng)  # for masks
 
     def buffer(self, shape: Shape) -> Array:
         """Allocate (batch, *shape), written in every forward pass."""

@@ -12,7 +12,7 @@ from engine.data.digits import Digits
 from engine.data.gaussian import Gaussian
 from engine.data.preprocess import Normalize, Scale, ZeroMean
 from engine.errors import ConfigError, DataError
-from engine.streams import stream
+from engine.streams import PURPOSES, stream
 
 
 def rng() -> np.random.Generator:
@@ -144,6 +144,6 @@ def test_labels_beyond_the_classes_are_refused() -> None:
 
 
 def test_streams_are_independent_of_each_other() -> None:
-    draws = {p: stream(7, p).random() for p in ("data", "split", "weights", "shuffle")}
-    assert len(set(draws.values())) == 4
+    draws = {p: stream(7, p).random() for p in PURPOSES}
+    assert len(set(draws.values())) == len(PURPOSES)
     assert stream(7, "weights").random() == draws["weights"]

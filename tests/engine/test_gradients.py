@@ -28,7 +28,7 @@ def members() -> list[tuple[str, Layer, float]]:
     plain = [
         (name, special.get(name, cls)(), SMOOTH)  # type: ignore[misc]
         for name, cls in layers.items()
-        if name not in ("activation", *IMAGE_LAYERS)
+        if name not in ("activation", "residual", "dropout", *IMAGE_LAYERS)
     ]
     return plain + [
         (name, Nonlinearity(cls()), TOLERANCE.get(name, SMOOTH))
