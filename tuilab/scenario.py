@@ -20,6 +20,7 @@ from engine.data.dataset import Dataset, Source, prepare, sources
 from engine.data.preprocess import Preprocessor, preprocessors
 from engine.errors import ConfigError, TuilabError, require
 from engine.initializers import Initializer, initializers
+from engine.layers.base import Layer
 from engine.losses import Loss, losses
 from engine.network import Network, mlp
 from engine.optimizers import Optimizer, optimizers
@@ -38,6 +39,7 @@ from tuilab.decode import (
 )
 from tuilab.errors import ScenarioError
 from tuilab.expectations import Expectation
+from tuilab.layer_tables import complete, row
 
 Positive = Annotated[int, Meta(ge=1, le=10**12)]
 Units = Annotated[int, Meta(ge=1, le=10**7)]  # more would be a slip, and fit in no memory
@@ -60,9 +62,9 @@ class DataSection(msgspec.Struct, frozen=True):
 
 
 class NetworkSection(msgspec.Struct, frozen=True):
-    """[network]"""
+    """[network]; `hidden` unless there are [[layer]] tables."""
 
-    hidden: Hidden | tuple[Units, ...]
+    hidden: Hidden | tuple[Units, ...] = ()
     activation: Any = "relu"
     initializer: Any = "he"
     batch_norm: bool = False
@@ -85,7 +87,7 @@ class Header(msgspec.Struct, frozen=True):
     seed: Annotated[int, Meta(ge=0, lt=2**62)] = 0
 
 
-SECTIONS: Final = ("data", "network", "loss", "optimizer", "train", "expect")
+SECTIONS: Final = ("data", "network", "layer", "loss", "optimizer", "train", "expect")
 EITHER: Final = {"train.steps": "epochs", "train.epochs": "steps"}
 """Keys of [train] of which there is one: setting it from outside takes the place of the other."""
 
@@ -99,6 +101,7 @@ class Scenario(msgspec.Struct, frozen=True):
     source: Source
     preprocess: tuple[Preprocessor, ...]
     hidden: tuple[int, ...]
+    layers: tuple[Layer, ...]  # of the [[layer]] tables; `hidden` is empty then
     activation: Activation
     initializer: Initializer
     batch_norm: bool
@@ -146,6 +149,8 @@ def load(path: Path, sets: Sequence[str] = ()) -> Scenario:
 def parse(table: Table, name: str) -> Scenario:
     """Validate a whole scenario table. Raises ConfigError with the key path."""
     check_keys(table, [*field_names(Header), *SECTIONS], "", "key")
+    if "layer" in table:
+        table.setdefault("network", {})
     for section in ("data", "network", "train"):
         require(section in table, section, f"the table [{section}] is missing")
         found = table[section]
@@ -157,6 +162,9 @@ def parse(table: Table, name: str) -> Scenario:
     hidden = network.hidden
     if isinstance(hidden, Hidden):
         hidden = (hidden.width,) * hidden.depth
+    layers = row(table["layer"], "layer") if "layer" in table else ()
+    _check_layers(table, layers)
+    depth = sum(layer.weighted for layer in layers) or len(hidden)
     train: TrainSection = convert(table["train"], TrainSection, "train")
     given = [key for key in ("epochs", "steps") if key in table["train"]]
     require(len(given) == 1, "train", f"give either epochs or steps, found {given or 'neither'}")
@@ -167,6 +175,7 @@ def parse(table: Table, name: str) -> Scenario:
         source=source,
         preprocess=preprocess,
         hidden=hidden,
+        layers=layers,
         activation=member(activations, network.activation, "network.activation"),
         initializer=member(initializers, network.initializer, "network.initializer"),
         batch_norm=network.batch_norm,
@@ -174,10 +183,26 @@ def parse(table: Table, name: str) -> Scenario:
         optimizer=member(optimizers, table.get("optimizer", "sgd"), "optimizer"),
         train=train,
         expect=tuple(
-            Expectation.parse(entry, f"expect[{index}]", len(hidden))
+            Expectation.parse(entry, f"expect[{index}]", depth)
             for index, entry in enumerate(_list_of_tables(table.get("expect", [])))
         ),
         table=table,
+    )
+
+
+def _check_layers(table: Table, layers: Sequence[Layer]) -> None:
+    given = table["network"]
+    if not layers:
+        require("hidden" in given, "network", "give hidden layers: network.hidden, or [[layer]]")
+    for key in ("hidden", "activation", "batch_norm"):
+        where = f"network.{key}"
+        require(
+            not layers or key not in given, where, "goes without [[layer]] tables, which say it"
+        )
+    require(
+        not layers or any(layer.weighted for layer in layers),
+        "layer",
+        "no [[layer]] has weights, such as linear or conv2d",
     )
 
 
@@ -225,11 +250,13 @@ def load_data(scenario: Scenario, directory: Path | None) -> Dataset:
         raise ConfigError(f"does not fit into memory: {error}", "data") from None
 
 
-def build_network(scenario: Scenario, classes: int) -> Network:
-    """Make the network of `scenario` for so many classes."""
+def build_network(scenario: Scenario, data: Dataset) -> Network:
+    """Make the network of `scenario` for `data`. Raises ShapeError."""
+    if scenario.layers:
+        return complete(scenario.layers, data, scenario.initializer)
     return mlp(
         scenario.hidden,
-        classes,
+        len(data.classes),
         activation=scenario.activation,
         initializer=scenario.initializer,
         batch_norm=scenario.batch_norm,
@@ -241,7 +268,7 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
     size = scenario.data.batch_size
     try:
         return Trainer(
-            build_network(scenario, len(data.classes)),
+            build_network(scenario, data),
             data,
             loss=scenario.loss,
             optimizer=scenario.optimizer,

@@ -70,6 +70,9 @@ class Layer:
     weighted: ClassVar[bool] = False
     """Whether it has a parameter "weight": in what is shown, a new layer begins here."""
 
+    over_images: ClassVar[bool] = False
+    """Whether its input must be images (height, width, channels)."""
+
     def output_shape(self, x: Shape) -> Shape:
         """Return the shape of the output for an input of shape `x`; raise ShapeError."""
         return x

@@ -37,6 +37,7 @@ class Conv2d(Layer):
 
     kind: ClassVar = "conv2d"
     weighted: ClassVar = True
+    over_images: ClassVar = True
     filters: int
     kernel: int = 3
     stride: int = 1

@@ -13,6 +13,7 @@ from engine.layers.conv2d import window_count
 class _Pool2d(Layer):
     """Windows of `size` × `size`, `stride` apart (0: `size`, so that they do not overlap)."""
 
+    over_images: ClassVar = True
     size: int = 2
     stride: int = 0
 
