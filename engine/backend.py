@@ -46,9 +46,6 @@ class Backend(Protocol):
     def take_rows(self, source: Array, rows: Array, out: Array) -> None:
         """out[i] = source[rows[i]], without allocating."""
 
-    def synchronize(self) -> None:
-        """Wait until the device has done all that was asked."""
-
 
 class _ArrayModule:
     """What both back-ends write alike, in terms of `xp`."""
@@ -87,9 +84,6 @@ class NumPyBackend(_ArrayModule):
         # mode="raise" would gather into a temporary first, to leave `out` alone on an error.
         np.take(source, rows, axis=0, out=out, mode="clip")
 
-    def synchronize(self) -> None:
-        """Nothing to wait for: NumPy returns when it is done."""
-
 
 class CuPyBackend(_ArrayModule):
     """Arrays on the current CUDA device. Raises BackendError where there is none."""
@@ -111,14 +105,12 @@ class CuPyBackend(_ArrayModule):
     def take_rows(self, source: Array, rows: Array, out: Array) -> None:
         self.xp.take(source, rows, axis=0, out=out)
 
-    def synchronize(self) -> None:
-        self.xp.cuda.get_current_stream().synchronize()
-
 
 def _import_cupy() -> Any:
     """Import cupy and try it, for each thing that can be missing shows at another point."""
     install = (
-        "install the extra that fits the driver: pip install 'tuilab[cuda12]' or 'tuilab[cuda13]'"
+        "in tuilab's folder, install the extra that fits the driver: "
+        "python3 -m pip install -e '.[cuda12]' or '.[cuda13]'"
     )
     try:
         import cupy

@@ -23,7 +23,9 @@ class Evaluator:
         for start in range(0, len(examples), BLOCK):
             x, y = examples.x[start : start + BLOCK], examples.y[start : start + BLOCK]
             size = len(y)
-            bound = networks.setdefault(size, network.rebind(size))
+            if size not in networks:
+                networks[size] = network.rebind(size)
+            bound = networks[size]
             scores = bound.bound[-1].output
             self._parts.append(
                 (

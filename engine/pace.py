@@ -14,7 +14,7 @@ class Pace:
     """Clocks of one training run; all durations in seconds."""
 
     def __init__(self) -> None:
-        self._began = self._last_frame = self._last_snapshot = monotonic()
+        self._began = self._last_frame = self._last_snapshot = self._mark = monotonic()
         self._frame_interval = self._snapshot_interval = 0.1
         self._total = _Shares()
         self._recent = _Shares()
@@ -45,14 +45,20 @@ class Pace:
         self._last_snapshot = monotonic()
         self._snapshot_interval = max(self._frame_interval, cost / PROBE_BUDGET)
 
-    def step_made(self, seconds: float, probing: float) -> None:
-        """Count one step that took `seconds`, of which `probing` for statistics."""
+    def resume(self) -> None:
+        """Begin to count training time from now: what went before was preparation or a pause."""
+        self._mark = monotonic()
+
+    def step_made(self, probing: float) -> None:
+        """Count one step and all that was done since the last, of which `probing` statistics."""
+        now = monotonic()
+        seconds, self._mark = now - self._mark, now
         self._total.add(seconds, probing)
         self._recent.fade(exp(-seconds / MEMORY))
         self._recent.add(seconds, probing)
 
     def steps_per_second(self, *, overall: bool) -> float:
-        """Steps a second of training time: of late, or over the whole run."""
+        """Steps a second, validation and recording counted in: of late, or over the whole run."""
         shares = self._total if overall else self._recent
         return shares.steps / shares.seconds if shares.seconds else 0.0
 

@@ -16,6 +16,9 @@ BLOCK: Final = 1 << 15
 """Elements measured at a time: they and the scratch space beside them stay in the L2 cache."""
 HISTOGRAM_SAMPLE: Final = 1 << 16
 """A histogram of a larger tensor counts every k-th element; the moments count all of them."""
+SQUARABLE: Final = 1e-12, 1e12
+"""Values whose largest is between these are squared and summed in their own precision: float32 ends
+at 1e±38, so beyond them the variance would become 0 or infinite while the values are neither."""
 WIDTH_IN_RMS: Final = 2.5
 """A histogram without natural bounds reaches at least so many root mean squares from 0."""
 
@@ -39,7 +42,11 @@ class Meter:
         low, high, zeros, saturation = np.inf, -np.inf, 0, 0
         for start in range(0, len(flat), BLOCK):
             block = flat[start : start + BLOCK]
+            least, most = float(np.minimum.reduce(block)), float(np.maximum.reduce(block))
             scratch, flags = self._scratch[: len(block)], self._flags[: len(block)]
+            if not SQUARABLE[0] < max(-least, most) < SQUARABLE[1]:
+                block = block.astype(np.float64)  # rare: a signal that vanished or exploded
+                scratch = np.empty_like(block)
             block_mean = float(np.add.reduce(block)) / len(block)
             np.subtract(block, block_mean, out=scratch)
             shift = block_mean - mean
@@ -47,8 +54,7 @@ class Meter:
             m2 += float(np.dot(scratch, scratch)) + shift * shift * count * len(block) / total
             mean += shift * len(block) / total
             count = total
-            low = min(low, float(np.minimum.reduce(block)))
-            high = max(high, float(np.maximum.reduce(block)))
+            low, high = min(low, least), max(high, most)
             zeros += int(np.count_nonzero(np.equal(block, 0, out=flags)))
             if saturated is not None:
                 saturation += int(np.count_nonzero(np.less_equal(block, saturated[0], out=flags)))
@@ -144,7 +150,7 @@ class Probes:
         shape = (len(groups), len(TENSORS))
         self._statistics = np.empty((*shape, len(FIELDS)))
         self._histograms = np.empty((*shape, BINS + 2), np.int64)
-        self._ranges = np.empty((*shape, 2))
+        self._ranges = np.tile([-1.0, 1.0], (*shape, 1))
 
     def start(self) -> None:
         """Measure all but the update, with the weights that it will change."""
@@ -152,10 +158,14 @@ class Probes:
         for position in range(len(TENSORS) - 1):
             self._measure(position)
 
-    def finish(self, step: int, epoch: float) -> Snapshot:
-        """Measure the update that was made since `start`, and return everything."""
-        self._backend.xp.subtract(self._store.values, self._before, out=self._before)
-        self._measure(TENSORS.index("update"))
+    def finish(self, step: int, epoch: float, *, updated: bool = True) -> Snapshot:
+        """Measure the update that was made since `start`, if one was, and return everything."""
+        if updated:
+            self._backend.xp.subtract(self._store.values, self._before, out=self._before)
+            self._measure(TENSORS.index("update"))
+        else:
+            self._statistics[:, TENSORS.index("update")] = np.nan
+            self._histograms[:, TENSORS.index("update")] = 0
         snapshot = Snapshot(
             step,
             epoch,

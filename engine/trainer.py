@@ -28,8 +28,8 @@ SILENCE_EXAMPLES: Final = 10_000
 class Command:
     """Something to do between two steps.
 
-    "set" gives the hyper-parameter `key` a `value`, "scale" multiplies it by `value`; "step" makes
-    one step and pauses.
+    "set" gives the hyper-parameter `key` a `value`, "scale" multiplies it by `value`; "pause" makes
+    one last step, whose statistics are measured, and "step" one more.
     """
 
     kind: Literal["set", "scale", "pause", "resume", "step", "stop"]
@@ -125,6 +125,7 @@ class Trainer:
         self._pace.begin(interval)
         self._look_for_silent_units()
         self._validate()
+        self._pace.resume()
         while self.state in ("running", "paused"):
             self._take_commands(inbox)
             if self.state == "running" or self._single_steps:
@@ -151,7 +152,9 @@ class Trainer:
         idle = self.state == "paused" and not self._single_steps and not self._events
         while idle or not inbox.empty():
             self._apply(inbox.get())
-            idle = False
+            if idle:  # what was waited for is no training time
+                self._pace.resume()
+                idle = False
 
     def _apply(self, command: Command) -> None:
         detail: dict[str, object] = {}
@@ -164,6 +167,8 @@ class Trainer:
                 self.hyperparameters[command.key] = value
                 detail = {"key": command.key, "value": value, "previous": previous}
             case "pause":
+                # One step more, so that what is shown while it rests is of now.
+                self._single_steps = int(self.state == "running")
                 self.state = "paused"
             case "resume":
                 self.state, self._single_steps = "running", 0
@@ -181,7 +186,6 @@ class Trainer:
         probes = self._step.probes
         wanted = bool(self._events) or self._single_steps or self.step in self._snapshot_at
         measure = probes is not None and bool(wanted or self._pace.snapshot_due())
-        begin = perf_counter()
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self._take_batch(position)
             rate = self.hyperparameters["learning_rate"]
@@ -189,8 +193,7 @@ class Trainer:
             if not np.isfinite(result.loss):
                 self._diverge(result)
             else:
-                probing = self._update(measure)
-                self._pace.step_made(perf_counter() - begin, probing)
+                self._pace.step_made(self._update(measure))
         self._results.append(result)
         self._rates.append(rate)
         self.step += 1
@@ -198,8 +201,6 @@ class Trainer:
         if self.state == "diverged":
             return
         if self.step % self.steps_per_epoch == 0:
-            if probes is not None:
-                probes.silent.end_epoch()
             self._validate()
         if self.step >= self.total_steps:
             self.state = "finished"
@@ -215,6 +216,8 @@ class Trainer:
         begin = perf_counter()
         if probes is not None:
             probes.silent.update()
+            if (self.step + 1) % self.steps_per_epoch == 0:
+                probes.silent.end_epoch()
         if probes is None or not measure:
             between = perf_counter()
             self._step.update()
@@ -233,7 +236,7 @@ class Trainer:
         message = f"the loss became {result.loss} at step {self.step}"
         if self._step.probes is not None:
             self._step.probes.start()
-            self._snapshot = self._step.probes.finish(self.step, self.epoch)
+            self._snapshot = self._step.probes.finish(self.step, self.epoch, updated=False)
             if (found := self._snapshot.first_nonfinite()) is not None:
                 layer, tensor = self.layers[found[0]], found[1]
                 detail |= {"layer": layer.index, "name": layer.name, "tensor": tensor}

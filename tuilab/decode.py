@@ -116,24 +116,49 @@ def join(path: str, key: str) -> str:
 
 
 def override(table: Table, assignment: str) -> None:
-    """Apply one `--set key.path=value` to `table`; the value is TOML, or else a plain string."""
+    """Apply one `--set key.path=value` to `table`; the value is TOML, or else a plain string.
+
+    A path may go into a list that is there: `expect[0].below`.
+    """
     path, equals, text = assignment.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
+    places = _places(path.strip())
+    if not equals or not places:
         raise ConfigError(f"--set wants key=value, got '{assignment}'")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    for depth, key in enumerate(keys[:-1], start=1):
-        inner = table.setdefault(key, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(
-                f"is {shown(inner)}, not a table, so it has no key '{keys[depth]}'",
-                ".".join(keys[:depth]),
-            )
-        table = inner
-    table[keys[-1]] = value
+    node: Any = table
+    for depth, place in enumerate(places):
+        if depth + 1 == len(places):
+            node[place] = value
+            return
+        follower = places[depth + 1]
+        node = node.setdefault(place, {}) if isinstance(node, dict) else node[place]
+        _check_place(node, follower, _path(places[: depth + 1]))
+
+
+def _places(path: str) -> list[str | int]:
+    """Take `expect[0].below` apart; [] where it is no path."""
+    if not re.fullmatch(r"[^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*", path):
+        return []
+    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", path)
+    return [int(number) if number else name for number, name in parts]
+
+
+def _path(places: Sequence[str | int]) -> str:
+    text = "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places)
+    return text.lstrip(".")
+
+
+def _check_place(node: Any, place: str | int, path: str) -> None:
+    """Raise ConfigError unless `node` at `path` can have `place` inside it."""
+    if isinstance(place, str):
+        if not isinstance(node, dict):
+            raise ConfigError(f"is {shown(node)}, not a table, so it has no key '{place}'", path)
+    elif not isinstance(node, list) or place >= len(node):
+        size = f"a list of {len(node)}" if isinstance(node, list) else f"{shown(node)}, not a list"
+        raise ConfigError(f"is {size}, so it has no [{place}]", path)
 
 
 def find_line(text: str, path: str) -> int | None:

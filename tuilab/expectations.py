@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from engine.errors import ConfigError, UnknownNameError, require
 from tuilab.decode import Table, convert, join
-from tuilab.metrics import Metric, Record, Series, parse_metric
+from tuilab.metrics import Metric, NotWithin, Record, Series, parse_metric
 from tuilab.recording import RunReader
 
 At = Literal["start", "end", "any", "always"] | Annotated[int, Meta(ge=0)]
@@ -84,6 +84,8 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def holds(self, value: Any) -> bool:
         """Tell whether one measured value satisfies the bound; NaN satisfies only `equals`."""
+        if isinstance(value, NotWithin):  # a run that was too short proves nothing
+            return self.above is not None and value.steps >= self.above
         match self.bound:
             case "between":
                 low, high = self.between or (0.0, 0.0)
@@ -123,6 +125,8 @@ class Verdict:
 def _number(value: Any) -> str:
     if value is None:
         return "—"
+    if isinstance(value, NotWithin):
+        return str(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

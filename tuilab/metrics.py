@@ -31,6 +31,9 @@ class Metric:
 
     def check_layer(self, hidden: int) -> None:
         """Raise ConfigError where a network of so many hidden layers has no such layer."""
+        require(
+            self.layer != "*" or hidden > 0, "", "there is no hidden layer; the output is layers[1]"
+        )
         if isinstance(self.layer, int):
             require(
                 -hidden <= self.layer <= hidden + 1,
@@ -74,6 +77,24 @@ class Series:
     steps: Sequence[int]
     value: Callable[[int], Any]  # position → value
     end: Any = None
+
+
+class NotWithin(float):
+    """So many steps were made and the loss was not reached: it takes more of them, if ever.
+
+    As a number it is infinite; `steps` is all that is known.
+    """
+
+    steps: int
+
+    def __new__(cls, steps: int) -> "NotWithin":
+        """Make it for a run of `steps`."""
+        self = super().__new__(cls, "inf")
+        self.steps = steps
+        return self
+
+    def __str__(self) -> str:
+        return f"not in {self.steps}"
 
 
 class Record:
@@ -133,8 +154,8 @@ class Record:
 
     @property
     def window(self) -> int:
-        """Steps that the last value of a noisy series is averaged over: an epoch, or a tenth."""
-        return max(1, min(self.info.steps_per_epoch, len(self.loss) // 10))
+        """Steps that a noisy series is averaged over: an epoch, or all where there are fewer."""
+        return max(1, min(self.info.steps_per_epoch, len(self.loss)))
 
     def final(self, series: Floats) -> float:
         """Mean of a per-step series over the last `window` steps."""
@@ -166,9 +187,13 @@ class Record:
 
     def _steps_to_loss(self, target: float) -> Series:
         below = np.flatnonzero(self.running_mean(self.loss) <= target)
-        reached = float(below[0]) if len(below) else float("inf")
-        known = self.settled or len(below)
-        return Series((), lambda _: None, reached if known else None)
+        if len(below):
+            return Series((), lambda _: None, float(below[0]))
+        never: Any = None
+        if self.settled:
+            finished = self.info.state == "finished"
+            never = NotWithin(len(self.loss)) if finished else float("nan")
+        return Series((), lambda _: None, never)
 
 
 def _of_snapshot(metric: Metric, snapshot: Snapshot) -> Any:

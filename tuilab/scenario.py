@@ -58,7 +58,7 @@ class DataSection(msgspec.Struct, frozen=True):
     source: str
     batch_size: Positive | Literal["all"] = 100
     preprocess: tuple[Any, ...] = ()
-    validation: Annotated[float, Meta(ge=0, lt=1)] = 0.2
+    validation: Annotated[float, Meta(ge=0, lt=1)] | Literal["test"] = 0.2
 
 
 class NetworkSection(msgspec.Struct, frozen=True):

@@ -23,8 +23,8 @@ NAMES: Final = (
 class Cifar10(Source):
     """Colour images of 32 × 32 pixels with values 0 … 255, flattened to 3,072; 10 classes.
 
-    Trains on `data_batch_*.bin` and validates on `test_batch.bin`; files may be short as long as
-    they hold whole records. `limit` takes the first so many training images (0: all).
+    The examples are those of `data_batch_*.bin`, the test examples those of `test_batch.bin`; files
+    may be short as long as they hold whole records. `limit` takes the first so many (0: all).
     """
 
     needs_directory: ClassVar = True

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +30,12 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a source returns: examples to train on, and its own validation split if it has one."""
+    """What a source returns: examples to learn from, and those kept apart for a test, if any."""
 
     name: str  # "gaussian 1000×500"
     classes: tuple[str, ...]
     train: Examples
-    validation: Examples | None = None
+    test: Examples | None = None
     pixels: tuple[int, int, int] | None = None  # (channels, height, width) of a flattened image
 
 
@@ -68,21 +68,24 @@ class Dataset:
 def prepare(
     loaded: Loaded,
     *,
-    validation: float,
+    validation: float | Literal["test"],
     preprocess: Sequence[Preprocessor],
     generator: np.random.Generator,
 ) -> Dataset:
-    """Split off `validation` (a share, 0 … 1), unless the source has its own, and preprocess.
+    """Split off `validation`, a share in [0, 1) of the training examples, and preprocess.
 
     Statistics are those of the training split alone, applied to both (lecture 6, "data
-    preprocessing"). With `validation` = 0 there is no validation split.
+    preprocessing"). With 0 there is no validation split; "test" takes the source's own test
+    examples instead, which is for the last measurement and not for choosing by it.
     """
-    require(0 <= validation < 1, "validation", f"must be a share in [0, 1), is {validation:g}")
-    train, held_out = loaded.train, loaded.validation
-    if validation == 0:
-        held_out = None
-    elif held_out is None:
-        train, held_out = _split(loaded.train, validation, generator)
+    train, held_out = loaded.train, None
+    if validation == "test":
+        require(loaded.test is not None, "validation", f"{loaded.name} has no test examples")
+        held_out = loaded.test
+    else:
+        require(0 <= validation < 1, "validation", f"must be a share in [0, 1), is {validation:g}")
+        if validation:
+            train, held_out = _split(loaded.train, validation, generator)
     _check_labels(loaded.name, len(loaded.classes), train)
     x = _flat(train.x)
     other = None if held_out is None else _flat(held_out.x)

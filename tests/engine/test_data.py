@@ -55,8 +55,8 @@ def test_cifar10_reads_records_and_takes_short_files(tmp_path: Path) -> None:
         loaded = Cifar10().load(generator=rng(), directory=directory)
         assert loaded.train.y.tolist() == [3, 0, 9, 1]
         assert loaded.train.x.shape == (4, 3072)
-        assert loaded.validation is not None
-        assert loaded.validation.y.tolist() == [5, 6]
+        assert loaded.test is not None
+        assert loaded.test.y.tolist() == [5, 6]
     limited = Cifar10(limit=2).load(generator=rng(), directory=tmp_path)
     assert limited.train.y.tolist() == [3, 0]
 
@@ -147,3 +147,18 @@ def test_streams_are_independent_of_each_other() -> None:
     draws = {p: stream(7, p).random() for p in PURPOSES}
     assert len(set(draws.values())) == len(PURPOSES)
     assert stream(7, "weights").random() == draws["weights"]
+
+
+def test_the_test_examples_are_kept_apart_unless_they_are_asked_for(tmp_path: Path) -> None:
+    write_batch(tmp_path / "data_batch_1.bin", [3, 0, 9, 1, 5, 6, 2, 2, 7, 8])
+    write_batch(tmp_path / "test_batch.bin", [4, 4])
+    loaded = Cifar10().load(generator=rng(), directory=tmp_path)
+    split = prepare(loaded, validation=0.2, preprocess=[], generator=rng())
+    assert split.validation is not None
+    assert (len(split.train), len(split.validation)) == (8, 2)
+    assert 4 not in split.validation.y
+    final = prepare(loaded, validation="test", preprocess=[], generator=rng())
+    assert final.validation is not None
+    assert (len(final.train), final.validation.y.tolist()) == (10, [4, 4])
+    with pytest.raises(ConfigError, match="no test examples"):
+        prepare(table(), validation="test", preprocess=[], generator=rng())

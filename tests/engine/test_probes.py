@@ -155,3 +155,13 @@ def test_first_nonfinite_walks_forwards_then_backwards() -> None:
     assert snapshot.first_nonfinite() == (1, "activation_grad")
     poison(1, "activation")
     assert snapshot.first_nonfinite() == (1, "activation")
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e-24, 1e-13, 1e13, 1e19, 1e37])
+def test_a_signal_that_vanished_or_exploded_keeps_its_spread(scale: float) -> None:
+    values = (np.random.default_rng(0).normal(1, 1, BLOCK + 7) * scale).astype(np.float32)
+    exact = values.astype(np.float64)
+    found = measured(values)
+    assert found["std"] == pytest.approx(exact.std(), rel=1e-4)
+    assert found["mean"] == pytest.approx(exact.mean(), rel=1e-4)
+    assert found["nonfinite"] == 0

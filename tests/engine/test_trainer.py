@@ -159,21 +159,13 @@ def test_commands_act_between_steps_and_are_told_with_their_step() -> None:
 
 def test_pause_waits_step_makes_one_and_resume_goes_on() -> None:
     trainer = make(blobs(), steps=10)
-    script = {
-        2: [Command("pause")],
-        3: [Command("step")],
-        4: [Command("resume")],
-    }
-    inbox: SimpleQueue[Command] = SimpleQueue()
-    states = []
-    for frame in trainer.frames(inbox, interval=0):
-        states.append((frame.next_step, frame.state))
-        if frame.state == "paused" and frame.next_step == 2:
-            inbox.put(Command("step"))
-        for command in script.pop(frame.next_step, []):
-            inbox.put(command)
-    assert (2, "paused") in states
-    assert states[-1] == (10, "finished")
+    script = {2: [Command("pause")], 3: [Command("step")], 4: [Command("resume")]}
+    frames, events = collect(trainer, SimpleQueue(), script)
+    assert [(e.step, e.kind) for e in events] == [(2, "pause"), (3, "step"), (4, "resume")]
+    paused = [f for f in frames if f.state == "paused"]
+    assert [f.next_step for f in paused] == [3, 4]
+    assert [f.snapshot.step for f in paused if f.snapshot] == [2, 3]  # what is seen is of now
+    assert (frames[-1].next_step, frames[-1].state) == (10, "finished")
 
 
 def test_stop_ends_the_run_with_what_was_done() -> None:
@@ -209,7 +201,29 @@ def test_divergence_ends_the_run_and_names_the_first_bad_tensor() -> None:
     assert event.detail["tensor"] in ("pre_activation", "activation", "weight")
     last = frames[-1].snapshot
     assert last is not None
-    assert last.statistics[..., FIELDS.index("nonfinite")].sum() > 0
+    assert np.nansum(last.statistics[..., FIELDS.index("nonfinite")]) > 0
+    assert np.isnan(last.update_ratio).all()  # no update was made: it is not "tiny"
+
+
+def test_dead_units_at_the_end_are_those_of_the_last_epoch() -> None:
+    trainer = make(blobs(), steps=5, optimizer=SGD(0.0))
+    bias = trainer.network.store.value_views[0]["bias"]
+    snapshots = []
+    for frame in trainer.frames(interval=0):
+        bias[:4] = -1e6  # as if a large step had knocked these units off the data
+        if frame.snapshot:
+            snapshots.append(frame.snapshot)
+    assert snapshots[0].dead_fraction[0] == 0
+    assert snapshots[-1].step == 4
+    assert snapshots[-1].dead_fraction[0] == 0  # they were alive at the first step of this epoch
+    trainer = make(blobs(), steps=10, optimizer=SGD(0.0))
+    bias = trainer.network.store.value_views[0]["bias"]
+    last = snapshots[0]
+    for frame in trainer.frames(interval=0):
+        if frame.next_step == 5:
+            bias[:4] = -1e6
+        last = frame.snapshot or last
+    assert last.dead_fraction[0] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,16 @@ class TestOverride:
         assert caught.value.path == "network.hidden"
         assert "is [5, 5], not a table, so it has no key 'width'" in str(caught.value)
 
+    def test_a_list_is_changed_in_place(self) -> None:
+        table = {"expect": [{"below": 1}, {"below": 2}], "network": {"hidden": [3, 4]}}
+        override(table, "expect[1].below=5")
+        override(table, "network.hidden[0]=7")
+        assert table == {"expect": [{"below": 1}, {"below": 5}], "network": {"hidden": [7, 4]}}
+        with pytest.raises(ConfigError, match=r"expect: is a list of 2, so it has no \[2\]"):
+            override(table, "expect[2].below=5")
+        with pytest.raises(ConfigError, match=r"network: is .*, not a list, so it has no \[0\]"):
+            override(table, "network[0]=5")
+
     @pytest.mark.parametrize("assignment", ["seed", "=3", ".a=3", "a.=3", "a..b=3", ""])
     def test_what_is_no_assignment_is_refused(self, assignment: str) -> None:
         with pytest.raises(ConfigError, match="--set wants key=value"):

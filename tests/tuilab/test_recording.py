@@ -61,7 +61,7 @@ class TestRoundTrip:
             assert_equal(reader.snapshot(0), snapshot(0))
             assert_equal(reader.snapshot(), snapshot(1))
             assert reader.snapshot(2) is None
-            assert [s.step for s in reader.snapshots()] == [0, 1]
+            assert reader.snapshot_steps() == [0, 1]
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e308, 5e-324])
     def test_statistics_that_are_not_finite_come_back(self, path: Path, value: float) -> None:
@@ -152,7 +152,6 @@ class TestThinning:
         with RunReader(path) as reader:
             writer._db.execute("DELETE FROM tensor")  # between the reader's two queries
             assert reader.snapshot(0) is None
-            assert list(reader.snapshots()) == []
         writer.close()
 
 

@@ -346,21 +346,24 @@ class TestCommands:
         live.send("pause")
         ((_, at),) = live.events(1)
         wait_for(lambda: live.reader.info().state == "paused")
-        assert steps_made(live.folder) == at
+        assert steps_made(live.folder) == at + 1
+        newest = live.reader.snapshot()
+        assert newest is not None
+        assert newest.step == at  # what is seen while it rests is of now
         live.send("step")
         live.events(2)
-        wait_for(lambda: steps_made(live.folder) == at + 1)
+        wait_for(lambda: steps_made(live.folder) == at + 2)
         live.send("step")
         live.events(3)
-        wait_for(lambda: steps_made(live.folder) == at + 2)
+        wait_for(lambda: steps_made(live.folder) == at + 3)
         assert live.reader.info().state == "paused"
         live.send("resume")
-        wait_for(lambda: steps_made(live.folder) > at + 10)
+        wait_for(lambda: steps_made(live.folder) > at + 11)
         live.send("stop")
         assert live.worker.process is not None
         assert live.worker.process.wait(timeout=30) == 0
         *begin, (last, _) = live.events(5)
-        assert begin == [("pause", at), ("step", at), ("step", at + 1), ("resume", at + 2)]
+        assert begin == [("pause", at), ("step", at + 1), ("step", at + 2), ("resume", at + 3)]
         assert last == "stop"
         assert live.reader.info().state == "stopped"
 
@@ -554,7 +557,7 @@ class TestBadInput:
         code, _, err = cli("run", "small.toml", "--headless", "--backend", "cupy")
         assert code == 2
         assert "needs CuPy, which is not here" in err
-        assert "pip install 'tuilab[cuda12]'" in err
+        assert "pip install -e '.[cuda12]'" in err
 
     def test_a_run_folder_that_is_taken_is_refused_and_untouched(
         self, finished: tuple[Path, Any, Any], cli: Cli, lab: Path

@@ -5,7 +5,8 @@ readers never wait for the writer. Anyone can open it with `sqlite3` or pandas:
 
     run         key, value (JSON): what is trained, and its state
     block       per-step series of one frame: float64 blobs `loss`, `data_loss`; float32 `accuracy`;
-                float64 `learning_rate`; little-endian; the first value belongs to `first_step`
+                float64 `learning_rate`, one value where it is constant; little-endian; the first
+                value belongs to `first_step`
     validation  loss and accuracy on the validation split after `step` updates
     event       commands that were applied and what else happened, with their step
     snapshot    one row a recorded snapshot

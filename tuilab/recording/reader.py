@@ -1,7 +1,7 @@
 """The readers' end of `run.db`."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,8 @@ class RunReader:
         except msgspec.MsgspecError as error:
             raise RunError(f"{self.path} is damaged or not a run: {error}") from error
 
-    def blocks(self, after: int = 0, limit: int = 1_000_000) -> list[Block]:
-        """Return the blocks with id > `after`, in order."""
+    def blocks(self, after: int = 0, limit: int = -1) -> list[Block]:
+        """Return the blocks with id > `after`, in order; at most `limit` unless it is −1."""
         return [
             _block(row)
             for row in self._rows(
@@ -131,13 +131,6 @@ class RunReader:
         found = self._rows("SELECT id, step, epoch FROM snapshot WHERE step = ?", step)
         return self._assemble(*found[0]) if found else None
 
-    def snapshots(self) -> Iterator[Snapshot]:
-        """Yield every recorded snapshot in the order of steps."""
-        for step in self.snapshot_steps():
-            snapshot = self.snapshot(step)
-            if snapshot is not None:
-                yield snapshot
-
     def _assemble(self, key: int, step: int, epoch: float) -> Snapshot | None:
         rows = self._rows("SELECT * FROM tensor WHERE snapshot = ?", key)
         if not rows:  # thinned out since it was found
@@ -175,5 +168,5 @@ def _block(row: Sequence[Any]) -> Block:
         loss=loss,
         data_loss=loss if row[7] is None else np.frombuffer(row[7], "<f8"),
         accuracy=np.frombuffer(row[8], "<f4").astype(np.float64),
-        learning_rate=np.frombuffer(row[9], "<f8"),
+        learning_rate=np.resize(np.frombuffer(row[9], "<f8"), len(loss)),
     )

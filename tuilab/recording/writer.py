@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from engine.frames import FIELDS, TENSORS, Frame, Snapshot
+from engine.frames import FIELDS, TENSORS, Floats, Frame, Snapshot
 from tuilab.errors import RunError
 from tuilab.recording.schema import SCHEMA
 
@@ -72,7 +72,7 @@ class RunWriter:
                         frame.loss.astype("<f8").tobytes(),
                         None if same else frame.data_loss.astype("<f8").tobytes(),
                         frame.accuracy.astype("<f4").tobytes(),
-                        frame.learning_rate.astype("<f8").tobytes(),
+                        _constant_once(frame.learning_rate).astype("<f8").tobytes(),
                     ),
                 )
             self._db.executemany(
@@ -138,6 +138,10 @@ class RunWriter:
             " AND id < (SELECT max(id) FROM snapshot)",
             (self._stride,),
         )
+
+
+def _constant_once(values: Floats) -> Floats:
+    return values[:1] if (values == values[0]).all() else values
 
 
 def _create(path: Path) -> sqlite3.Connection:

@@ -75,8 +75,10 @@ def count(value: int) -> str:
 
 def short(value: float) -> str:
     """Format the end of an axis, always a power of two, in at most 7 cells."""
-    if value == 0 or 0.01 <= abs(value) < 10_000:
-        return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+    if value < 0:
+        return f"−{short(-value)}"
+    if value == 0 or 0.01 <= value < 10_000:
+        return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 

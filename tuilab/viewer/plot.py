@@ -6,8 +6,8 @@ when its data changed, a few times a second, from series already reduced to the 
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -50,7 +50,6 @@ class Chart:
     limits: tuple[float, float] | None = None
     reference: float = math.nan
     logarithmic: bool = False
-    tick: Callable[[float], str] | None = field(default=None)
 
 
 def spans_decades(values: Floats, decades: float = 2.0) -> bool:

@@ -1,54 +1,82 @@
-"""Growing per-step series, and their reduction to the width of a canvas."""
+"""Growing per-step series of bounded size, and their reduction to the width of a canvas."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from engine.frames import Floats
 from tuilab.recording import Block
 
+POINTS: Final = 1 << 17
+"""Points kept: when there are twice as many, each two become one. A chart is 500 points wide."""
+
 
 class Series:
-    """Steps with loss, accuracy and learning rate; appending costs amortised constant time."""
+    """Loss and accuracy over steps; each point is the mean of `stride` steps."""
 
     def __init__(self) -> None:
+        self.stride = 1
+        self.first_loss = self.latest_loss = self.latest_accuracy = float("nan")
         self._length = 0
-        self._data = np.empty((4, 1024))
+        self._data = np.empty((3, 1024))
+        self._rest = np.empty((3, 0))  # steps that do not fill a point yet
 
     def __len__(self) -> int:
         return self._length
 
     def append(self, block: Block) -> None:
-        """Add the steps of one block."""
-        end = self._length + len(block.loss)
+        """Add the steps of one block; amortised constant time a step."""
+        if not len(block.loss):
+            return
+        if not self._length:
+            self.first_loss = float(block.loss[0])
+        self.latest_loss, self.latest_accuracy = float(block.loss[-1]), float(block.accuracy[-1])
+        steps = np.arange(block.first_step, block.next_step, dtype=np.float64)
+        new = np.concatenate([self._rest, np.stack([steps, block.loss, block.accuracy])], axis=1)
+        whole = new.shape[1] // self.stride * self.stride
+        self._rest = new[:, whole:]
+        self._push(_means(new[:, :whole], self.stride))
+        while self._length >= 2 * POINTS:
+            halved = _means(self._data[:, : 2 * POINTS], 2)
+            after = self._data[:, 2 * POINTS : self._length].copy()
+            self._length, self.stride = 0, 2 * self.stride
+            self._push(halved)
+            self._push(_means(after[:, : after.shape[1] // 2 * 2], 2))
+
+    def _push(self, points: Floats) -> None:
+        end = self._length + points.shape[1]
         if end > self._data.shape[1]:
-            grown = np.empty((4, max(end, 2 * self._data.shape[1])))
+            grown = np.empty((3, max(end, 2 * self._data.shape[1])))
             grown[:, : self._length] = self._data[:, : self._length]
             self._data = grown
-        into = self._data[:, self._length : end]
-        into[0] = np.arange(block.first_step, block.next_step)
-        into[1], into[2], into[3] = block.loss, block.accuracy, block.learning_rate
+        self._data[:, self._length : end] = points
         self._length = end
 
     @property
     def steps(self) -> Floats:
-        """Step of each value."""
+        """Step of each point: of several, the middle."""
         return self._data[0, : self._length]
 
     @property
     def loss(self) -> Floats:
-        """Training loss of each step, NaN where it broke."""
+        """Training loss; not finite where none of its steps is."""
         return self._data[1, : self._length]
 
     @property
     def accuracy(self) -> Floats:
-        """Accuracy on the batch of each step."""
+        """Accuracy on the training batches."""
         return self._data[2, : self._length]
 
-    @property
-    def learning_rate(self) -> Floats:
-        """Learning rate of each step."""
-        return self._data[3, : self._length]
+
+def _means(values: Floats, size: int) -> Floats:
+    """Return the mean of the finite ones of each `size` neighbours in a row; NaN of none."""
+    if size == 1:
+        return values
+    groups = values.reshape(len(values), -1, size)
+    finite = np.isfinite(groups)
+    number = finite.sum(axis=2)
+    total = np.where(finite, groups, 0.0).sum(axis=2)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
 class Reduced(NamedTuple):

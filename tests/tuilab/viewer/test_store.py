@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.frames import Event
+from engine.frames import Event, Floats
 from tests.tuilab.viewer.conftest import Clock, Follow, Record
+from tuilab.recording import Block
 from tuilab.runs import RunFolder
 from tuilab.viewer import store as module
+from tuilab.viewer.series import POINTS, Series
 
 
 def test_without_a_database_the_run_is_starting(follow: Follow, tmp_path: Path) -> None:
@@ -43,7 +45,6 @@ def test_it_follows_a_live_run(follow: Follow, record: Record) -> None:
     assert second.events
     assert not second.state
     assert store.series.steps.tolist() == list(range(7))
-    assert store.series.learning_rate.tolist() == [0.01] * 3 + [0.0125] * 4
     assert [e.detail["key"] for e in store.events] == ["learning_rate"]
     assert [v.step for v in store.validations] == [3, 7]
     assert store.snapshot is not None
@@ -175,3 +176,31 @@ def test_where_it_diverged(follow: Follow, record: Record) -> None:
     store = follow(recording.folder)
     store.poll()
     assert store.divergence == event
+
+
+def block(first: int, loss: Floats) -> Block:
+    same = np.zeros(len(loss))
+    return Block(first, first, 0.0, 0.0, 1.0, 0.0, loss, loss, same + 0.5, same + 0.1)
+
+
+def test_a_long_series_is_kept_at_half_its_resolution_each_time_it_doubles() -> None:
+    series = Series()
+    total = 5 * POINTS + 12_345
+    for first in range(0, total, 997):
+        series.append(block(first, np.arange(first, min(first + 997, total), dtype=np.float64)))
+    assert series.stride == 4
+    assert len(series) <= 2 * POINTS
+    np.testing.assert_allclose(series.loss, series.steps)  # the mean loss of a point is its step
+    assert np.diff(series.steps).max() <= series.stride + 1
+    assert total - series.steps[-1] < 2 * series.stride + 1
+    assert (series.first_loss, series.latest_loss) == (0, total - 1)
+
+
+def test_a_gap_in_a_long_series_stays_where_nothing_is_finite() -> None:
+    series = Series()
+    loss = np.ones(2 * POINTS)
+    loss[100:104] = np.nan
+    loss[200] = np.nan
+    series.append(block(0, loss))
+    assert np.isnan(series.loss[50:52]).all()
+    assert np.isfinite(series.loss[100])

@@ -103,10 +103,9 @@ class Curves(LinesPanel):
         chart = (loss_chart if is_loss else accuracy_chart)(store, width)
         lines = plot.draw(chart, width, height)
         self.show(lines or _waiting(store))
-        values = store.series.loss if is_loss else store.series.accuracy
         newest = store.validations[-1] if store.validations else None
         of_validation = (newest.loss if is_loss else newest.accuracy) if newest else None
-        recent = float(values[-1]) if len(values) else math.nan
+        recent = store.series.latest_loss if is_loss else store.series.latest_accuracy
         self.border_title = legend(self.kind.capitalize(), recent, of_validation, width - 2)
 
 

@@ -95,7 +95,7 @@ def _group_title(group: str, members: Sequence[Column]) -> Line:
 
 def _axis_line(axis: Axis, cells: int) -> Line:
     """Write the ends of the axis over the ends of its strip, and a middle where there is room."""
-    low, high = formats.short(axis.low).replace("-", "−"), formats.short(axis.high)
+    low, high = formats.short(axis.low), formats.short(axis.high)
     if len(low) + len(high) + 2 > cells:
         return [(f"{str(axis)[:cells]:^{cells}}", "muted")]
     line = low + " " * (cells - len(low) - len(high)) + high

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tuilab.expectations import Verdict
 
 NO_BREAK = "\u00a0"
+DEEP = 4  # hidden layers from which a trend over depth can be told from a single step
+LEARNED = 0.05  # of its first value: a loss below is learned, and its gradients are small
 SLOPES = {"relu": (math.sqrt(0.5), "√½"), "identity": (1.0, ""), "tanh": (1.0, "")}
 
 
@@ -42,7 +44,8 @@ def reading(store: RunStore, claims: Claims, cells: int, *, question: bool = Tru
     if snapshot is not None:
         table = Table.of(snapshot, store.info)
         lines += _gains(table, store.info, store.first_snapshot, cells)
-        lines += _updates(table, cells)
+        learned = store.series.latest_loss < LEARNED * store.series.first_loss
+        lines += _updates(table, learned, cells)
         lines += _units(table, cells)
     if claims.verdicts or claims.problem:
         lines += [[], *claim_lines(claims, cells)]
@@ -62,8 +65,11 @@ def _paragraph(role: str, head: str, details: Sequence[str], cells: int) -> list
 
 
 def _gains(table: Table, info: RunInfo, first: Snapshot | None, cells: int) -> list[Line]:
-    if table.hidden < 2:
-        return _paragraph("faint", "one hidden layer: no gain to speak of", [], cells)
+    if table.hidden < DEEP:
+        text = f"{table.hidden} hidden layers: too few for a trend over depth"
+        if table.hidden < 2:
+            text = f"{('no', 'one')[table.hidden]} hidden layer: no gain to speak of"
+        return _paragraph("faint", text, [], cells)
     lines = forward_words(table, info, first, cells)
     return lines + backward_words(table, cells)
 
@@ -131,7 +137,7 @@ def theory(table: Table, info: RunInfo) -> str:
     return f"theory, step 0: {product} = {linear_gain * slope[0]:.2f}{bound}"
 
 
-def _updates(table: Table, cells: int) -> list[Line]:
+def _updates(table: Table, learned: bool, cells: int) -> list[Line]:
     ratios = table.snapshot.update_ratio
     ratios = ratios[np.isfinite(ratios)]
     if not ratios.size:
@@ -140,6 +146,8 @@ def _updates(table: Table, cells: int) -> list[Line]:
     role = update_ratio_role(median)
     size = "tiny" if median < RATIO_HEALTHY[0] else "large" if role else "healthy"
     head = f"updates are {size}: {formats.power(median)} a step"
+    if learned and size == "tiny":
+        return _paragraph("", head, ["as they should be: the training loss is near zero"], cells)
     return _paragraph(role, head, [], cells)
 
 
