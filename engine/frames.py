@@ -68,7 +68,8 @@ class Snapshot:
         table = self.statistics[:, TENSORS.index(tensor)]
         if name == "norm":
             mean, std = table[:, FIELDS.index("mean")], table[:, FIELDS.index("std")]
-            return np.asarray(np.sqrt(table[:, FIELDS.index("count")] * (mean**2 + std**2)))
+            with np.errstate(over="ignore", invalid="ignore"):  # of a tensor that is not finite
+                return np.asarray(np.sqrt(table[:, FIELDS.index("count")]) * np.hypot(mean, std))
         return np.asarray(table[:, FIELDS.index(name)])
 
     @property
@@ -107,7 +108,8 @@ def gain(std: Floats) -> float:
         return 0.0 if bool((std == 0).any()) else float("nan")
     depth = np.arange(len(std), dtype=np.float64)[usable]
     depth -= depth.mean()
-    return float(np.exp(depth @ np.log(std[usable]) / (depth @ depth)))
+    with np.errstate(over="ignore"):  # a factor beyond 1e308 a layer is infinite enough
+        return float(np.exp(depth @ np.log(std[usable]) / (depth @ depth)))
 
 
 @dataclass(frozen=True, slots=True)

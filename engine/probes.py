@@ -76,9 +76,11 @@ class Meter:
         ranges of different tensors nest and can be brought to one axis by merging bins.
         """
         sample = every_kth(values)
+        rms = float(np.hypot(row[FIELDS.index("mean")], row[FIELDS.index("std")]))
         if row[FIELDS.index("nonfinite")]:
             sample = sample[np.isfinite(sample)]
-        low, high = _range(bounds, row)
+            rms = float(np.sqrt(np.mean(np.square(sample, dtype=np.float64)))) if len(sample) else 0
+        low, high = _range(bounds, rms)
         counts = np.zeros(BINS + 2, np.int64)
         # What lies exactly on a natural bound (tanh at 1) belongs into the last bin, not above it.
         ceiling = BINS + 1 - (0.5 if bounds[1] is not None else 0.0)
@@ -103,10 +105,9 @@ def every_kth(values: Host) -> Host:
     return flat[::stride]
 
 
-def _range(bounds: tuple[float | None, float | None], row: Floats) -> tuple[float, float]:
+def _range(bounds: tuple[float | None, float | None], rms: float) -> tuple[float, float]:
     low, high = bounds
-    mean, std = row[FIELDS.index("mean")], row[FIELDS.index("std")]
-    reach = WIDTH_IN_RMS * float(np.hypot(mean, std))
+    reach = WIDTH_IN_RMS * rms
     usable = np.isfinite(reach) and reach > 0
     power = 2.0 ** float(np.clip(np.ceil(np.log2(reach)), -120, 120)) if usable else 1.0
     return (-power if low is None else low), (power if high is None else high)

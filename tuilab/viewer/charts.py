@@ -60,7 +60,8 @@ class Histogram:
             bins[at] = max(bins[at] - self.zeros, 0.0)
         inner = np.linspace(self.low, self.high, BINS + 1)
         counts = np.cumsum(bins[:-1])
-        below, above = float(np.fmin(self.min, self.low)), float(np.fmax(self.max, self.high))
+        below = min(self.min, self.low) if math.isfinite(self.min) else self.low
+        above = max(self.max, self.high) if math.isfinite(self.max) else self.high
         left = self.low + (below - self.low) * _TAIL[::-1]
         right = self.high + (above - self.high) * _TAIL
         return (
@@ -144,10 +145,10 @@ def strip(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
         words = ("✕ nothing finite", "✕ NaN", "✕") if h.nonfinite else ("",)
         fitting = next((text for text in words if len(text) <= columns), "")
         return [" " * columns] * (rows - 1) + [fitting.ljust(columns)]
-    if h.std == 0:
+    if h.std == 0 and math.isfinite(h.mean):
         levels = np.zeros(columns, np.int64)
-        share = (h.mean - axis.low) / (axis.high - axis.low)
-        levels[min(max(int(share * columns), 0), columns - 1)] = top
+        share = min(max((h.mean - axis.low) / (axis.high - axis.low), 0.0), 1.0)
+        levels[min(int(share * columns), columns - 1)] = top
     else:
         counts = rebin(h, axis, columns)
         peak = float(counts.max())
@@ -169,8 +170,8 @@ def _stack(levels: npt.NDArray[np.int64], rows: int) -> list[str]:
 
 def bar(value: float, low: float, high: float, columns: int) -> str:
     """Draw `value` on a logarithmic scale from `low` to `high` as a bar of `columns`."""
-    if not (value > 0 and high > low > 0):
+    if not (value > 0 and high > low > 0 and math.isfinite(high / low)):
         return "╌" * columns
-    share = math.log(value / low) / math.log(high / low)
-    filled = min(max(round(share * columns), 0), columns)
+    share = math.log(min(max(value, low), high) / low) / math.log(high / low)
+    filled = round(share * columns)
     return "━" * filled + "╌" * (columns - filled)

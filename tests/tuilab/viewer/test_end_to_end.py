@@ -198,3 +198,16 @@ def test_bad_data_is_told_on_the_screen_and_after_it(terminal: Open, lab: Path) 
     wait_for(lambda: screen.shows("cifar-10-batches-bin"))
     screen.press("q")
     assert screen.process.wait(20) == 2
+
+
+def test_a_run_that_explodes_is_shown_to_its_last_number(terminal: Open, lab: Path) -> None:
+    network = {"hidden": [20] * 8, "activation": "relu", "initializer": "he"}
+    table = small(network=network, optimizer={"learning_rate": 1e6}, train={"steps": 50})
+    folder = RunFolder(lab / "run")
+    screen = terminal("run", write_scenario(lab / "wild.toml", table), "--out", folder.path)
+    wait_for(lambda: screen.shows("diverged") and screen.shows("the loss became nan"))
+    wait_for(lambda: screen.shows("NaN") or screen.shows("✕"))
+    screen.press("2")
+    screen.resize(80, 24)
+    screen.press("q")
+    assert screen.process.wait(20) == 0

@@ -74,4 +74,4 @@ class LinesPanel(Widget):
     def _strip(self, line: Line, base: Style) -> Strip:
         styles = self._styles()
         segments = [Segment(text, base + styles.get(role, Style())) for text, role in line]
-        return Strip(segments).adjust_cell_length(self.content_size.width, base)
+        return Strip(segments).simplify().adjust_cell_length(self.content_size.width, base)

@@ -20,6 +20,7 @@ RATIO_HEALTHY: Final = (1e-4, 1e-2)
 RATIO_USABLE: Final = 1e-1
 DEAD: Final = (0.1, 0.4)
 SATURATED: Final = 0.5
+DEEP: Final = 4  # hidden layers from which a trend can be told from a single step
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Table:
     def hidden(self) -> int:
         """Number of hidden layers; one row more is the output."""
         return len(self.layers) - 1
+
+    @property
+    def deep(self) -> bool:
+        """Tell whether there are layers enough for a trend over depth."""
+        return self.hidden >= DEEP
 
     def any_activation(self, attribute: str) -> bool:
         """Tell whether a hidden layer's non-linearity can saturate, or fall silent."""
@@ -74,7 +80,7 @@ class Table:
 
 
 def _ratio(a: Floats, b: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         return np.asarray(a / b)
 
 
@@ -152,11 +158,17 @@ def _update_ratio(table: Table) -> Cells:
 
 
 def _forward(table: Table) -> Cells:
-    return [(formats.factor(v), gain_role(v)) for v in table.gains_forward().tolist()]
+    return _tinted(table, table.gains_forward())
 
 
 def _backward(table: Table) -> Cells:
-    return [(formats.factor(v), gain_role(v)) for v in table.gains_backward().tolist()]
+    return _tinted(table, table.gains_backward())
+
+
+def _tinted(table: Table, gains: Floats) -> Cells:
+    """Tint gains that are out of bounds, but not where a single layer makes half of the depth."""
+    roles = [gain_role(v) if table.deep or math.isnan(v) else "" for v in gains.tolist()]
+    return [(formats.factor(v), role) for v, role in zip(gains.tolist(), roles, strict=True)]
 
 
 def _hidden_only(cells: Cells) -> Cells:

@@ -192,7 +192,8 @@ def subtitle(table: Table, scroll: str, cells: int) -> str:
     """Return what stands in the lower border: both gains, and where one is, as far as it fits."""
     forward = formats.factor(table.snapshot.gain_forward)
     backward = formats.factor(table.snapshot.gain_backward)
-    long = f"gain a layer: forward {forward}  backward {backward}  healthy 0.8…1.25"
+    bounds = "  healthy 0.8…1.25" if table.deep else ""
+    long = f"gain a layer: forward {forward}  backward {backward}{bounds}"
     short = f"gain → {forward} ← {backward}"
     for gains in (long, short, ""):
         text = f"{scroll}   {gains}".strip()

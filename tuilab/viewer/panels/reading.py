@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tuilab.expectations import Verdict
 
 NO_BREAK = "\u00a0"
-DEEP = 4  # hidden layers from which a trend over depth can be told from a single step
 LEARNED = 0.05  # of its first value: a loss below is learned, and its gradients are small
 SLOPES = {"relu": (math.sqrt(0.5), "√½"), "identity": (1.0, ""), "tanh": (1.0, "")}
 
@@ -65,7 +64,7 @@ def _paragraph(role: str, head: str, details: Sequence[str], cells: int) -> list
 
 
 def _gains(table: Table, info: RunInfo, first: Snapshot | None, cells: int) -> list[Line]:
-    if table.hidden < DEEP:
+    if not table.deep:
         text = f"{table.hidden} hidden layers: too few for a trend over depth"
         if table.hidden < 2:
             text = f"{('no', 'one')[table.hidden]} hidden layer: no gain to speak of"
