@@ -2,17 +2,37 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from engine.trainer import Command
-
-if TYPE_CHECKING:
-    from tuilab.viewer.app import ViewerApp
 
 FACTOR: Final = 1.25
 
 
 Section = Literal["run", "view"]
+
+
+class Panels(Protocol):
+    """What actions ask of the panels on the screen."""
+
+    def toggle(self, tab: str) -> None: ...
+    def next_panel(self, by: int) -> None: ...
+    def show_overview(self) -> None: ...
+    def scroll_panel(self, pages: float, lines: int) -> None: ...
+
+
+class View(Protocol):
+    """What actions ask of the app."""
+
+    @property
+    def stage(self) -> Panels: ...
+    def command(self, command: Command) -> None: ...
+    def toggle_pause(self) -> None: ...
+    def ask_learning_rate(self) -> None: ...
+    def restart_run(self, *, new_seed: bool) -> None: ...
+    def show_help(self) -> None: ...
+    def leave(self) -> None: ...
+    def action_command_palette(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +48,12 @@ class Action:
     shown: str
     label: str
     help: str
-    run: "Callable[[ViewerApp], None]"
+    run: Callable[[View], None]
     section: Section = "view"
     priority: int = 0
 
 
-def _scale(factor: float) -> "Callable[[ViewerApp], None]":
+def _scale(factor: float) -> Callable[[View], None]:
     return lambda app: app.command(Command("scale", "learning_rate", factor))
 
 
