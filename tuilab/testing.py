@@ -124,7 +124,7 @@ def _run(
     started: Callable[[Worker], None],
 ) -> Result:
     begin = time.monotonic()
-    if scenario.source.needs_directory and not options.data_dir:
+    if not scenario.source.is_here(Path(options.data_dir) if options.data_dir else None):
         name = scenario.data.source
         return Result(path, 0.0, skipped=f"no {name} (name its folder with --data-dir)")
     try:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -27,14 +27,18 @@ class Cifar10(Source):
     they hold whole records. `limit` takes the first so many training images (0: all).
     """
 
-    needs_directory: ClassVar = True
     limit: int = 0
 
     def __post_init__(self) -> None:
         require(self.limit >= 0, "limit", f"must not be negative, is {self.limit}")
 
+    def is_here(self, directory: Path | None) -> bool:
+        return _find(directory) is not None
+
     def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:
         folder = _find(directory)
+        if folder is None:
+            raise _not_found(directory)
         batches = sorted(folder.glob("data_batch_*.bin"))
         if not batches:
             raise DataError(f"{folder} holds no data_batch_*.bin of CIFAR-10")
@@ -75,13 +79,17 @@ def read_batch(path: Path) -> Examples:
     return Examples(records[:, 1:], labels)
 
 
-def _find(directory: Path | None) -> Path:
+def _find(directory: Path | None) -> Path | None:
+    for folder in () if directory is None else (directory / FOLDER, directory):
+        if (folder / "data_batch_1.bin").is_file():
+            return folder
+    return None
+
+
+def _not_found(directory: Path | None) -> DataError:
     if directory is None:
-        raise DataError(
+        return DataError(
             "cifar10 is not part of the package: get the binary version of CIFAR-10, unpack it, "
             f"and name the folder that holds {FOLDER}/ with --data-dir or TUILAB_DATA"
         )
-    for folder in (directory / FOLDER, directory):
-        if (folder / "data_batch_1.bin").is_file():
-            return folder
-    raise DataError(f"no CIFAR-10 in {directory}: expected {FOLDER}/data_batch_1.bin there")
+    return DataError(f"no CIFAR-10 in {directory}: expected {FOLDER}/data_batch_1.bin there")

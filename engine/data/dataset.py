@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,9 @@ class Loaded:
 class Source:
     """A frozen description of where data comes from; subclasses register under a name."""
 
-    needs_directory: ClassVar[bool] = False
+    def is_here(self, directory: Path | None) -> bool:
+        """Tell whether data that must be fetched first lies in `directory`."""
+        return True
 
     def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:
         """Return the data; `directory` is where the user keeps data sets. Raises DataError."""
