@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 
 import msgspec
 
+from engine.data.dataset import Source
 from engine.errors import ConfigError, UnknownNameError
 from engine.registry import Registry
 from tuilab.errors import ScenarioError
@@ -134,6 +136,16 @@ def override(table: Table, assignment: str) -> None:
             )
         table = inner
     table[keys[-1]] = value
+
+
+def anchor(data: Any, sources: Registry[Source], folder: Path) -> None:
+    """Make the paths in [data] that are files in `folder` absolute: a run has another folder."""
+    name = data.get("source") if isinstance(data, dict) else None
+    for key in sources[name].path_settings if isinstance(name, str) and name in sources else ():
+        path = data.get(key)
+        with suppress(OSError, ValueError):  # too long for a path, or of characters that none has
+            if isinstance(path, str) and (folder / path).is_file():
+                data[key] = str((folder / path).resolve())
 
 
 def find_line(text: str, path: str) -> int | None:

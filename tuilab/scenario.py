@@ -27,6 +27,7 @@ from engine.streams import stream
 from engine.trainer import Trainer
 from tuilab.decode import (
     Table,
+    anchor,
     check_keys,
     convert,
     field_names,
@@ -134,6 +135,7 @@ def load(path: Path, sets: Sequence[str] = ()) -> Scenario:
             key = assignment.partition("=")[0].strip()
             if key in EITHER and isinstance(table["train"], dict):
                 table["train"].pop(EITHER[key], None)
+        anchor(table.get("data"), sources, path.parent)
         return msgspec.structs.replace(parse(table, path.stem), origin=str(path))
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{path}: not valid TOML: {error}") from None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,8 @@ class Loaded:
 @dataclass(frozen=True)
 class Source:
     """A frozen description of where data comes from; subclasses register under a name."""
+
+    path_settings: ClassVar[tuple[str, ...]] = ()  # those that name a file of the user's
 
     def is_here(self, directory: Path | None) -> bool:
         """Tell whether data that must be fetched first lies in `directory`."""

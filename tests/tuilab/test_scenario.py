@@ -229,6 +229,49 @@ def test_a_resolved_scenario_says_the_same_again(lab: Path) -> None:
     assert second.to_toml() == first.to_toml()
 
 
+class TestFilesOfTheUser:
+    def csv(self, lab: Path, path: str) -> Path:
+        (lab / "mine").mkdir()
+        (lab / "mine" / "table.csv").write_text("a,b\n1,x\n2,y\n")
+        table = small() | {"data": {"source": "csv", "path": path, "validation": 0.0}}
+        return write_scenario(lab / "mine" / "s.toml", table)
+
+    @pytest.mark.parametrize("path", ["table.csv", "./table.csv", "../mine/table.csv"])
+    def test_a_path_is_that_of_a_file_beside_the_scenario(
+        self, lab: Path, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scenario = load(self.csv(lab, path))
+        (lab / "run").mkdir()
+        resolved = lab / "run" / "scenario.toml"  # as a run keeps it, in another folder
+        resolved.write_text(scenario.to_toml(), encoding="utf-8")
+        monkeypatch.chdir(lab / "run")
+        for again in (scenario, load(resolved)):
+            assert load_data(again, None).name == "table.csv 2×1"
+
+    def test_or_of_one_in_the_data_folder(self, lab: Path) -> None:
+        scenario = load(self.csv(lab, "other.csv"))
+        (lab / "data").mkdir()
+        (lab / "data" / "other.csv").write_text("1,x\n2,y\n3,x\n")
+        assert load_data(scenario, lab / "data").name == "other.csv 3×1"
+
+    def test_a_missing_one_is_said_with_where_was_looked(self, lab: Path) -> None:
+        scenario = load(self.csv(lab, "missing.csv"))
+        with pytest.raises(DataError, match=r"neither beside the scenario file nor in .*data"):
+            load_data(scenario, lab / "data")
+
+    @pytest.mark.parametrize("path", [5, "x" * 5000, "\0", ""])
+    def test_what_is_no_path_is_refused_and_never_fails(self, lab: Path, path: Any) -> None:
+        (lab / "data").mkdir()
+        table = small() | {"data": {"source": "csv", "path": path}}
+        with pytest.raises(TuilabError):
+            load_data(load(write_scenario(lab / "s.toml", table)), lab / "data")
+
+    def test_a_label_that_is_no_column_is_said_with_its_key(self, lab: Path) -> None:
+        scenario = load(self.csv(lab, "table.csv"), ["data.label=c"])
+        with pytest.raises(ConfigError, match=r"data\.label: unknown column of .*allowed: a, b"):
+            load_data(scenario, None)
+
+
 class TestBuilding:
     def build(self, table: dict[str, Any], directory: Path | None = None) -> None:
         scenario = parse(table, "s")
