@@ -89,9 +89,12 @@ def clipped(text: str) -> str:
 
 
 def member(registry: Registry[T], value: Any, path: str) -> T:
-    """Make a member of a family from its name, or from a table with `name` and its settings."""
+    """Make a member of a family from its name, or from a table with `name` and its settings.
+
+    "pca(64)" is short for { name = "pca", k = 64 }: settings in their order.
+    """
     if isinstance(value, str):
-        value = {"name": value}
+        value = _called(registry, value, path)
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ConfigError(
             f"expected the name of {article(registry.kind)} ({', '.join(sorted(registry))}) or "
@@ -105,6 +108,26 @@ def member(registry: Registry[T], value: Any, path: str) -> T:
         raise error.under(path) from None
     check_keys(settings, field_names(cls), path, f"setting of {registry.kind} '{value['name']}'")
     return convert(settings, cls, path)
+
+
+def _called(registry: Registry[T], text: str, path: str) -> Table:
+    """Return the table that a name, or a name with settings in brackets, is short for."""
+    name, bracket, rest = text.partition("(")
+    name = name.strip()
+    if not bracket or name not in registry:
+        return {"name": text}
+    try:
+        values = tomllib.loads(f"values = [{rest.strip().removesuffix(')')}]")["values"]
+    except tomllib.TOMLDecodeError:
+        values = None
+    names = field_names(registry[name])
+    if values is None or not rest.strip().endswith(")") or len(values) > len(names):
+        raise ConfigError(
+            f"cannot read {shown(text)}, expected {name}({', '.join(names)})"
+            + ("" if names else ": it has no settings"),
+            path,
+        )
+    return {"name": name} | dict(zip(names, values, strict=False))
 
 
 def article(noun: str) -> str:

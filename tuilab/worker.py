@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from engine.activations import activations
 from engine.backend import make_backend
+from engine.data.preprocess import save
 from engine.errors import ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
 from engine.trainer import Command, Trainer
@@ -111,6 +112,8 @@ def _train(
         input_std=float(np.std(data.train.x, dtype=np.float64)),
         phase="binding",
     )
+    if data.preprocess:
+        save(folder.preprocess, data.preprocess)
     with threadpool_limits(options.threads):
         backend = make_backend(options.backend, scenario.train.dtype)
         trainer = build_trainer(scenario, data, backend)
