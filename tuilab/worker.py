@@ -27,6 +27,7 @@ from engine.frames import Frame
 from engine.trainer import Command, Trainer
 from tuilab import __version__
 from tuilab.control import ControlServer
+from tuilab.data_folder import data_folder
 from tuilab.decode import find_line, read
 from tuilab.errors import RunError
 from tuilab.recording import RunWriter
@@ -104,7 +105,7 @@ def _train(
 ) -> None:
     scenario = load(folder.scenario)
     writer.describe(**_what(scenario, options), phase="loading data")
-    data = load_data(scenario, Path(options.data_dir) if options.data_dir else None)
+    data = load_data(scenario, data_folder(options.data_dir))
     writer.describe(
         data=data.name,
         classes=len(data.classes),

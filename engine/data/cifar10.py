@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from engine.data.dataset import Examples, Loaded, Source, sources
+from engine.data.files import not_here
 from engine.errors import DataError, require
 
 PIXELS: Final = (3, 32, 32)
@@ -38,7 +39,7 @@ class Cifar10(Source):
     def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:
         folder = _find(directory)
         if folder is None:
-            raise _not_found(directory)
+            raise not_here("cifar10", f"{FOLDER}/data_batch_1.bin", directory)
         batches = sorted(folder.glob("data_batch_*.bin"))
         if not batches:
             raise DataError(f"{folder} holds no data_batch_*.bin of CIFAR-10")
@@ -84,12 +85,3 @@ def _find(directory: Path | None) -> Path | None:
         if (folder / "data_batch_1.bin").is_file():
             return folder
     return None
-
-
-def _not_found(directory: Path | None) -> DataError:
-    if directory is None:
-        return DataError(
-            "cifar10 is not part of the package: get the binary version of CIFAR-10, unpack it, "
-            f"and name the folder that holds {FOLDER}/ with --data-dir or TUILAB_DATA"
-        )
-    return DataError(f"no CIFAR-10 in {directory}: expected {FOLDER}/data_batch_1.bin there")

@@ -1,5 +1,6 @@
 """What the sources that read a user's own file share: finding it, and turning labels to classes."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,16 @@ def find_file(path: str, directory: Path | None) -> Path:
     if Path(path).is_absolute() or directory is None:
         raise DataError(f"{path}: no such file")
     raise DataError(f"no file '{path}', neither beside the scenario file nor in {directory}")
+
+
+def not_here(name: str, expected: str, directory: Path | None) -> DataError:
+    """Return the error for a data set that is not there, with where was looked and what to do."""
+    where = "in no folder, for none is named" if directory is None else f"in {directory}"
+    to = "" if directory is None else f" --to {shlex.quote(str(directory))}"
+    return DataError(
+        f"no {name} {where}: expected {expected} there. Get it with `tuilab data fetch {name}{to}`"
+        ", or name the folder that has it with --data-dir or TUILAB_DATA"
+    )
 
 
 def encode_labels(

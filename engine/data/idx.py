@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.dataset import Examples, Loaded, Source, sources
+from engine.data.files import not_here
 from engine.errors import DataError, require
 
 SIDE: Final = 28  # pixels
@@ -43,11 +44,7 @@ class IdxImages(Source):
         name = sources.name_of(self)
         folder = self._folder(directory)
         if folder is None:
-            looked = f"no {name} in {directory}" if directory else f"{name} is not in the package"
-            raise DataError(
-                f"{looked}: name the folder that holds {name}/{_name(TRAIN, 'images')}.gz and "
-                "its three companions with --data-dir or TUILAB_DATA"
-            )
+            raise not_here(name, f"{name}/{_name(TRAIN, 'images')}.gz", directory)
         train = _read_split(folder, TRAIN)
         keep = self.limit or len(train)
         train = Examples(train.x[:keep], train.y[:keep])

@@ -11,29 +11,7 @@ from engine.data.fashion_mnist import FashionMnist
 from engine.data.idx import IdxImages, read_idx
 from engine.data.mnist import Mnist
 from engine.errors import ConfigError, DataError
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-def idx(values: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    header = bytes([0, 0, 8, values.ndim])
-    return header + b"".join(n.to_bytes(4, "big") for n in values.shape) + values.tobytes()
-
-
-def write_split(folder: Path, split: str, labels: list[int], *, packed: bool = False) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    images = rng().integers(0, 256, (len(labels), 28, 28), np.uint8)
-    files = {
-        f"{split}-images-idx3-ubyte": idx(images),
-        f"{split}-labels-idx1-ubyte": idx(np.array(labels, np.uint8)),
-    }
-    for name, content in files.items():
-        if packed:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-        else:
-            (folder / name).write_bytes(content)
+from tests.engine.idx_files import Bytes, idx, rng, write_split
 
 
 def load(source: IdxImages, directory: Path | None) -> Loaded:
@@ -162,7 +140,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_do_not_fit_are_refused(
-    tmp_path: Path, part: str, values: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], message: str
+    tmp_path: Path, part: str, values: Bytes, message: str
 ) -> None:
     write_split(tmp_path, "train", [1, 2])
     (tmp_path / f"train-{part}-ubyte").write_bytes(idx(values))
