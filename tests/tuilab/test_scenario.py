@@ -36,6 +36,9 @@ def message(path: Path, table: dict[str, Any], *sets: str) -> str:
         ({"data": {"validation": 1.5}}, "data.validation", ["< 1", "got 1.5"]),
         ({"data": {"samples": -4}}, "data.samples", ["at least 1, is -4"]),
         ({"data": {"preprocess": ["zero_maen"]}}, "data.preprocess[0]", ["mean 'zero_mean'?"]),
+        ({"data": {"augment": ["horizontal_flop"]}}, "data.augment[0]", ["'horizontal_flip'?"]),
+        ({"data": {"augment": [{"name": "random_crop", "pading": 3}]}}, "data.augment[0].pading",
+         ["mean 'padding'?"]),
         ({"data": {"preprocess": "zero_mean"}}, "data.preprocess", ["array", "got 'zero_mean'"]),
         ({"network": {"hidden": 5}}, "network.hidden", ["got 5"]),
         ({"network": {"hidden": [5, -1]}}, "network.hidden[1]", [">= 1", "got -1"]),
@@ -294,6 +297,20 @@ class TestBuilding:
         table = small(data={"samples": 10**9, "features": 10**9})
         with pytest.raises(ConfigError, match=r"data: does not fit into memory"):
             self.build(table)
+
+    def test_augmentation_needs_images_and_is_said_with_its_key(self) -> None:
+        with pytest.raises(ConfigError, match=r"data\.augment: needs images"):
+            self.build(small(data={"augment": ["horizontal_flip"]}))
+        digits: dict[str, Any] = {
+            "source": "digits",
+            "augment": ["horizontal_flip(0.5)", "random_crop(9)"],
+        }
+        with pytest.raises(
+            ConfigError, match=r"data\.augment\[1\]\.padding: must be less than .*8"
+        ):
+            self.build(small() | {"data": digits})
+        digits["augment"] = ["horizontal_flip", {"name": "random_crop", "padding": 1}]
+        self.build(small() | {"data": digits})
 
     def test_batch_norm_over_one_example_is_refused(self) -> None:
         table = small(data={"batch_size": 1}, network={"batch_norm": True})
