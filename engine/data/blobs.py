@@ -1,4 +1,4 @@
-"""Blobs: Gaussian clouds, the easiest thing to learn."""
+"""Blobs: Gaussian clouds, which straight lines separate where they can be separated."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,10 @@ from engine.errors import require
 @sources.register("blobs")
 @dataclass(frozen=True)
 class Blobs(PointSource):
-    """A cloud a class, of std `noise`, around a centre drawn from a Gaussian of std `spread`."""
+    """A cloud a class, of std `noise`, around a centre drawn from a Gaussian of std `spread`.
+
+    By seed, two centres may come close: with the defaults 81 to 100 % can be told apart.
+    """
 
     noise: float = 1.0
     features: int = 2
