@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.backend import Array, Backend
+from engine.data.augment import Change
 from engine.data.dataset import Examples
 from engine.losses import Loss
 from engine.network import BoundNetwork
@@ -34,6 +35,7 @@ class TrainingStep:
         examples: Examples,
         *,
         probes: bool,
+        augment: Change | None = None,
     ) -> None:
         backend, batch = network.backend, network.batch_shape[0]
         scores = network.bound[-1].output
@@ -42,20 +44,24 @@ class TrainingStep:
         self._y = backend.to_device(examples.y)
         self._batch_x = backend.empty((batch, *examples.x.shape[1:]))
         self._batch_y = backend.empty((batch,), np.int64)
+        self._augment, self._input = augment, self._batch_x
         self._loss = loss.bind(scores.shape[1:], batch, backend)
         self._accuracy = bind_accuracy(batch, backend)
         self._penalty = L2(network, hyper)
         self._update = optimizer.bind(network.store.values, network.store.gradients, hyper, backend)
         self.probes = Probes(network, self._loss.score_gradient) if probes else None
 
-    def rows(self, order: Array) -> None:
-        """Gather the batch of the examples `order` (batch,)."""
+    def rows(self, order: Array, *, augment: bool = True) -> None:
+        """Gather the batch of the examples `order` (batch,), as they are or augmented."""
         self._backend.take_rows(self._x, order, self._batch_x)
         self._backend.take_rows(self._y, order, self._batch_y)
+        self._input = self._batch_x
+        if augment and self._augment is not None:
+            self._input = self._augment(self._batch_x)
 
     def forward(self) -> Array:
         """Run the gathered batch forwards as in training; return the scores (batch, classes)."""
-        return self.network.forward(self._batch_x, True)
+        return self.network.forward(self._input, True)
 
     def gradients(self) -> Result:
         """Fill the gradients of the whole loss at the gathered batch."""

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-PURPOSES: Final = ("data", "split", "weights", "shuffle", "dropout")
+PURPOSES: Final = ("data", "split", "weights", "shuffle", "dropout", "augment")
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:

@@ -1,6 +1,6 @@
 """The loop: steps, frames at display cadence, commands between steps."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import perf_counter
@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 
 from engine.backend import Backend, make_backend
+from engine.data.augment import Augmentation, bind_all
 from engine.data.dataset import Dataset
 from engine.errors import ConfigError, require
 from engine.evaluation import Evaluator
@@ -42,7 +43,8 @@ class Trainer:
 
     Give either `epochs` or `steps`. `batch_size` None means the whole training split; examples
     that do not fill a batch are left out of an epoch, others each time, for it is shuffled anew.
-    `snapshot_at` are steps whose statistics are wanted in any case. Raises ConfigError, ShapeError.
+    `snapshot_at` are steps whose statistics are wanted in any case. `augment` changes the images of
+    training batches, and of nothing else. Raises ConfigError, ShapeError.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Trainer:
         backend: Backend | None = None,
         probes: bool = True,
         snapshot_at: Collection[int] = (),
+        augment: Sequence[Augmentation] = (),
     ) -> None:
         examples = len(data.train)
         self.batch_size = examples if batch_size is None else batch_size
@@ -85,8 +88,15 @@ class Trainer:
                 f"the network gives {scores} scores, the data has {len(data.classes)} classes"
             )
         self.network = bound
+        randomness = stream(seed, "augment")
         self._step = TrainingStep(
-            bound, loss, optimizer, self.hyperparameters, data.train, probes=probes
+            bound,
+            loss,
+            optimizer,
+            self.hyperparameters,
+            data.train,
+            probes=probes,
+            augment=bind_all(augment, data.pixels, shape[0], self.backend, generator=randomness),
         )
         self._evaluate = Evaluator(bound, loss, data.validation) if data.validation else None
         self._shuffle = stream(seed, "shuffle")
@@ -205,10 +215,10 @@ class Trainer:
         if self.step >= self.total_steps:
             self.state = "finished"
 
-    def _take_batch(self, position: int) -> None:
+    def _take_batch(self, position: int, *, augment: bool = True) -> None:
         start = position * self.batch_size
         rows = self._order[start : start + self.batch_size]
-        self._step.rows(self.backend.xp.asarray(rows))
+        self._step.rows(self.backend.xp.asarray(rows), augment=augment)
 
     def _update(self, measure: bool) -> float:
         """Update the parameters, with a snapshot around it if `measure`; return its seconds."""
@@ -260,7 +270,7 @@ class Trainer:
         drawn = noise.state
         last = min(len(self._order), SILENCE_EXAMPLES) // self.batch_size
         for position in range(max(1, last)):
-            self._take_batch(position)
+            self._take_batch(position, augment=False)  # for nothing may be drawn on their account
             self._step.forward()
             probes.silent.update()
         state[...] = kept

@@ -79,7 +79,8 @@ data_dir = click.option(
     envvar="TUILAB_DATA",
     default="",
     callback=_existing_data,
-    help="Folder that holds data sets such as CIFAR-10 [env: TUILAB_DATA].",
+    help="Folder that holds data sets such as CIFAR-10 [env: TUILAB_DATA; default: where "
+    "tuilab data fetch puts them].",
 )
 backend = click.option(
     "--backend",
@@ -336,6 +337,35 @@ def test(
     if junit_file is not None:
         write_atomically(junit_file, junit(results))
     return 0 if all(result.passed for result in results) else 1
+
+
+@tuilab.group()
+def data() -> None:
+    """Get the data sets that are not part of the package."""
+
+
+@data.command()
+@click.argument("name")
+@click.option(
+    "--to",
+    "folder",
+    type=PATH,
+    envvar="TUILAB_DATA",
+    help="Folder that holds data sets [env: TUILAB_DATA; default: your own, which is printed].",
+)
+def fetch(name: str, folder: Path | None) -> int:
+    """Download the data set NAME: cifar10, mnist or fashion_mnist.
+
+    What is there and complete is kept; every file is checked by its SHA-256.
+    """
+    from tuilab import fetch
+    from tuilab.data_folder import data_folder
+
+    folder = folder or data_folder()
+    bar = (lambda: fetch.Bar(sys.stderr)) if is_terminal(sys.stderr) else None
+    fetch.fetch(name, folder, lambda line: _say(line, err=True), bar)
+    _say(f"{name} is in {folder}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 
 import msgspec
 
+from engine.data.dataset import Source
 from engine.errors import ConfigError, UnknownNameError
 from engine.registry import Registry
 from tuilab.errors import ScenarioError
@@ -87,9 +89,12 @@ def clipped(text: str) -> str:
 
 
 def member(registry: Registry[T], value: Any, path: str) -> T:
-    """Make a member of a family from its name, or from a table with `name` and its settings."""
+    """Make a member of a family from its name, or from a table with `name` and its settings.
+
+    "pca(64)" is short for { name = "pca", k = 64 }: settings in their order.
+    """
     if isinstance(value, str):
-        value = {"name": value}
+        value = _called(registry, value, path)
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ConfigError(
             f"expected the name of {article(registry.kind)} ({', '.join(sorted(registry))}) or "
@@ -103,6 +108,26 @@ def member(registry: Registry[T], value: Any, path: str) -> T:
         raise error.under(path) from None
     check_keys(settings, field_names(cls), path, f"setting of {registry.kind} '{value['name']}'")
     return convert(settings, cls, path)
+
+
+def _called(registry: Registry[T], text: str, path: str) -> Table:
+    """Return the table that a name, or a name with settings in brackets, is short for."""
+    name, bracket, rest = text.partition("(")
+    name = name.strip()
+    if not bracket or name not in registry:
+        return {"name": text}
+    try:
+        values = tomllib.loads(f"values = [{rest.strip().removesuffix(')')}]")["values"]
+    except tomllib.TOMLDecodeError:
+        values = None
+    names = field_names(registry[name])
+    if values is None or not rest.strip().endswith(")") or len(values) > len(names):
+        raise ConfigError(
+            f"cannot read {shown(text)}, expected {name}({', '.join(names)})"
+            + ("" if names else ": it has no settings"),
+            path,
+        )
+    return {"name": name} | dict(zip(names, values, strict=False))
 
 
 def article(noun: str) -> str:
@@ -159,6 +184,16 @@ def _check_place(node: Any, place: str | int, path: str) -> None:
     elif not isinstance(node, list) or place >= len(node):
         size = f"a list of {len(node)}" if isinstance(node, list) else f"{shown(node)}, not a list"
         raise ConfigError(f"is {size}, so it has no [{place}]", path)
+
+
+def anchor(data: Any, sources: Registry[Source], folder: Path) -> None:
+    """Make the paths in [data] that are files in `folder` absolute: a run has another folder."""
+    name = data.get("source") if isinstance(data, dict) else None
+    for key in sources[name].path_settings if isinstance(name, str) and name in sources else ():
+        path = data.get(key)
+        with suppress(OSError, ValueError):  # too long for a path, or of characters that none has
+            if isinstance(path, str) and (folder / path).is_file():
+                data[key] = str((folder / path).resolve())
 
 
 def find_line(text: str, path: str) -> int | None:

@@ -3,6 +3,7 @@
 TuilabError
 ├── ScenarioError     a scenario file that cannot be used: says the file, the line, the key path
 ├── RunError          a run folder that is missing, taken, unwritable or not ours
+├── FetchError        a data set that cannot be downloaded, checked or unpacked
 └── WorkerError       the training process failed; says where its log is (exit code 1)
 """
 
@@ -17,6 +18,10 @@ class ScenarioError(TuilabError):
 
 class RunError(TuilabError):
     """A run folder that is missing, taken, unwritable or not one of ours."""
+
+
+class FetchError(TuilabError):
+    """A data set that cannot be downloaded, checked or unpacked; says what to do."""
 
 
 class WorkerError(TuilabError):

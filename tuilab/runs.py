@@ -3,6 +3,7 @@
 runs/<time>-<scenario>/
     run.db          everything that is known of the run (see `tuilab.recording`)
     scenario.toml   the scenario as resolved, so that the run can be repeated
+    preprocess.npz  the statistics of the training split that inputs were preprocessed with
     worker.log      what the training process printed
     worker.lock     locked by the training process for as long as it lives
     control.sock    where commands go while it lives
@@ -36,6 +37,10 @@ class RunFolder:
     @property
     def scenario(self) -> Path:
         return self.path / "scenario.toml"
+
+    @property
+    def preprocess(self) -> Path:
+        return self.path / "preprocess.npz"
 
     @property
     def log(self) -> Path:
@@ -76,7 +81,7 @@ def create(path: Path) -> RunFolder:
     """Make the run folder `path`; raise RunError where it holds a run or cannot be written."""
     folder = RunFolder(path)
     if _never_began(folder):  # its input was refused: the corrected one may have the same folder
-        for file in (folder.scenario, folder.log, *path.glob("run.db*")):
+        for file in (folder.scenario, folder.preprocess, folder.log, *path.glob("run.db*")):
             file.unlink(missing_ok=True)
     if folder.database.exists() or folder.scenario.exists():
         raise RunError(

@@ -7,7 +7,7 @@ names the file, the line, the key path, what was found and what is allowed.
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 import tomli_w
@@ -16,6 +16,7 @@ from msgspec import Meta
 import engine.data  # noqa: F401  (registers the sources)
 from engine.activations import Activation, activations
 from engine.backend import Backend
+from engine.data.augment import Augmentation, augmentations
 from engine.data.dataset import Dataset, Source, prepare, sources
 from engine.data.preprocess import Preprocessor, preprocessors
 from engine.errors import ConfigError, TuilabError, require
@@ -24,10 +25,12 @@ from engine.layers.base import Layer
 from engine.losses import Loss, losses
 from engine.network import Network, mlp
 from engine.optimizers import Optimizer, optimizers
+from engine.registry import Registry
 from engine.streams import stream
 from engine.trainer import Trainer
 from tuilab.decode import (
     Table,
+    anchor,
     check_keys,
     convert,
     field_names,
@@ -41,6 +44,7 @@ from tuilab.errors import ScenarioError
 from tuilab.expectations import Expectation
 from tuilab.layer_tables import complete, row
 
+T = TypeVar("T")
 Positive = Annotated[int, Meta(ge=1, le=10**12)]
 Units = Annotated[int, Meta(ge=1, le=10**7)]  # more would be a slip, and fit in no memory
 
@@ -58,6 +62,7 @@ class DataSection(msgspec.Struct, frozen=True):
     source: str
     batch_size: Positive | Literal["all"] = 100
     preprocess: tuple[Any, ...] = ()
+    augment: tuple[Any, ...] = ()
     validation: Annotated[float, Meta(ge=0, lt=1)] | Literal["test"] = 0.2
 
 
@@ -100,6 +105,7 @@ class Scenario(msgspec.Struct, frozen=True):
     data: DataSection
     source: Source
     preprocess: tuple[Preprocessor, ...]
+    augment: tuple[Augmentation, ...]
     hidden: tuple[int, ...]
     layers: tuple[Layer, ...]  # of the [[layer]] tables; `hidden` is empty then
     activation: Activation
@@ -137,6 +143,7 @@ def load(path: Path, sets: Sequence[str] = ()) -> Scenario:
             key = assignment.partition("=")[0].strip()
             if key in EITHER and isinstance(table["train"], dict):
                 table["train"].pop(EITHER[key], None)
+        anchor(table.get("data"), sources, path.parent)
         return msgspec.structs.replace(parse(table, path.stem), origin=str(path))
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{path}: not valid TOML: {error}") from None
@@ -155,7 +162,7 @@ def parse(table: Table, name: str) -> Scenario:
         require(section in table, section, f"the table [{section}] is missing")
         found = table[section]
         require(isinstance(found, dict), section, f"must be a table, is {shown(found)}")
-    data, source, preprocess = _data(table["data"])
+    data, source = _data(table["data"])
     if isinstance(inner := table["network"].get("hidden"), dict):
         check_keys(inner, field_names(Hidden), "network.hidden", "key")
     network: NetworkSection = convert(table["network"], NetworkSection, "network")
@@ -173,7 +180,8 @@ def parse(table: Table, name: str) -> Scenario:
         header=convert({k: v for k, v in table.items() if k not in SECTIONS}, Header, ""),
         data=data,
         source=source,
-        preprocess=preprocess,
+        preprocess=_members(preprocessors, data.preprocess, "data.preprocess"),
+        augment=_members(augmentations, data.augment, "data.augment"),
         hidden=hidden,
         layers=layers,
         activation=member(activations, network.activation, "network.activation"),
@@ -215,7 +223,11 @@ def _list_of_tables(value: Any) -> Iterable[Table]:
     return list(value)
 
 
-def _data(table: Table) -> tuple[DataSection, Source, tuple[Preprocessor, ...]]:
+def _members(registry: Registry[T], entries: Iterable[Any], path: str) -> tuple[T, ...]:
+    return tuple(member(registry, entry, f"{path}[{at}]") for at, entry in enumerate(entries))
+
+
+def _data(table: Table) -> tuple[DataSection, Source]:
     common = field_names(DataSection)
     own = {key: value for key, value in table.items() if key not in common}
     section: DataSection = convert(
@@ -227,11 +239,7 @@ def _data(table: Table) -> tuple[DataSection, Source, tuple[Preprocessor, ...]]:
         raise error.under("data.source") from None
     allowed = [*common, *field_names(cls)]
     check_keys(own, allowed, "data", f"key of data source '{section.source}'")
-    steps = tuple(
-        member(preprocessors, entry, f"data.preprocess[{index}]")
-        for index, entry in enumerate(section.preprocess)
-    )
-    return section, convert(own, cls, "data"), steps
+    return section, convert(own, cls, "data")
 
 
 def load_data(scenario: Scenario, directory: Path | None) -> Dataset:
@@ -278,9 +286,12 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
             seed=scenario.seed,
             backend=backend,
             snapshot_at=[e.at for e in scenario.expect if isinstance(e.at, int)],
+            augment=scenario.augment,
         )
     except ConfigError as error:
-        raise error.under("data" if error.path == "batch_size" else "train") from None
+        raise error.under(
+            "data" if error.path.startswith(("batch_size", "augment")) else "train"
+        ) from None
     except MemoryError as error:
         raise ConfigError(f"does not fit into memory: {error}", "network") from None
     except TuilabError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import TuilabError
+from tuilab.data_folder import data_folder
 from tuilab.errors import ScenarioError
 from tuilab.expectations import Verdict
 from tuilab.headless import end, follow_quietly, outcome
@@ -124,9 +125,9 @@ def _run(
     started: Callable[[Worker], None],
 ) -> Result:
     begin = time.monotonic()
-    if scenario.source.needs_directory and not options.data_dir:
+    if not scenario.source.is_here(data_folder(options.data_dir)):
         name = scenario.data.source
-        return Result(path, 0.0, skipped=f"no {name} (name its folder with --data-dir)")
+        return Result(path, 0.0, skipped=f"no {name} (tuilab data fetch {name})")
     try:
         worker = start(scenario, folder, options)
         started(worker)

@@ -21,11 +21,13 @@ from threadpoolctl import threadpool_limits
 
 from engine.activations import activations
 from engine.backend import make_backend
+from engine.data.preprocess import save
 from engine.errors import ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
 from engine.trainer import Command, Trainer
 from tuilab import __version__
 from tuilab.control import ControlServer
+from tuilab.data_folder import data_folder
 from tuilab.decode import find_line, read
 from tuilab.errors import RunError
 from tuilab.recording import RunWriter
@@ -103,7 +105,7 @@ def _train(
 ) -> None:
     scenario = load(folder.scenario)
     writer.describe(**_what(scenario, options), phase="loading data")
-    data = load_data(scenario, Path(options.data_dir) if options.data_dir else None)
+    data = load_data(scenario, data_folder(options.data_dir))
     writer.describe(
         data=data.name,
         classes=len(data.classes),
@@ -111,6 +113,8 @@ def _train(
         input_std=float(np.std(data.train.x, dtype=np.float64)),
         phase="binding",
     )
+    if data.preprocess:
+        save(folder.preprocess, data.preprocess)
     with threadpool_limits(options.threads):
         backend = make_backend(options.backend, scenario.train.dtype)
         trainer = build_trainer(scenario, data, backend)

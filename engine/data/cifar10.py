@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
 from engine.data.dataset import Examples, Loaded, Source, sources
+from engine.data.files import not_here
 from engine.errors import DataError, require
 
 PIXELS: Final = (3, 32, 32)
@@ -27,14 +28,18 @@ class Cifar10(Source):
     may be short as long as they hold whole records. `limit` takes the first so many (0: all).
     """
 
-    needs_directory: ClassVar = True
     limit: int = 0
 
     def __post_init__(self) -> None:
         require(self.limit >= 0, "limit", f"must not be negative, is {self.limit}")
 
+    def is_here(self, directory: Path | None) -> bool:
+        return _find(directory) is not None
+
     def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:
         folder = _find(directory)
+        if folder is None:
+            raise not_here("cifar10", f"{FOLDER}/data_batch_1.bin", directory)
         batches = sorted(folder.glob("data_batch_*.bin"))
         if not batches:
             raise DataError(f"{folder} holds no data_batch_*.bin of CIFAR-10")
@@ -75,13 +80,8 @@ def read_batch(path: Path) -> Examples:
     return Examples(records[:, 1:], labels)
 
 
-def _find(directory: Path | None) -> Path:
-    if directory is None:
-        raise DataError(
-            "cifar10 is not part of the package: get the binary version of CIFAR-10, unpack it, "
-            f"and name the folder that holds {FOLDER}/ with --data-dir or TUILAB_DATA"
-        )
-    for folder in (directory / FOLDER, directory):
+def _find(directory: Path | None) -> Path | None:
+    for folder in () if directory is None else (directory / FOLDER, directory):
         if (folder / "data_batch_1.bin").is_file():
             return folder
-    raise DataError(f"no CIFAR-10 in {directory}: expected {FOLDER}/data_batch_1.bin there")
+    return None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.preprocess import Preprocessor
+from engine.data.preprocess import Fitted, Pixels, Preprocessor, Table, fit
 from engine.errors import ConfigError, DataError, require
 from engine.registry import Registry
 
@@ -36,14 +36,18 @@ class Loaded:
     classes: tuple[str, ...]
     train: Examples
     test: Examples | None = None
-    pixels: tuple[int, int, int] | None = None  # (channels, height, width) of a flattened image
+    pixels: Pixels | None = None
 
 
 @dataclass(frozen=True)
 class Source:
     """A frozen description of where data comes from; subclasses register under a name."""
 
-    needs_directory: ClassVar[bool] = False
+    path_settings: ClassVar[tuple[str, ...]] = ()  # those that name a file of the user's
+
+    def is_here(self, directory: Path | None) -> bool:
+        """Tell whether data that must be fetched first lies in `directory`."""
+        return True
 
     def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:
         """Return the data; `directory` is where the user keeps data sets. Raises DataError."""
@@ -58,7 +62,8 @@ class Dataset:
     classes: tuple[str, ...]
     train: Examples
     validation: Examples | None
-    pixels: tuple[int, int, int] | None = None
+    pixels: Pixels | None = None  # where the features still are those of an image
+    preprocess: tuple[Fitted, ...] = ()
 
     @property
     def features(self) -> int:
@@ -87,19 +92,35 @@ def prepare(
         if validation:
             train, held_out = _split(loaded.train, validation, generator)
     _check_labels(loaded.name, len(loaded.classes), train)
-    x = _flat(train.x)
-    other = None if held_out is None else _flat(held_out.x)
-    for step in preprocess:
-        fitted = step.fit(x)
-        x = fitted(x)
-        other = None if other is None else fitted(other)
+    x, fitted = _fit_all(preprocess, _flat(train.x), loaded.pixels)
+    if held_out is not None:
+        other = _flat(held_out.x)
+        for step in fitted:
+            other = step(other)
+        held_out = Examples(other, held_out.y)
     return Dataset(
         loaded.name,
         loaded.classes,
         Examples(x, train.y),
-        None if held_out is None or other is None else Examples(other, held_out.y),
-        loaded.pixels,
+        held_out,
+        loaded.pixels if all(step.keeps_pixels for step in preprocess) else None,
+        tuple(fitted),
     )
+
+
+def _fit_all(
+    steps: Sequence[Preprocessor], train: Table, pixels: Pixels | None
+) -> tuple[Table, list[Fitted]]:
+    """Return the training split as the steps leave it, and the steps fitted to it, one by one."""
+    fitted: list[Fitted] = []
+    for place, step in enumerate(steps):
+        try:
+            fitted.append(fit(step, train, pixels))
+        except ConfigError as error:
+            raise error.under(f"preprocess[{place}]") from None
+        train = fitted[-1](train)
+        pixels = pixels if step.keeps_pixels else None
+    return train, fitted
 
 
 def _flat(x: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -80,8 +80,11 @@ def test_cifar10_refuses_labels_out_of_range(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("directory", [None, Path("nowhere")])
 def test_cifar10_says_where_it_looked(directory: Path | None) -> None:
-    with pytest.raises(DataError, match="cifar-10-batches-bin"):
+    assert not Cifar10().is_here(directory)
+    with pytest.raises(DataError) as error:
         Cifar10().load(generator=rng(), directory=directory)
+    for words in (str(directory or "no folder"), FOLDER, "tuilab data fetch cifar10", "--data-dir"):
+        assert words in str(error.value)
 
 
 @pytest.mark.skipif("TUILAB_DATA" not in os.environ, reason="TUILAB_DATA is not set")

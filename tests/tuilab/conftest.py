@@ -14,6 +14,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder to work in; no worker that was started there outlives the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TUILAB_DATA", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     yield tmp_path
     kill_workers(tmp_path)
 

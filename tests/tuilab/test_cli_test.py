@@ -55,7 +55,7 @@ def test_a_folder_is_run_and_judged(cli: Cli, suite: Path, lab: Path) -> None:
     assert told == [
         "✗ bad  … s  1 failed",
         "✓ good  … s  as claimed",
-        "· skipped  skipped: no cifar10 (name its folder with --data-dir)",
+        "· skipped  skipped: no cifar10 (tuilab data fetch cifar10)",
     ]
     assert not (lab / "runs").exists()
     root = ElementTree.parse(lab / "report.xml").getroot()

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
+from engine.data.decorrelation import PCA, Whiten
+from engine.data.preprocess import Scale, ZeroMean, preprocessors
 from engine.errors import ConfigError
 from engine.optimizers import optimizers
 from tuilab.decode import check_keys, convert, find_line, member, override
@@ -188,3 +190,38 @@ metric = "los"
 )
 def test_the_line_of_a_key_or_of_its_nearest_part_is_found(path: str, line: int | None) -> None:
     assert find_line(FILE, path) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pca", PCA()),
+        ("pca()", PCA()),
+        ("pca(64)", PCA(64)),
+        (" pca ( 64 ) ", PCA(64)),
+        ("whiten(1e-3, 5)", Whiten(1e-3, 5)),
+        ("scale(0.5)", Scale(0.5)),
+        ("zero_mean()", ZeroMean()),
+    ],
+)
+def test_a_member_may_be_written_like_a_call(text: str, expected: object) -> None:
+    assert member(preprocessors, text, "x") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        ("pca(64", "x", r"cannot read 'pca\(64', expected pca\(k\)"),
+        ("pca(64) 5", "x", "cannot read"),
+        ("pca(k)", "x", "cannot read"),
+        ("pca(1, 2)", "x", r"expected pca\(k\)"),
+        ("zero_mean(1)", "x", "it has no settings"),
+        ("pca('a')", "x.k", "'int', got 'a'"),
+        ("pca(-1)", "x.k", "must not be negative"),
+        ("pac(64)", "x", "unknown preprocessing step 'pac"),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_refused(text: str, path: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        member(preprocessors, text, "x")
+    assert error.value.path == path

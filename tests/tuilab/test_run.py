@@ -608,7 +608,11 @@ class TestBadInput:
         where = ["--data-dir", "data"] if given else []
         code, _, err = cli("run", "c.toml", "--headless", *where)
         assert code == 2
-        assert ("no CIFAR-10 in data" if given else "--data-dir or TUILAB_DATA") in err
+        assert (
+            "no cifar10 in data: expected cifar-10-batches-bin/"
+            if given
+            else "--data-dir or TUILAB_DATA"
+        ) in err
 
 
 class TestOutputThatGoesNowhere:

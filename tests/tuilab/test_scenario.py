@@ -36,6 +36,9 @@ def message(path: Path, table: dict[str, Any], *sets: str) -> str:
         ({"data": {"validation": 1.5}}, "data.validation", ["< 1", "got 1.5"]),
         ({"data": {"samples": -4}}, "data.samples", ["at least 1, is -4"]),
         ({"data": {"preprocess": ["zero_maen"]}}, "data.preprocess[0]", ["mean 'zero_mean'?"]),
+        ({"data": {"augment": ["horizontal_flop"]}}, "data.augment[0]", ["'horizontal_flip'?"]),
+        ({"data": {"augment": [{"name": "random_crop", "pading": 3}]}}, "data.augment[0].pading",
+         ["mean 'padding'?"]),
         ({"data": {"preprocess": "zero_mean"}}, "data.preprocess", ["array", "got 'zero_mean'"]),
         ({"network": {"hidden": 5}}, "network.hidden", ["got 5"]),
         ({"network": {"hidden": [5, -1]}}, "network.hidden[1]", [">= 1", "got -1"]),
@@ -229,6 +232,49 @@ def test_a_resolved_scenario_says_the_same_again(lab: Path) -> None:
     assert second.to_toml() == first.to_toml()
 
 
+class TestFilesOfTheUser:
+    def csv(self, lab: Path, path: str) -> Path:
+        (lab / "mine").mkdir()
+        (lab / "mine" / "table.csv").write_text("a,b\n1,x\n2,y\n")
+        table = small() | {"data": {"source": "csv", "path": path, "validation": 0.0}}
+        return write_scenario(lab / "mine" / "s.toml", table)
+
+    @pytest.mark.parametrize("path", ["table.csv", "./table.csv", "../mine/table.csv"])
+    def test_a_path_is_that_of_a_file_beside_the_scenario(
+        self, lab: Path, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scenario = load(self.csv(lab, path))
+        (lab / "run").mkdir()
+        resolved = lab / "run" / "scenario.toml"  # as a run keeps it, in another folder
+        resolved.write_text(scenario.to_toml(), encoding="utf-8")
+        monkeypatch.chdir(lab / "run")
+        for again in (scenario, load(resolved)):
+            assert load_data(again, None).name == "table.csv 2×1"
+
+    def test_or_of_one_in_the_data_folder(self, lab: Path) -> None:
+        scenario = load(self.csv(lab, "other.csv"))
+        (lab / "data").mkdir()
+        (lab / "data" / "other.csv").write_text("1,x\n2,y\n3,x\n")
+        assert load_data(scenario, lab / "data").name == "other.csv 3×1"
+
+    def test_a_missing_one_is_said_with_where_was_looked(self, lab: Path) -> None:
+        scenario = load(self.csv(lab, "missing.csv"))
+        with pytest.raises(DataError, match=r"neither beside the scenario file nor in .*data"):
+            load_data(scenario, lab / "data")
+
+    @pytest.mark.parametrize("path", [5, "x" * 5000, "\0", ""])
+    def test_what_is_no_path_is_refused_and_never_fails(self, lab: Path, path: Any) -> None:
+        (lab / "data").mkdir()
+        table = small() | {"data": {"source": "csv", "path": path}}
+        with pytest.raises(TuilabError):
+            load_data(load(write_scenario(lab / "s.toml", table)), lab / "data")
+
+    def test_a_label_that_is_no_column_is_said_with_its_key(self, lab: Path) -> None:
+        scenario = load(self.csv(lab, "table.csv"), ["data.label=c"])
+        with pytest.raises(ConfigError, match=r"data\.label: unknown column of .*allowed: a, b"):
+            load_data(scenario, None)
+
+
 class TestBuilding:
     def build(self, table: dict[str, Any], directory: Path | None = None) -> None:
         scenario = parse(table, "s")
@@ -251,6 +297,20 @@ class TestBuilding:
         table = small(data={"samples": 10**9, "features": 10**9})
         with pytest.raises(ConfigError, match=r"data: does not fit into memory"):
             self.build(table)
+
+    def test_augmentation_needs_images_and_is_said_with_its_key(self) -> None:
+        with pytest.raises(ConfigError, match=r"data\.augment: needs images"):
+            self.build(small(data={"augment": ["horizontal_flip"]}))
+        digits: dict[str, Any] = {
+            "source": "digits",
+            "augment": ["horizontal_flip(0.5)", "random_crop(9)"],
+        }
+        with pytest.raises(
+            ConfigError, match=r"data\.augment\[1\]\.padding: must be less than .*8"
+        ):
+            self.build(small() | {"data": digits})
+        digits["augment"] = ["horizontal_flip", {"name": "random_crop", "padding": 1}]
+        self.build(small() | {"data": digits})
 
     def test_batch_norm_over_one_example_is_refused(self) -> None:
         table = small(data={"batch_size": 1}, network={"batch_norm": True})

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
+from engine.data.preprocess import load
 from engine.frames import Frame
 from engine.trainer import Command
 from tests.tuilab.support import frame, small, write_scenario
@@ -92,6 +93,19 @@ def test_a_run_is_trained_in_this_very_process(folder: RunFolder) -> None:
     assert worker.main([str(folder.path), "--name=small", "--threads=1"]) == 0
     assert last_word(folder) == ("finished", "")
     assert not folder.is_alive()
+
+
+def test_the_statistics_of_preprocessing_are_kept_beside_the_run(folder: RunFolder) -> None:
+    write_scenario(folder.scenario, small(data={"preprocess": ["zero_mean", "whiten(0.1, 3)"]}))
+    assert worker.main([str(folder.path)]) == 0
+    steps = load(folder.preprocess)
+    assert [step.name for step in steps] == ["zero_mean", "whiten"]
+    assert steps[1].statistics["axes"].shape == (8, 3)
+
+
+def test_nothing_is_kept_where_nothing_is_preprocessed(folder: RunFolder) -> None:
+    assert worker.main([str(folder.path)]) == 0
+    assert not folder.preprocess.exists()
 
 
 def test_bad_input_is_the_last_word_and_exit_code_2(folder: RunFolder) -> None:

@@ -1,0 +1,135 @@
+"""Augmentation: training images changed at random each time they are seen, never those that judge.
+
+A step is bound to a batch once, as layers are: it takes its buffers then, and returns a function
+from a batch (batch, features) to another buffer. What it draws comes from the host, so that every
+back-end sees the same images.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.backend import Array, Backend
+from engine.data.preprocess import Pixels
+from engine.errors import ConfigError, require
+from engine.registry import Registry
+
+Change = Callable[[Array], Array]
+augmentations: Registry["Augmentation"] = Registry("augmentation")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A frozen description of a random change."""
+
+    def bind(
+        self, pixels: Pixels, batch: int, backend: Backend, *, generator: np.random.Generator
+    ) -> Change:
+        """Return the function that changes a batch of flattened images, and leaves its input."""
+        raise NotImplementedError
+
+
+@augmentations.register("horizontal_flip")
+@dataclass(frozen=True)
+class HorizontalFlip(Augmentation):
+    """Mirrors an image, left to right, with a `probability`."""
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        good = 0 <= self.probability <= 1
+        require(good, "probability", f"must lie in [0, 1], is {self.probability:g}")
+
+    def bind(
+        self, pixels: Pixels, batch: int, backend: Backend, *, generator: np.random.Generator
+    ) -> Change:
+        xp, shape = backend.xp, (batch, *pixels)
+        draw, chosen = np.empty(batch), np.empty((batch, 1, 1, 1), np.bool_)
+        out = backend.empty((batch, int(np.prod(pixels))))
+        images = out.reshape(shape)
+
+        def flip(x: Array) -> Array:
+            generator.random(out=draw)
+            np.less(draw, self.probability, out=chosen[:, 0, 0, 0])
+            xp.copyto(out, x)
+            xp.copyto(images, x.reshape(shape)[..., ::-1], where=xp.asarray(chosen))
+            return out
+
+        return flip
+
+
+@augmentations.register("random_crop")
+@dataclass(frozen=True)
+class RandomCrop(Augmentation):
+    """Pads an image with `padding` zeros on every side, and cuts it out again somewhere in there.
+
+    After `zero_mean` or the like, zero is the mean of what was there.
+    """
+
+    padding: int = 4
+
+    def __post_init__(self) -> None:
+        require(self.padding >= 0, "padding", f"must not be negative, is {self.padding}")
+
+    def bind(
+        self, pixels: Pixels, batch: int, backend: Backend, *, generator: np.random.Generator
+    ) -> Change:
+        (channels, height, width), p = pixels, self.padding
+        side = min(height, width)
+        require(p < side, "padding", f"must be less than the images' side of {side}, is {p}")
+        tall, wide = height + 2 * p, width + 2 * p
+        padded = backend.full((batch, channels, tall, wide), 0.0)
+        middle = padded[:, :, p : p + height, p : p + width]
+        flat = padded.reshape(-1)
+        window = np.arange(channels * tall * wide).reshape(channels, tall, wide)
+        first = backend.to_device(window[:, :height, :width].reshape(1, -1))
+        starts = np.arange(batch)[:, None] * window.size
+        draw, offset = np.empty((2, batch, 1)), np.empty((2, batch, 1), np.int64)
+        places = backend.empty((batch, first.size), np.int64)
+        out = backend.empty((batch, first.size))
+
+        def crop(x: Array) -> Array:
+            generator.random(out=draw)
+            np.multiply(draw, 2 * p + 1, out=draw)
+            np.copyto(offset, draw, casting="unsafe")  # down to 0 … 2 p
+            down, right = offset
+            np.multiply(down, wide, out=down)
+            np.add(down, right, out=down)
+            np.add(down, starts, out=down)
+            backend.xp.copyto(middle, x.reshape(middle.shape))
+            backend.xp.add(first, backend.xp.asarray(down), out=places)
+            backend.take_rows(flat, places, out)
+            return out
+
+        return crop
+
+
+def bind_all(
+    steps: Sequence[Augmentation],
+    pixels: Pixels | None,
+    batch: int,
+    backend: Backend,
+    *,
+    generator: np.random.Generator,
+) -> Change | None:
+    """Return all `steps`, one after the other, as one function, if any. Raises ConfigError."""
+    if not steps:
+        return None
+    if pixels is None:
+        raise ConfigError(
+            "needs images; this source has none, or preprocessing has mixed the pixels", "augment"
+        )
+    changes: list[Change] = []
+    for place, step in enumerate(steps):
+        try:
+            changes.append(step.bind(pixels, batch, backend, generator=generator))
+        except ConfigError as error:
+            raise error.under(f"augment[{place}]") from None
+
+    def change(x: Array) -> Array:
+        for each in changes:
+            x = each(x)
+        return x
+
+    return change

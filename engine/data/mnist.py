@@ -1,0 +1,15 @@
+"""MNIST: handwritten digits."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine.data.dataset import sources
+from engine.data.idx import IdxImages
+
+
+@sources.register("mnist")
+@dataclass(frozen=True)
+class Mnist(IdxImages):
+    """60,000 handwritten digits to train on and 10,000 to validate (LeCun et al., 1998)."""
+
+    names: ClassVar = tuple(str(digit) for digit in range(10))
