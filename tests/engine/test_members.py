@@ -1,11 +1,22 @@
 """Families: registries, initialisers, non-linearities, errors, back-ends, parameters."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from engine.activations import ReLU, Sigmoid, Tanh, activations
+from engine.activations import (
+    ELU,
+    GELU,
+    Activation,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Tanh,
+    activations,
+)
 from engine.backend import Backend, make_backend
 from engine.errors import BackendError, ConfigError, ShapeError, TuilabError, UnknownNameError
 from engine.initializers import He, Normal, Xavier, Zeros, initializers
@@ -17,7 +28,9 @@ from engine.losses import SoftmaxCrossEntropy
 from engine.network import Network, mlp
 from engine.optimizers import SGD
 from engine.registry import Registry
-from tests.engine.conftest import BindLayer
+from engine.special import ERF_SCRATCH, erf
+from tests.engine.conftest import Array, BindLayer
+from tests.engine.variants import ACTIVATIONS, name
 
 
 def test_a_registry_finds_builds_and_suggests() -> None:
@@ -52,14 +65,23 @@ def test_initialisers_have_the_std_they_claim(rule: Zeros, std: float) -> None:
     assert rule.std_for(500) == pytest.approx(std)
 
 
-@pytest.mark.parametrize("name", list(activations))
-def test_an_activation_stays_in_its_bounds_at_any_input(name: str, backend: Backend) -> None:
-    f = activations[name]()
-    x = backend.to_device(np.array([[-1e30, -100.0, -1.0, 0.0, 1.0, 100.0, 1e30]]))
-    y = backend.empty(x.shape)
-    f.forward(backend, x, y)
-    values = backend.to_host(y)
+def output_and_slope(f: Activation, x: Array, backend: Backend) -> tuple[Array, Array]:
+    """Return f(x) and f′(x)."""
+    given = backend.to_device(x)
+    y, dx = backend.empty(x.shape), backend.empty(x.shape)
+    scratch = [backend.empty(x.shape) for _ in range(f.scratch)]
+    f.forward(backend, given, y, scratch)
+    f.backward(backend, given, y, backend.full(x.shape, 1.0), dx, scratch)
+    return backend.to_host(y), backend.to_host(dx)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("f", ACTIVATIONS, ids=name)
+def test_an_activation_stays_in_its_bounds_at_any_input(f: Activation, dtype: str) -> None:
+    x = np.array([[-1e30, -100.0, *np.linspace(-3, 3, 61), 100.0, 1e30]])
+    values, slopes = output_and_slope(f, x, make_backend("numpy", dtype))
     assert np.isfinite(values).all()
+    assert np.isfinite(slopes).all()
     low, high = f.bounds
     assert low is None or values.min() >= low
     assert high is None or values.max() <= high
@@ -72,13 +94,37 @@ def test_sigmoid_equals_its_definition(backend: Backend) -> None:
     np.testing.assert_allclose(backend.to_host(y), 1 / (1 + np.exp(-x)), atol=1e-15)
 
 
-def test_relu_passes_nan_on_so_that_divergence_is_seen(backend: Backend) -> None:
-    x = backend.to_device(np.array([np.nan]))
-    y, dx = backend.empty((1,)), backend.empty((1,))
-    ReLU().forward(backend, x, y)
-    ReLU().backward(backend, x, y, backend.full((1,), 1.0), dx)
-    assert np.isnan(backend.to_host(y)).all()
-    assert np.isnan(backend.to_host(dx)).all()
+@pytest.mark.parametrize("f", ACTIVATIONS, ids=name)
+def test_where_an_activation_calls_itself_saturated_its_slope_is_small(
+    f: Activation, backend: Backend
+) -> None:
+    y, slope = output_and_slope(f, np.linspace(-30, 30, 601), backend)
+    if f.saturated is not None:
+        low, high = f.saturated
+        saturated = (y <= low) | (y >= high)
+        assert saturated.any()
+        assert np.abs(slope[saturated]).max() < 0.06
+        assert np.abs(slope[~saturated]).min() > 0.02
+    if f.silent_at is not None:
+        assert not slope[y <= f.silent_at].any()
+
+
+@pytest.mark.parametrize("f", ACTIVATIONS, ids=name)
+def test_nan_is_passed_on_so_that_divergence_is_seen(f: Activation, backend: Backend) -> None:
+    y, slope = output_and_slope(f, np.array([np.nan]), backend)
+    assert np.isnan(y).all()
+    assert np.isnan(slope).all() or f == Identity()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 3e-16), ("float32", 2e-7)])
+def test_erf_equals_the_c_librarys(dtype: str, tolerance: float) -> None:
+    x = np.concatenate([np.linspace(-7, 7, 20_001), [-1e30, -0.0, 1e-300, 1e30]]).astype(dtype)
+    expected = [math.erf(value) for value in x]
+    y, *scratch = (np.empty_like(x) for _ in range(1 + ERF_SCRATCH))
+    erf(np, x, y, scratch)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance)
+    erf(np, x, x, scratch)
+    np.testing.assert_array_equal(x, y)
 
 
 def test_softmax_of_equal_scores_costs_ln_c_and_huge_scores_stay_finite(backend: Backend) -> None:
@@ -146,6 +192,9 @@ def test_batch_norm_refuses_a_batch_of_one(bind_layer: BindLayer) -> None:
     ("make", "path"),
     [
         (lambda: Linear(0), "units"),
+        (lambda: LeakyReLU(1.5), "slope"),
+        (lambda: ELU(0.0), "alpha"),
+        (lambda: GELU("exact"), "approximate"),  # type: ignore[arg-type]
         (lambda: Normal(-1.0), "std"),
         (lambda: BatchNorm(momentum=0), "momentum"),
         (lambda: SGD(-0.1), "learning_rate"),

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from engine.initializers import He
 from engine.network import Network, mlp
 from engine.optimizers import SGD
 from engine.trainer import Command, Trainer
+from tests.engine.variants import ACTIVATIONS
 
 
 def blobs(samples: int = 120, features: int = 6, classes: int = 3) -> Dataset:
@@ -95,14 +97,23 @@ def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
     assert first != other
 
 
-def test_a_step_allocates_no_arrays() -> None:
+def members(**varied: list[Any]) -> list[dict[str, Any]]:
+    """Return settings for a trainer in which one family after the other shows all its members."""
+    return [{family: member} for family, each in varied.items() for member in each]
+
+
+@pytest.mark.parametrize("settings", members(activation=ACTIVATIONS), ids=repr)
+def test_a_step_allocates_no_arrays(settings: dict[str, Any]) -> None:
+    chosen: dict[str, Any] = {"activation": Tanh(), "optimizer": SGD(0.01, momentum=0.9)} | settings
+    activation = chosen.pop("activation")
     trainer = Trainer(
-        mlp([256, 256], 3, activation=Tanh(), initializer=He(), batch_norm=True),
+        mlp([256, 256], 3, activation=activation, initializer=He(), batch_norm=True),
         blobs(620, 64),
-        optimizer=SGD(0.01, weight_decay=0.1, momentum=0.9),
         batch_size=200,
         steps=50,
+        **chosen,
     )
+    trainer.hyperparameters["weight_decay"] = 0.1
     step = trainer._step
     rows = np.arange(200)
 

@@ -1,0 +1,18 @@
+"""Every registered member with its default settings, and once more with each that matters."""
+
+from typing import Any
+
+from engine.activations import ELU, GELU, Activation, LeakyReLU, activations
+
+ACTIVATIONS: list[Activation] = [
+    *(cls() for cls in activations.values()),
+    LeakyReLU(0.2),
+    ELU(0.6),
+    ELU(1.7),
+    GELU("tanh"),
+]
+
+
+def name(value: Any) -> str:
+    """Return a member as the id of a test: "ELU(alpha=0.6)"."""
+    return repr(value).replace(" ", "") if hasattr(value, "__dataclass_fields__") else str(value)
