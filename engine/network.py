@@ -150,17 +150,19 @@ def mlp(
     *,
     activation: Activation,
     initializer: Initializer,
+    bias: float = 0.0,
     batch_norm: bool = False,
 ) -> Network:
     """Make the lecture's network: linear, [batch norm,] non-linearity for each hidden layer.
 
-    Before batch normalisation there is no bias: subtracting the mean would undo it.
+    `bias` is the first value of every bias. Before batch normalisation there is none: subtracting
+    the mean would undo it.
     """
     row: list[Layer] = []
     for units in hidden:
-        row.append(Linear(units, initializer, bias=not batch_norm))
+        row.append(Linear(units, initializer, None if batch_norm else bias))
         if batch_norm:
             row.append(BatchNorm())
         row.append(Nonlinearity(activation))
-    row.append(Linear(classes, initializer))
+    row.append(Linear(classes, initializer, bias))
     return Network(row)

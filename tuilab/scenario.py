@@ -4,6 +4,7 @@ The only place that knows the file format. A file that cannot be used raises Sce
 names the file, the line, the key path, what was found and what is allowed.
 """
 
+import math
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ class NetworkSection(msgspec.Struct, frozen=True):
     hidden: Hidden | tuple[Units, ...]
     activation: Any = "relu"
     initializer: Any = "he"
+    bias: float = 0.0
     batch_norm: bool = False
 
 
@@ -101,6 +103,7 @@ class Scenario(msgspec.Struct, frozen=True):
     hidden: tuple[int, ...]
     activation: Activation
     initializer: Initializer
+    bias: float
     batch_norm: bool
     loss: Loss
     optimizer: Optimizer
@@ -157,6 +160,7 @@ def parse(table: Table, name: str) -> Scenario:
     hidden = network.hidden
     if isinstance(hidden, Hidden):
         hidden = (hidden.width,) * hidden.depth
+    require(math.isfinite(network.bias), "network.bias", f"must be finite, is {network.bias}")
     train: TrainSection = convert(table["train"], TrainSection, "train")
     given = [key for key in ("epochs", "steps") if key in table["train"]]
     require(len(given) == 1, "train", f"give either epochs or steps, found {given or 'neither'}")
@@ -169,6 +173,7 @@ def parse(table: Table, name: str) -> Scenario:
         hidden=hidden,
         activation=member(activations, network.activation, "network.activation"),
         initializer=member(initializers, network.initializer, "network.initializer"),
+        bias=network.bias,
         batch_norm=network.batch_norm,
         loss=member(losses, table.get("loss", "softmax_cross_entropy"), "loss"),
         optimizer=member(optimizers, table.get("optimizer", "sgd"), "optimizer"),
@@ -232,6 +237,7 @@ def build_network(scenario: Scenario, classes: int) -> Network:
         classes,
         activation=scenario.activation,
         initializer=scenario.initializer,
+        bias=scenario.bias,
         batch_norm=scenario.batch_norm,
     )
 
