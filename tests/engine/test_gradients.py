@@ -10,15 +10,15 @@ from engine.initializers import Normal
 from engine.layers.base import Layer, layers
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
-from engine.losses import losses
+from engine.losses import Loss, losses
 from engine.network import mlp
 from engine.optimizers import SGD
 from engine.step import L2
 from tests.engine.conftest import Array, BindLayer
-from tests.engine.variants import ACTIVATIONS, name
+from tests.engine.variants import ACTIVATIONS, LOSSES, name
 
 SMOOTH, KINKED = 1e-7, 1e-4
-TOLERANCE = {"ReLU": KINKED, "LeakyReLU": KINKED}
+TOLERANCE = {"ReLU": KINKED, "LeakyReLU": KINKED, "MulticlassSVM": KINKED}
 SHAPE = (6, 5)
 
 
@@ -72,18 +72,20 @@ def test_layer_agrees_with_centred_differences(
         assert relative_error(dp, numerical_gradient(g, values)) < tolerance
 
 
-@pytest.mark.parametrize("member", list(losses))
-def test_loss_agrees_with_centred_differences(member: str, backend: Backend) -> None:
+@pytest.mark.parametrize("loss", LOSSES, ids=name)
+def test_loss_agrees_with_centred_differences(loss: Loss, backend: Backend) -> None:
     scores = np.random.default_rng(0).normal(0, 2, (6, 4))
     labels = backend.to_device(np.array([0, 1, 2, 3, 1, 1]))
-    bound = losses[member]().bind((4,), 6, backend)
+    bound = loss.bind((4,), 6, backend)
 
     def f() -> float:
         return bound.forward(backend.to_device(scores), labels)
 
     f()
     gradient = backend.to_host(bound.backward()).copy()
-    assert relative_error(gradient, numerical_gradient(f, scores)) < SMOOTH
+    assert bound.score_gradient.shape == scores.shape
+    tolerance = TOLERANCE.get(type(loss).__name__, SMOOTH)
+    assert relative_error(gradient, numerical_gradient(f, scores)) < tolerance
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -24,7 +24,7 @@ from engine.layers.base import Scope
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
-from engine.losses import SoftmaxCrossEntropy
+from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
 from engine.network import Network, mlp
 from engine.optimizers import SGD
 from engine.registry import Registry
@@ -123,6 +123,32 @@ def test_softmax_of_equal_scores_costs_ln_c_and_huge_scores_stay_finite(backend:
     assert np.isfinite(loss.forward(backend.full((4, 10), 1e30), labels))
 
 
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (SoftmaxCrossEntropy(label_smoothing=0.3), np.log(10)),
+        (MulticlassSVM(), 9.0),
+        (MulticlassSVM(margin=0.5), 4.5),
+        (MeanSquaredError(), 0.1),
+    ],
+    ids=name,
+)
+def test_a_loss_of_scores_that_are_all_zero_is_what_the_lecture_expects(
+    loss: Loss, expected: float, backend: Backend
+) -> None:
+    bound = loss.bind((10,), 4, backend)
+    labels = backend.to_device(np.array([0, 3, 9, 9]))
+    assert bound.forward(backend.full((4, 10), 0.0), labels) == pytest.approx(expected)
+
+
+def test_the_hinge_loss_is_that_of_the_course_notes(backend: Backend) -> None:
+    # cat, car, frog: the worked example of CS231n's lecture 3, losses 2.9, 0 and 12.9.
+    scores = np.array([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]])
+    bound = MulticlassSVM().bind((3,), 3, backend)
+    labels = backend.to_device(np.array([0, 1, 2]))
+    assert bound.forward(backend.to_device(scores), labels) == pytest.approx(15.8 / 3)
+
+
 def test_batch_norm_gives_unit_gaussians_in_training_and_uses_averages_after(
     backend: Backend,
 ) -> None:
@@ -188,6 +214,8 @@ def test_batch_norm_refuses_a_batch_of_one(bind_layer: BindLayer) -> None:
         (lambda: Uniform(-1.0), "limit"),
         (lambda: Constant(float("inf")), "value"),
         (lambda: Orthogonal(float("nan")), "gain"),
+        (lambda: SoftmaxCrossEntropy(1.0), "label_smoothing"),
+        (lambda: MulticlassSVM(0.0), "margin"),
         (lambda: BatchNorm(momentum=0), "momentum"),
         (lambda: SGD(-0.1), "learning_rate"),
         (lambda: SGD(momentum=1.0), "momentum"),

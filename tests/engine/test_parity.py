@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from engine.activations import Activation
+from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
 from engine.optimizers import SGD
 from tests.engine.torch_twin import TOLERANCE, make_pair, torch, torch_module
-from tests.engine.variants import ACTIVATIONS, name
+from tests.engine.variants import ACTIVATIONS, LOSSES, name
 
 pytestmark = pytest.mark.parity
 
@@ -50,3 +51,30 @@ def test_an_activation_and_its_derivative_equal_pytorchs_from_end_to_end(
     activation.backward(backend, ours, y, backend.full(x.shape, 1.0), dx, scratch)
     for found, wanted in ((y, expected.detach()), (dx, theirs.grad)):
         np.testing.assert_allclose(backend.to_host(found), wanted.numpy(), rtol=1e-13, atol=1e-13)
+
+
+THEIR_LOSS: dict[type[Loss], Any] = {
+    SoftmaxCrossEntropy: lambda loss: torch.nn.CrossEntropyLoss(
+        label_smoothing=loss.label_smoothing
+    ),
+    MulticlassSVM: lambda loss: (
+        lambda scores, labels: (
+            scores.shape[1] * torch.nn.MultiMarginLoss(margin=loss.margin)(scores, labels)
+        )
+    ),
+    MeanSquaredError: lambda loss: (
+        lambda scores, labels: torch.nn.functional.mse_loss(
+            scores, torch.nn.functional.one_hot(labels, 4).double()
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=name)
+def test_ten_steps_with_a_loss_equal_those_of_pytorch(loss: Loss) -> None:
+    if type(loss) not in THEIR_LOSS:
+        pytest.skip(f"PyTorch has no {loss}")
+    pair = make_pair(loss=loss, their_loss=THEIR_LOSS[type(loss)](loss))
+    for number in range(10):
+        pair.make_step(number)
+    assert pair.difference() < TOLERANCE

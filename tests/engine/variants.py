@@ -3,6 +3,7 @@
 from typing import Any
 
 from engine.activations import ELU, GELU, Activation, LeakyReLU, activations
+from engine.losses import Loss, MulticlassSVM, SoftmaxCrossEntropy, losses
 
 ACTIVATIONS: list[Activation] = [
     *(cls() for cls in activations.values()),
@@ -10,6 +11,12 @@ ACTIVATIONS: list[Activation] = [
     ELU(0.6),
     ELU(1.7),
     GELU("tanh"),
+]
+
+LOSSES: list[Loss] = [
+    *(cls() for cls in losses.values()),
+    SoftmaxCrossEntropy(label_smoothing=0.2),
+    MulticlassSVM(margin=0.3),
 ]
 
 
