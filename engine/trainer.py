@@ -178,7 +178,7 @@ class Trainer:
         begin = perf_counter()
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self._take_batch(position)
-            rate = self.hyperparameters["learning_rate"]
+            rate = self.hyperparameters.rate
             result = self._step.gradients()
             if not np.isfinite(result.loss):
                 self._diverge(result)

@@ -13,7 +13,7 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import Loss, losses
 from engine.network import mlp
 from engine.optimizers import SGD
-from engine.step import L2
+from engine.regularization import Penalty
 from tests.engine.conftest import Array, BindLayer
 from tests.engine.variants import ACTIVATIONS, LOSSES, name
 
@@ -102,7 +102,7 @@ def test_whole_network_with_penalty_agrees_with_centred_differences(
     x = backend.to_device(np.random.default_rng(1).normal(size=(8, 5)))
     labels = backend.to_device(np.arange(8) % 3)
     loss = losses["softmax_cross_entropy"]().bind((3,), 8, backend)
-    penalty = L2(network, SGD(weight_decay=0.3).hyperparameters())
+    penalty = Penalty(network, SGD(weight_decay=0.3, l1=0.2).hyperparameters())
     values = backend.to_host(network.store.values).copy()
 
     def f() -> float:

@@ -7,9 +7,9 @@ import pytest
 
 from engine.activations import Activation
 from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
-from engine.optimizers import SGD
+from engine.optimizers import SGD, Optimizer
 from tests.engine.torch_twin import TOLERANCE, make_pair, torch, torch_module
-from tests.engine.variants import ACTIVATIONS, LOSSES, name
+from tests.engine.variants import ACTIVATIONS, CHANGED, LOSSES, OPTIMIZERS, name
 
 pytestmark = pytest.mark.parity
 
@@ -24,7 +24,7 @@ def test_ten_steps_equal_those_of_pytorch(
     pair = make_pair(activation=activation, batch_norm=batch_norm, optimizer=optimizer)
     for number in range(10):
         if number == 5:  # a change of the learning rate acts alike with momentum under way
-            pair.set("learning_rate", 0.03, {"lr": 0.03})
+            pair.set("learning_rate", 0.03)
         pair.make_step(number)
     assert pair.difference() < TOLERANCE
     if batch_norm:
@@ -76,5 +76,36 @@ def test_ten_steps_with_a_loss_equal_those_of_pytorch(loss: Loss) -> None:
         pytest.skip(f"PyTorch has no {loss}")
     pair = make_pair(loss=loss, their_loss=THEIR_LOSS[type(loss)](loss))
     for number in range(10):
+        pair.make_step(number)
+    assert pair.difference() < TOLERANCE
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=name)
+def test_ten_steps_of_an_optimiser_equal_those_of_pytorch(
+    optimizer: Optimizer, small_blocks: None
+) -> None:
+    pair = make_pair(optimizer=optimizer)
+    for number in range(10):
+        pair.make_step(number)
+    assert pair.difference() < TOLERANCE
+
+
+CHANGES = [
+    (optimizer, key)
+    for optimizer in OPTIMIZERS
+    if all(optimizer.hyperparameters().get(key, 1.0) for key in ("momentum", "weight_decay"))
+    for key in optimizer.hyperparameters()
+    if key != "max_norm"  # PyTorch has no such thing
+]
+
+
+@pytest.mark.parametrize(("optimizer", "key"), CHANGES, ids=name)
+def test_a_hyperparameter_changed_on_the_way_acts_as_in_pytorch(
+    optimizer: Optimizer, key: str, small_blocks: None
+) -> None:
+    pair = make_pair(optimizer=optimizer)
+    for number in range(10):
+        if number == 5:
+            pair.set(key, CHANGED.get(key, 0.05))
         pair.make_step(number)
     assert pair.difference() < TOLERANCE

@@ -16,7 +16,7 @@ from engine.initializers import He
 from engine.network import Network, mlp
 from engine.optimizers import SGD
 from engine.trainer import Command, Trainer
-from tests.engine.variants import ACTIVATIONS, LOSSES
+from tests.engine.variants import ACTIVATIONS, LOSSES, OPTIMIZERS
 
 
 def blobs(samples: int = 120, features: int = 6, classes: int = 3) -> Dataset:
@@ -102,7 +102,9 @@ def members(**varied: list[Any]) -> list[dict[str, Any]]:
     return [{family: member} for family, each in varied.items() for member in each]
 
 
-@pytest.mark.parametrize("settings", members(activation=ACTIVATIONS, loss=LOSSES), ids=repr)
+@pytest.mark.parametrize(
+    "settings", members(activation=ACTIVATIONS, loss=LOSSES, optimizer=OPTIMIZERS), ids=repr
+)
 def test_a_step_allocates_no_arrays(settings: dict[str, Any]) -> None:
     chosen: dict[str, Any] = {"activation": Tanh(), "optimizer": SGD(0.01, momentum=0.9)} | settings
     activation = chosen.pop("activation")
@@ -113,7 +115,8 @@ def test_a_step_allocates_no_arrays(settings: dict[str, Any]) -> None:
         steps=50,
         **chosen,
     )
-    trainer.hyperparameters["weight_decay"] = 0.1
+    for key in ("weight_decay", "l1", "max_norm", "clip_norm", "clip_value"):
+        trainer.hyperparameters[key] = 0.1
     step = trainer._step
     rows = np.arange(200)
 

@@ -11,10 +11,11 @@ import pytest
 from engine.activations import Activation, Tanh, activations
 from engine.backend import make_backend
 from engine.data.dataset import Examples
+from engine.hyperparameters import Hyperparameters
 from engine.initializers import Normal
 from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.network import BoundNetwork, mlp
-from engine.optimizers import SGD, Hyperparameters, Optimizer
+from engine.optimizers import SGD, Optimizer, optimizers
 from engine.step import TrainingStep
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -33,6 +34,15 @@ TORCH: Final[dict[str, Callable[[Any], Any]]] = {
     "silu": lambda f: torch.nn.SiLU(),
     "gelu": lambda f: torch.nn.GELU(approximate=f.approximate),
 }
+OPTIMIZERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "sgd": lambda groups: torch.optim.SGD(groups),
+    "nesterov": lambda groups: torch.optim.SGD(groups, momentum=0.9, nesterov=True),
+    "adagrad": lambda groups: torch.optim.Adagrad(groups),
+    "rmsprop": lambda groups: torch.optim.RMSprop(groups),
+    "adam": lambda groups: torch.optim.Adam(groups),
+    "adamw": lambda groups: torch.optim.AdamW(groups, weight_decay=0.0),
+}
+THEIR_KEYS: Final = {"momentum": "momentum", "alpha": "alpha", "epsilon": "eps"}
 NAMES: Final = {"gamma": "weight", "beta": "bias"}
 
 
@@ -42,6 +52,14 @@ def torch_module(activation: Activation) -> Any:
     if name not in TORCH:
         pytest.skip(f"PyTorch has no {name}")
     return TORCH[name](activation)
+
+
+def torch_optimizer(optimizer: Optimizer, groups: list[dict[str, Any]]) -> Any:
+    """Return PyTorch's form of an optimiser, or skip the test where it has none."""
+    name = optimizers.name_of(optimizer)
+    if name not in OPTIMIZERS:
+        pytest.skip(f"PyTorch has no {name}")
+    return OPTIMIZERS[name](groups)
 
 
 def torch_network(network: BoundNetwork, activation: Activation, batch_norm: bool) -> Any:
@@ -80,6 +98,7 @@ class Pair:
     their_loss: Callable[[Any, Any], Any]
     theirs: Any
     examples: Examples
+    decoupled: bool
 
     @property
     def weights(self) -> list[Any]:
@@ -96,19 +115,38 @@ class Pair:
         data_loss = self.their_loss(scores, torch.from_numpy(self.examples.y[rows]))
         loss = data_loss + self.penalty()
         loss.backward()
+        if self.hyper["clip_value"]:
+            torch.nn.utils.clip_grad_value_(self.twin.parameters(), self.hyper["clip_value"])
+        if self.hyper["clip_norm"]:
+            torch.nn.utils.clip_grad_norm_(self.twin.parameters(), self.hyper["clip_norm"])
         self.theirs.step()
         assert abs(result.data_loss - data_loss.item()) < TOLERANCE
         assert abs(result.loss - loss.item()) < TOLERANCE
 
     def penalty(self) -> Any:
-        """½ λ ‖W‖² as the lecture adds it to the loss."""
-        return 0.5 * self.hyper["weight_decay"] * sum((w**2).sum() for w in self.weights)
+        """½ λ ‖W‖² + λ₁ Σ|W|, as the lecture adds them to the loss."""
+        decay = 0.0 if self.decoupled else self.hyper["weight_decay"]
+        return sum(
+            0.5 * decay * (w**2).sum() + self.hyper["l1"] * w.abs().sum() for w in self.weights
+        )
 
-    def set(self, key: str, ours: float, theirs: dict[str, Any]) -> None:
+    def set(self, key: str, value: float) -> None:
         """Change a hyper-parameter on both sides."""
-        self.hyper[key] = ours
+        self.hyper[key] = value
+        self.tell_torch()
+
+    def tell_torch(self) -> None:
+        """Write our hyper-parameters into the groups of their optimiser."""
+        weights, _ = self.theirs.param_groups
         for group in self.theirs.param_groups:
-            group.update(theirs)
+            for key, value in self.hyper.items():
+                if THEIR_KEYS.get(key) in group:
+                    group[THEIR_KEYS[key]] = value
+            group["lr"] = self.hyper.rate
+            if "betas" in group:
+                group["betas"] = (self.hyper["beta1"], self.hyper["beta2"])
+        if self.decoupled:
+            weights["weight_decay"] = self.hyper["weight_decay"]
 
     def difference(self) -> float:
         """Return the largest difference between their parameters and ours."""
@@ -125,9 +163,8 @@ def make_pair(
     loss: Loss | None = None,
     their_loss: Callable[[Any, Any], Any] | None = None,
     optimizer: Optimizer | None = None,
-    their_optimizer: Callable[[list[dict[str, Any]]], Any] | None = None,
 ) -> Pair:
-    """Make both; `their_optimizer` gets two groups of parameters: weights, and the others."""
+    """Make both, with two groups of parameters for their optimiser: weights, and the others."""
     generator = np.random.default_rng(0)
     examples = Examples(generator.normal(size=(40, 12)), generator.integers(0, 4, 40))
     activation, optimizer = activation or Tanh(), optimizer or SGD(0.1)
@@ -143,10 +180,9 @@ def make_pair(
         {"params": [p for p in twin.parameters() if p.ndim == 2]},
         {"params": [p for p in twin.parameters() if p.ndim == 1]},
     ]
-    theirs = (
-        their_optimizer(groups)
-        if their_optimizer
-        else torch.optim.SGD(groups, hyper["learning_rate"], hyper.get("momentum", 0.0))
-    )
+    theirs = torch_optimizer(optimizer, groups)
     their_loss = their_loss or torch.nn.functional.cross_entropy
-    return Pair(network, step, hyper, twin, their_loss, theirs, examples)
+    decoupled = optimizer.decoupled
+    pair = Pair(network, step, hyper, twin, their_loss, theirs, examples, decoupled)
+    pair.tell_torch()
+    return pair

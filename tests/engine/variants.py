@@ -4,6 +4,7 @@ from typing import Any
 
 from engine.activations import ELU, GELU, Activation, LeakyReLU, activations
 from engine.losses import Loss, MulticlassSVM, SoftmaxCrossEntropy, losses
+from engine.optimizers import SGD, Adam, Optimizer, RMSProp, optimizers
 
 ACTIVATIONS: list[Activation] = [
     *(cls() for cls in activations.values()),
@@ -18,6 +19,18 @@ LOSSES: list[Loss] = [
     SoftmaxCrossEntropy(label_smoothing=0.2),
     MulticlassSVM(margin=0.3),
 ]
+
+LIVELY: dict[str, float] = {"weight_decay": 0.02, "l1": 0.01}
+OPTIMIZERS: list[Optimizer] = [
+    *(cls() for cls in optimizers.values()),
+    *(cls(**LIVELY) for cls in optimizers.values()),
+    SGD(0.1, momentum=0.9, clip_norm=0.3, **LIVELY),
+    SGD(0.1, momentum=0.5, clip_value=0.01, clip_norm=0.1, **LIVELY),
+    RMSProp(momentum=0.7, **LIVELY),
+    Adam(beta1=0.8, beta2=0.9, epsilon=1e-3, clip_value=0.02, **LIVELY),
+]
+CHANGED = {"alpha": 0.5, "beta1": 0.5, "beta2": 0.6, "momentum": 0.4, "epsilon": 1e-2}
+"""What to change a hyper-parameter to, so that it shows; 0.05 for the others."""
 
 
 def name(value: Any) -> str:
