@@ -24,6 +24,7 @@ from engine.initializers import Initializer, initializers
 from engine.losses import Loss, losses
 from engine.network import Network, mlp
 from engine.optimizers import Optimizer, optimizers
+from engine.schedules import Schedule, schedules
 from engine.streams import stream
 from engine.trainer import Trainer
 from tuilab.decode import (
@@ -87,7 +88,7 @@ class Header(msgspec.Struct, frozen=True):
     seed: Annotated[int, Meta(ge=0, lt=2**62)] = 0
 
 
-SECTIONS: Final = ("data", "network", "loss", "optimizer", "train", "expect")
+SECTIONS: Final = ("data", "network", "loss", "optimizer", "schedule", "train", "expect")
 EITHER: Final = {"train.steps": "epochs", "train.epochs": "steps"}
 """Keys of [train] of which there is one: setting it from outside takes the place of the other."""
 
@@ -107,6 +108,7 @@ class Scenario(msgspec.Struct, frozen=True):
     batch_norm: bool
     loss: Loss
     optimizer: Optimizer
+    schedule: Schedule
     train: TrainSection
     expect: tuple[Expectation, ...]
     table: Table  # the file as read, with what was set from outside
@@ -177,6 +179,7 @@ def parse(table: Table, name: str) -> Scenario:
         batch_norm=network.batch_norm,
         loss=member(losses, table.get("loss", "softmax_cross_entropy"), "loss"),
         optimizer=member(optimizers, table.get("optimizer", "sgd"), "optimizer"),
+        schedule=member(schedules, table.get("schedule", "constant"), "schedule"),
         train=train,
         expect=tuple(
             Expectation.parse(entry, f"expect[{index}]", len(hidden))
@@ -251,6 +254,7 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
             data,
             loss=scenario.loss,
             optimizer=scenario.optimizer,
+            schedule=scenario.schedule,
             batch_size=None if size == "all" else size,
             epochs=scenario.train.epochs,
             steps=scenario.train.steps,
@@ -259,6 +263,8 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
             snapshot_at=[e.at for e in scenario.expect if isinstance(e.at, int)],
         )
     except ConfigError as error:
+        if error.path == "schedule":
+            raise
         raise error.under("data" if error.path == "batch_size" else "train") from None
     except MemoryError as error:
         raise ConfigError(f"does not fit into memory: {error}", "network") from None

@@ -23,6 +23,7 @@ from engine.activations import activations
 from engine.backend import make_backend
 from engine.errors import ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
+from engine.schedules import schedules
 from engine.trainer import Command, Trainer
 from tuilab import __version__
 from tuilab.control import ControlServer
@@ -133,6 +134,7 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
         "activation": activations.name_of(scenario.activation),
         "initializer": scenario.initializer_text,
         "batch_norm": scenario.batch_norm,
+        "schedule": schedules.name_of(scenario.schedule),
         "options": {
             "backend": options.backend,
             "data_dir": options.data_dir,

@@ -5,6 +5,7 @@ from typing import Any
 from engine.activations import ELU, GELU, Activation, LeakyReLU, activations
 from engine.losses import Loss, MulticlassSVM, SoftmaxCrossEntropy, losses
 from engine.optimizers import SGD, Adam, Optimizer, RMSProp, optimizers
+from engine.schedules import Schedule, schedules
 
 ACTIVATIONS: list[Activation] = [
     *(cls() for cls in activations.values()),
@@ -31,6 +32,8 @@ OPTIMIZERS: list[Optimizer] = [
 ]
 CHANGED = {"alpha": 0.5, "beta1": 0.5, "beta2": 0.6, "momentum": 0.4, "epsilon": 1e-2}
 """What to change a hyper-parameter to, so that it shows; 0.05 for the others."""
+
+SCHEDULES: list[Schedule] = [cls(warm_up_steps=2) for cls in schedules.values()]
 
 
 def name(value: Any) -> str:

@@ -70,6 +70,11 @@ def message(path: Path, table: dict[str, Any], *sets: str) -> str:
         ({"optimizer": {"learning_rate": -1.0}}, "optimizer.learning_rate", ["negative, is -1"]),
         ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate", ["is nan"]),
         ({"loss": {"name": "hinge_loss"}}, "loss", ["softmax_cross_entropy"]),
+        ({"schedule": {"name": "cosin"}}, "schedule", ["did you mean 'cosine'?", "one_cycle"]),
+        ({"schedule": {"name": "step", "evry": 5}}, "schedule.evry", ["mean 'every'?"]),
+        ({"schedule": {"name": "step", "every": 0}}, "schedule.every", ["at least 1, is 0"]),
+        ({"optimizer": {"name": "adm"}}, "optimizer", ["did you mean 'adam'?", "rmsprop"]),
+        ({"optimizer": {"l1": -1.0}}, "optimizer.l1", ["must not be negative, is -1"]),
         ({"train": {"steps": 5, "epochs": 5}}, "train", ["either epochs or steps", "'epochs'"]),
         ({"train": {"steps": 0}}, "train.steps", [">= 1", "got 0"]),
         ({"train": {"dtype": "float16"}}, "train.dtype", ["'float16'", "float32, float64"]),
@@ -262,6 +267,11 @@ class TestBuilding:
         with pytest.raises(TuilabError, match="batch_norm needs at least 2"):
             self.build(table)
 
+    def test_a_schedule_that_wants_validation_is_refused_without(self) -> None:
+        table = small(data={"validation": 0.0}, schedule={"name": "reduce_on_plateau"})
+        with pytest.raises(ConfigError, match=r"^schedule: .*validation loss"):
+            self.build(table)
+
     def test_cifar10_without_a_folder_says_how_to_get_it(self) -> None:
         with pytest.raises(DataError, match=r"--data-dir or TUILAB_DATA"):
             self.build(small() | {"data": {"source": "cifar10"}})
@@ -280,6 +290,7 @@ PLAIN = st.recursive(
 )  # fmt: skip
 FULL = small(
     loss={"name": "softmax_cross_entropy"},
+    schedule={"name": "step", "every": 3, "factor": 0.5, "warm_up_steps": 2},
     expect=[{"claim": "c", "metric": "gain.forward", "at": "start", "between": [0.5, 2.0]}],
 )
 FULL["data"] |= {"validation": 0.2, "preprocess": ["zero_mean", {"name": "scale", "factor": 2.0}]}

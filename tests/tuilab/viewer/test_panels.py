@@ -64,6 +64,16 @@ def test_the_header_has_everything_where_there_is_room(store: RunStore) -> None:
         assert part in second or part == "━"
 
 
+def test_the_header_tells_what_a_schedule_makes_of_the_learning_rate(
+    recording: Recording, follow: Follow
+) -> None:
+    for schedule, shown in (("constant", False), ("cosine", True)):
+        recording.writer.describe(schedule=schedule)
+        store = follow(recording.folder)
+        store.poll()
+        assert (f"{schedule} 1.00e-2" in plain(header(store, 160)[1])) is shown
+
+
 def test_the_header_cuts_no_number(store: RunStore) -> None:
     for cells in range(40, 160):
         first, second = (plain(line) for line in header(store, cells))
