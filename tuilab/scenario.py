@@ -15,14 +15,15 @@ import tomli_w
 from msgspec import Meta
 
 import engine.data  # noqa: F401  (registers the sources)
-from engine.activations import Activation, activations
+from engine.activations import Activation
 from engine.backend import Backend
 from engine.data.dataset import Dataset, Source, prepare, sources
 from engine.data.preprocess import Preprocessor, preprocessors
 from engine.errors import ConfigError, TuilabError, require
 from engine.initializers import Initializer, initializers
+from engine.layers.base import Layer
 from engine.losses import Loss, losses
-from engine.network import Network, mlp
+from engine.network import Network, activation_choices, mlp
 from engine.optimizers import Optimizer, optimizers
 from engine.schedules import Schedule, schedules
 from engine.streams import stream
@@ -102,7 +103,7 @@ class Scenario(msgspec.Struct, frozen=True):
     source: Source
     preprocess: tuple[Preprocessor, ...]
     hidden: tuple[int, ...]
-    activation: Activation
+    activation: Activation | Layer
     initializer: Initializer
     bias: float
     batch_norm: bool
@@ -117,6 +118,11 @@ class Scenario(msgspec.Struct, frozen=True):
     @property
     def seed(self) -> int:
         return self.header.seed
+
+    @property
+    def activation_name(self) -> str:
+        """The name of the non-linearity: "relu", "maxout"."""
+        return activation_choices().name_of(self.activation)
 
     @property
     def initializer_text(self) -> str:
@@ -173,7 +179,7 @@ def parse(table: Table, name: str) -> Scenario:
         source=source,
         preprocess=preprocess,
         hidden=hidden,
-        activation=member(activations, network.activation, "network.activation"),
+        activation=member(activation_choices(), network.activation, "network.activation"),
         initializer=member(initializers, network.initializer, "network.initializer"),
         bias=network.bias,
         batch_norm=network.batch_norm,

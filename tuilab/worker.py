@@ -19,7 +19,6 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from engine.activations import activations
 from engine.backend import make_backend
 from engine.errors import ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
@@ -131,7 +130,7 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
         "question": scenario.header.question,
         "lecture": scenario.header.lecture,
         "seed": scenario.seed,
-        "activation": activations.name_of(scenario.activation),
+        "activation": scenario.activation_name,
         "initializer": scenario.initializer_text,
         "batch_norm": scenario.batch_norm,
         "schedule": schedules.name_of(scenario.schedule),

@@ -67,6 +67,13 @@ class Layer:
     kind: ClassVar[str]
     weighted: ClassVar[bool] = False
     """Whether it has a parameter "weight": in what is shown, a new layer begins here."""
+    activates: ClassVar[bool] = False
+    """Whether it stands, by its own name, where a network is asked for an activation."""
+
+    @property
+    def inputs_per_unit(self) -> int:
+        """Features that it takes for each one that it gives."""
+        return 1
 
     def output_shape(self, x: Shape) -> Shape:
         """Return the shape of the output for an input of shape `x`; raise ShapeError."""

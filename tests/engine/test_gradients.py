@@ -15,11 +15,11 @@ from engine.network import mlp
 from engine.optimizers import SGD
 from engine.regularization import Penalty
 from tests.engine.conftest import Array, BindLayer
-from tests.engine.variants import ACTIVATIONS, LOSSES, name
+from tests.engine.variants import ACTIVATIONS, LAYERED, LOSSES, name
 
 SMOOTH, KINKED = 1e-7, 1e-4
-TOLERANCE = {"ReLU": KINKED, "LeakyReLU": KINKED, "MulticlassSVM": KINKED}
-SHAPE = (6, 5)
+TOLERANCE = dict.fromkeys(("ReLU", "LeakyReLU", "PReLU", "Maxout", "MulticlassSVM"), KINKED)
+SHAPE = (6, 6)
 
 
 def members() -> list[Layer]:
@@ -30,7 +30,7 @@ def members() -> list[Layer]:
         for name, cls in layers.items()
         if name != "activation"
     ]
-    return plain + [Nonlinearity(f) for f in ACTIVATIONS]
+    return plain + LAYERED + [Nonlinearity(f) for f in ACTIVATIONS]
 
 
 def tolerance_for(layer: Layer) -> float:

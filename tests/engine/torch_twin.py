@@ -13,6 +13,9 @@ from engine.backend import make_backend
 from engine.data.dataset import Examples
 from engine.hyperparameters import Hyperparameters
 from engine.initializers import Normal
+from engine.layers.base import Layer
+from engine.layers.maxout import Maxout
+from engine.layers.prelu import PReLU
 from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.network import BoundNetwork, mlp
 from engine.optimizers import SGD, Optimizer, optimizers
@@ -43,15 +46,30 @@ OPTIMIZERS: Final[dict[str, Callable[[Any], Any]]] = {
     "adamw": lambda groups: torch.optim.AdamW(groups, weight_decay=0.0),
 }
 THEIR_KEYS: Final = {"momentum": "momentum", "alpha": "alpha", "epsilon": "eps"}
-NAMES: Final = {"gamma": "weight", "beta": "bias"}
+NAMES: Final = {"gamma": "weight", "beta": "bias", "slope": "weight"}
 
 
-def torch_module(activation: Activation) -> Any:
+def torch_module(activation: Activation | Layer, units: int = 1) -> Any:
     """Return PyTorch's form of an activation, or skip the test where it has none."""
-    name = activations.name_of(activation)
+    if isinstance(activation, PReLU):
+        return torch.nn.PReLU(units if activation.per_unit else 1)
+    if isinstance(activation, Maxout):
+        return TorchMaxout(activation.pieces)
+    name = activations.name_of(activation)  # type: ignore[arg-type]
     if name not in TORCH:
         pytest.skip(f"PyTorch has no {name}")
     return TORCH[name](activation)
+
+
+class TorchMaxout(torch.nn.Module):  # type: ignore[misc]
+    """PyTorch has no maxout, but all that one needs."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: Any) -> Any:
+        return x.reshape(len(x), self.pieces, -1).max(dim=1).values
 
 
 def torch_optimizer(optimizer: Optimizer, groups: list[dict[str, Any]]) -> Any:
@@ -62,15 +80,16 @@ def torch_optimizer(optimizer: Optimizer, groups: list[dict[str, Any]]) -> Any:
     return OPTIMIZERS[name](groups)
 
 
-def torch_network(network: BoundNetwork, activation: Activation, batch_norm: bool) -> Any:
+def torch_network(network: BoundNetwork, activation: Activation | Layer, batch_norm: bool) -> Any:
     """Build the same network in PyTorch, with the same parameters."""
     row: list[Any] = []
     for position, (inputs, units) in enumerate(pairwise(WIDTHS)):
         last = position == len(WIDTHS) - 2
-        row.append(torch.nn.Linear(inputs, units, bias=last or not batch_norm))
+        inner = units * (activation.pieces if isinstance(activation, Maxout) and not last else 1)
+        row.append(torch.nn.Linear(inputs, inner, bias=last or not batch_norm))
         if not last:
-            row += [torch.nn.BatchNorm1d(units)] if batch_norm else []
-            row.append(torch_module(activation))
+            row += [torch.nn.BatchNorm1d(inner)] if batch_norm else []
+            row.append(torch_module(activation, units))
     twin = torch.nn.Sequential(*row).double()
     with torch.no_grad():
         for theirs, ours in pairs(twin, network):
@@ -158,7 +177,7 @@ class Pair:
 
 def make_pair(
     *,
-    activation: Activation | None = None,
+    activation: Activation | Layer | None = None,
     batch_norm: bool = False,
     loss: Loss | None = None,
     their_loss: Callable[[Any, Any], Any] | None = None,

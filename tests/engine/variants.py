@@ -3,6 +3,9 @@
 from typing import Any
 
 from engine.activations import ELU, GELU, Activation, LeakyReLU, activations
+from engine.layers.base import Layer
+from engine.layers.maxout import Maxout
+from engine.layers.prelu import PReLU
 from engine.losses import Loss, MulticlassSVM, SoftmaxCrossEntropy, losses
 from engine.optimizers import SGD, Adam, Optimizer, RMSProp, optimizers
 from engine.schedules import Schedule, schedules
@@ -14,7 +17,10 @@ ACTIVATIONS: list[Activation] = [
     ELU(1.7),
     GELU("tanh"),
 ]
-
+"""Elementwise ones."""
+LAYERED: list[Layer] = [PReLU(), PReLU(0.1, per_unit=True), Maxout(), Maxout(3)]
+"""Activations that are layers of their own."""
+HIDDEN: list[Activation | Layer] = [*ACTIVATIONS, *LAYERED]
 LOSSES: list[Loss] = [
     *(cls() for cls in losses.values()),
     SoftmaxCrossEntropy(label_smoothing=0.2),

@@ -64,6 +64,9 @@ def message(path: Path, table: dict[str, Any], *sets: str) -> str:
          "network.activation.approximate", ["mean 'tanh'?", "none"]),
         ({"network": {"activation": {"name": "leaky_relu", "slope": 2}}},
          "network.activation.slope", ["in [0, 1], is 2"]),
+        ({"network": {"activation": {"name": "maxout", "pieces": 1}}},
+         "network.activation.pieces", ["at least 2, is 1"]),
+        ({"network": {"activation": "preul"}}, "network.activation", ["mean 'prelu'?"]),
         ({"network": {"bias": float("inf")}}, "network.bias", ["finite, is inf"]),
         ({"network": {"batch_norm": "yes"}}, "network.batch_norm", ["'bool'", "got 'yes'"]),
         ({"optimizer": {"name": "sdg"}}, "optimizer", ["did you mean 'sgd'?"]),
@@ -171,6 +174,26 @@ class TestDefaults:
     def test_settings_of_a_member_are_said_in_its_text(self, lab: Path) -> None:
         table = small(network={"initializer": {"name": "normal", "std": 0.01}})
         assert load(write_scenario(lab / "s.toml", table)).initializer_text == "normal 0.01"
+
+
+@pytest.mark.parametrize(
+    ("activation", "name"),
+    [
+        ("prelu", "prelu"),
+        ({"name": "prelu", "per_unit": True}, "prelu"),
+        ({"name": "maxout", "pieces": 3}, "maxout"),
+        ({"name": "leaky_relu", "slope": 0.1}, "leaky_relu"),
+    ],
+)
+def test_every_activation_makes_a_network_of_the_units_asked_for(
+    lab: Path, activation: Any, name: str
+) -> None:
+    made = load(write_scenario(lab / "s.toml", small(network={"activation": activation})))
+    assert made.activation_name == name
+    trainer = build_trainer(made, load_data(made, None), make_backend("numpy"))
+    assert [(layer.activation, layer.units) for layer in trainer.layers[:-1]] == [
+        (name, units) for units in made.hidden
+    ]
 
 
 class TestSets:
