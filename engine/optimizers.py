@@ -1,7 +1,8 @@
 """Optimisers: a few passes over one flat parameter vector.
 
 Settings that may change while training (learning rate, momentum …) are read at every step from
-`Hyperparameters`, never baked into a closure. Formulas and defaults are PyTorch's.
+`Hyperparameters`, never baked into a closure. Formulas and defaults are PyTorch's, but for the
+learning rate of gradient descent, 0.01.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ from engine.errors import ConfigError
 from engine.initializers import Normal
 from engine.losses import SoftmaxCrossEntropy
 from engine.network import BoundNetwork, mlp
-from engine.optimizers import SGD, Adam, AdamW, Optimizer, optimizers
+from engine.optimizers import SGD, Adam, Optimizer, optimizers
 from engine.step import TrainingStep
 from tests.engine.conftest import Array
 from tests.engine.variants import CHANGED, OPTIMIZERS, name
@@ -150,11 +150,3 @@ def test_settings_are_checked_at_once_and_when_changed(settings: dict[str, Any],
     assert error.value.path == path
     with pytest.raises(ConfigError):
         Adam().hyperparameters().validate(path, settings[path])
-
-
-def test_the_defaults_are_pytorchs() -> None:
-    assert (
-        Adam().hyperparameters() | {"learning_rate": 1e-3, "beta1": 0.9}
-        == Adam(beta2=0.999, epsilon=1e-8).hyperparameters()
-    )
-    assert AdamW().weight_decay == 0.01

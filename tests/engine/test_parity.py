@@ -8,7 +8,7 @@ import pytest
 from engine.activations import Activation
 from engine.layers.base import Layer
 from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
-from engine.optimizers import SGD, Optimizer
+from engine.optimizers import SGD, Optimizer, optimizers
 from tests.engine.torch_twin import TOLERANCE, make_pair, torch, torch_module
 from tests.engine.variants import ACTIVATIONS, CHANGED, HIDDEN, LOSSES, OPTIMIZERS, name
 
@@ -91,6 +91,21 @@ def test_ten_steps_of_an_optimiser_equal_those_of_pytorch(
     assert pair.difference() < TOLERANCE
 
 
+@pytest.mark.parametrize("member", list(optimizers))
+def test_the_defaults_are_pytorchs(member: str) -> None:
+    ours = optimizers[member]().hyperparameters()
+    groups = [{"params": [torch.zeros(1)]}]
+    theirs = getattr(torch.optim, THEIR_NAMES.get(member, "SGD"))(groups).defaults
+    expected = {"epsilon": "eps", "alpha": "alpha", "weight_decay": "weight_decay"}
+    if member not in ("sgd", "nesterov"):  # which PyTorch begins at 0.001 and without momentum
+        expected |= {"learning_rate": "lr", "momentum": "momentum"}
+    for key, name_there in expected.items():
+        assert ours.get(key) == theirs.get(name_there, ours.get(key)), key
+    if "betas" in theirs:
+        assert (ours["beta1"], ours["beta2"]) == theirs["betas"]
+
+
+THEIR_NAMES = {"adagrad": "Adagrad", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}
 CHANGES = [
     (optimizer, key)
     for optimizer in OPTIMIZERS

@@ -121,6 +121,7 @@ def test_a_step_allocates_no_arrays(settings: dict[str, Any]) -> None:
     rows = np.arange(200)
 
     def once() -> None:
+        trainer.hyperparameters.factor = trainer._schedule.factor(3)
         step.rows(rows)
         step.gradients()
         step.probes.silent.update()  # type: ignore[union-attr]

@@ -32,6 +32,7 @@ OPTIMIZERS: list[Optimizer] = [
     *(cls() for cls in optimizers.values()),
     *(cls(**LIVELY) for cls in optimizers.values()),
     SGD(0.1, momentum=0.9, clip_norm=0.3, **LIVELY),
+    SGD(0.1, clip_norm=100.0, clip_value=10.0),  # limits that are never reached
     SGD(0.1, momentum=0.5, clip_value=0.01, clip_norm=0.1, **LIVELY),
     RMSProp(momentum=0.7, **LIVELY),
     Adam(beta1=0.8, beta2=0.9, epsilon=1e-3, clip_value=0.02, **LIVELY),
