@@ -1,10 +1,12 @@
 """Rules for the first weights. Drawn on the host, so that CPU and GPU start from equal bits.
 
-`xavier` is the lecture's randn/√fan_in (Glorot and Bengio, 2010, simplified); `he` carries the
-factor 2 for ReLU (He et al., 2015).
+`xavier` is the lecture's randn/√fan_in; the `glorot` rules are those of Glorot and Bengio (2010),
+who average over fan_in and fan_out; `he` carries the factor 2 for ReLU (He et al., 2015). A rule
+named `…_uniform` has the std of its Gaussian twin: its limit is √3 times that.
 """
 
 from dataclasses import dataclass
+from math import isfinite, prod, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -20,34 +22,93 @@ initializers: Registry["Initializer"] = Registry("initializer")
 class Initializer:
     """Draws an array of weights of a given shape."""
 
-    def std_for(self, fan_in: int) -> float:
-        """Standard deviation of a weight of a unit with `fan_in` inputs."""
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        fan_in: int,
+        fan_out: int,
+        generator: np.random.Generator,
+    ) -> Weights:
+        """Draw weights of `shape`, in float64, of units with so many inputs and outputs."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Spread(Initializer):
+    """Mean 0 and a standard deviation that follows from the fans: a Gaussian."""
+
+    def std_for(self, fan_in: int, fan_out: int) -> float:
+        """Standard deviation of one weight."""
         raise NotImplementedError
 
     def __call__(
-        self, shape: tuple[int, ...], *, fan_in: int, generator: np.random.Generator
+        self,
+        shape: tuple[int, ...],
+        *,
+        fan_in: int,
+        fan_out: int,
+        generator: np.random.Generator,
     ) -> Weights:
-        """Draw weights of `shape` in float64: Gaussian, mean 0, of this rule's std."""
-        return generator.standard_normal(shape) * self.std_for(fan_in)
+        return generator.standard_normal(shape) * self.std_for(fan_in, fan_out)
+
+
+@dataclass(frozen=True)
+class _UniformSpread(_Spread):
+    """The same, uniform in ±√3 std."""
+
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        fan_in: int,
+        fan_out: int,
+        generator: np.random.Generator,
+    ) -> Weights:
+        limit = sqrt(3) * self.std_for(fan_in, fan_out)
+        return generator.uniform(-limit, limit, shape)
+
+
+@initializers.register("constant")
+@dataclass(frozen=True)
+class Constant(Initializer):
+    """All of one value: no symmetry is broken, every unit of a layer stays the same."""
+
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(isfinite(self.value), "value", f"must be finite, is {self.value}")
+
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        fan_in: int,
+        fan_out: int,
+        generator: np.random.Generator,
+    ) -> Weights:
+        return np.full(shape, self.value, np.float64)
 
 
 @initializers.register("zeros")
 @dataclass(frozen=True)
 class Zeros(Initializer):
-    """All zero: no symmetry is broken, every unit of a layer stays the same."""
-
-    def std_for(self, fan_in: int) -> float:
-        return 0.0
+    """All zero, as the lecture asks "what happens then?": no symmetry is broken."""
 
     def __call__(
-        self, shape: tuple[int, ...], *, fan_in: int, generator: np.random.Generator
+        self,
+        shape: tuple[int, ...],
+        *,
+        fan_in: int,
+        fan_out: int,
+        generator: np.random.Generator,
     ) -> Weights:
         return np.zeros(shape)
 
 
 @initializers.register("normal")
 @dataclass(frozen=True)
-class Normal(Initializer):
+class Normal(_Spread):
     """Gaussian with a fixed standard deviation, whatever the fan-in."""
 
     std: float = 0.01
@@ -55,23 +116,116 @@ class Normal(Initializer):
     def __post_init__(self) -> None:
         require(self.std >= 0, "std", f"must not be negative, is {self.std}")
 
-    def std_for(self, fan_in: int) -> float:
+    def std_for(self, fan_in: int, fan_out: int) -> float:
         return self.std
+
+
+@initializers.register("uniform")
+@dataclass(frozen=True)
+class Uniform(_UniformSpread):
+    """Uniform in ±limit, whatever the fan-in."""
+
+    limit: float = 0.01
+
+    def __post_init__(self) -> None:
+        require(self.limit >= 0, "limit", f"must not be negative, is {self.limit}")
+
+    def std_for(self, fan_in: int, fan_out: int) -> float:
+        return self.limit / sqrt(3)
 
 
 @initializers.register("xavier")
 @dataclass(frozen=True)
-class Xavier(Initializer):
+class Xavier(_Spread):
     """Gaussian with std 1/√fan_in: keeps the variance through a linear unit."""
 
-    def std_for(self, fan_in: int) -> float:
-        return float((1 / fan_in) ** 0.5)
+    def std_for(self, fan_in: int, fan_out: int) -> float:
+        return sqrt(1 / fan_in)
+
+
+@initializers.register("lecun")
+@dataclass(frozen=True)
+class LeCun(Xavier):
+    """Gaussian with std 1/√fan_in (LeCun et al., 1998), as SELU wants it; the same as xavier."""
+
+
+@initializers.register("glorot_normal")
+@dataclass(frozen=True)
+class GlorotNormal(_Spread):
+    """Gaussian with std √(2/(fan_in + fan_out)): a compromise between the two directions."""
+
+    def std_for(self, fan_in: int, fan_out: int) -> float:
+        return sqrt(2 / (fan_in + fan_out))
+
+
+@initializers.register("glorot_uniform")
+@dataclass(frozen=True)
+class GlorotUniform(_UniformSpread):
+    """Uniform in ±√(6/(fan_in + fan_out))."""
+
+    def std_for(self, fan_in: int, fan_out: int) -> float:
+        return sqrt(2 / (fan_in + fan_out))
 
 
 @initializers.register("he")
 @dataclass(frozen=True)
-class He(Initializer):
+class He(_Spread):
     """Gaussian with std √(2/fan_in): ReLU drops half of the variance, so begin with twice."""
 
-    def std_for(self, fan_in: int) -> float:
-        return float((2 / fan_in) ** 0.5)
+    def std_for(self, fan_in: int, fan_out: int) -> float:
+        return sqrt(2 / fan_in)
+
+
+@initializers.register("he_uniform")
+@dataclass(frozen=True)
+class HeUniform(_UniformSpread):
+    """Uniform in ±√(6/fan_in)."""
+
+    def std_for(self, fan_in: int, fan_out: int) -> float:
+        return sqrt(2 / fan_in)
+
+
+@initializers.register("orthogonal")
+@dataclass(frozen=True)
+class Orthogonal(Initializer):
+    """Orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al., 2014).
+
+    More than two axes are read as a matrix of the first against all others, as PyTorch does.
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(isfinite(self.gain), "gain", f"must be finite, is {self.gain}")
+
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        fan_in: int,
+        fan_out: int,
+        generator: np.random.Generator,
+    ) -> Weights:
+        rows, columns = shape[0], prod(shape[1:])
+        tall = generator.standard_normal((max(rows, columns), min(rows, columns)))
+        q, r = np.linalg.qr(tall)
+        q *= np.sign(np.diag(r))  # else the factors of some signs would never be drawn
+        matrix = q if rows >= columns else q.T
+        return np.ascontiguousarray(self.gain * matrix).reshape(shape)
+
+
+@initializers.register("identity")
+@dataclass(frozen=True)
+class IdentityMatrix(Initializer):
+    """Ones on the diagonal: a linear layer passes its first inputs on unchanged."""
+
+    def __call__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        fan_in: int,
+        fan_out: int,
+        generator: np.random.Generator,
+    ) -> Weights:
+        require(len(shape) == 2, "initializer", f"identity wants a matrix, not the shape {shape}")
+        return np.eye(shape[0], shape[1], dtype=np.float64)

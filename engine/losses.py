@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 
 from engine.backend import Array, Backend
+from engine.errors import require
 from engine.layers.base import Shape
 from engine.registry import Registry
 
@@ -30,20 +32,36 @@ class Loss:
         raise NotImplementedError
 
 
+def one_hot(classes: int, backend: Backend) -> Array:
+    """Return (classes, classes), whose row k is the one-hot target of label k."""
+    table = backend.full((classes, classes), 0.0)
+    backend.xp.fill_diagonal(table, 1.0)
+    return table
+
+
 @losses.register("softmax_cross_entropy")
 @dataclass(frozen=True)
 class SoftmaxCrossEntropy(Loss):
-    """−log softmax(scores)[label], averaged over the batch; ln C for C equally likely classes.
+    """−Σ target · log softmax(scores), averaged over the batch; ln C for C equally likely classes.
 
-    Computed from scores less their maximum, so that no exponential overflows.
+    The target of an example is 1 − ε at its label plus ε/C at every class, with ε the
+    `label_smoothing` (Szegedy et al., 2016). Computed from scores less their maximum, so that no
+    exponential overflows.
     """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        smoothing = self.label_smoothing
+        require(0 <= smoothing < 1, "label_smoothing", f"must be in [0, 1), is {smoothing}")
 
     def bind(self, scores: Shape, batch: int, backend: Backend) -> BoundLoss:
         xp, (classes,) = backend.xp, scores
         log_p, p, target = (backend.empty((batch, classes)) for _ in range(3))
         column, per_example = backend.empty((batch, 1)), backend.empty((batch,))
-        one_hot = backend.full((classes, classes), 0.0)
-        xp.fill_diagonal(one_hot, 1.0)
+        targets = one_hot(classes, backend)
+        targets *= 1 - self.label_smoothing
+        targets += self.label_smoothing / classes
 
         def forward(scores: Array, labels: Array) -> float:
             xp.max(scores, axis=1, keepdims=True, out=column)
@@ -53,7 +71,7 @@ class SoftmaxCrossEntropy(Loss):
             xp.divide(p, column, out=p)
             xp.log(column, out=column)
             xp.subtract(log_p, column, out=log_p)
-            backend.take_rows(one_hot, labels, target)
+            backend.take_rows(targets, labels, target)
             xp.multiply(log_p, target, out=log_p)
             xp.sum(log_p, axis=1, out=per_example)
             return -float(xp.mean(per_example))
@@ -64,3 +82,70 @@ class SoftmaxCrossEntropy(Loss):
             return p
 
         return BoundLoss(forward, backward, p)
+
+
+@losses.register("multiclass_svm")
+@dataclass(frozen=True)
+class MulticlassSVM(Loss):
+    """Σ max(0, s_j − s_label + margin) over the other classes j, averaged over the batch.
+
+    The lecture's hinge loss (Weston and Watkins, 1999): (C − 1) · margin where all scores are
+    equal. PyTorch's MultiMarginLoss is this divided by the number of classes.
+    """
+
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        good = self.margin > 0 and isfinite(self.margin)
+        require(good, "margin", f"must be positive, is {self.margin}")
+
+    def bind(self, scores: Shape, batch: int, backend: Backend) -> BoundLoss:
+        xp, (classes,) = backend.xp, scores
+        hinge, target, dscores = (backend.empty((batch, classes)) for _ in range(3))
+        column, per_example = backend.empty((batch, 1)), backend.empty((batch,))
+        targets = one_hot(classes, backend)
+
+        def forward(scores: Array, labels: Array) -> float:
+            backend.take_rows(targets, labels, target)
+            xp.multiply(scores, target, out=hinge)
+            xp.sum(hinge, axis=1, keepdims=True, out=column)
+            xp.subtract(scores, column, out=hinge)
+            xp.add(hinge, self.margin, out=hinge)
+            xp.maximum(hinge, 0, out=hinge)
+            xp.subtract(1, target, out=dscores)
+            xp.multiply(hinge, dscores, out=hinge)  # the label itself has no hinge
+            xp.sum(hinge, axis=1, out=per_example)
+            return float(xp.mean(per_example))
+
+        def backward() -> Array:
+            xp.sign(hinge, out=dscores)
+            xp.sum(dscores, axis=1, keepdims=True, out=column)
+            xp.multiply(target, column, out=hinge)
+            xp.subtract(dscores, hinge, out=dscores)
+            xp.divide(dscores, batch, out=dscores)
+            return dscores
+
+        return BoundLoss(forward, backward, dscores)
+
+
+@losses.register("mean_squared_error")
+@dataclass(frozen=True)
+class MeanSquaredError(Loss):
+    """(score − target)² with one-hot targets, averaged over the batch and the classes."""
+
+    def bind(self, scores: Shape, batch: int, backend: Backend) -> BoundLoss:
+        xp, (classes,) = backend.xp, scores
+        error, square = (backend.empty((batch, classes)) for _ in range(2))
+        targets = one_hot(classes, backend)
+
+        def forward(scores: Array, labels: Array) -> float:
+            backend.take_rows(targets, labels, error)
+            xp.subtract(scores, error, out=error)
+            xp.multiply(error, error, out=square)
+            return float(xp.mean(square))
+
+        def backward() -> Array:
+            xp.multiply(error, 2 / (batch * classes), out=error)
+            return error
+
+        return BoundLoss(forward, backward, error)

@@ -12,11 +12,12 @@ from engine.backend import Array, Backend
 from engine.errors import ConfigError, TuilabError
 from engine.frames import LayerInfo
 from engine.initializers import Initializer
-from engine.layers.base import Bound, Layer, Scope, Shape
+from engine.layers.base import Bound, Layer, Scope, Shape, layers
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.parameters import ParameterStore, allocate
+from engine.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,13 @@ class Network:
     def _group(self, index: int, first: int, end: int, shapes: list[Shape], output: bool) -> Group:
         members = self.layers[first:end]
         activation: Activation = Identity()
-        at = end - 1
+        name, at = activations.name_of(activation), end - 1
         for position, layer in enumerate(members, start=first):
             if isinstance(layer, Nonlinearity):
-                activation, at = layer.activation, position
-        name = activations.name_of(activation)
+                activation, name = layer.activation, activations.name_of(layer.activation)
+                at = position
+            elif layer.activates:
+                activation, name, at = Activation(), layer.kind, position
         count = sum(
             prod(parameter.shape)
             for position in range(first, end)
@@ -182,19 +185,35 @@ def mlp(
     hidden: Sequence[int],
     classes: int,
     *,
-    activation: Activation,
+    activation: Activation | Layer,
     initializer: Initializer,
+    bias: float = 0.0,
     batch_norm: bool = False,
 ) -> Network:
     """Make the lecture's network: linear, [batch norm,] non-linearity for each hidden layer.
 
-    Before batch normalisation there is no bias: subtracting the mean would undo it.
+    An activation that is a layer of its own (prelu, maxout) gets as many features as it needs to
+    give `hidden` units. `bias` is the first value of every bias. Before batch normalisation there
+    is none: subtracting the mean would undo it.
     """
+    last = Nonlinearity(activation) if isinstance(activation, Activation) else activation
     row: list[Layer] = []
     for units in hidden:
-        row.append(Linear(units, initializer, bias=not batch_norm))
+        inner = units * last.inputs_per_unit
+        row.append(Linear(inner, initializer, None if batch_norm else bias))
         if batch_norm:
             row.append(BatchNorm())
-        row.append(Nonlinearity(activation))
-    row.append(Linear(classes, initializer))
+        row.append(last)
+    row.append(Linear(classes, initializer, bias))
     return Network(row)
+
+
+def activation_choices() -> Registry[Activation | Layer]:
+    """Return all that `mlp` takes as an activation: the family, and layers that stand for one."""
+    choices: Registry[Activation | Layer] = Registry(activations.kind)
+    for name, activation in activations.items():
+        choices.register(name)(activation)
+    for name, layer in layers.items():
+        if layer.activates:
+            choices.register(name)(layer)
+    return choices

@@ -1,16 +1,19 @@
 """Optimisers: a few passes over one flat parameter vector.
 
 Settings that may change while training (learning rate, momentum …) are read at every step from
-`Hyperparameters`, never baked into a closure.
+`Hyperparameters`, never baked into a closure. Formulas and defaults are PyTorch's, but for the
+learning rate of gradient descent, 0.01.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import ClassVar, Final
+
+import numpy as np
 
 from engine.backend import Array, Backend
-from engine.errors import ConfigError, UnknownNameError, require
+from engine.hyperparameters import Hyperparameters, check
+from engine.parameters import ParameterStore
 from engine.registry import Registry
 
 optimizers: Registry["Optimizer"] = Registry("optimizer")
@@ -25,32 +28,40 @@ def cuts(length: int) -> list[slice]:
     return [slice(start, start + BLOCK) for start in range(0, length, BLOCK)]
 
 
-class Hyperparameters(dict[str, float]):
-    """The numbers that can change between steps, each checked when set."""
-
-    def validate(self, key: str, value: float) -> None:
-        """Raise ConfigError or UnknownNameError unless `key` may take `value`."""
-        if key not in self:
-            raise UnknownNameError("hyper-parameter", key, self)
-        check(key, value)
+def blocks(backend: Backend, *flat: Array) -> list[tuple[Array, ...]]:
+    """Cut vectors of one length into blocks; each with a scratch block, one for all, at its end."""
+    length = len(flat[0])
+    scratch = backend.empty((min(BLOCK, length),))
+    return [(*(each[cut] for each in flat), scratch[: len(flat[0][cut])]) for cut in cuts(length)]
 
 
-def check(key: str, value: float) -> None:
-    """Raise ConfigError unless the hyper-parameter `key` may be `value`."""
-    if not math.isfinite(value):
-        raise ConfigError(f"must be a finite number, is {value}", key)
-    if key in ("momentum", "dropout"):
-        require(0 <= value < 1, key, f"must be in [0, 1), is {value:g}")
-    else:
-        require(value >= 0, key, f"must not be negative, is {value:g}")
+@dataclass(frozen=True, slots=True)
+class BoundOptimizer:
+    """An optimiser over its arrays: makes updates, and shows what it remembers between them."""
+
+    update: Callable[[], None]
+    """Change the parameters by their gradients."""
+    state: dict[str, Array]
+    """What a checkpoint must save besides the parameters: arrays like them, and the number of
+    updates made, "step", shape (1,) and on the host."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A frozen description; its float fields are the hyper-parameters."""
+    """A frozen description; its float fields are the hyper-parameters.
+
+    A limit or a strength of 0 means: none.
+    """
+
+    decoupled: ClassVar[bool] = False
+    """Whether `weight_decay` shrinks the weights in the update and is no part of the loss."""
 
     learning_rate: float = 0.01
     weight_decay: float = 0.0  # λ of ½λ‖W‖², added to the loss
+    l1: float = 0.0  # strength of Σ|W|, added to the loss
+    max_norm: float = 0.0  # of the incoming weights of a unit, after the update
+    clip_norm: float = 0.0  # of the whole gradient
+    clip_value: float = 0.0  # of each of its elements
 
     def __post_init__(self) -> None:
         for key, value in asdict(self).items():
@@ -61,9 +72,9 @@ class Optimizer:
         return Hyperparameters(asdict(self))
 
     def bind(
-        self, parameters: Array, gradients: Array, hyper: Hyperparameters, backend: Backend
-    ) -> Callable[[], None]:
-        """Return the update of the flat `parameters` by the flat `gradients`, both (P,)."""
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        """Return the update of the flat parameters of `store` by their gradients."""
         raise NotImplementedError
 
 
@@ -78,22 +89,168 @@ class SGD(Optimizer):
     momentum: float = 0.0
 
     def bind(
-        self, parameters: Array, gradients: Array, hyper: Hyperparameters, backend: Backend
-    ) -> Callable[[], None]:
-        xp = backend.xp
-        velocity = backend.full(parameters.shape, 0.0)
-        scratch = backend.empty((min(BLOCK, len(parameters)),))
-        blocks = [
-            (parameters[cut], gradients[cut], velocity[cut], scratch[: len(parameters[cut])])
-            for cut in cuts(len(parameters))
-        ]
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp, velocity = backend.xp, backend.full(store.values.shape, 0.0)
+        cut = blocks(backend, store.values, store.gradients, velocity)
 
         def update() -> None:
-            learning_rate, momentum = hyper["learning_rate"], hyper["momentum"]
-            for w, g, v, change in blocks:
+            rate, momentum = hyper.rate, hyper["momentum"]
+            for w, g, v, change in cut:
                 xp.multiply(v, momentum, out=v)
                 xp.add(v, g, out=v)
-                xp.multiply(v, learning_rate, out=change)
+                xp.multiply(v, rate, out=change)
                 xp.subtract(w, change, out=w)
 
-        return update
+        return BoundOptimizer(update, {"velocity": velocity})
+
+
+@optimizers.register("nesterov")
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    """v ← μ v + g; w ← w − η (g + μ v): the gradient as it will be after the momentum step."""
+
+    momentum: float = 0.9
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp, velocity = backend.xp, backend.full(store.values.shape, 0.0)
+        cut = blocks(backend, store.values, store.gradients, velocity)
+
+        def update() -> None:
+            rate, momentum = hyper.rate, hyper["momentum"]
+            for w, g, v, change in cut:
+                xp.multiply(v, momentum, out=v)
+                xp.add(v, g, out=v)
+                xp.multiply(v, momentum, out=change)
+                xp.add(change, g, out=change)
+                xp.multiply(change, rate, out=change)
+                xp.subtract(w, change, out=w)
+
+        return BoundOptimizer(update, {"velocity": velocity})
+
+
+@optimizers.register("adagrad")
+@dataclass(frozen=True)
+class AdaGrad(Optimizer):
+    """s ← s + g²; w ← w − η g / (√s + ε) (Duchi et al., 2011): steps only ever get smaller."""
+
+    epsilon: float = 1e-10
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp, squares = backend.xp, backend.full(store.values.shape, 0.0)
+        cut = blocks(backend, store.values, store.gradients, squares)
+
+        def update() -> None:
+            rate, epsilon = hyper.rate, hyper["epsilon"]
+            for w, g, s, change in cut:
+                xp.multiply(g, g, out=change)
+                xp.add(s, change, out=s)
+                xp.sqrt(s, out=change)
+                xp.add(change, epsilon, out=change)
+                xp.divide(g, change, out=change)
+                xp.multiply(change, rate, out=change)
+                xp.subtract(w, change, out=w)
+
+        return BoundOptimizer(update, {"squares": squares})
+
+
+@optimizers.register("rmsprop")
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """s ← α s + (1 − α) g²; v ← μ v + g / (√s + ε); w ← w − η v (Tieleman and Hinton, 2012)."""
+
+    alpha: float = 0.99
+    epsilon: float = 1e-8
+    momentum: float = 0.0
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp = backend.xp
+        squares, velocity = (backend.full(store.values.shape, 0.0) for _ in range(2))
+        cut = blocks(backend, store.values, store.gradients, squares, velocity)
+
+        def update() -> None:
+            rate, momentum = hyper.rate, hyper["momentum"]
+            alpha, epsilon = hyper["alpha"], hyper["epsilon"]
+            for w, g, s, v, change in cut:
+                xp.multiply(s, alpha, out=s)
+                xp.multiply(g, g, out=change)
+                xp.multiply(change, 1 - alpha, out=change)
+                xp.add(s, change, out=s)
+                xp.sqrt(s, out=change)
+                xp.add(change, epsilon, out=change)
+                xp.divide(g, change, out=change)
+                xp.multiply(v, momentum, out=v)
+                xp.add(v, change, out=v)
+                xp.multiply(v, rate, out=change)
+                xp.subtract(w, change, out=w)
+
+        return BoundOptimizer(update, {"squares": squares, "velocity": velocity})
+
+
+@optimizers.register("adam")
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """m ← β₁ m + (1 − β₁) g; s ← β₂ s + (1 − β₂) g²; w ← w − η m̂ / (√ŝ + ε) (Kingma and Ba, 2015).
+
+    m̂ and ŝ are m / (1 − β₁ᵗ) and s / (1 − β₂ᵗ) after t updates: without that they would be too
+    small at first, as the lecture shows.
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp, step = backend.xp, np.zeros(1, np.int64)
+        mean, squares = (backend.full(store.values.shape, 0.0) for _ in range(2))
+        cut = blocks(backend, store.values, store.gradients, mean, squares)
+        weights = blocks(backend, store.values[: store.decaying])
+
+        def decay() -> None:
+            for w, _ in weights:
+                xp.multiply(w, 1 - hyper.rate * hyper["weight_decay"], out=w)
+
+        def update() -> None:
+            step[0] += 1
+            if self.decoupled and hyper["weight_decay"]:
+                decay()
+            beta1, beta2, epsilon = hyper["beta1"], hyper["beta2"], hyper["epsilon"]
+            rate = hyper.rate / (1 - beta1 ** int(step[0]))
+            root = (1 - beta2 ** int(step[0])) ** 0.5
+            for w, g, m, s, change in cut:
+                xp.subtract(g, m, out=change)
+                xp.multiply(change, 1 - beta1, out=change)
+                xp.add(m, change, out=m)
+                xp.multiply(s, beta2, out=s)
+                xp.multiply(g, g, out=change)
+                xp.multiply(change, 1 - beta2, out=change)
+                xp.add(s, change, out=s)
+                xp.sqrt(s, out=change)
+                xp.divide(change, root, out=change)
+                xp.add(change, epsilon, out=change)
+                xp.divide(m, change, out=change)
+                xp.multiply(change, rate, out=change)
+                xp.subtract(w, change, out=w)
+
+        return BoundOptimizer(update, {"mean": mean, "squares": squares, "step": step})
+
+
+@optimizers.register("adamw")
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with weights that shrink by η λ a step, apart from the gradient.
+
+    Loshchilov and Hutter (2019). The loss has no penalty of `weight_decay` then.
+    """
+
+    decoupled: ClassVar = True
+    weight_decay: float = 0.01

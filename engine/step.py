@@ -8,10 +8,12 @@ import numpy as np
 from engine.backend import Array, Backend
 from engine.data.augment import Change
 from engine.data.dataset import Examples
+from engine.hyperparameters import Hyperparameters
 from engine.losses import Loss
 from engine.network import BoundNetwork
-from engine.optimizers import BLOCK, Hyperparameters, Optimizer, cuts
+from engine.optimizers import Optimizer
 from engine.probes import Probes
+from engine.regularization import Clipping, MaxNorm, Penalty
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,9 @@ class TrainingStep:
         self._augment, self._input = augment, self._batch_x
         self._loss = loss.bind(scores.shape[1:], batch, backend)
         self._accuracy = bind_accuracy(batch, backend)
-        self._penalty = L2(network, hyper)
-        self._update = optimizer.bind(network.store.values, network.store.gradients, hyper, backend)
+        self._penalty = Penalty(network, hyper, l2=not optimizer.decoupled)
+        self._clip, self._limit = Clipping(network, hyper), MaxNorm(network, hyper)
+        self.optimizer = optimizer.bind(network.store, hyper, backend)
         self.probes = Probes(network, self._loss.score_gradient) if probes else None
 
     def rows(self, order: Array, *, augment: bool = True) -> None:
@@ -72,31 +75,10 @@ class TrainingStep:
         return Result(data_loss + self._penalty(), data_loss, accuracy)
 
     def update(self) -> None:
-        """Change the parameters by the gradients."""
-        self._update()
-
-
-class L2:
-    """½ λ ‖W‖² over all that decays: returns the penalty and adds λ W to the gradients."""
-
-    def __init__(self, network: BoundNetwork, hyper: Hyperparameters) -> None:
-        store, self._xp, self._hyper = network.store, network.backend.xp, hyper
-        self._weights = store.values[: store.decaying]
-        scratch = network.backend.empty((min(BLOCK, store.decaying),))
-        gradients = store.gradients[: store.decaying]
-        self._blocks = [
-            (self._weights[cut], gradients[cut], scratch[: len(gradients[cut])])
-            for cut in cuts(store.decaying)
-        ]
-
-    def __call__(self) -> float:
-        strength = self._hyper["weight_decay"]
-        if strength == 0:
-            return 0.0
-        for weight, gradient, scratch in self._blocks:
-            self._xp.multiply(weight, strength, out=scratch)
-            self._xp.add(gradient, scratch, out=gradient)
-        return 0.5 * strength * float(self._xp.dot(self._weights, self._weights))
+        """Change the parameters by the gradients, clipped, and hold them to their limit."""
+        self._clip()
+        self.optimizer.update()
+        self._limit()
 
 
 def bind_accuracy(batch: int, backend: Backend) -> Callable[[Array, Array], float]:

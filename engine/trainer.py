@@ -18,6 +18,7 @@ from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.network import Network
 from engine.optimizers import SGD, Optimizer
 from engine.pace import Pace
+from engine.schedules import Constant, Schedule
 from engine.step import Result, TrainingStep
 from engine.streams import stream
 
@@ -54,6 +55,7 @@ class Trainer:
         *,
         loss: Loss | None = None,
         optimizer: Optimizer | None = None,
+        schedule: Schedule | None = None,
         batch_size: int | None = None,
         epochs: int | None = None,
         steps: int | None = None,
@@ -99,6 +101,11 @@ class Trainer:
             augment=bind_all(augment, data.pixels, shape[0], self.backend, generator=randomness),
         )
         self._evaluate = Evaluator(bound, loss, data.validation) if data.validation else None
+        self._schedule = (schedule or Constant()).bind(self.total_steps)
+        if self._schedule.schedule.needs_validation and self._evaluate is None:
+            raise ConfigError(
+                "this one goes by the validation loss: hold some data out", "schedule"
+            )
         self._shuffle = stream(seed, "shuffle")
         self._order = np.arange(examples)
         self._snapshot_at = frozenset(snapshot_at) | {0, self.total_steps - 1}
@@ -198,7 +205,8 @@ class Trainer:
         measure = probes is not None and bool(wanted or self._pace.snapshot_due())
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self._take_batch(position)
-            rate = self.hyperparameters["learning_rate"]
+            self.hyperparameters.factor = self._schedule.factor(self.step)
+            rate = self.hyperparameters.rate
             result = self._step.gradients()
             if not np.isfinite(result.loss):
                 self._diverge(result)
@@ -257,7 +265,9 @@ class Trainer:
 
     def _validate(self) -> None:
         if self._evaluate is not None:
-            self._validations.append(Validation(self.step, self.epoch, *self._evaluate()))
+            found = Validation(self.step, self.epoch, *self._evaluate())
+            self._schedule.validated(found.loss)
+            self._validations.append(found)
 
     def _look_for_silent_units(self) -> None:
         """Find the units that no training example reaches, before the first update."""

@@ -61,6 +61,8 @@ def _value(value: Any, hint: Any, path: str) -> Any:
         return member(FAMILIES[hint], value, path)
     if hint == Sequence[Layer]:
         return row(value, path)
+    if value is False and hint == float | None:
+        return None  # bias = false: TOML has no word for nothing
     return convert(value, hint, path)
 
 

@@ -4,6 +4,7 @@ The only place that knows the file format. A file that cannot be used raises Sce
 names the file, the line, the key path, what was found and what is allowed.
 """
 
+import math
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import tomli_w
 from msgspec import Meta
 
 import engine.data  # noqa: F401  (registers the sources)
-from engine.activations import Activation, activations
+from engine.activations import Activation
 from engine.backend import Backend
 from engine.data.augment import Augmentation, augmentations
 from engine.data.dataset import Dataset, Source, prepare, sources
@@ -23,9 +24,10 @@ from engine.errors import ConfigError, TuilabError, require
 from engine.initializers import Initializer, initializers
 from engine.layers.base import Layer
 from engine.losses import Loss, losses
-from engine.network import Network, mlp
+from engine.network import Network, activation_choices, mlp
 from engine.optimizers import Optimizer, optimizers
 from engine.registry import Registry
+from engine.schedules import Schedule, schedules
 from engine.streams import stream
 from engine.trainer import Trainer
 from tuilab.decode import (
@@ -72,6 +74,7 @@ class NetworkSection(msgspec.Struct, frozen=True):
     hidden: Hidden | tuple[Units, ...] = ()
     activation: Any = "relu"
     initializer: Any = "he"
+    bias: float = 0.0
     batch_norm: bool = False
 
 
@@ -92,7 +95,10 @@ class Header(msgspec.Struct, frozen=True):
     seed: Annotated[int, Meta(ge=0, lt=2**62)] = 0
 
 
-SECTIONS: Final = ("data", "network", "layer", "loss", "optimizer", "train", "expect")
+SECTIONS: Final = (
+    *("data", "network", "layer", "loss"),
+    *("optimizer", "schedule", "train", "expect"),
+)
 EITHER: Final = {"train.steps": "epochs", "train.epochs": "steps"}
 """Keys of [train] of which there is one: setting it from outside takes the place of the other."""
 
@@ -108,11 +114,13 @@ class Scenario(msgspec.Struct, frozen=True):
     augment: tuple[Augmentation, ...]
     hidden: tuple[int, ...]
     layers: tuple[Layer, ...]  # of the [[layer]] tables; `hidden` is empty then
-    activation: Activation
+    activation: Activation | Layer
     initializer: Initializer
+    bias: float
     batch_norm: bool
     loss: Loss
     optimizer: Optimizer
+    schedule: Schedule
     train: TrainSection
     expect: tuple[Expectation, ...]
     table: Table  # the file as read, with what was set from outside
@@ -121,6 +129,11 @@ class Scenario(msgspec.Struct, frozen=True):
     @property
     def seed(self) -> int:
         return self.header.seed
+
+    @property
+    def activation_name(self) -> str:
+        """The name of the non-linearity: "relu", "maxout"."""
+        return activation_choices().name_of(self.activation)
 
     @property
     def initializer_text(self) -> str:
@@ -172,6 +185,7 @@ def parse(table: Table, name: str) -> Scenario:
     layers = row(table["layer"], "layer") if "layer" in table else ()
     _check_layers(table, layers)
     depth = sum(layer.weighted for layer in layers) or len(hidden)
+    require(math.isfinite(network.bias), "network.bias", f"must be finite, is {network.bias}")
     train: TrainSection = convert(table["train"], TrainSection, "train")
     given = [key for key in ("epochs", "steps") if key in table["train"]]
     require(len(given) == 1, "train", f"give either epochs or steps, found {given or 'neither'}")
@@ -184,11 +198,13 @@ def parse(table: Table, name: str) -> Scenario:
         augment=_members(augmentations, data.augment, "data.augment"),
         hidden=hidden,
         layers=layers,
-        activation=member(activations, network.activation, "network.activation"),
+        activation=member(activation_choices(), network.activation, "network.activation"),
         initializer=member(initializers, network.initializer, "network.initializer"),
+        bias=network.bias,
         batch_norm=network.batch_norm,
         loss=member(losses, table.get("loss", "softmax_cross_entropy"), "loss"),
         optimizer=member(optimizers, table.get("optimizer", "sgd"), "optimizer"),
+        schedule=member(schedules, table.get("schedule", "constant"), "schedule"),
         train=train,
         expect=tuple(
             Expectation.parse(entry, f"expect[{index}]", depth)
@@ -267,6 +283,7 @@ def build_network(scenario: Scenario, data: Dataset) -> Network:
         len(data.classes),
         activation=scenario.activation,
         initializer=scenario.initializer,
+        bias=scenario.bias,
         batch_norm=scenario.batch_norm,
     )
 
@@ -280,6 +297,7 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
             data,
             loss=scenario.loss,
             optimizer=scenario.optimizer,
+            schedule=scenario.schedule,
             batch_size=None if size == "all" else size,
             epochs=scenario.train.epochs,
             steps=scenario.train.steps,
@@ -289,9 +307,10 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
             augment=scenario.augment,
         )
     except ConfigError as error:
-        raise error.under(
-            "data" if error.path.startswith(("batch_size", "augment")) else "train"
-        ) from None
+        if error.path == "schedule":
+            raise
+        of_data = error.path.startswith(("batch_size", "augment"))
+        raise error.under("data" if of_data else "train") from None
     except MemoryError as error:
         raise ConfigError(f"does not fit into memory: {error}", "network") from None
     except TuilabError as error:

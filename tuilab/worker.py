@@ -19,11 +19,11 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from engine.activations import activations
 from engine.backend import make_backend
 from engine.data.preprocess import save
 from engine.errors import ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
+from engine.schedules import schedules
 from engine.trainer import Command, Trainer
 from tuilab import __version__
 from tuilab.control import ControlServer
@@ -134,9 +134,10 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
         "question": scenario.header.question,
         "lecture": scenario.header.lecture,
         "seed": scenario.seed,
-        "activation": activations.name_of(scenario.activation),
+        "activation": scenario.activation_name,
         "initializer": scenario.initializer_text,
         "batch_norm": scenario.batch_norm,
+        "schedule": schedules.name_of(scenario.schedule),
         "options": {
             "backend": options.backend,
             "data_dir": options.data_dir,

@@ -69,6 +69,13 @@ class Layer:
     kind: ClassVar[str]
     weighted: ClassVar[bool] = False
     """Whether it has a parameter "weight": in what is shown, a new layer begins here."""
+    activates: ClassVar[bool] = False
+    """Whether it stands, by its own name, where a network is asked for an activation."""
+
+    @property
+    def inputs_per_unit(self) -> int:
+        """Features that it takes for each one that it gives."""
+        return 1
 
     over_images: ClassVar[bool] = False
     """Whether its input must be images (height, width, channels)."""

@@ -43,7 +43,7 @@ class Conv2d(Layer):
     stride: int = 1
     padding: int = 0
     initializer: Initializer = field(default_factory=Xavier)
-    bias: bool = True
+    bias: float | None = 0.0  # the first value of every b; None: there is no b
 
     def __post_init__(self) -> None:
         for key in ("filters", "kernel", "stride"):
@@ -63,15 +63,18 @@ class Conv2d(Layer):
         fan_in = self.kernel * self.kernel * x[2]
 
         def draw(generator: np.random.Generator) -> Weights:
-            return self.initializer((fan_in, self.filters), fan_in=fan_in, generator=generator)
+            return self.initializer(
+                (fan_in, self.filters),
+                fan_in=fan_in,
+                fan_out=self.kernel * self.kernel * self.filters,
+                generator=generator,
+            )
 
         weight = Parameter((fan_in, self.filters), draw, decays=True)
-        if not self.bias:
+        if (first := self.bias) is None:
             return {"weight": weight}
-        return {
-            "weight": weight,
-            "bias": Parameter((self.filters,), lambda _: np.zeros(self.filters)),
-        }
+        bias = Parameter((self.filters,), lambda _: np.full(self.filters, first, np.float64))
+        return {"weight": weight, "bias": bias}
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, xp, n, p = scope.backend, scope.backend.xp, scope.batch, self.padding

@@ -23,7 +23,7 @@ class Linear(Layer):
     weighted: ClassVar = True
     units: int
     initializer: Initializer = field(default_factory=Xavier)
-    bias: bool = True
+    bias: float | None = 0.0  # the first value of every b; None: there is no b
 
     def __post_init__(self) -> None:
         require(self.units >= 1, "units", f"must be at least 1, is {self.units}")
@@ -37,12 +37,15 @@ class Linear(Layer):
         inputs = x[0]
 
         def draw(generator: np.random.Generator) -> Weights:
-            return self.initializer((inputs, self.units), fan_in=inputs, generator=generator)
+            return self.initializer(
+                (inputs, self.units), fan_in=inputs, fan_out=self.units, generator=generator
+            )
 
         weight = Parameter((inputs, self.units), draw, decays=True)
-        if not self.bias:
+        if (first := self.bias) is None:
             return {"weight": weight}
-        return {"weight": weight, "bias": Parameter((self.units,), lambda _: np.zeros(self.units))}
+        bias = Parameter((self.units,), lambda _: np.full(self.units, first, np.float64))
+        return {"weight": weight, "bias": bias}
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         xp = scope.backend.xp

@@ -19,15 +19,16 @@ class Nonlinearity(Layer):
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, f = scope.backend, self.activation
         y, dx = scope.buffer(x), scope.gradient(x)
+        scratch = [scope.buffer(x) for _ in range(f.scratch)]
         last: list[Array] = [None]  # the input of the last forward pass
 
         def forward(x: Array, training: bool) -> Array:
             last[0] = x
-            f.forward(backend, x, y)
+            f.forward(backend, x, y, scratch)
             return y
 
         def backward(dy: Array) -> Array:
-            f.backward(backend, last[0], y, dy, dx)
+            f.backward(backend, last[0], y, dy, dx, scratch)
             return dx
 
         return Bound(forward, backward, y, dx)

@@ -41,3 +41,10 @@ def bind_layer(backend: Backend) -> BindLayer:
         return layer.bind(x, Scope(backend, batch_shape[0], *views)), store
 
     return bind
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make passes over the parameters work in blocks that are shorter than a test's network."""
+    monkeypatch.setattr("engine.optimizers.BLOCK", 50)
+    monkeypatch.setattr("engine.regularization.BLOCK", 50)

@@ -10,30 +10,33 @@ from engine.initializers import Normal
 from engine.layers.base import Layer, layers
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
-from engine.losses import losses
+from engine.losses import Loss, losses
 from engine.network import mlp
 from engine.optimizers import SGD
-from engine.step import L2
+from engine.regularization import Penalty
 from tests.engine.conftest import Array, BindLayer
 from tests.engine.test_images import IMAGE_LAYERS
+from tests.engine.variants import ACTIVATIONS, LAYERED, LOSSES, name
 
 SMOOTH, KINKED = 1e-7, 1e-4
-TOLERANCE = {"relu": KINKED}
-SHAPE = (6, 5)
+TOLERANCE = dict.fromkeys(("ReLU", "LeakyReLU", "PReLU", "Maxout", "MulticlassSVM"), KINKED)
+SHAPE = (6, 6)
 
 
-def members() -> list[tuple[str, Layer, float]]:
+def members() -> list[Layer]:
     """Return the layers over flat inputs, and the activation layer once for each non-linearity."""
     special = {"linear": lambda: Linear(4), "activation": None}
     plain = [
-        (name, special.get(name, cls)(), SMOOTH)  # type: ignore[misc]
+        special.get(name, cls)()  # type: ignore[misc]
         for name, cls in layers.items()
         if name not in ("activation", "residual", "dropout", *IMAGE_LAYERS)
     ]
-    return plain + [
-        (name, Nonlinearity(cls()), TOLERANCE.get(name, SMOOTH))
-        for name, cls in activations.items()
-    ]
+    return plain + LAYERED + [Nonlinearity(f) for f in ACTIVATIONS]
+
+
+def tolerance_for(layer: Layer) -> float:
+    member = layer.activation if isinstance(layer, Nonlinearity) else layer
+    return TOLERANCE.get(type(member).__name__, SMOOTH)
 
 
 def inputs() -> Array:
@@ -42,10 +45,11 @@ def inputs() -> Array:
     return np.where(np.abs(x) < 1e-2, 0.5, x)
 
 
-@pytest.mark.parametrize(("name", "layer", "tolerance"), members(), ids=lambda v: str(v)[:12])
+@pytest.mark.parametrize("layer", members(), ids=name)
 def test_layer_agrees_with_centred_differences(
-    name: str, layer: Layer, tolerance: float, backend: Backend, bind_layer: BindLayer
+    layer: Layer, backend: Backend, bind_layer: BindLayer
 ) -> None:
+    tolerance = tolerance_for(layer)
     bound, store = bind_layer(layer, SHAPE)
     x = inputs()
     weights = np.random.default_rng(3).normal(size=bound.output.shape)
@@ -69,18 +73,20 @@ def test_layer_agrees_with_centred_differences(
         assert relative_error(dp, numerical_gradient(g, values)) < tolerance
 
 
-@pytest.mark.parametrize("name", list(losses))
-def test_loss_agrees_with_centred_differences(name: str, backend: Backend) -> None:
+@pytest.mark.parametrize("loss", LOSSES, ids=name)
+def test_loss_agrees_with_centred_differences(loss: Loss, backend: Backend) -> None:
     scores = np.random.default_rng(0).normal(0, 2, (6, 4))
     labels = backend.to_device(np.array([0, 1, 2, 3, 1, 1]))
-    bound = losses[name]().bind((4,), 6, backend)
+    bound = loss.bind((4,), 6, backend)
 
     def f() -> float:
         return bound.forward(backend.to_device(scores), labels)
 
     f()
     gradient = backend.to_host(bound.backward()).copy()
-    assert relative_error(gradient, numerical_gradient(f, scores)) < SMOOTH
+    assert bound.score_gradient.shape == scores.shape
+    tolerance = TOLERANCE.get(type(loss).__name__, SMOOTH)
+    assert relative_error(gradient, numerical_gradient(f, scores)) < tolerance
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -97,7 +103,7 @@ def test_whole_network_with_penalty_agrees_with_centred_differences(
     x = backend.to_device(np.random.default_rng(1).normal(size=(8, 5)))
     labels = backend.to_device(np.arange(8) % 3)
     loss = losses["softmax_cross_entropy"]().bind((3,), 8, backend)
-    penalty = L2(network, SGD(weight_decay=0.3).hyperparameters())
+    penalty = Penalty(network, SGD(weight_decay=0.3, l1=0.2).hyperparameters())
     values = backend.to_host(network.store.values).copy()
 
     def f() -> float:
@@ -112,7 +118,7 @@ def test_whole_network_with_penalty_agrees_with_centred_differences(
 
 
 def test_a_layer_leaves_its_input_alone(backend: Backend, bind_layer: BindLayer) -> None:
-    for name, layer, _ in members():
+    for layer in members():
         bound, _ = bind_layer(layer, SHAPE)
         x = backend.to_device(inputs())
         dy = backend.to_device(np.random.default_rng(4).normal(size=bound.output.shape))
@@ -121,8 +127,8 @@ def test_a_layer_leaves_its_input_alone(backend: Backend, bind_layer: BindLayer)
             x.flags.writeable = dy.flags.writeable = False
         bound.forward(x, True)
         bound.backward(dy)
-        assert (x == kept_x).all(), name
-        assert (dy == kept_dy).all(), name
+        assert (x == kept_x).all(), layer
+        assert (dy == kept_dy).all(), layer
 
 
 def test_a_wrong_gradient_is_noticed() -> None:

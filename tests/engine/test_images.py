@@ -26,7 +26,7 @@ IMAGES = (3, 6, 7, 2)  # batch, height, width, channels
 CASES: list[tuple[Layer, tuple[int, ...]]] = [
     (Conv2d(4), IMAGES),
     (Conv2d(4, kernel=3, stride=2, padding=1), IMAGES),
-    (Conv2d(3, kernel=2, stride=3, padding=2, bias=False), IMAGES),
+    (Conv2d(3, kernel=2, stride=3, padding=2, bias=None), IMAGES),
     (Conv2d(2, kernel=1), IMAGES),
     (Conv2d(2, kernel=5, padding=2), IMAGES),
     (MaxPool2d(), IMAGES),
@@ -106,11 +106,16 @@ def torch_layer(torch: Any, layer: Layer, values: dict[str, Array]) -> Any:
         case Conv2d():
             k, channels = layer.kernel, values["weight"].shape[0] // layer.kernel**2
             twin = torch.nn.Conv2d(
-                channels, layer.filters, k, layer.stride, layer.padding, bias=layer.bias
+                channels,
+                layer.filters,
+                k,
+                layer.stride,
+                layer.padding,
+                bias=layer.bias is not None,
             ).double()
             weight = values["weight"].reshape(k, k, channels, layer.filters)
             twin.weight.data.copy_(torch.from_numpy(weight.transpose(3, 2, 0, 1).copy()))
-            if layer.bias:
+            if layer.bias is not None:
                 twin.bias.data.copy_(torch.from_numpy(values["bias"]))
             return twin
         case MaxPool2d():
@@ -161,7 +166,7 @@ def test_a_small_convnet_learns_and_is_counted_by_its_weights() -> None:
     network = Network(
         [
             Image(1, 8, 8),
-            Conv2d(6, padding=1, initializer=He(), bias=False),
+            Conv2d(6, padding=1, initializer=He(), bias=None),
             BatchNorm(),
             Nonlinearity(ReLU()),
             MaxPool2d(),

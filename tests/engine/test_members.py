@@ -1,23 +1,36 @@
 """Families: registries, initialisers, non-linearities, errors, back-ends, parameters."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from engine.activations import ReLU, Sigmoid, Tanh, activations
+from engine.activations import (
+    ELU,
+    GELU,
+    Activation,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Tanh,
+    activations,
+)
 from engine.backend import Backend, make_backend
 from engine.errors import BackendError, ConfigError, ShapeError, TuilabError, UnknownNameError
-from engine.initializers import He, Normal, Xavier, Zeros, initializers
+from engine.initializers import Constant, He, Normal, Orthogonal, Uniform, initializers
 from engine.layers.base import Scope
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
-from engine.losses import SoftmaxCrossEntropy
+from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
 from engine.network import Network, mlp
 from engine.optimizers import SGD
 from engine.registry import Registry
-from tests.engine.conftest import BindLayer
+from engine.special import ERF_SCRATCH, erf
+from tests.engine.conftest import Array, BindLayer
+from tests.engine.variants import ACTIVATIONS, name
 
 
 def test_a_registry_finds_builds_and_suggests() -> None:
@@ -41,25 +54,23 @@ def test_a_name_is_registered_once() -> None:
         family.register("a")(A)
 
 
-@pytest.mark.parametrize(
-    ("rule", "std"),
-    [(Zeros(), 0.0), (Normal(0.01), 0.01), (Xavier(), 500**-0.5), (He(), (2 / 500) ** 0.5)],
-)
-def test_initialisers_have_the_std_they_claim(rule: Zeros, std: float) -> None:
-    weights = rule((500, 400), fan_in=500, generator=np.random.default_rng(0))
-    assert weights.std() == pytest.approx(std, rel=0.01)
-    assert abs(weights.mean()) <= 0.01 * max(std, 1e-12)
-    assert rule.std_for(500) == pytest.approx(std)
+def output_and_slope(f: Activation, x: Array, backend: Backend) -> tuple[Array, Array]:
+    """Return f(x) and f′(x)."""
+    given = backend.to_device(x)
+    y, dx = backend.empty(x.shape), backend.empty(x.shape)
+    scratch = [backend.empty(x.shape) for _ in range(f.scratch)]
+    f.forward(backend, given, y, scratch)
+    f.backward(backend, given, y, backend.full(x.shape, 1.0), dx, scratch)
+    return backend.to_host(y), backend.to_host(dx)
 
 
-@pytest.mark.parametrize("name", list(activations))
-def test_an_activation_stays_in_its_bounds_at_any_input(name: str, backend: Backend) -> None:
-    f = activations[name]()
-    x = backend.to_device(np.array([[-1e30, -100.0, -1.0, 0.0, 1.0, 100.0, 1e30]]))
-    y = backend.empty(x.shape)
-    f.forward(backend, x, y)
-    values = backend.to_host(y)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("f", ACTIVATIONS, ids=name)
+def test_an_activation_stays_in_its_bounds_at_any_input(f: Activation, dtype: str) -> None:
+    x = np.array([[-1e30, -100.0, *np.linspace(-3, 3, 61), 100.0, 1e30]])
+    values, slopes = output_and_slope(f, x, make_backend("numpy", dtype))
     assert np.isfinite(values).all()
+    assert np.isfinite(slopes).all()
     low, high = f.bounds
     assert low is None or values.min() >= low
     assert high is None or values.max() <= high
@@ -72,13 +83,37 @@ def test_sigmoid_equals_its_definition(backend: Backend) -> None:
     np.testing.assert_allclose(backend.to_host(y), 1 / (1 + np.exp(-x)), atol=1e-15)
 
 
-def test_relu_passes_nan_on_so_that_divergence_is_seen(backend: Backend) -> None:
-    x = backend.to_device(np.array([np.nan]))
-    y, dx = backend.empty((1,)), backend.empty((1,))
-    ReLU().forward(backend, x, y)
-    ReLU().backward(backend, x, y, backend.full((1,), 1.0), dx)
-    assert np.isnan(backend.to_host(y)).all()
-    assert np.isnan(backend.to_host(dx)).all()
+@pytest.mark.parametrize("f", ACTIVATIONS, ids=name)
+def test_where_an_activation_calls_itself_saturated_its_slope_is_small(
+    f: Activation, backend: Backend
+) -> None:
+    y, slope = output_and_slope(f, np.linspace(-30, 30, 601), backend)
+    if f.saturated is not None:
+        low, high = f.saturated
+        saturated = (y <= low) | (y >= high)
+        assert saturated.any()
+        assert np.abs(slope[saturated]).max() < 0.06
+        assert np.abs(slope[~saturated]).min() > 0.02
+    if f.silent_at is not None:
+        assert not slope[y <= f.silent_at].any()
+
+
+@pytest.mark.parametrize("f", ACTIVATIONS, ids=name)
+def test_nan_is_passed_on_so_that_divergence_is_seen(f: Activation, backend: Backend) -> None:
+    y, slope = output_and_slope(f, np.array([np.nan]), backend)
+    assert np.isnan(y).all()
+    assert np.isnan(slope).all() or f == Identity()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 3e-16), ("float32", 2e-7)])
+def test_erf_equals_the_c_librarys(dtype: str, tolerance: float) -> None:
+    x = np.concatenate([np.linspace(-7, 7, 20_001), [-1e30, -0.0, 1e-300, 1e30]]).astype(dtype)
+    expected = [math.erf(value) for value in x]
+    y, *scratch = (np.empty_like(x) for _ in range(1 + ERF_SCRATCH))
+    erf(np, x, y, scratch)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance)
+    erf(np, x, x, scratch)
+    np.testing.assert_array_equal(x, y)
 
 
 def test_softmax_of_equal_scores_costs_ln_c_and_huge_scores_stay_finite(backend: Backend) -> None:
@@ -86,6 +121,32 @@ def test_softmax_of_equal_scores_costs_ln_c_and_huge_scores_stay_finite(backend:
     labels = backend.to_device(np.array([0, 3, 9, 9]))
     assert loss.forward(backend.full((4, 10), 0.0), labels) == pytest.approx(np.log(10))
     assert np.isfinite(loss.forward(backend.full((4, 10), 1e30), labels))
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (SoftmaxCrossEntropy(label_smoothing=0.3), np.log(10)),
+        (MulticlassSVM(), 9.0),
+        (MulticlassSVM(margin=0.5), 4.5),
+        (MeanSquaredError(), 0.1),
+    ],
+    ids=name,
+)
+def test_a_loss_of_scores_that_are_all_zero_is_what_the_lecture_expects(
+    loss: Loss, expected: float, backend: Backend
+) -> None:
+    bound = loss.bind((10,), 4, backend)
+    labels = backend.to_device(np.array([0, 3, 9, 9]))
+    assert bound.forward(backend.full((4, 10), 0.0), labels) == pytest.approx(expected)
+
+
+def test_the_hinge_loss_is_that_of_the_course_notes(backend: Backend) -> None:
+    # cat, car, frog: the worked example of CS231n's lecture 3, losses 2.9, 0 and 12.9.
+    scores = np.array([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]])
+    bound = MulticlassSVM().bind((3,), 3, backend)
+    labels = backend.to_device(np.array([0, 1, 2]))
+    assert bound.forward(backend.to_device(scores), labels) == pytest.approx(15.8 / 3)
 
 
 def test_batch_norm_gives_unit_gaussians_in_training_and_uses_averages_after(
@@ -146,7 +207,15 @@ def test_batch_norm_refuses_a_batch_of_one(bind_layer: BindLayer) -> None:
     ("make", "path"),
     [
         (lambda: Linear(0), "units"),
+        (lambda: LeakyReLU(1.5), "slope"),
+        (lambda: ELU(0.0), "alpha"),
+        (lambda: GELU("exact"), "approximate"),  # type: ignore[arg-type]
         (lambda: Normal(-1.0), "std"),
+        (lambda: Uniform(-1.0), "limit"),
+        (lambda: Constant(float("inf")), "value"),
+        (lambda: Orthogonal(float("nan")), "gain"),
+        (lambda: SoftmaxCrossEntropy(1.0), "label_smoothing"),
+        (lambda: MulticlassSVM(0.0), "margin"),
         (lambda: BatchNorm(momentum=0), "momentum"),
         (lambda: SGD(-0.1), "learning_rate"),
         (lambda: SGD(momentum=1.0), "momentum"),

@@ -88,7 +88,7 @@ def test_unbounded_ranges_are_powers_of_two_so_that_they_nest() -> None:
 
 
 def test_values_on_a_natural_bound_are_in_the_last_bin_and_not_above() -> None:
-    counts, edges = histogram(np.array([-1.0, 1.0, 1.0, 0.0]), Tanh.bounds)
+    counts, edges = histogram(np.array([-1.0, 1.0, 1.0, 0.0]), Tanh().bounds)
     assert edges == (-1.0, 1.0)
     assert (counts[0], counts[1], counts[-2], counts[-1]) == (0, 1, 2, 0)
 

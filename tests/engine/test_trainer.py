@@ -2,6 +2,7 @@
 
 import tracemalloc
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from engine.initializers import He
 from engine.network import Network, mlp
 from engine.optimizers import SGD
 from engine.trainer import Command, Trainer
+from tests.engine.variants import HIDDEN, LOSSES, OPTIMIZERS
 
 
 def blobs(samples: int = 120, features: int = 6, classes: int = 3) -> Dataset:
@@ -95,18 +97,31 @@ def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
     assert first != other
 
 
-def test_a_step_allocates_no_arrays() -> None:
+def members(**varied: list[Any]) -> list[dict[str, Any]]:
+    """Return settings for a trainer in which one family after the other shows all its members."""
+    return [{family: member} for family, each in varied.items() for member in each]
+
+
+@pytest.mark.parametrize(
+    "settings", members(activation=HIDDEN, loss=LOSSES, optimizer=OPTIMIZERS), ids=repr
+)
+def test_a_step_allocates_no_arrays(settings: dict[str, Any]) -> None:
+    chosen: dict[str, Any] = {"activation": Tanh(), "optimizer": SGD(0.01, momentum=0.9)} | settings
+    activation = chosen.pop("activation")
     trainer = Trainer(
-        mlp([256, 256], 3, activation=Tanh(), initializer=He(), batch_norm=True),
+        mlp([256, 256], 3, activation=activation, initializer=He(), batch_norm=True),
         blobs(620, 64),
-        optimizer=SGD(0.01, weight_decay=0.1, momentum=0.9),
         batch_size=200,
         steps=50,
+        **chosen,
     )
+    for key in ("weight_decay", "l1", "max_norm", "clip_norm", "clip_value"):
+        trainer.hyperparameters[key] = 0.1
     step = trainer._step
     rows = np.arange(200)
 
     def once() -> None:
+        trainer.hyperparameters.factor = trainer._schedule.factor(3)
         step.rows(rows)
         step.gradients()
         step.probes.silent.update()  # type: ignore[union-attr]

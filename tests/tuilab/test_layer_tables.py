@@ -115,3 +115,8 @@ def test_expectations_count_the_layers_that_have_weights() -> None:
     table["expect"] = [{"metric": "layers[3].activation.std", "above": 0}]
     with pytest.raises(ConfigError, match="the network has 1 hidden layers"):
         parse(table, "x")
+
+
+def test_a_bias_can_be_set_or_left_out() -> None:
+    assert layer({"name": "linear", "units": 3, "bias": False}, "") == Linear(3, bias=None)
+    assert layer({"name": "conv2d", "filters": 3, "bias": 0.1}, "") == Conv2d(3, bias=0.1)

@@ -63,11 +63,24 @@ def message(path: Path, table: dict[str, Any], *sets: str) -> str:
          ["mean 'std'?"]),
         ({"network": {"initializer": {"name": "normal", "std": -1}}}, "network.initializer.std",
          ["not be negative, is -1"]),
+        ({"network": {"activation": {"name": "gelu", "approximate": "tan"}}},
+         "network.activation.approximate", ["mean 'tanh'?", "none"]),
+        ({"network": {"activation": {"name": "leaky_relu", "slope": 2}}},
+         "network.activation.slope", ["in [0, 1], is 2"]),
+        ({"network": {"activation": {"name": "maxout", "pieces": 1}}},
+         "network.activation.pieces", ["at least 2, is 1"]),
+        ({"network": {"activation": "preul"}}, "network.activation", ["mean 'prelu'?"]),
+        ({"network": {"bias": float("inf")}}, "network.bias", ["finite, is inf"]),
         ({"network": {"batch_norm": "yes"}}, "network.batch_norm", ["'bool'", "got 'yes'"]),
         ({"optimizer": {"name": "sdg"}}, "optimizer", ["did you mean 'sgd'?"]),
         ({"optimizer": {"learning_rate": -1.0}}, "optimizer.learning_rate", ["negative, is -1"]),
         ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate", ["is nan"]),
         ({"loss": {"name": "hinge_loss"}}, "loss", ["softmax_cross_entropy"]),
+        ({"schedule": {"name": "cosin"}}, "schedule", ["did you mean 'cosine'?", "one_cycle"]),
+        ({"schedule": {"name": "step", "evry": 5}}, "schedule.evry", ["mean 'every'?"]),
+        ({"schedule": {"name": "step", "every": 0}}, "schedule.every", ["at least 1, is 0"]),
+        ({"optimizer": {"name": "adm"}}, "optimizer", ["did you mean 'adam'?", "rmsprop"]),
+        ({"optimizer": {"l1": -1.0}}, "optimizer.l1", ["must not be negative, is -1"]),
         ({"train": {"steps": 5, "epochs": 5}}, "train", ["either epochs or steps", "'epochs'"]),
         ({"train": {"steps": 0}}, "train.steps", [">= 1", "got 0"]),
         ({"train": {"dtype": "float16"}}, "train.dtype", ["'float16'", "float32, float64"]),
@@ -164,6 +177,26 @@ class TestDefaults:
     def test_settings_of_a_member_are_said_in_its_text(self, lab: Path) -> None:
         table = small(network={"initializer": {"name": "normal", "std": 0.01}})
         assert load(write_scenario(lab / "s.toml", table)).initializer_text == "normal 0.01"
+
+
+@pytest.mark.parametrize(
+    ("activation", "name"),
+    [
+        ("prelu", "prelu"),
+        ({"name": "prelu", "per_unit": True}, "prelu"),
+        ({"name": "maxout", "pieces": 3}, "maxout"),
+        ({"name": "leaky_relu", "slope": 0.1}, "leaky_relu"),
+    ],
+)
+def test_every_activation_makes_a_network_of_the_units_asked_for(
+    lab: Path, activation: Any, name: str
+) -> None:
+    made = load(write_scenario(lab / "s.toml", small(network={"activation": activation})))
+    assert made.activation_name == name
+    trainer = build_trainer(made, load_data(made, None), make_backend("numpy"))
+    assert [(layer.activation, layer.units) for layer in trainer.layers[:-1]] == [
+        (name, units) for units in made.hidden
+    ]
 
 
 class TestSets:
@@ -317,6 +350,11 @@ class TestBuilding:
         with pytest.raises(TuilabError, match="batch_norm needs at least 2"):
             self.build(table)
 
+    def test_a_schedule_that_wants_validation_is_refused_without(self) -> None:
+        table = small(data={"validation": 0.0}, schedule={"name": "reduce_on_plateau"})
+        with pytest.raises(ConfigError, match=r"^schedule: .*validation loss"):
+            self.build(table)
+
     def test_cifar10_without_a_folder_says_how_to_get_it(self) -> None:
         with pytest.raises(DataError, match=r"--data-dir or TUILAB_DATA"):
             self.build(small() | {"data": {"source": "cifar10"}})
@@ -335,6 +373,7 @@ PLAIN = st.recursive(
 )  # fmt: skip
 FULL = small(
     loss={"name": "softmax_cross_entropy"},
+    schedule={"name": "step", "every": 3, "factor": 0.5, "warm_up_steps": 2},
     expect=[{"claim": "c", "metric": "gain.forward", "at": "start", "between": [0.5, 2.0]}],
 )
 FULL["data"] |= {"validation": 0.2, "preprocess": ["zero_mean", {"name": "scale", "factor": 2.0}]}

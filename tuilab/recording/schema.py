@@ -49,6 +49,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     activation: str = ""
     initializer: str = ""
     batch_norm: bool = False
+    schedule: str = ""  # of the learning rate: "cosine"
     parameters: int = 0
     layers: tuple[LayerInfo, ...] = ()  # hidden layers from 1, the output layer last
     input_std: float = 0.0  # of the training inputs after preprocessing

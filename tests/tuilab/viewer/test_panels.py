@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.frames import Event
+from engine.frames import Event, LayerInfo
 from tests.tuilab.viewer.conftest import Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tuilab.expectations import Verdict
@@ -25,6 +25,18 @@ def test_the_reading_says_what_the_gains_mean(store: RunStore) -> None:
     assert "theory, step 0: σ_w√fan_in·√½ = 0.71" in text
     assert "▲ gradients shrink ×0." in text
     assert store.info.question in text.replace("\n", " ")
+
+
+def test_an_activation_that_the_view_does_not_know_has_no_theory(
+    recording: Recording, follow: Follow
+) -> None:
+    layers = [LayerInfo(k, "swoosh", "linear", 24, "swoosh") for k in range(1, 12)]
+    recording.writer.describe(activation="swoosh", layers=layers)
+    store = follow(recording.folder)
+    store.poll()
+    text = "\n".join(plain(line) for line in reading(store, Claims(), 60))
+    assert "activations shrink" in text
+    assert "theory" not in text
 
 
 def test_a_healthy_network_reads_green(record: Record, follow: Follow) -> None:
@@ -62,6 +74,16 @@ def test_the_header_has_everything_where_there_is_room(store: RunStore) -> None:
     for part in ("▶ running", "step 1", "epoch 1/50", "━", "0 %", "412 steps/s", "probes 1.3 %",
                  "lr 1.00e-2", "momentum 0.9", "λ 0"):  # fmt: skip
         assert part in second or part == "━"
+
+
+def test_the_header_tells_what_a_schedule_makes_of_the_learning_rate(
+    recording: Recording, follow: Follow
+) -> None:
+    for schedule, shown in (("constant", False), ("cosine", True)):
+        recording.writer.describe(schedule=schedule)
+        store = follow(recording.folder)
+        store.poll()
+        assert (f"{schedule} 1.00e-2" in plain(header(store, 160)[1])) is shown
 
 
 def test_the_header_cuts_no_number(store: RunStore) -> None:

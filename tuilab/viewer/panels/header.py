@@ -90,6 +90,9 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
         cost = 100 * block.probe_share
         role = "warning" if cost > 10 else ""
         pieces.append(Piece(30, [("probes ", "muted"), (f"{cost:.1f} %", role)]))
+    if info.schedule not in ("", "constant") and len(block.learning_rate):
+        rate = formats.rate(float(block.learning_rate[-1]))
+        pieces.append(Piece(70, [(f"{info.schedule} ", "muted"), (rate, "")]))
     return pieces + _hyperparameters(info, highlighted)
 
 

@@ -55,7 +55,7 @@ class Table:
         """Tell whether a hidden layer's non-linearity can saturate, or fall silent."""
         names = {layer.activation for layer in self.layers[:-1]}
         return any(
-            getattr(activations[name], attribute) is not None
+            getattr(activations[name](), attribute) is not None
             for name in names
             if name in activations
         )

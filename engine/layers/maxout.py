@@ -1,0 +1,65 @@
+"""The largest of several linear pieces (Goodfellow et al., 2013; lecture 6)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from engine.backend import Array
+from engine.errors import ShapeError, require
+from engine.layers.base import Bound, Layer, Scope, Shape, layers
+
+
+@layers.register("maxout")
+@dataclass(frozen=True)
+class Maxout(Layer):
+    """y_u = max over p of x_(p, u); x (batch, pieces · units), piece after piece for all units.
+
+    With the linear layer before it, which has `pieces` times the parameters, it is the lecture's
+    max(w₁ᵀx + b₁, w₂ᵀx + b₂). Backwards dy goes to the piece that was largest, of equal ones to the
+    first.
+    """
+
+    kind: ClassVar = "maxout"
+    activates: ClassVar = True
+    pieces: int = 2
+
+    def __post_init__(self) -> None:
+        require(self.pieces >= 2, "pieces", f"must be at least 2, is {self.pieces}")
+
+    @property
+    def inputs_per_unit(self) -> int:
+        return self.pieces
+
+    def output_shape(self, x: Shape) -> Shape:
+        if len(x) != 1 or x[0] % self.pieces:
+            raise ShapeError(
+                f"maxout with {self.pieces} pieces takes a flat input of a multiple of so many "
+                f"features, not {x}"
+            )
+        return (x[0] // self.pieces,)
+
+    def bind(self, x: Shape, scope: Scope) -> Bound:
+        xp, (units,) = scope.backend.xp, self.output_shape(x)
+        cuts = [slice(start, start + units) for start in range(0, x[0], units)]
+        y, dx = scope.buffer((units,)), scope.gradient(x)
+        hit, free = (scope.backend.empty(y.shape, np.bool_) for _ in range(2))
+        last: list[Array] = [None]  # the input of the last forward pass
+
+        def forward(x: Array, training: bool) -> Array:
+            last[0] = x
+            xp.copyto(y, x[:, cuts[0]])
+            for cut in cuts[1:]:
+                xp.maximum(y, x[:, cut], out=y)
+            return y
+
+        def backward(dy: Array) -> Array:
+            free.fill(True)
+            for cut in cuts:
+                xp.equal(last[0][:, cut], y, out=hit)
+                xp.logical_and(hit, free, out=hit)
+                xp.logical_xor(free, hit, out=free)
+                xp.multiply(dy, hit, out=dx[:, cut])
+            return dx
+
+        return Bound(forward, backward, y, dx)
