@@ -1,10 +1,13 @@
 """Gradients by centred differences, to hold the analytic ones against (course notes, gradcheck)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from engine.step import TrainingStep
 
 Values = npt.NDArray[np.float64]
 
@@ -35,3 +38,57 @@ def relative_error(analytic: npt.NDArray[Any], numerical: npt.NDArray[Any]) -> f
     """
     scale = max(float(np.abs(analytic).max()), float(np.abs(numerical).max()))
     return float(np.abs(analytic - numerical).max()) / scale if scale else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCheck:
+    """How far the gradient of one array of parameters is from centred differences."""
+
+    layer: int  # position in the network's row of layers, from 1
+    kind: str  # "linear"
+    name: str  # "weight"
+    checked: int  # elements looked at
+    error: float  # relative to the largest of them
+
+
+def check_parameters(
+    step: TrainingStep, rows: npt.NDArray[np.int64], *, elements: int, seed: int = 0
+) -> list[ParameterCheck]:
+    """Check the gradients of a training step, bound in float64, at the examples `rows` (batch,).
+
+    Looks at `elements` elements of each array, drawn by `seed`. The same dropout masks are drawn
+    at each evaluation, and the parameters are left as they were.
+    """
+    generator = np.random.default_rng(seed)
+    noise = step.network.noise.bit_generator
+    drawn = noise.state
+    step.rows(rows, augment=False)
+
+    def loss() -> float:
+        noise.state = drawn
+        return step.gradients().loss
+
+    loss()
+    store = step.network.store
+    gradients = [{name: g.copy() for name, g in named.items()} for named in store.gradient_views]
+    checks = []
+    for position, named in enumerate(store.value_views):
+        for name, values in named.items():
+            flat = values.reshape(-1)
+            chosen = generator.permutation(flat.size)[:elements]
+            numerical = np.array([_slope(loss, flat, index) for index in chosen])
+            analytic = gradients[position][name].reshape(-1)[chosen]
+            kind = step.network.network.layers[position].kind
+            error = relative_error(analytic, numerical)
+            checks.append(ParameterCheck(position + 1, kind, name, len(chosen), error))
+    return checks
+
+
+def _slope(f: Callable[[], float], flat: npt.NDArray[Any], index: int, step: float = 1e-5) -> float:
+    kept = flat[index]
+    flat[index] = kept + step
+    above = f()
+    flat[index] = kept - step
+    below = f()
+    flat[index] = kept
+    return (above - below) / (2 * step)

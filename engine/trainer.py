@@ -120,6 +120,11 @@ class Trainer:
         self._pace = Pace()
 
     @property
+    def training_step(self) -> TrainingStep:
+        """The step that the loop makes, for who wants to make it by hand."""
+        return self._step
+
+    @property
     def layers(self) -> list[LayerInfo]:
         """What the layers are, as the lecture counts them."""
         groups = self.network.network.groups(self.network.batch_shape[1:])

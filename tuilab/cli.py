@@ -4,16 +4,16 @@
 2 bad input or usage · 130 interrupted.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from tuilab import __version__
+from tuilab.cli_options import PATH, backend, complain, data_dir, say, seed, sets, silence, threads
+from tuilab.cli_tools import TOOLS
 from tuilab.terminal import is_terminal
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
@@ -21,9 +21,6 @@ if TYPE_CHECKING:  # commands import what they need when they run, so that --hel
     from tuilab.recording import RunReader
     from tuilab.runs import RunFolder
     from tuilab.testing import Result
-
-BACKENDS = ("auto", "numpy", "cupy")
-PATH = click.Path(path_type=Path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,70 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = _complain("interrupted", 130)
+        code = complain("interrupted", 130)
     except OSError as error:  # such as a full disk behind our output
-        _silence(sys.stdout)
-        code = _complain(str(error), 2)
+        silence(sys.stdout)
+        code = complain(str(error), 2)
     except Exception as error:
         from engine.errors import TuilabError
 
         if not isinstance(error, TuilabError):
             raise
-        code = _complain(str(error), error.exit_code)
+        code = complain(str(error), error.exit_code)
     sys.exit(code)
-
-
-def _say(text: str, err: bool = False) -> None:
-    """Print; where the reader went away (`| head`), the exit code still tells the outcome."""
-    try:
-        click.echo(text, err=err)
-    except BrokenPipeError:
-        _silence(sys.stderr if err else sys.stdout)
-
-
-def _silence(output: TextIO) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
-
-
-def _complain(message: str, code: int) -> int:
-    _say(f"tuilab: {message}", err=True)
-    return code
-
-
-def _existing_data(context: click.Context, option: click.Parameter, value: str) -> str:
-    # TUILAB_DATA is set once for all runs, most of which need no folder: those are not refused.
-    given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
-    if given and not Path(value).is_dir():
-        raise click.BadParameter(f"'{value}' is not a folder", param_hint="--data-dir")
-    return value
-
-
-data_dir = click.option(
-    "--data-dir",
-    envvar="TUILAB_DATA",
-    default="",
-    callback=_existing_data,
-    help="Folder that holds data sets such as CIFAR-10 [env: TUILAB_DATA; default: where "
-    "tuilab data fetch puts them].",
-)
-backend = click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default="auto",
-    show_default=True,
-    help="Array library; auto takes the GPU where CuPy finds one.",
-)
-threads = click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="BLAS threads [0: all cores but one]."
-)
-seed = click.option("--seed", type=click.IntRange(min=0), help="Instead of the scenario's seed.")
-sets = click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a key of the scenario: --set network.hidden.width=200 (repeatable).",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -178,21 +122,21 @@ def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
         summary, verdicts = outcome(worker)
     except TuilabError as error:
         if interrupted:  # it may have come before there was anything to tell
-            return _complain(f"interrupted: {error}", 130)
+            return complain(f"interrupted: {error}", 130)
         raise
     with RunReader(worker.folder.database) as reader:
         if as_json:
             _warn_of_divergence(reader)
-            _say(summary.to_json())
+            say(summary.to_json())
         else:
-            _say(summary_text(summary, verdicts, reader))
+            say(summary_text(summary, verdicts, reader))
     return 130 if interrupted else exit_code(summary, verdicts)
 
 
 def _warn_of_divergence(reader: "RunReader") -> None:
     for _, event in reader.events():
         if event.kind == "diverged":
-            _say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
+            say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
 
 
 def _view(worker: "Worker") -> int:
@@ -201,9 +145,9 @@ def _view(worker: "Worker") -> int:
     worker = view(worker)
     folder = worker.folder
     if worker.process is not None and (failure := _failure(folder)):
-        return _complain(failure, worker.process.poll() or 2)
+        return complain(failure, worker.process.poll() or 2)
     how = "attach" if folder.is_alive() else "replay"
-    _say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
+    say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
     return 0
 
 
@@ -265,7 +209,7 @@ def list_runs(root: Path) -> int:
     """List the runs, oldest first."""
     from tuilab.listing import run_table
 
-    _say(run_table(root))
+    say(run_table(root))
     return 0
 
 
@@ -286,7 +230,7 @@ def show(run: str | None, as_json: bool) -> int:
     folder = find(run)
     with RunReader(folder.database) as reader:
         summary, verdicts = summarize(folder, reader, load(folder.scenario).expect)
-        _say(summary.to_json() if as_json else summary_text(summary, verdicts, reader))
+        say(summary.to_json() if as_json else summary_text(summary, verdicts, reader))
     return 0
 
 
@@ -330,8 +274,8 @@ def test(
     ):
         results.append(result)
         if not as_json:
-            _say(result.line, err=True)
-    _say(
+            say(result.line, err=True)
+    say(
         results_json(results) if as_json else results_table(results, colour=is_terminal(sys.stdout))
     )
     if junit_file is not None:
@@ -339,33 +283,8 @@ def test(
     return 0 if all(result.passed for result in results) else 1
 
 
-@tuilab.group()
-def data() -> None:
-    """Get the data sets that are not part of the package."""
-
-
-@data.command()
-@click.argument("name")
-@click.option(
-    "--to",
-    "folder",
-    type=PATH,
-    envvar="TUILAB_DATA",
-    help="Folder that holds data sets [env: TUILAB_DATA; default: your own, which is printed].",
-)
-def fetch(name: str, folder: Path | None) -> int:
-    """Download the data set NAME: cifar10, mnist or fashion_mnist.
-
-    What is there and complete is kept; every file is checked by its SHA-256.
-    """
-    from tuilab import fetch
-    from tuilab.data_folder import data_folder
-
-    folder = folder or data_folder()
-    bar = (lambda: fetch.Bar(sys.stderr)) if is_terminal(sys.stderr) else None
-    fetch.fetch(name, folder, lambda line: _say(line, err=True), bar)
-    _say(f"{name} is in {folder}")
-    return 0
+for command in TOOLS:
+    tuilab.add_command(command)
 
 
 if __name__ == "__main__":

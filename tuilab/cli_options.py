@@ -1,0 +1,68 @@
+"""What the commands share: options, and how they speak."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import click
+from click.core import ParameterSource
+
+BACKENDS = ("auto", "numpy", "cupy")
+PATH = click.Path(path_type=Path)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print; where the reader went away (`| head`), the exit code still tells the outcome."""
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        silence(sys.stderr if err else sys.stdout)
+
+
+def silence(output: TextIO) -> None:
+    """Let nothing more be written to an output that has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+
+
+def complain(message: str, code: int) -> int:
+    """Say on stderr what went wrong, and return the exit code."""
+    say(f"tuilab: {message}", err=True)
+    return code
+
+
+def existing_data(context: click.Context, option: click.Parameter, value: str) -> str:
+    """Refuse a folder that was named on the command line and is not there."""
+    # TUILAB_DATA is set once for all runs, most of which need no folder: those are not refused.
+    given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+    if given and not Path(value).is_dir():
+        raise click.BadParameter(f"'{value}' is not a folder", param_hint="--data-dir")
+    return value
+
+
+data_dir = click.option(
+    "--data-dir",
+    envvar="TUILAB_DATA",
+    default="",
+    callback=existing_data,
+    help="Folder that holds data sets such as CIFAR-10 [env: TUILAB_DATA; default: where "
+    "tuilab data fetch puts them].",
+)
+backend = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="Array library; auto takes the GPU where CuPy finds one.",
+)
+threads = click.option(
+    "--threads", type=click.IntRange(min=0), default=0, help="BLAS threads [0: all cores but one]."
+)
+seed = click.option("--seed", type=click.IntRange(min=0), help="Instead of the scenario's seed.")
+sets = click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the scenario: --set network.hidden.width=200 (repeatable).",
+)

@@ -1,0 +1,54 @@
+"""`tuilab gradcheck`: the gradients of a scenario's network against centred differences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from engine.backend import make_backend
+from engine.gradcheck import ParameterCheck, check_parameters
+from tuilab.report import aligned
+from tuilab.scenario import build_trainer, load, load_data
+
+EXAMPLES: Final = 20
+WRONG: Final = 1e-2
+VERDICTS: Final = (
+    (1e-7, "happy"),
+    (1e-4, "fine where there are kinks, such as ReLU's; otherwise too high"),
+    (WRONG, "uncomfortable"),
+)
+"""The course notes' limits of the relative error; above the last one the gradient is wrong."""
+
+
+def verdict(error: float) -> str:
+    """Return what the course notes say of a relative error."""
+    return next((words for limit, words in VERDICTS if error <= limit), "wrong")
+
+
+def gradcheck(
+    path: Path, sets: Sequence[str], directory: Path | None, elements: int
+) -> list[ParameterCheck]:
+    """Check the first weights of a scenario, in float64 on a few of its training examples.
+
+    Raises ScenarioError, DataError, ConfigError, ShapeError.
+    """
+    scenario = load(path, [*sets, 'train.dtype="float64"'])
+    data = load_data(scenario, directory)
+    count = min(EXAMPLES, len(data.train))
+    small = msgspec.structs.replace(scenario.data, batch_size=count)
+    scenario = msgspec.structs.replace(scenario, data=small)
+    trainer = build_trainer(scenario, data, make_backend("numpy", "float64"))
+    return check_parameters(trainer.training_step, np.arange(count), elements=elements)
+
+
+def table(checks: Sequence[ParameterCheck]) -> str:
+    """Return a line an array of parameters, with its verdict, and the worst of them."""
+    rows = [("layer", "parameter", "elements", "relative error", "verdict")]
+    rows += [
+        (f"{c.layer} {c.kind}", c.name, str(c.checked), f"{c.error:.1e}", verdict(c.error))
+        for c in checks
+    ]
+    worst = max(check.error for check in checks)
+    return f"{aligned(rows)}\n\nworst {worst:.1e}: {verdict(worst)}"
