@@ -1,0 +1,55 @@
+"""What the README shows works."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuilab.cli import tuilab
+from tuilab.scenario import parse
+from tuilab.viewer.actions import ACTIONS
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_library_example_learns_to_read_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    code = next(block for block in blocks("python") if "Trainer" in block)
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    assert scope["accuracy"] > 0.9
+    assert capsys.readouterr().out.startswith("0 [")
+
+
+def test_the_scenario_examples_are_valid() -> None:
+    whole, layered = blocks("toml")
+    table = tomllib.loads(whole)
+    assert parse(table, "readme").hidden == (100, 50)
+    del table["network"]
+    assert len(parse(table | tomllib.loads(layered), "readme").layers) == 3
+
+
+def test_every_command_it_names_is_there() -> None:
+    named = set(re.findall(r"^tuilab (\w+)", "\n".join(blocks("sh")), re.MULTILINE))
+    assert named <= set(tuilab.commands)
+    assert {"list", "attach", "show", "replay", "run", "test"} <= named
+
+
+def test_every_key_it_names_is_one() -> None:
+    keys = README.partition("## Keys")[2].partition("\n## ")[0]
+    named = {key for row in re.findall(r"^\| (`.*?) \|", keys, re.MULTILINE) for key in row.split()}
+    shown = {part.strip() for action in ACTIONS for part in action.shown.split(",")}
+    assert {key.strip("`") for key in named} <= shown
+
+
+def test_the_engine_loads_neither_the_view_nor_a_gpu() -> None:
+    code = "import sys, engine; print({'textual', 'cupy', 'sqlite3', 'msgspec'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
