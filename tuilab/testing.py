@@ -87,7 +87,7 @@ def run_all(
             end(worker)
 
     with (
-        _sigterm_interrupts(),
+        _signals_interrupt(),
         tempfile.TemporaryDirectory(prefix="tuilab-test-") as scratch,
         ThreadPoolExecutor(jobs) as pool,
     ):
@@ -105,16 +105,21 @@ def run_all(
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt as SIGINT does; by itself it would leave the workers."""
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt; SIGTERM by itself would leave the workers.
+
+    SIGINT too, for a script that was started in the background begins with it ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {n: signal.signal(n, signal.default_int_handler) for n in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _run(
