@@ -20,14 +20,20 @@ def numerical_gradient(f: Callable[[], float], x: npt.NDArray[Any], step: float 
     """
     gradient = np.empty(x.shape, np.float64)
     for index in np.ndindex(x.shape):
-        kept = x[index]
-        x[index] = kept + step
-        above = f()
-        x[index] = kept - step
-        below = f()
-        x[index] = kept
-        gradient[index] = (above - below) / (2 * step)
+        gradient[index] = _slope(f, x, index, step)
     return gradient
+
+
+def _slope(
+    f: Callable[[], float], x: npt.NDArray[Any], index: tuple[int, ...], step: float = 1e-5
+) -> float:
+    kept = x[index]
+    x[index] = kept + step
+    above = f()
+    x[index] = kept - step
+    below = f()
+    x[index] = kept
+    return (above - below) / (2 * step)
 
 
 def relative_error(analytic: npt.NDArray[Any], numerical: npt.NDArray[Any]) -> float:
@@ -76,19 +82,9 @@ def check_parameters(
         for name, values in named.items():
             flat = values.reshape(-1)
             chosen = generator.permutation(flat.size)[:elements]
-            numerical = np.array([_slope(loss, flat, index) for index in chosen])
+            numerical = np.array([_slope(loss, flat, (index,)) for index in chosen])
             analytic = gradients[position][name].reshape(-1)[chosen]
             kind = step.network.network.layers[position].kind
             error = relative_error(analytic, numerical)
             checks.append(ParameterCheck(position + 1, kind, name, len(chosen), error))
     return checks
-
-
-def _slope(f: Callable[[], float], flat: npt.NDArray[Any], index: int, step: float = 1e-5) -> float:
-    kept = flat[index]
-    flat[index] = kept + step
-    above = f()
-    flat[index] = kept - step
-    below = f()
-    flat[index] = kept
-    return (above - below) / (2 * step)

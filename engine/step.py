@@ -26,7 +26,7 @@ class Result:
 
 
 class TrainingStep:
-    """Binds network, loss, optimiser and training data; `run` makes one update."""
+    """Binds network, loss, optimiser and training data: `rows`, `gradients`, `update` in turn."""
 
     def __init__(
         self,

@@ -12,7 +12,6 @@ from engine.data.preprocess import Fitted, Pixels, Preprocessor, Table, fit
 from engine.errors import ConfigError, DataError, require
 from engine.registry import Registry
 
-Inputs = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 sources: Registry["Source"] = Registry("data source")
 

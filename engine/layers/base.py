@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.backend import Array, Backend
+from engine.initializers import Initializer
 from engine.registry import Registry
 
 Shape: TypeAlias = tuple[int, ...]  # without the batch axis
@@ -21,6 +22,26 @@ class Parameter:
     shape: Shape
     draw: Callable[[np.random.Generator], npt.NDArray[np.float64]]
     decays: bool = False
+
+
+def weight_and_bias(
+    shape: tuple[int, int],
+    initializer: Initializer,
+    bias: float | None,
+    *,
+    fan_in: int,
+    fan_out: int,
+) -> dict[str, Parameter]:
+    """Return the parameters of an affine map: a weight (inputs, units), and a bias unless None."""
+
+    def draw(generator: np.random.Generator) -> npt.NDArray[np.float64]:
+        return initializer(shape, fan_in=fan_in, fan_out=fan_out, generator=generator)
+
+    found = {"weight": Parameter(shape, draw, decays=True)}
+    if bias is not None:
+        units = shape[1:]
+        found["bias"] = Parameter(units, lambda _: np.full(units, bias, np.float64))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
-
 from engine.backend import Array
 from engine.errors import ShapeError, require
-from engine.initializers import Initializer, Weights, Xavier
-from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
+from engine.initializers import Initializer, Xavier
+from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers, weight_and_bias
 
 
 def window_count(length: int, kernel: int, stride: int, padding: int) -> int:
@@ -60,21 +58,11 @@ class Conv2d(Layer):
         return (*size, self.filters)
 
     def parameters(self, x: Shape) -> dict[str, Parameter]:
-        fan_in = self.kernel * self.kernel * x[2]
-
-        def draw(generator: np.random.Generator) -> Weights:
-            return self.initializer(
-                (fan_in, self.filters),
-                fan_in=fan_in,
-                fan_out=self.kernel * self.kernel * self.filters,
-                generator=generator,
-            )
-
-        weight = Parameter((fan_in, self.filters), draw, decays=True)
-        if (first := self.bias) is None:
-            return {"weight": weight}
-        bias = Parameter((self.filters,), lambda _: np.full(self.filters, first, np.float64))
-        return {"weight": weight, "bias": bias}
+        area = self.kernel * self.kernel
+        fan_in, fan_out = area * x[2], area * self.filters
+        return weight_and_bias(
+            (fan_in, self.filters), self.initializer, self.bias, fan_in=fan_in, fan_out=fan_out
+        )
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, xp, n, p = scope.backend, scope.backend.xp, scope.batch, self.padding

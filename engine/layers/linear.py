@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
 from engine.backend import Array
 from engine.errors import ShapeError, require
-from engine.initializers import Initializer, Weights, Xavier
-from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
+from engine.initializers import Initializer, Xavier
+from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers, weight_and_bias
 
 
 @layers.register("linear")
@@ -34,18 +32,9 @@ class Linear(Layer):
         return (self.units,)
 
     def parameters(self, x: Shape) -> dict[str, Parameter]:
-        inputs = x[0]
-
-        def draw(generator: np.random.Generator) -> Weights:
-            return self.initializer(
-                (inputs, self.units), fan_in=inputs, fan_out=self.units, generator=generator
-            )
-
-        weight = Parameter((inputs, self.units), draw, decays=True)
-        if (first := self.bias) is None:
-            return {"weight": weight}
-        bias = Parameter((self.units,), lambda _: np.full(self.units, first, np.float64))
-        return {"weight": weight, "bias": bias}
+        return weight_and_bias(
+            (x[0], self.units), self.initializer, self.bias, fan_in=x[0], fan_out=self.units
+        )
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         xp = scope.backend.xp

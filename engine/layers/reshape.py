@@ -20,7 +20,7 @@ class Flatten(Layer):
         return (prod(x),)
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
-        # What is seen from outside must be arrays of fixed place; these views follow the buffers.
+        # Copied, for what probes and the next layer see must be an array of fixed place.
         y, dx = scope.buffer((prod(x),)), scope.gradient(x)
         xp = scope.backend.xp
 
