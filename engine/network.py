@@ -46,6 +46,11 @@ class Network:
             raise ConfigError("a network needs a layer that has weights")
 
     @property
+    def description(self) -> dict[str, str]:
+        """What the network is, layer by layer, for a checkpoint to tell it from another."""
+        return {f"layer {at}": str(layer) for at, layer in enumerate(self.layers, start=1)}
+
+    @property
     def first_weighted(self) -> int:
         """Position of the first layer that learns; those before it need no gradient."""
         return next(i for i, layer in enumerate(self.layers) if layer.weighted)

@@ -54,6 +54,17 @@ class TrainingStep:
         self.optimizer = optimizer.bind(network.store, hyper, backend)
         self.probes = Probes(network, self._loss.score_gradient) if probes else None
 
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What a checkpoint must save: parameters, running averages, the optimiser's, units'."""
+        silent = self.probes.silent.state if self.probes is not None else {}
+        return {
+            "parameters": self.network.store.values,
+            "running": self.network.store.state,
+            **{f"optimizer.{name}": array for name, array in self.optimizer.state.items()},
+            **{f"silent.{name}": array for name, array in silent.items()},
+        }
+
     def rows(self, order: Array, *, augment: bool = True) -> None:
         """Gather the batch of the examples `order` (batch,), as they are or augmented."""
         self._backend.take_rows(self._x, order, self._batch_x)

@@ -9,9 +9,10 @@ from typing import Final, Literal
 import numpy as np
 
 from engine.backend import Backend, make_backend
+from engine.checkpoint import Checkpoint, TrainingState, fingerprint
 from engine.data.augment import Augmentation, bind_all
 from engine.data.dataset import Dataset
-from engine.errors import ConfigError, require
+from engine.errors import CheckpointError, ConfigError, require
 from engine.evaluation import Evaluator
 from engine.frames import Event, Frame, LayerInfo, Snapshot, Validation
 from engine.losses import Loss, SoftmaxCrossEntropy
@@ -22,6 +23,8 @@ from engine.schedules import Constant, Schedule
 from engine.step import Result, TrainingStep
 from engine.streams import stream
 
+STREAMS: Final = ("weights", "dropout", "augment", "shuffle")
+"""The random streams that training draws from; those of the data set are its source's."""
 SILENCE_EXAMPLES: Final = 10_000
 """Before the first update, silent units are looked for in at most so many training examples."""
 
@@ -78,19 +81,19 @@ class Trainer:
         loss, optimizer = loss or SoftmaxCrossEntropy(), optimizer or SGD()
         self.hyperparameters = optimizer.hyperparameters()
         shape = (self.batch_size, *data.train.x.shape[1:])
+        streams = {name: stream(seed, name) for name in STREAMS}
         bound = network.bind(
             shape,
             self.backend,
-            generator=stream(seed, "weights"),
+            generator=streams["weights"],
             hyper=self.hyperparameters,
-            noise=stream(seed, "dropout"),
+            noise=streams["dropout"],
         )
         if (scores := bound.bound[-1].output.shape[1:]) != (len(data.classes),):
             raise ConfigError(
                 f"the network gives {scores} scores, the data has {len(data.classes)} classes"
             )
         self.network = bound
-        randomness = stream(seed, "augment")
         self._step = TrainingStep(
             bound,
             loss,
@@ -98,7 +101,9 @@ class Trainer:
             self.hyperparameters,
             data.train,
             probes=probes,
-            augment=bind_all(augment, data.pixels, shape[0], self.backend, generator=randomness),
+            augment=bind_all(
+                augment, data.pixels, shape[0], self.backend, generator=streams["augment"]
+            ),
         )
         self._evaluate = Evaluator(bound, loss, data.validation) if data.validation else None
         self._schedule = (schedule or Constant()).bind(self.total_steps)
@@ -106,8 +111,24 @@ class Trainer:
             raise ConfigError(
                 "this one goes by the validation loss: hold some data out", "schedule"
             )
-        self._shuffle = stream(seed, "shuffle")
+        self._shuffle = streams["shuffle"]
         self._order = np.arange(examples)
+        self._state = TrainingState(
+            identity={
+                **bound.network.description,
+                "optimizer": type(optimizer).__name__,
+                "batch_size": str(self.batch_size),
+                "training data": fingerprint(data.train),
+            },
+            hyperparameters=self.hyperparameters,
+            generators=streams,
+            arrays={
+                "order": self._order,
+                "schedule": self._schedule.state,
+                **self._step.arrays,
+            },
+            backend=self.backend,
+        )
         self._snapshot_at = frozenset(snapshot_at) | {0, self.total_steps - 1}
         self.step = 0
         self.state = "running"
@@ -118,6 +139,21 @@ class Trainer:
         self._snapshot: Snapshot | None = None
         self._validations: list[Validation] = []
         self._pace = Pace()
+
+    def checkpoint(self) -> Checkpoint:
+        """Copy everything that the steps to come depend on; between two frames, not within one."""
+        return self._state.copy(self.step, self._pace.elapsed())
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue after the steps of `checkpoint`; before `frames`. Raises CheckpointError."""
+        if checkpoint.step >= self.total_steps:
+            raise CheckpointError(
+                f"nothing is left to train: the checkpoint is after step {checkpoint.step}, "
+                f"the run ends after {self.total_steps}"
+            )
+        self._state.put_back(checkpoint)
+        self.step, self._pace.before = checkpoint.step, checkpoint.seconds
+        self._events.append(Event(self.step, checkpoint.seconds, "resumed", {}))
 
     @property
     def training_step(self) -> TrainingStep:
@@ -145,8 +181,9 @@ class Trainer:
         """
         inbox = inbox or SimpleQueue()
         self._pace.begin(interval)
-        self._look_for_silent_units()
-        self._validate()
+        if not self.step:
+            self._look_for_silent_units()
+            self._validate()
         self._pace.resume()
         while self.state in ("running", "paused"):
             self._take_commands(inbox)
