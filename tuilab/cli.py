@@ -6,6 +6,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,8 @@ def tuilab() -> None:
 
 
 @tuilab.command()
-@click.argument("scenario", type=PATH)
+@click.argument("scenario", type=PATH, required=False)
+@click.option("--resume", metavar="RUN", help="Go on with a run that ended or was killed.")
 @click.option("--headless", is_flag=True, help="No view: a progress bar and a summary.")
 @click.option("--json", "as_json", is_flag=True, help="With --headless: one JSON document.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")
@@ -64,7 +66,8 @@ def tuilab() -> None:
 @click.option("--out", type=PATH, help="The run folder [default: runs/<time>-<scenario>].")
 @data_dir
 def run(
-    scenario: Path,
+    scenario: Path | None,
+    resume: str | None,
     headless: bool,
     as_json: bool,
     steps: int | None,
@@ -77,22 +80,29 @@ def run(
 ) -> int:
     """Train the network of a SCENARIO file, and watch it.
 
-    The training process outlives the view: tuilab attach returns to it.
+    The training process outlives the view: tuilab attach returns to it. With --resume, RUN is a run
+    folder, its name, or a part of it; --steps is then how many it shall have in the end, and --set
+    changes hyper-parameters: --set optimizer.learning_rate=0.01.
     """
-    from tuilab.launch import Options, start
-    from tuilab.runs import default_path
+    from tuilab import launch
+    from tuilab.runs import default_path, find
     from tuilab.scenario import load
 
+    if (scenario is None) is (resume is None):
+        raise click.UsageError("give a SCENARIO file, or --resume RUN")
+    if resume is not None and (out is not None or seed is not None):
+        raise click.UsageError("a resumed run keeps its folder and its seed")
     if as_json and not headless:
         raise click.UsageError("--json goes with --headless")
     if not headless:
         _need_terminal("add --headless to train without the view")
-    loaded = load(scenario, _with_shortcuts(sets, seed, steps))
-    options = Options(backend, data_dir, threads)
-    path = out or default_path(loaded.name)
-    if headless:
-        return _run_headless(lambda: start(loaded, path, options), as_json)
-    return _view(start(loaded, path, options))
+    options = launch.Options(backend, data_dir, threads)
+    if scenario is None:
+        begin = partial(launch.resume, find(resume), options, steps=steps, sets=sets)
+    else:
+        loaded = load(scenario, _with_shortcuts(sets, seed, steps))
+        begin = partial(launch.start, loaded, out or default_path(loaded.name), options)
+    return _run_headless(begin, as_json) if headless else _view(begin())
 
 
 def _with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None = None) -> list[str]:
@@ -264,7 +274,7 @@ def test(
     from tuilab.testing_reports import junit, results_json, results_table
 
     files = collect(paths or (Path("scenarios"),))
-    options = Options(backend, data_dir, threads=1)
+    options = Options(backend, data_dir, threads=1, checkpoints=False)
     results: list[Result] = []
     for result in run_all(
         files,

@@ -6,8 +6,10 @@ spawning from inside a running Textual app fails on its file descriptors.
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,9 @@ from typing import Final
 import msgspec
 
 from engine.backend import usable_cores
+from engine.errors import ConfigError
+from engine.hyperparameters import Hyperparameters
+from tuilab.checkpoints import newest
 from tuilab.errors import RunError
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder, create, free_path
@@ -32,6 +37,16 @@ class Options:
     data_dir: str = ""
     threads: int = 0
     restarted_from: str = ""
+    checkpoints: bool = True
+
+    def or_else(self, recorded: "Options") -> "Options":
+        """Return these options, with the recorded ones where none was chosen."""
+        return Options(
+            backend=recorded.backend if self.backend == "auto" else self.backend,
+            data_dir=self.data_dir or recorded.data_dir,
+            threads=self.threads or recorded.threads,
+            restarted_from=self.restarted_from,
+        )
 
     def thread_count(self) -> int:
         """Threads for the matrix products: one core fewer than there are, unless said otherwise.
@@ -55,13 +70,85 @@ def start(scenario: Scenario, path: Path, options: Options) -> Worker:
     """Make the run folder `path` and start training there. Raises RunError."""
     folder = create(path)
     write_atomically(folder.scenario, scenario.to_toml())
-    arguments = [f"--name={scenario.name}", f"--origin={scenario.origin}"]
+    return _launch(folder, scenario, options)
+
+
+def resume(
+    folder: RunFolder, options: Options, *, steps: int | None, sets: Sequence[str]
+) -> Worker:
+    """Go on with a run that is not trained any more, from its newest checkpoint.
+
+    `steps` is how many it shall have in the end, where that changes; `sets` are hyper-parameters,
+    "optimizer.learning_rate=0.01". Raises RunError, CheckpointError, ConfigError, ScenarioError.
+    """
+    if folder.is_alive():
+        raise RunError(f"{folder.path} is being trained: tuilab attach {folder.path} shows it")
+    last, checkpoint = newest(folder)
+    hyper = Hyperparameters(checkpoint.hyperparameters)
+    changes = [_change(hyper, assignment) for assignment in sets]
+    recorded, name = _options_of(folder)
+    scenario = load(folder.scenario, [] if steps is None else [f"train.steps={steps}"])
+    if steps is None:
+        with RunReader(folder.database) as reader:
+            steps = reader.info().total_steps
+    if last.step >= steps:
+        raise RunError(
+            f"{folder.path} has made its {last.step} steps; say how many it shall have: --steps"
+        )
+    write_atomically(folder.scenario, scenario.to_toml())
+    named = msgspec.structs.replace(scenario, name=name)
+    return _launch(folder, named, options.or_else(recorded), "--resume", *changes)
+
+
+def go_on(folder: RunFolder) -> Worker:
+    """Go on with a run that has ended; after a divergence, with a tenth of the learning rate.
+
+    That is a run of its own then, from before the loss exploded, so that the diverged one is kept.
+    Raises RunError, CheckpointError, ScenarioError.
+    """
+    with RunReader(folder.database) as reader:
+        info = reader.info()
+    if info.state != "diverged":
+        return resume(folder, Options(), steps=None, sets=())
+    lower = f"optimizer.learning_rate={info.hyperparameters['learning_rate'] / 10:g}"
+    try:
+        last, _ = newest(folder)
+    except RunError:  # there is nothing good but the start
+        return restart(folder, sets=[lower])
+    copy = create(free_path(folder.path))
+    with RunReader(folder.database) as reader:
+        reader.copy_to(copy.database)
+    copy.checkpoints.mkdir()
+    for path in (folder.scenario, folder.preprocess, last.path):
+        if path.exists():
+            shutil.copyfile(path, copy.path / path.relative_to(folder.path))
+    return resume(copy, Options(restarted_from=folder.name), steps=None, sets=[lower])
+
+
+def _change(hyper: Hyperparameters, assignment: str) -> str:
+    """Return the worker's option for "optimizer.KEY=VALUE". Raises ConfigError."""
+    key, _, text = (part.strip() for part in assignment.partition("="))
+    section, _, name = key.rpartition(".")
+    if section != "optimizer":
+        raise ConfigError("only a hyper-parameter of [optimizer] can change in a resumed run", key)
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"must be a number, is '{text}'", key) from None
+    hyper.validate(name, value)
+    return f"--set={name}={value!r}"
+
+
+def _launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str) -> Worker:
+    arguments = [*more, f"--name={scenario.name}", f"--origin={scenario.origin}"]
     arguments += [f"--backend={options.backend}"]
     arguments += [f"--threads={options.thread_count()}"]
     if options.data_dir:
         arguments.append(f"--data-dir={options.data_dir}")
     if options.restarted_from:
         arguments.append(f"--restarted-from={options.restarted_from}")
+    if not options.checkpoints:
+        arguments.append("--no-checkpoints")
     # NumPy's BLAS reads these once, when it is loaded.
     threads = dict.fromkeys(THREAD_VARIABLES, str(options.thread_count()))
     with folder.log.open("ab") as log:
@@ -76,10 +163,10 @@ def start(scenario: Scenario, path: Path, options: Options) -> Worker:
     return Worker(folder, process)
 
 
-def restart(folder: RunFolder, *, new_seed: bool) -> Worker:
+def restart(folder: RunFolder, *, new_seed: bool = False, sets: Sequence[str] = ()) -> Worker:
     """Run the scenario of `folder` again from the start, in a new folder beside it."""
-    sets = [f"seed={secrets.randbelow(1_000_000)}"] if new_seed else []
-    scenario = load(folder.scenario, sets)
+    seed = [f"seed={secrets.randbelow(1_000_000)}"] if new_seed else []
+    scenario = load(folder.scenario, [*sets, *seed])
     options, name = _options_of(folder)
     named = msgspec.structs.replace(scenario, name=name)
     return start(named, free_path(folder.path), options)

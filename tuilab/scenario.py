@@ -79,10 +79,11 @@ class NetworkSection(msgspec.Struct, frozen=True):
 
 
 class TrainSection(msgspec.Struct, frozen=True):
-    """[train]: give `epochs` or `steps`."""
+    """[train]: give `epochs` or `steps`; `checkpoint_every` counts steps."""
 
     epochs: Positive | None = None
     steps: Positive | None = None
+    checkpoint_every: Positive | None = None
     dtype: Literal["float32", "float64"] = "float32"
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from engine.frames import FIELDS, TENSORS, Floats, Frame, Snapshot
+from engine.frames import FIELDS, TENSORS, Event, Floats, Frame, Snapshot
 from tuilab.errors import RunError
 from tuilab.recording.schema import SCHEMA
 
@@ -22,13 +22,24 @@ class RunWriter:
     """The worker's end of `run.db`: one transaction a call."""
 
     def __init__(self, path: Path) -> None:
+        """Create the database, or open that of a run that goes on. Raises RunError."""
         self._path = path
         try:
-            self._db = _create(path)
+            self._db = _open(path)
         except sqlite3.Error as error:
-            raise RunError(f"cannot create {path}: {error}") from error
+            raise RunError(f"cannot create or open {path}: {error}") from error
         self._stride = 1
         self._ordinal = 0
+
+    def rewind(self, step: int, event: int) -> None:
+        """Forget what came after `step` updates and the event with this id."""
+        with self._transaction():
+            self._db.execute("DELETE FROM block WHERE first_step >= ?", (step,))
+            self._db.execute("DELETE FROM validation WHERE step > ?", (step,))
+            self._db.execute("DELETE FROM event WHERE id > ?", (event,))
+            self._db.execute("DELETE FROM snapshot WHERE step >= ?", (step,))
+            self._ordinal = KEPT_FIRST  # what came first is recorded
+            self._describe({"step": step, "message": ""})
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close it."""
@@ -55,6 +66,19 @@ class RunWriter:
         rows = [(key, msgspec.json.encode(value).decode()) for key, value in values.items()]
         self._db.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", rows)
 
+    def note(self, event: Event) -> int:
+        """Record an event that no frame brings; return its id."""
+        with self._transaction():
+            return self._write_event(event)
+
+    def _write_event(self, event: Event) -> int:
+        detail = msgspec.json.encode(event.detail).decode()
+        cursor = self._db.execute(
+            "INSERT INTO event (step, time, kind, detail) VALUES (?,?,?,?)",
+            (event.step, event.time, event.kind, detail),
+        )
+        return cursor.lastrowid or 0
+
     def write(self, frame: Frame) -> None:
         """Record one frame, whole or not at all."""
         with self._transaction():
@@ -79,13 +103,8 @@ class RunWriter:
                 "INSERT INTO validation (step, epoch, loss, accuracy) VALUES (?,?,?,?)",
                 [(v.step, v.epoch, v.loss, v.accuracy) for v in frame.validations],
             )
-            self._db.executemany(
-                "INSERT INTO event (step, time, kind, detail) VALUES (?,?,?,?)",
-                [
-                    (e.step, e.time, e.kind, msgspec.json.encode(e.detail).decode())
-                    for e in frame.events
-                ],
-            )
+            for event in frame.events:
+                self._write_event(event)
             if frame.snapshot is not None:
                 self._write_snapshot(frame.snapshot, keep=bool(frame.events) or self._last(frame))
             now = {"state": frame.state, "step": frame.next_step}
@@ -144,13 +163,14 @@ def _constant_once(values: Floats) -> Floats:
     return values[:1] if (values == values[0]).all() else values
 
 
-def _create(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA foreign_keys = ON")
-        db.executescript(SCHEMA)
+        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            db.executescript(SCHEMA)
     except sqlite3.Error:
         db.close()
         raise

@@ -30,6 +30,7 @@ class View(Protocol):
     def toggle_pause(self) -> None: ...
     def ask_learning_rate(self) -> None: ...
     def restart_run(self, *, new_seed: bool) -> None: ...
+    def go_on(self) -> None: ...
     def show_help(self) -> None: ...
     def leave(self) -> None: ...
     def action_command_palette(self) -> Any: ...
@@ -76,6 +77,9 @@ ACTIONS: Final = (
            lambda app: app.restart_run(new_seed=False), "run", 65),
     Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",
            lambda app: app.restart_run(new_seed=True), "run", 40),
+    Action("go_on", "g", "g", "go on",
+           "go on with a run that ended; after a divergence from before it, at a tenth of the rate",
+           lambda app: app.go_on(), "run"),
     Action("curves", "1", "1", "curves", "curves alone (again: everything)",
            lambda app: app.stage.toggle("curves")),
     Action("layers", "2", "2", "layers", "layers alone (again: everything)",
@@ -104,12 +108,18 @@ ACTIONS: Final = (
 BY_ID: Final = {action.id: action for action in ACTIONS}
 
 
+AFTER_THE_END: Final = {"go_on": 88, "restart": 65, "reseed": 40}
+"""What control is left over a run that has ended, and its priority then."""
+
+
 def hints(*, paused: bool, ended: bool) -> list[tuple[int, str, str, str]]:
     """Return (priority, key, label, action) for the footer; run control goes when it has ended."""
     kept = []
     for action in ACTIONS:
-        usable = action.section == "view" or not ended or action.id in ("restart", "reseed")
-        if action.priority and usable:
+        priority = action.priority
+        if ended and action.section == "run":
+            priority = AFTER_THE_END.get(action.id, 0)
+        if priority:
             label = "resume" if action.id == "pause" and paused else action.label
-            kept.append((action.priority, action.shown, label, action.id))
+            kept.append((priority, action.shown, label, action.id))
     return kept

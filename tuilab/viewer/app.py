@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Final
 
 from rich.style import Style
@@ -65,6 +66,7 @@ class ViewerApp(App[Worker]):
         *,
         make_client: MakeClient = ControlClient,
         restart: Callable[..., Worker] = launch.restart,
+        go_on: Callable[[RunFolder], Worker] = launch.go_on,
         judge: Callable[[RunFolder], Claims] = judge_folder,
     ) -> None:
         super().__init__()
@@ -73,7 +75,7 @@ class ViewerApp(App[Worker]):
         self.register_theme(TUILAB)
         self.theme = "tuilab"
         self.animation_level = "none"
-        self._judge_folder, self._restart = judge, restart
+        self._judge_folder, self._restart, self._go_on = judge, restart, go_on
         self.sender = CommandSender(
             lambda command, reason: self._tell(Refused(command, reason)), make_client
         )
@@ -192,17 +194,29 @@ class ViewerApp(App[Worker]):
         )
 
     def restart_run(self, *, new_seed: bool) -> None:
-        """Stop the worker and start another one, off the event loop."""
+        """Stop the worker and start another one."""
+        words = "restarting with a new seed" if new_seed else "restarting"
+        self._follow_another(words, partial(self._restart, new_seed=new_seed))
+
+    def go_on(self) -> None:
+        """Go on with a run that has ended, from a checkpoint."""
+        if self.store.live:
+            self.notify("the run goes on", timeout=3)
+        else:
+            self._follow_another("going on from the last good checkpoint", self._go_on)
+
+    def _follow_another(self, words: str, begin: Callable[[RunFolder], Worker]) -> None:
+        """Start a worker in the place of this one, off the event loop."""
         if self._restarting:
             return
         self._restarting = True
-        self.notify("restarting with a new seed" if new_seed else "restarting", timeout=3)
+        self.notify(words, timeout=3)
         self._stop_worker()
         folder = self.worker.folder
 
         def start() -> None:
             try:
-                self._tell(Restarted(self._restart(folder, new_seed=new_seed)))
+                self._tell(Restarted(begin(folder)))
             except TuilabError as error:
                 self._tell(Restarted(None, str(error)))
 
@@ -219,7 +233,7 @@ class ViewerApp(App[Worker]):
         """Follow the new run."""
         self._restarting = False
         if message.worker is None:
-            self.notify(message.error, title="no restart", severity="error")
+            self.notify(message.error, title="no other run", severity="error")
             return
         self.store.close()
         self.follow(message.worker)

@@ -160,6 +160,29 @@ async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) 
         assert "cannot write the run folder" in [n.message for n in app._notifications]
 
 
+@pytest.mark.parametrize("state", ["diverged", "stopped"])
+async def test_a_run_that_ended_can_go_on(record: Record, client: FakeClient, state: str) -> None:
+    old, new = record(steps=2), record(steps=3)
+    calls: list[RunFolder] = []
+
+    def go_on(folder: RunFolder) -> Worker:
+        calls.append(folder)
+        return Worker(new.folder)
+
+    async with viewing(old.folder, client, go_on=go_on) as (app, pilot):
+        await pilot.press("g")
+        await sent(app)
+        assert {n.message for n in app._notifications} == {"the run goes on"}
+        old.end(state)
+        await settle(app, pilot)
+        assert "g go on" in text(app)
+        await pilot.press("g")
+        await sent(app)
+        await settle(app, pilot)
+        assert calls == [old.folder]
+        assert app.store.folder == new.folder
+
+
 @pytest.mark.parametrize("key", ["q", "ctrl+c", "ctrl+q"])
 async def test_leaving_a_live_run_asks(record: Record, client: FakeClient, key: str) -> None:
     async with viewing(record().folder, client) as (app, pilot):
