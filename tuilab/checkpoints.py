@@ -6,6 +6,7 @@ what the database held at that moment is known, and a resumed run begins by goin
 
 import sys
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Final
@@ -53,7 +54,9 @@ def newest(folder: RunFolder) -> tuple[Saved, Checkpoint]:
         found, diverged = saved(folder, reader), reader.info().state == "diverged"
         if diverged:
             loss = Record(reader).loss
-            found = [each for each in found if loss[each.step - 1] <= EXPLODED * loss[0]]
+            after = [float(loss[min(each.step, len(loss) - 1)]) for each in found]  # what it led to
+            good = [value <= EXPLODED * loss[0] for value in after]
+            found = list(compress(found, good))
     if not found:
         when = "the loss exploded" if diverged else "it ended"
         advice = " with a lower learning rate: --set optimizer.learning_rate=…" if diverged else ""

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -229,23 +230,25 @@ def diverged(lab: Path, after: int) -> RunFolder:
     """Return a run that was healthy for `after` steps, and then was given too large a rate."""
     worker = start(load(write_scenario(lab / "d.toml", DIVERGING)), lab / "gone", Options())
     assert worker.process is not None
-    info = wait_for(lambda: _info(worker.folder, after))
+    info = wait_for(lambda: _info(worker.folder, after, worker.process))
     ControlClient(info.socket).send(Command("set", "learning_rate", 1e6))
     worker.process.wait()
     return worker.folder
 
 
-def _info(folder: RunFolder, after: int) -> Any:
+def _info(folder: RunFolder, after: int, process: "subprocess.Popen[bytes] | None") -> Any:
+    """Return what is known of a run once `process` has brought it so far, else None."""
     with RunReader(folder.database) as reader:
         info = reader.info()
-        return info if info.step >= after and info.socket else None
+        here = process is not None and info.pid == process.pid
+        return info if here and info.step >= after and info.socket else None
 
 
 def test_a_diverged_run_goes_on_from_before_at_a_tenth_of_the_rate(lab: Path) -> None:
     gone = diverged(lab, after=20)
     worker = go_on(gone)
     assert worker.process is not None
-    resumed = wait_for(lambda: _info(worker.folder, 100))
+    resumed = wait_for(lambda: _info(worker.folder, 100, worker.process))
     worker.process.terminate()
     worker.process.wait()
     with RunReader(gone.database) as reader:
