@@ -1,7 +1,7 @@
 """The checkpoints of a run: saved as it goes, a few of them kept, found again to go on from.
 
-A checkpoint is taken right after a frame was recorded, and then recorded itself, as an event. So
-what the database held at that moment is known, and a resumed run begins by going back to it.
+A checkpoint is taken right after a frame was recorded, and then recorded itself. So what the
+database held at that moment is known, and a resumed run begins by going back to it.
 """
 
 import sys
@@ -12,7 +12,6 @@ from time import monotonic, perf_counter
 from typing import Final
 
 from engine.checkpoint import Checkpoint
-from engine.frames import Event
 from engine.trainer import Trainer
 from tuilab.errors import RunError
 from tuilab.metrics import Record
@@ -32,16 +31,11 @@ class Saved:
 
     step: int
     path: Path
-    event: int  # its id in the database
 
 
 def saved(folder: RunFolder, reader: RunReader) -> list[Saved]:
     """Return the checkpoints of a run, oldest first."""
-    events = [(key, event) for key, event in reader.events() if event.kind == "checkpoint"]
-    found = [
-        Saved(event.step, folder.checkpoints / str(event.detail["file"]), key)
-        for key, event in events
-    ]
+    found = [Saved(step, folder.checkpoints / file) for step, file in reader.checkpoints()]
     return [each for each in found if each.path.is_file()]
 
 
@@ -101,17 +95,14 @@ class Keeper:
     def _save(self, trainer: Trainer) -> None:
         begin = perf_counter()
         path = self._folder.checkpoints / f"step-{trainer.step:09}.safetensors"
-        checkpoint = trainer.checkpoint()
         try:
             path.parent.mkdir(exist_ok=True)
-            checkpoint.save(path)
-            detail = {"file": path.name, "bytes": path.stat().st_size}
-            event = Event(checkpoint.step, checkpoint.seconds, "checkpoint", detail)
-            key = self._writer.note(event)
+            trainer.checkpoint().save(path)
+            self._writer.checkpoint_saved(trainer.step, path.name)
         except (OSError, RunError) as error:  # a full disk: training is worth more than this
             print(f"tuilab worker: no checkpoint: {error}", file=sys.stderr, flush=True)
         else:
-            self._kept.append(Saved(checkpoint.step, path, key))
+            self._kept.append(Saved(trainer.step, path))
             self._thin()
         self._last = monotonic()
         self._interval = max(INTERVAL, (perf_counter() - begin) / BUDGET)

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: inbox.put(Command("stop")))
     try:
         lock = hold_lock(folder)  # held until the process ends
-        writer = RunWriter(folder.database)
+        writer = RunWriter(folder.database, resume=options.resume)
     except TuilabError as error:
         print(f"tuilab worker: {error}", file=sys.stderr)
         return error.exit_code
@@ -149,7 +149,7 @@ def _go_back(folder: RunFolder, writer: RunWriter, trainer: Trainer) -> None:
         trainer.restore(checkpoint)
     except CheckpointError as error:
         raise CheckpointError(f"{last.path}: {error}") from None
-    writer.rewind(last.step, last.event)
+    writer.rewind(last.step)
 
 
 def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:

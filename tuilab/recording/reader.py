@@ -123,6 +123,13 @@ class RunReader:
             )
         ]
 
+    def checkpoints(self) -> list[tuple[int, str]]:
+        """Return the steps and the file names of the checkpoints that were saved, in order."""
+        return [
+            (step, file)
+            for step, file in self._rows("SELECT step, file FROM checkpoint ORDER BY id")
+        ]
+
     def snapshot_steps(self) -> list[int]:
         """Return the steps of the recorded snapshots, in order."""
         return [step for (step,) in self._rows("SELECT step FROM snapshot ORDER BY step")]
