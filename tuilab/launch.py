@@ -101,20 +101,22 @@ def resume(
 
 
 def go_on(folder: RunFolder) -> Worker:
-    """Go on with a run that has ended; after a divergence, with a tenth of the learning rate.
+    """Go on with a run that has ended; after a divergence, with a lower learning rate.
 
-    That is a run of its own then, from before the loss exploded, so that the diverged one is kept.
+    It is a tenth of the one it diverged at, or that from before the loss exploded, if it was still
+    lower. And it is a run of its own then, so that the diverged one is kept.
     Raises RunError, CheckpointError, ScenarioError.
     """
     with RunReader(folder.database) as reader:
         info = reader.info()
     if info.state != "diverged":
         return resume(folder, Options(), steps=None, sets=())
-    lower = f"optimizer.learning_rate={info.hyperparameters['learning_rate'] / 10:g}"
+    lower = info.hyperparameters["learning_rate"] / 10
     try:
-        last, _ = newest(folder)
+        last, checkpoint = newest(folder)
     except RunError:  # there is nothing good but the start
-        return restart(folder, sets=[lower])
+        return restart(folder, sets=[f"optimizer.learning_rate={lower:g}"])
+    lower = min(lower, checkpoint.hyperparameters["learning_rate"])
     copy = create(free_path(folder.path))
     with RunReader(folder.database) as reader:
         reader.copy_to(copy.database)
@@ -122,7 +124,12 @@ def go_on(folder: RunFolder) -> Worker:
     for path in (folder.scenario, folder.preprocess, last.path):
         if path.exists():
             shutil.copyfile(path, copy.path / path.relative_to(folder.path))
-    return resume(copy, Options(restarted_from=folder.name), steps=None, sets=[lower])
+    return resume(
+        copy,
+        Options(restarted_from=folder.name),
+        steps=None,
+        sets=[f"optimizer.learning_rate={lower:g}"],
+    )
 
 
 def _change(hyper: Hyperparameters, assignment: str) -> str:

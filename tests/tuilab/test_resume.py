@@ -243,7 +243,7 @@ def _info(folder: RunFolder, after: int, process: "subprocess.Popen[bytes] | Non
         return info if here and info.step >= after and info.socket else None
 
 
-def test_a_diverged_run_goes_on_from_before_at_a_tenth_of_the_rate(lab: Path) -> None:
+def test_a_diverged_run_goes_on_from_before_at_a_lower_rate(lab: Path) -> None:
     gone = diverged(lab, after=20)
     worker = go_on(gone)
     assert worker.process is not None
@@ -254,6 +254,7 @@ def test_a_diverged_run_goes_on_from_before_at_a_tenth_of_the_rate(lab: Path) ->
         assert reader.info().state == "diverged"  # it is kept as it was
     assert worker.folder.path != gone.path
     assert resumed.restarted_from == "gone"
+    assert resumed.hyperparameters["learning_rate"] == 0.01  # as it was before 1e6 was set
     with RunReader(worker.folder.database) as reader:
         steps = {event.kind: event.step for _, event in reader.events()}
         loss = Record(reader).loss

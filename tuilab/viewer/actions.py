@@ -78,7 +78,7 @@ ACTIONS: Final = (
     Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",
            lambda app: app.restart_run(new_seed=True), "run", 40),
     Action("go_on", "g", "g", "go on",
-           "go on with a run that ended; after a divergence from before it, at a tenth of the rate",
+           "go on with a run that ended; after a divergence from before it, at a lower rate",
            lambda app: app.go_on(), "run"),
     Action("curves", "1", "1", "curves", "curves alone (again: everything)",
            lambda app: app.stage.toggle("curves")),
