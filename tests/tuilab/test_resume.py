@@ -239,7 +239,7 @@ def _info(folder: RunFolder, after: int, process: "subprocess.Popen[bytes] | Non
     """Return what is known of a run once `process` has brought it so far, else None."""
     with RunReader(folder.database) as reader:
         info = reader.info()
-        here = process is not None and info.pid == process.pid
+        here = process is not None and info.pid == process.pid and info.state == "running"
         return info if here and info.step >= after and info.socket else None
 
 
