@@ -89,6 +89,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tuilab.worker")
     parser.add_argument("folder")
     parser.add_argument("--name", default="")
+    parser.add_argument("--variant", default="")
     parser.add_argument("--origin", default="")  # the scenario file, as the user named it
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--data-dir", default="")
@@ -130,6 +131,7 @@ def _train(
 def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
     return {
         "scenario": options.name or scenario.name,
+        "variant": options.variant,
         "title": scenario.header.title,
         "question": scenario.header.question,
         "lecture": scenario.header.lecture,

@@ -29,6 +29,7 @@ class View(Protocol):
     def command(self, command: Command) -> None: ...
     def toggle_pause(self) -> None: ...
     def ask_learning_rate(self) -> None: ...
+    def next_variant(self) -> None: ...
     def restart_run(self, *, new_seed: bool) -> None: ...
     def show_help(self) -> None: ...
     def leave(self) -> None: ...
@@ -76,6 +77,8 @@ ACTIONS: Final = (
            lambda app: app.restart_run(new_seed=False), "run", 65),
     Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",
            lambda app: app.restart_run(new_seed=True), "run", 40),
+    Action("variant", "v", "v", "next variant", "the next run, where several are compared",
+           lambda app: app.next_variant(), "view", 75),
     Action("curves", "1", "1", "curves", "curves alone (again: everything)",
            lambda app: app.stage.toggle("curves")),
     Action("layers", "2", "2", "layers", "layers alone (again: everything)",
@@ -104,11 +107,12 @@ ACTIONS: Final = (
 BY_ID: Final = {action.id: action for action in ACTIONS}
 
 
-def hints(*, paused: bool, ended: bool) -> list[tuple[int, str, str, str]]:
+def hints(*, paused: bool, ended: bool, compared: bool = False) -> list[tuple[int, str, str, str]]:
     """Return (priority, key, label, action) for the footer; run control goes when it has ended."""
     kept = []
     for action in ACTIONS:
         usable = action.section == "view" or not ended or action.id in ("restart", "reseed")
+        usable = usable and (compared or action.id != "variant")
         if action.priority and usable:
             label = "resume" if action.id == "pause" and paused else action.label
             kept.append((action.priority, action.shown, label, action.id))
