@@ -92,7 +92,7 @@ def result(file: ScenarioFile, workers: Mapping[str, Worker]) -> Outcome:
         document = summaries[""]
     else:
         document = ComparisonSummary(
-            file.name, file.title, summaries, [verdict_document(v) for v in over_several]
+            file.name, file.header.title, summaries, [verdict_document(v) for v in over_several]
         )
     return Outcome(document, all_verdicts, diverged)
 

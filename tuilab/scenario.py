@@ -182,8 +182,9 @@ class ScenarioFile(msgspec.Struct, frozen=True):
         return self.path.stem
 
     @property
-    def title(self) -> str:
-        return next(iter(self.runs.values())).header.title
+    def header(self) -> Header:
+        """What stands before the first table, as the first run has it."""
+        return next(iter(self.runs.values())).header
 
     def only(self, variant: str) -> "ScenarioFile":
         """Return the file as if it said one run and no more. Raises ScenarioError."""
