@@ -23,6 +23,7 @@ from engine.data.preprocess import Preprocessor, preprocessors
 from engine.errors import ConfigError, TuilabError, require, unknown_name
 from engine.initializers import Initializer, initializers
 from engine.layers.base import Layer
+from engine.layers.batch_norm import BatchNorm
 from engine.losses import Loss, losses
 from engine.network import Network, activation_choices, mlp
 from engine.optimizers import Optimizer, optimizers
@@ -76,7 +77,7 @@ class NetworkSection(msgspec.Struct, frozen=True):
     activation: Any = "relu"
     initializer: Any = "he"
     bias: float = 0.0
-    batch_norm: bool = False
+    batch_norm: Any = False
 
 
 class TrainSection(msgspec.Struct, frozen=True):
@@ -118,7 +119,7 @@ class Scenario(msgspec.Struct, frozen=True):
     activation: Activation | Layer
     initializer: Initializer
     bias: float
-    batch_norm: bool
+    batch_norm: BatchNorm | bool
     loss: Loss
     optimizer: Optimizer
     schedule: Schedule
@@ -155,6 +156,12 @@ class Scenario(msgspec.Struct, frozen=True):
     def activation_name(self) -> str:
         """The name of the non-linearity: "relu", "maxout"."""
         return activation_choices().name_of(self.activation)
+
+    @property
+    def normalized(self) -> bool:
+        """Whether batch normalisation sets the spread of each layer when it starts."""
+        norm = self.batch_norm
+        return norm if isinstance(norm, bool) else norm.start != "identity"
 
     @property
     def initializer_text(self) -> str:
@@ -292,7 +299,7 @@ def parse(table: Table, name: str) -> Scenario:
         activation=member(activation_choices(), network.activation, "network.activation"),
         initializer=member(initializers, network.initializer, "network.initializer"),
         bias=network.bias,
-        batch_norm=network.batch_norm,
+        batch_norm=_batch_norm(network.batch_norm),
         loss=member(losses, table.get("loss", "softmax_cross_entropy"), "loss"),
         optimizer=member(optimizers, table.get("optimizer", "sgd"), "optimizer"),
         schedule=member(schedules, table.get("schedule", "constant"), "schedule"),
@@ -303,6 +310,14 @@ def parse(table: Table, name: str) -> Scenario:
         ),
         table=table,
     )
+
+
+def _batch_norm(given: Any) -> BatchNorm | bool:
+    path = "network.batch_norm"
+    if isinstance(given, dict):
+        return convert(given, BatchNorm, path)
+    require(isinstance(given, bool), path, f"expected 'bool' or a table, got {shown(given)}")
+    return bool(given)
 
 
 def _check_layers(table: Table, layers: Sequence[Layer]) -> None:

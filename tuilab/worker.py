@@ -16,11 +16,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from engine.backend import make_backend
 from engine.data.preprocess import save
+from engine.data.statistics import describe
 from engine.errors import ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
 from engine.schedules import schedules
@@ -107,11 +107,17 @@ def _train(
     scenario = load(folder.scenario)
     writer.describe(**_what(scenario, options), phase="loading data")
     data = load_data(scenario, data_folder(options.data_dir))
+    inputs = {
+        split: describe(examples.x)
+        for split, examples in (("train", data.train), ("validation", data.validation))
+        if examples is not None
+    }
     writer.describe(
         data=data.name,
         classes=len(data.classes),
         samples=(len(data.train), 0 if data.validation is None else len(data.validation)),
-        input_std=float(np.std(data.train.x, dtype=np.float64)),
+        input_std=inputs["train"].spread,
+        inputs=inputs,
         phase="binding",
     )
     if data.preprocess:
@@ -138,7 +144,7 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
         "seed": scenario.seed,
         "activation": scenario.activation_name,
         "initializer": scenario.initializer_text,
-        "batch_norm": scenario.batch_norm,
+        "batch_norm": scenario.normalized,
         "schedule": schedules.name_of(scenario.schedule),
         "options": {
             "backend": options.backend,
