@@ -193,7 +193,7 @@ def mlp(
     activation: Activation | Layer,
     initializer: Initializer,
     bias: float = 0.0,
-    batch_norm: bool = False,
+    batch_norm: BatchNorm | bool = False,
 ) -> Network:
     """Make the lecture's network: linear, [batch norm,] non-linearity for each hidden layer.
 
@@ -201,13 +201,14 @@ def mlp(
     give `hidden` units. `bias` is the first value of every bias. Before batch normalisation there
     is none: subtracting the mean would undo it.
     """
+    normalization = BatchNorm() if batch_norm is True else batch_norm or None
     last = Nonlinearity(activation) if isinstance(activation, Activation) else activation
     row: list[Layer] = []
     for units in hidden:
         inner = units * last.inputs_per_unit
-        row.append(Linear(inner, initializer, None if batch_norm else bias))
-        if batch_norm:
-            row.append(BatchNorm())
+        row.append(Linear(inner, initializer, None if normalization else bias))
+        if normalization:
+            row.append(normalization)
         row.append(last)
     row.append(Linear(classes, initializer, bias))
     return Network(row)

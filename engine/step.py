@@ -9,6 +9,7 @@ from engine.backend import Array, Backend
 from engine.data.augment import Change
 from engine.data.dataset import Examples
 from engine.hyperparameters import Hyperparameters
+from engine.layers.base import start_row
 from engine.losses import Loss
 from engine.network import BoundNetwork
 from engine.optimizers import Optimizer
@@ -73,9 +74,13 @@ class TrainingStep:
         if augment and self._augment is not None:
             self._input = self._augment(self._batch_x)
 
-    def forward(self) -> Array:
-        """Run the gathered batch forwards as in training; return the scores (batch, classes)."""
-        return self.network.forward(self._input, True)
+    def forward(self, *, training: bool = True) -> Array:
+        """Run the gathered batch forwards; return the scores (batch, classes)."""
+        return self.network.forward(self._input, training)
+
+    def start(self) -> None:
+        """Let layers that start from data set their parameters by the gathered batch."""
+        start_row(self.network.bound, self._input)
 
     def gradients(self) -> Result:
         """Fill the gradients of the whole loss at the gathered batch."""

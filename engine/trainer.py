@@ -1,5 +1,6 @@
 """The loop: steps, frames at display cadence, commands between steps."""
 
+import copy
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -9,12 +10,14 @@ from typing import Final, Literal
 import numpy as np
 
 from engine.backend import Backend, make_backend
+from engine.batch_dependence import BatchDependenceProbe
 from engine.checkpoint import Checkpoint, TrainingState, fingerprint
 from engine.data.augment import Augmentation, bind_all
 from engine.data.dataset import Dataset
 from engine.errors import CheckpointError, ConfigError, require
 from engine.evaluation import Evaluator
-from engine.frames import Event, Frame, LayerInfo, Snapshot, Validation
+from engine.frames import BatchDependence, Event, Frame, LayerInfo, Snapshot, Validation
+from engine.layers.base import starts
 from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.network import Network
 from engine.optimizers import SGD, Optimizer
@@ -138,6 +141,8 @@ class Trainer:
         self._rates: list[float] = []
         self._snapshot: Snapshot | None = None
         self._validations: list[Validation] = []
+        self._batch_dependence: BatchDependence | None = None
+        self._depends = BatchDependenceProbe(self._step, examples)
         self._pace = Pace()
 
     def checkpoint(self) -> Checkpoint:
@@ -182,6 +187,8 @@ class Trainer:
         inbox = inbox or SimpleQueue()
         self._pace.begin(interval)
         if not self.step:
+            self._start_from_data()
+            self._batch_dependence = self._depends(self.step)
             self._look_for_silent_units()
             self._validate()
         self._pace.resume()
@@ -189,6 +196,8 @@ class Trainer:
             self._take_commands(inbox)
             if self.state == "running" or self._single_steps:
                 self._advance()
+            if self.state in ("finished", "stopped"):
+                self._batch_dependence = self._depends(self.step)
             if self._events or self.step == 1 or self._pace.frame_due():
                 yield self._frame()
         if self._results or self._events:
@@ -311,6 +320,18 @@ class Trainer:
             self._schedule.validated(found.loss)
             self._validations.append(found)
 
+    def _start_from_data(self) -> None:
+        """Let layers that start from data do so with the first training batch, not augmented."""
+        if not starts(self.network.bound):
+            return
+        order = self._order.copy()
+        copy.deepcopy(self._shuffle).shuffle(order)  # as the first step will
+        noise = self.network.noise.bit_generator
+        drawn = noise.state
+        self._step.rows(self.backend.xp.asarray(order[: self.batch_size]), augment=False)
+        self._step.start()
+        noise.state = drawn
+
     def _look_for_silent_units(self) -> None:
         """Find the units that no training example reaches, before the first update."""
         probes = self._step.probes
@@ -344,12 +365,13 @@ class Trainer:
             probe_share=self._pace.probe_share(overall=over),
             hyperparameters=dict(self.hyperparameters),
             validations=tuple(self._validations),
+            batch_dependence=self._batch_dependence,
             snapshot=self._snapshot,
             events=tuple(self._events),
             state=self.state,
         )
         self._results, self._rates, self._events, self._validations = [], [], [], []
-        self._snapshot = None
+        self._snapshot = self._batch_dependence = None
         self._pace.frame_made()
         return frame
 

@@ -1,4 +1,4 @@
-"""Starting the training process: its own session, its output in the run folder.
+"""Starting and ending the training process: its own session, its output in the run folder.
 
 `subprocess.Popen` and not `multiprocessing`: the worker must outlive whoever started it, and
 spawning from inside a running Textual app fails on its file descriptors.
@@ -6,7 +6,7 @@ spawning from inside a running Textual app fails on its file descriptors.
 
 import os
 import secrets
-import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,11 +18,10 @@ from typing import Final
 import msgspec
 
 from engine.backend import usable_cores
-from engine.errors import ConfigError
-from engine.hyperparameters import Hyperparameters
-from tuilab.checkpoints import newest
+from engine.trainer import Command
+from tuilab.control import ControlClient
 from tuilab.errors import RunError
-from tuilab.recording import RunReader
+from tuilab.recording import RunInfo, RunReader
 from tuilab.runs import RunFolder, create, free_path
 from tuilab.scenario import Scenario, load
 
@@ -70,84 +69,13 @@ def start(scenario: Scenario, path: Path, options: Options) -> Worker:
     """Make the run folder `path` and start training there. Raises RunError."""
     folder = create(path)
     write_atomically(folder.scenario, scenario.to_toml())
-    return _launch(folder, scenario, options)
+    return launch(folder, scenario, options)
 
 
-def resume(
-    folder: RunFolder, options: Options, *, steps: int | None, sets: Sequence[str]
-) -> Worker:
-    """Go on with a run that is not trained any more, from its newest checkpoint.
-
-    `steps` is how many it shall have in the end, where that changes; `sets` are hyper-parameters,
-    "optimizer.learning_rate=0.01". Raises RunError, CheckpointError, ConfigError, ScenarioError.
-    """
-    if folder.is_alive():
-        raise RunError(f"{folder.path} is being trained: tuilab attach {folder.path} shows it")
-    last, checkpoint = newest(folder)
-    hyper = Hyperparameters(checkpoint.hyperparameters)
-    changes = [_change(hyper, assignment) for assignment in sets]
-    recorded, name = _options_of(folder)
-    scenario = load(folder.scenario, [] if steps is None else [f"train.steps={steps}"])
-    if steps is None:
-        with RunReader(folder.database) as reader:
-            steps = reader.info().total_steps
-    if last.step >= steps:
-        raise RunError(
-            f"{folder.path} has made its {last.step} steps; say how many it shall have: --steps"
-        )
-    write_atomically(folder.scenario, scenario.to_toml())
-    named = msgspec.structs.replace(scenario, name=name)
-    return _launch(folder, named, options.or_else(recorded), "--resume", *changes)
-
-
-def go_on(folder: RunFolder) -> Worker:
-    """Go on with a run that has ended; after a divergence, with a lower learning rate.
-
-    It is a tenth of the one it diverged at, or that from before the loss exploded, if it was still
-    lower. And it is a run of its own then, so that the diverged one is kept.
-    Raises RunError, CheckpointError, ScenarioError.
-    """
-    with RunReader(folder.database) as reader:
-        info = reader.info()
-    if info.state != "diverged":
-        return resume(folder, Options(), steps=None, sets=())
-    lower = info.hyperparameters["learning_rate"] / 10
-    try:
-        last, checkpoint = newest(folder)
-    except RunError:  # there is nothing good but the start
-        return restart(folder, sets=[f"optimizer.learning_rate={lower:g}"])
-    lower = min(lower, checkpoint.hyperparameters["learning_rate"])
-    copy = create(free_path(folder.path))
-    with RunReader(folder.database) as reader:
-        reader.copy_to(copy.database)
-    copy.checkpoints.mkdir()
-    for path in (folder.scenario, folder.preprocess, last.path):
-        if path.exists():
-            shutil.copyfile(path, copy.path / path.relative_to(folder.path))
-    return resume(
-        copy,
-        Options(restarted_from=folder.name),
-        steps=None,
-        sets=[f"optimizer.learning_rate={lower:g}"],
-    )
-
-
-def _change(hyper: Hyperparameters, assignment: str) -> str:
-    """Return the worker's option for "optimizer.KEY=VALUE". Raises ConfigError."""
-    key, _, text = (part.strip() for part in assignment.partition("="))
-    section, _, name = key.rpartition(".")
-    if section != "optimizer":
-        raise ConfigError("only a hyper-parameter of [optimizer] can change in a resumed run", key)
-    try:
-        value = float(text)
-    except ValueError:
-        raise ConfigError(f"must be a number, is '{text}'", key) from None
-    hyper.validate(name, value)
-    return f"--set={name}={value!r}"
-
-
-def _launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str) -> Worker:
-    arguments = [*more, f"--name={scenario.name}", f"--origin={scenario.origin}"]
+def launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str) -> Worker:
+    """Start the training process of `folder`, with `more` of its own options."""
+    arguments = [*more, f"--name={scenario.name}", f"--variant={scenario.variant}"]
+    arguments += [f"--origin={scenario.origin}"]
     arguments += [f"--backend={options.backend}"]
     arguments += [f"--threads={options.thread_count()}"]
     if options.data_dir:
@@ -170,28 +98,53 @@ def _launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str)
     return Worker(folder, process)
 
 
+def has_ended(worker: Worker) -> bool:
+    """Tell whether the training process is gone."""
+    if worker.process is not None:
+        return worker.process.poll() is not None
+    return not worker.folder.is_alive()
+
+
+def end(worker: Worker) -> None:
+    """Ask the worker to stop between two steps; it may still be loading, so signal it too."""
+    if worker.process is not None and worker.process.poll() is None:
+        worker.process.send_signal(signal.SIGTERM)
+    elif worker.folder.is_alive() and (info := info_of(worker)) is not None and info.socket:
+        ControlClient(info.socket).send(Command("stop"))
+
+
+def info_of(worker: Worker) -> RunInfo | None:
+    """Return what is known of a run; None while it has no database."""
+    try:
+        with RunReader(worker.folder.database) as reader:
+            return reader.info()
+    except RunError:  # not made yet
+        return None
+
+
 def restart(folder: RunFolder, *, new_seed: bool = False, sets: Sequence[str] = ()) -> Worker:
     """Run the scenario of `folder` again from the start, in a new folder beside it."""
     seed = [f"seed={secrets.randbelow(1_000_000)}"] if new_seed else []
     scenario = load(folder.scenario, [*sets, *seed])
-    options, name = _options_of(folder)
-    named = msgspec.structs.replace(scenario, name=name)
+    options, name, variant = options_of(folder)
+    named = msgspec.structs.replace(scenario, name=name, variant=variant)
     return start(named, free_path(folder.path), options)
 
 
-def _options_of(folder: RunFolder) -> tuple[Options, str]:
+def options_of(folder: RunFolder) -> tuple[Options, str, str]:
+    """Return how a run was started, its scenario's name and that of its variant."""
     try:
         with RunReader(folder.database) as reader:
             info = reader.info()
     except RunError:  # the worker did not come so far
-        return Options(restarted_from=folder.name), folder.name
+        return Options(restarted_from=folder.name), folder.name, ""
     options = Options(
         backend=info.options.get("backend", "auto"),
         data_dir=info.options.get("data_dir", ""),
         threads=int(info.options.get("threads", "0")),
         restarted_from=folder.name,
     )
-    return options, info.scenario
+    return options, info.scenario, info.variant
 
 
 def write_atomically(path: Path, text: str) -> None:

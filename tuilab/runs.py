@@ -88,10 +88,7 @@ def create(path: Path) -> RunFolder:
     if _never_began(folder):  # its input was refused: the corrected one may have the same folder
         for file in (folder.scenario, folder.preprocess, folder.log, *path.glob("run.db*")):
             file.unlink(missing_ok=True)
-    if folder.database.exists() or folder.scenario.exists():
-        raise RunError(
-            f"{path} already holds a run; choose another folder with --out, or remove it"
-        )
+    refuse_taken(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
@@ -102,6 +99,14 @@ def create(path: Path) -> RunFolder:
             f"cannot write the run folder {path}: {error.strerror}; choose another with --out"
         ) from error
     return folder
+
+
+def refuse_taken(folder: RunFolder) -> None:
+    """Raise RunError where a folder holds a run that began."""
+    if (folder.database.exists() or folder.scenario.exists()) and not _never_began(folder):
+        raise RunError(
+            f"{folder.path} already holds a run; choose another folder with --out, or remove it"
+        )
 
 
 def _never_began(folder: RunFolder) -> bool:

@@ -16,11 +16,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from engine.backend import make_backend
 from engine.data.preprocess import save
+from engine.data.statistics import describe
 from engine.errors import CheckpointError, ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
 from engine.schedules import schedules
@@ -90,6 +90,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tuilab.worker")
     parser.add_argument("folder")
     parser.add_argument("--name", default="")
+    parser.add_argument("--variant", default="")
     parser.add_argument("--origin", default="")  # the scenario file, as the user named it
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--data-dir", default="")
@@ -114,11 +115,17 @@ def _train(
         writer.describe(restarted_from=options.restarted_from)
     writer.describe(**_what(scenario, options), phase="loading data")
     data = load_data(scenario, data_folder(options.data_dir))
+    inputs = {
+        split: describe(examples.x)
+        for split, examples in (("train", data.train), ("validation", data.validation))
+        if examples is not None
+    }
     writer.describe(
         data=data.name,
         classes=len(data.classes),
         samples=(len(data.train), 0 if data.validation is None else len(data.validation)),
-        input_std=float(np.std(data.train.x, dtype=np.float64)),
+        input_std=inputs["train"].spread,
+        inputs=inputs,
         phase="binding",
     )
     if data.preprocess:
@@ -155,13 +162,14 @@ def _go_back(folder: RunFolder, writer: RunWriter, trainer: Trainer) -> None:
 def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
     return {
         "scenario": options.name or scenario.name,
+        "variant": options.variant,
         "title": scenario.header.title,
         "question": scenario.header.question,
         "lecture": scenario.header.lecture,
         "seed": scenario.seed,
         "activation": scenario.activation_name,
         "initializer": scenario.initializer_text,
-        "batch_norm": scenario.batch_norm,
+        "batch_norm": scenario.normalized,
         "schedule": schedules.name_of(scenario.schedule),
         "options": {
             "backend": options.backend,

@@ -17,9 +17,10 @@ from tests.tuilab.conftest import Cli
 from tests.tuilab.support import FOREVER, small, steps_made, wait_for, write_scenario
 from tuilab.checkpoints import KEPT, Saved, saved
 from tuilab.control import ControlClient
-from tuilab.launch import Options, go_on, start
+from tuilab.launch import Options, start
 from tuilab.metrics import Record
 from tuilab.recording import RunReader
+from tuilab.resuming import go_on
 from tuilab.runs import RunFolder
 from tuilab.scenario import load
 

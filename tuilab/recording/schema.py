@@ -1,11 +1,11 @@
 """The tables of `run.db`, and what is read back from them."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from engine.frames import FIELDS, Floats, LayerInfo
+from engine.frames import FIELDS, BatchDependence, Floats, LayerInfo
 
 FORMAT: Final = 2
 
@@ -39,6 +39,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What is trained and how it stands; keys that are not known yet have their defaults."""
 
     scenario: str = ""  # name of the scenario file, without its ending
+    variant: str = ""  # of a comparison
     title: str = ""
     question: str = ""
     lecture: str = ""
@@ -55,6 +56,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int = 0
     layers: tuple[LayerInfo, ...] = ()  # hidden layers from 1, the output layer last
     input_std: float = 0.0  # of the training inputs after preprocessing
+    inputs: dict[str, dict[str, Any]] = {}  # "train", "validation": see engine.data.statistics
+    batch_dependence: tuple[BatchDependence, ...] = ()
     classes: int = 0
     batch_size: int = 0
     samples: tuple[int, int] = (0, 0)  # training, validation

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from engine.frames import FIELDS, TENSORS, Floats, Frame, Snapshot
+from engine.frames import FIELDS, TENSORS, BatchDependence, Floats, Frame, Snapshot
 from tuilab.errors import RunError
 from tuilab.recording.schema import SCHEMA
 
@@ -30,6 +30,7 @@ class RunWriter:
             raise RunError(f"cannot create or open {path}: {error}") from error
         self._stride = 1
         self._ordinal = 0
+        self._batch_dependence: list[BatchDependence] = []
 
     def rewind(self, step: int) -> None:
         """Forget what was recorded after the checkpoint at `step`."""
@@ -111,7 +112,10 @@ class RunWriter:
             )
             if frame.snapshot is not None:
                 self._write_snapshot(frame.snapshot, keep=bool(frame.events) or self._last(frame))
-            now = {"state": frame.state, "step": frame.next_step}
+            now: dict[str, Any] = {"state": frame.state, "step": frame.next_step}
+            if frame.batch_dependence is not None:
+                self._batch_dependence.append(frame.batch_dependence)
+                now["batch_dependence"] = self._batch_dependence
             self._describe(now | {"hyperparameters": frame.hyperparameters})
 
     @staticmethod

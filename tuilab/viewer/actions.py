@@ -29,6 +29,7 @@ class View(Protocol):
     def command(self, command: Command) -> None: ...
     def toggle_pause(self) -> None: ...
     def ask_learning_rate(self) -> None: ...
+    def next_variant(self) -> None: ...
     def restart_run(self, *, new_seed: bool) -> None: ...
     def go_on(self) -> None: ...
     def show_help(self) -> None: ...
@@ -80,6 +81,8 @@ ACTIONS: Final = (
     Action("go_on", "g", "g", "go on",
            "go on with a run that ended; after a divergence from before it, at a lower rate",
            lambda app: app.go_on(), "run"),
+    Action("variant", "v", "v", "next variant", "the next run, where several are compared",
+           lambda app: app.next_variant(), "view", 75),
     Action("curves", "1", "1", "curves", "curves alone (again: everything)",
            lambda app: app.stage.toggle("curves")),
     Action("layers", "2", "2", "layers", "layers alone (again: everything)",
@@ -112,14 +115,14 @@ AFTER_THE_END: Final = {"go_on": 88, "restart": 65, "reseed": 40}
 """What control is left over a run that has ended, and its priority then."""
 
 
-def hints(*, paused: bool, ended: bool) -> list[tuple[int, str, str, str]]:
+def hints(*, paused: bool, ended: bool, compared: bool = False) -> list[tuple[int, str, str, str]]:
     """Return (priority, key, label, action) for the footer; run control goes when it has ended."""
     kept = []
     for action in ACTIONS:
         priority = action.priority
         if ended and action.section == "run":
             priority = AFTER_THE_END.get(action.id, 0)
-        if priority:
+        if priority and (compared or action.id != "variant"):
             label = "resume" if action.id == "pause" and paused else action.label
             kept.append((priority, action.shown, label, action.id))
     return kept

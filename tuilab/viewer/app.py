@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Final
@@ -15,9 +16,9 @@ from textual.screen import Screen
 
 from engine.errors import TuilabError
 from engine.trainer import Command
-from tuilab import launch
+from tuilab import launch, resuming
 from tuilab.control import ControlClient
-from tuilab.launch import Worker
+from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
@@ -44,14 +45,15 @@ class Refused(Message):
 
 @dataclass
 class Restarted(Message):
-    """A new run has been started, or could not be."""
+    """A new run has been started in the place of another, or could not be."""
 
+    instead_of: Worker
     worker: Worker | None
     error: str = ""
 
 
 class ViewerApp(App[Worker]):
-    """Shows a run, live or finished; closing it never harms the run."""
+    """Shows a run, or several in turn, live or finished; closing it never harms them."""
 
     CSS_PATH = "tuilab.tcss"
     TITLE = "tuilab"
@@ -62,11 +64,10 @@ class ViewerApp(App[Worker]):
 
     def __init__(
         self,
-        worker: Worker,
-        *,
+        *runs: Worker,
         make_client: MakeClient = ControlClient,
         restart: Callable[..., Worker] = launch.restart,
-        go_on: Callable[[RunFolder], Worker] = launch.go_on,
+        go_on: Callable[[RunFolder], Worker] = resuming.go_on,
         judge: Callable[[RunFolder], Claims] = judge_folder,
     ) -> None:
         super().__init__()
@@ -84,7 +85,9 @@ class ViewerApp(App[Worker]):
         self._asked_pause: tuple[bool, float] | None = None
         self._restarting = False
         self._on_terminal = is_terminal(sys.__stdin__)
-        self.follow(worker)
+        self.runs = [*runs]
+        self.stage.compared = len(runs) > 1
+        self.follow(runs[0])
 
     def follow(self, worker: Worker) -> None:
         """Show another run from now on."""
@@ -193,6 +196,19 @@ class ViewerApp(App[Worker]):
             LearningRateScreen(self.store.info.hyperparameters.get("learning_rate")), apply
         )
 
+    def next_variant(self) -> None:
+        """Show the next run of a comparison."""
+        if len(self.runs) < 2:
+            self.notify("there is no other run: this scenario compares none", timeout=3)
+            return
+        place = self.runs.index(self.worker) + 1
+        self._switch(self.runs[place % len(self.runs)])
+
+    def _switch(self, worker: Worker) -> None:
+        self.store.close()
+        self.follow(worker)
+        self.tick()
+
     def restart_run(self, *, new_seed: bool) -> None:
         """Stop the worker and start another one."""
         words = "restarting with a new seed" if new_seed else "restarting"
@@ -212,13 +228,13 @@ class ViewerApp(App[Worker]):
         self._restarting = True
         self.notify(words, timeout=3)
         self._stop_worker()
-        folder = self.worker.folder
+        old = self.worker
 
         def start() -> None:
             try:
-                self._tell(Restarted(begin(folder)))
+                self._tell(Restarted(old, begin(old.folder)))
             except TuilabError as error:
-                self._tell(Restarted(None, str(error)))
+                self._tell(Restarted(old, None, str(error)))
 
         self.sender.after(start)
 
@@ -235,9 +251,9 @@ class ViewerApp(App[Worker]):
         if message.worker is None:
             self.notify(message.error, title="no other run", severity="error")
             return
-        self.store.close()
-        self.follow(message.worker)
-        self.tick()
+        self.runs[self.runs.index(message.instead_of)] = message.worker
+        if self.worker == message.instead_of:
+            self._switch(message.worker)
 
     def on_refused(self, message: Refused) -> None:
         """Say why a command did not pass; a run that ended meanwhile needs no word."""
@@ -250,23 +266,35 @@ class ViewerApp(App[Worker]):
         self.push_screen(HelpScreen())
 
     def leave(self) -> None:
-        """Leave; ask first what becomes of a run that goes on."""
-        if not self.store.live:
+        """Leave; ask first what becomes of runs that go on."""
+        going = [run for run in self._others() if not has_ended(run)]
+        if self.store.live:
+            going.insert(0, self.worker)
+        if not going:
             self.exit(self.worker)
         else:
-            self.push_screen(LeaveScreen(str(self.worker.folder.path)), self._leave)
+            self.push_screen(LeaveScreen([str(run.folder.path) for run in going]), self._leave)
+
+    def _others(self) -> list[Worker]:
+        return [run for run in self.runs if run != self.worker]
 
     def _leave(self, choice: Choice | None) -> None:
         if choice == "stop":
             self._stop_worker()
+            self.sender.after(self._stop_others)
             self.sender.after(lambda: self.call_from_thread(self.exit, self.worker))
         elif choice == "leave":
             self.exit(self.worker)
 
+    def _stop_others(self) -> None:
+        for run in self._others():
+            with suppress(TuilabError):  # it ended meanwhile
+                end(run)
 
-def view(worker: Worker) -> Worker:
-    """Show a run until the user leaves; return the run shown last (a restart makes another)."""
-    app = ViewerApp(worker)
+
+def view(runs: Sequence[Worker]) -> Sequence[Worker]:
+    """Show runs until the user leaves; return what they are then (a restart makes another)."""
+    app = ViewerApp(*runs)
     app.run()
     app.store.close()
-    return app.worker
+    return app.runs

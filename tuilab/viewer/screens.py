@@ -82,7 +82,7 @@ class LearningRateScreen(ModalScreen[float | None]):
 
 
 class LeaveScreen(ModalScreen[Choice]):
-    """Asks what becomes of a run that goes on."""
+    """Asks what becomes of the runs that go on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "choose('stop')", "stop"),
@@ -90,17 +90,20 @@ class LeaveScreen(ModalScreen[Choice]):
         Binding("escape,c,q,ctrl+c,ctrl+q", "choose('cancel')", "cancel"),
     ]
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, runs: Sequence[str]) -> None:
         super().__init__()
-        self._run = run
+        self._runs = runs
 
     def compose(self) -> ComposeResult:
         """Build the box."""
         with Vertical(classes="dialog") as box:
-            box.border_title = "the run is not finished"
-            yield Static("[b $text-primary]s[/]    stop the run and leave")
-            yield Static("[b $text-primary]l[/]    leave it running")
-            yield Static(f"     come back with: tuilab attach {self._run}", classes="muted")
+            several = len(self._runs) > 1
+            what, it = ("runs", "them") if several else ("run", "it")
+            box.border_title = f"the {what} {'are' if several else 'is'} not finished"
+            yield Static(f"[b $text-primary]s[/]    stop the {what} and leave")
+            yield Static(f"[b $text-primary]l[/]    leave {it} running")
+            for run in self._runs:
+                yield Static(f"     come back with: tuilab attach {run}", classes="muted")
             yield Static("[b $text-primary]esc[/]  cancel")
 
     def action_choose(self, choice: Choice) -> None:

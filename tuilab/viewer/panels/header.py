@@ -35,6 +35,8 @@ def identity(info: RunInfo, fallback: str, cells: int) -> Line:
     engine = f"{info.backend} {info.dtype}".strip()
     threads = f"{info.threads} thread{'s' if info.threads != 1 else ''}" if info.threads else ""
     name: Line = [(info.scenario or fallback, "bold")]
+    if info.variant:
+        name += [(" · ", "muted"), (info.variant, "bold")]
     facts = [(2, info.data), (1, engine), (0, threads)]
     right = [Piece(p, [(text, "muted")]) for p, text in facts if text]
     question: Line = [(info.question or info.title, "muted")]
