@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Protocol
 from engine.trainer import Command
 
 FACTOR: Final = 1.25
+FAR: Final = 10**9  # snapshots: beyond either end of the history
 
 
 Section = Literal["run", "view"]
@@ -32,6 +33,7 @@ class View(Protocol):
     def next_variant(self) -> None: ...
     def restart_run(self, *, new_seed: bool) -> None: ...
     def go_on(self) -> None: ...
+    def look(self, by: int) -> None: ...
     def show_help(self) -> None: ...
     def leave(self) -> None: ...
     def action_command_palette(self) -> Any: ...
@@ -95,6 +97,17 @@ ACTIONS: Final = (
            lambda app: app.stage.next_panel(-1)),
     Action("overview", "escape,0", "0, esc", "overview", "everything on one screen again",
            lambda app: app.stage.show_overview()),
+    Action("back", "left", "←", "back in time", "an earlier snapshot; training goes on behind it",
+           lambda app: app.look(-1), "view", 55),
+    Action("forth", "right", "→", "forth", "a later snapshot, up to now",
+           lambda app: app.look(1)),
+    Action("far_back", "shift+left", "shift+←", "ten back", "ten snapshots earlier",
+           lambda app: app.look(-10)),
+    Action("far_forth", "shift+right", "shift+→", "ten forth", "ten snapshots later",
+           lambda app: app.look(10)),
+    Action("start", "home", "home", "step 0", "as it was at the start",
+           lambda app: app.look(-FAR)),
+    Action("now", "end", "end", "now", "as it is now", lambda app: app.look(FAR)),
     Action("up", "up,k", "↑", "up", "scroll up", lambda app: app.stage.scroll_panel(0, -1)),
     Action("down", "down,j", "↓", "down", "scroll down", lambda app: app.stage.scroll_panel(0, 1)),
     Action("page_up", "pageup", "pgup", "page up", "scroll a page up",

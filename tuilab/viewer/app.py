@@ -196,6 +196,11 @@ class ViewerApp(App[Worker]):
             LearningRateScreen(self.store.info.hyperparameters.get("learning_rate")), apply
         )
 
+    def look(self, by: int) -> None:
+        """Go through the recorded snapshots, back or forth in time."""
+        if self.store.look(by):
+            self.stage.rearranged()
+
     def next_variant(self) -> None:
         """Show the next run of a comparison."""
         if len(self.runs) < 2:
