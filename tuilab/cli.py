@@ -326,6 +326,24 @@ def show(run: str | None, as_json: bool) -> int:
     return 0
 
 
+@tuilab.command()
+@click.argument("run", required=False)
+@click.option("--to", required=True, help="csv, json, tensorboard or svg.")
+@click.option("--out", type=PATH, help="File or folder to write [default: RUN/export/…].")
+def export(run: str | None, to: str, out: Path | None) -> int:
+    """Write a RUN in the format of another tool.
+
+    RUN is a run folder, its name, or a part of it; the newest, if none is named. csv: four tables;
+    json: one document; tensorboard: event files with all scalars and histograms; svg: the screen.
+    """
+    from tuilab.export import export
+    from tuilab.runs import find
+
+    for path in export(find(run), to, out):
+        say(str(path))
+    return 0
+
+
 for command in (*TOOLS, test):
     tuilab.add_command(command)
 
