@@ -292,7 +292,8 @@ class Trainer:
         noise = self.network.noise.bit_generator
         drawn = noise.state
         self._step.rows(self.backend.xp.asarray(order[: self.batch_size]), augment=False)
-        self._step.start()
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._step.start()
         noise.state = drawn
 
     def _look_for_silent_units(self) -> None:

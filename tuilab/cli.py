@@ -30,6 +30,7 @@ from tuilab.cli_tools import TOOLS
 from tuilab.terminal import is_terminal
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
+    from tuilab.expectations import Expectation
     from tuilab.launch import Options, Worker
     from tuilab.recording import RunReader
     from tuilab.runs import RunFolder
@@ -119,7 +120,7 @@ def run(
 
     if headless:
         return _run_headless(lambda: begin()[0], as_json)
-    return _view(begin())
+    return _view(begin(), file.expect)
 
 
 def _with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None) -> list[str]:
@@ -187,11 +188,11 @@ def _warn_of_divergence(reader: "RunReader") -> None:
             say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
 
 
-def _view(runs: "Sequence[Worker]") -> int:
+def _view(runs: "Sequence[Worker]", expect: "Sequence[Expectation]" = ()) -> int:
     from tuilab.viewer.app import view
 
     code = 0
-    for worker in view(runs):
+    for worker in view(runs, expect):
         folder = worker.folder
         if worker.process is not None and (failure := _failure(folder)):
             code = complain(failure, worker.process.poll() or 2)
@@ -223,7 +224,7 @@ def attach(run: str | None) -> int:
     """
     from tuilab.errors import RunError
     from tuilab.launch import Worker
-    from tuilab.runs import find, find_all
+    from tuilab.runs import find_all, find_group
 
     _need_terminal("tuilab show RUN prints a summary")
     if run is None:
@@ -231,10 +232,12 @@ def attach(run: str | None) -> int:
         if not alive:
             raise RunError("no run is alive under runs/; tuilab replay RUN opens a finished one")
         return _view([Worker(alive[-1])])
-    folder = find(run)
-    if not folder.is_alive():
-        raise RunError(f"{folder.path} is not running any more; open it: tuilab replay {run}")
-    return _view([Worker(folder)])
+    folders = find_group(run)
+    alive = [folder for folder in folders if folder.is_alive()]
+    if not alive:
+        where = folders[0].path if len(folders) == 1 else run
+        raise RunError(f"{where} is not running any more; open it: tuilab replay {run}")
+    return _view([Worker(folder) for folder in alive])
 
 
 @tuilab.command()
@@ -245,10 +248,10 @@ def replay(run: str) -> int:
     RUN is a run folder, its name, or a part of it. Everything that was recorded is there.
     """
     from tuilab.launch import Worker
-    from tuilab.runs import find
+    from tuilab.runs import find_group
 
     _need_terminal("tuilab show RUN prints a summary")
-    return _view([Worker(find(run))])
+    return _view([Worker(folder) for folder in find_group(run)])
 
 
 @tuilab.command(name="list")
