@@ -35,11 +35,12 @@ class Metric:
     field: str = ""
     argument: float = 0.0
 
-    def length(self, hidden: int) -> int | None:
-        """Return how many values it has in a network of so many hidden layers; None: just one."""
+    def axis(self, hidden: int) -> str:
+        """Return what it has a value for each of, in a network of so many hidden layers, or ""."""
         if self.layer == "*":
-            return hidden
-        return 2 if self.name.startswith("data.") and self.name.endswith(SPREADS) else None
+            return f"of {hidden} layers"
+        spread = self.name.startswith("data.") and self.name.endswith(SPREADS)
+        return "a range over the features" if spread else ""
 
     def check_layer(self, hidden: int) -> None:
         """Raise ConfigError where a network of so many hidden layers has no such layer."""
