@@ -157,6 +157,19 @@ class TestValues:
             assert verdict(records, text, "any", below=0.5).passed is None
 
 
+def test_a_number_that_is_none_is_in_no_band(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path / "run.db")
+    inputs = {"train": {"mean": [float("nan"), 1.0], "std": [1.0, 1.0], "correlation": 0.0}}
+    measured = [BatchDependence(0, float("nan"), 0.0)]
+    writer.describe(state="finished", inputs=inputs, batch_dependence=measured)
+    writer.close()
+    with RunReader(tmp_path / "run.db") as reader:
+        record = Record(reader)
+        for metric in ("data.train.mean", "batch_dependence.training"):
+            assert verdict({"fast": record}, metric, above=-1e9).passed is False
+            assert verdict({"fast": record}, metric, below=1e9).passed is False
+
+
 class TestNotReached:
     """A loss that was not reached within N steps takes N at least, and perhaps for ever."""
 
