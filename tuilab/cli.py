@@ -6,6 +6,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,8 @@ def tuilab() -> None:
 
 
 @tuilab.command()
-@click.argument("scenario", type=PATH)
+@click.argument("scenario", type=PATH, required=False)
+@click.option("--resume", metavar="RUN", help="Go on with a run that ended or was killed.")
 @click.option("--headless", is_flag=True, help="No view: a progress bar and a summary.")
 @click.option("--json", "as_json", is_flag=True, help="With --headless: one JSON document.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")
@@ -79,7 +81,8 @@ def tuilab() -> None:
 @click.option("--out", type=PATH, help="The run folder [default: runs/<time>-<scenario>].")
 @data_dir
 def run(
-    scenario: Path,
+    scenario: Path | None,
+    resume: str | None,
     headless: bool,
     as_json: bool,
     steps: int | None,
@@ -95,25 +98,66 @@ def run(
 
     A file that compares variants trains all of them, each in a folder of its own below the run
     folder. The training process outlives the view: tuilab attach returns to it.
-    """
-    from tuilab.comparison import folders
-    from tuilab.launch import Options, start
-    from tuilab.runs import default_path
-    from tuilab.scenario import load_file
 
+    With --resume, RUN is a run folder, its name, or a part of it; --steps is then how many it shall
+    have in the end, and --set changes hyper-parameters: --set optimizer.learning_rate=0.01.
+    """
+    from tuilab.launch import Options
+
+    if (scenario is None) is (resume is None):
+        raise click.UsageError("give a SCENARIO file, or --resume RUN")
+    if resume is not None and (out is not None or seed is not None):
+        raise click.UsageError("a resumed run keeps its folder and its seed")
     if as_json and not headless:
         raise click.UsageError("--json goes with --headless")
     if not headless:
         _need_terminal("add --headless to train without the view")
-    file = load_file(scenario, _with_shortcuts(sets, seed, steps))
+    options = Options(backend, data_dir, threads)
+    if scenario is None:
+        return _resume(str(resume), options, steps, sets, headless, as_json)
+    return _start(
+        scenario, variant, options, _with_shortcuts(sets, seed, steps), out, headless, as_json
+    )
+
+
+def _resume(
+    name: str,
+    options: "Options",
+    steps: int | None,
+    sets: Sequence[str],
+    headless: bool,
+    as_json: bool,
+) -> int:
+    from tuilab.resuming import resume
+    from tuilab.runs import find
+
+    begin = partial(resume, find(name), options, steps=steps, sets=sets)
+    return _run_headless(begin, as_json) if headless else _view([begin()])
+
+
+def _start(
+    scenario: Path,
+    variant: str,
+    options: "Options",
+    sets: Sequence[str],
+    out: Path | None,
+    headless: bool,
+    as_json: bool,
+) -> int:
+    from tuilab.comparison import folders
+    from tuilab.launch import start
+    from tuilab.runs import default_path
+    from tuilab.scenario import load_file
+
+    file = load_file(scenario, sets)
     if variant:
         file = file.only(variant)
     path = out or default_path("-".join([file.name, variant] if variant else [file.name]))
     places = folders(path, file)
-    alone = "" in places
-    options = Options(backend, data_dir, threads or (0 if alone else 1))  # else a core each
-    if headless and not alone:
-        return _run_compared(file, places, path, options, as_json)
+    if "" not in places:  # a core for each variant, unless told otherwise
+        options = replace(options, threads=options.threads or 1)
+        if headless:
+            return _run_compared(file, places, path, options, as_json)
 
     def begin() -> "list[Worker]":
         return [start(file.runs[name], place, options) for name, place in places.items()]

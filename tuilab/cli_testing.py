@@ -56,7 +56,7 @@ def test(
 
     begin = time.monotonic()
     found = collect(paths or (Path("scenarios"),), pattern)
-    options = Options(backend, data_dir, threads=1)
+    options = Options(backend, data_dir, threads=1, checkpoints=False)
     plan = Plan(options, jobs or usable_cores(), sets, seed, seeds)
     status = StatusLine(sys.stderr, len(found))
     results: list[Result] = []

@@ -9,6 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,16 @@ class Options:
     data_dir: str = ""
     threads: int = 0
     restarted_from: str = ""
+    checkpoints: bool = True
+
+    def or_else(self, recorded: "Options") -> "Options":
+        """Return these options, with the recorded ones where none was chosen."""
+        return Options(
+            backend=recorded.backend if self.backend == "auto" else self.backend,
+            data_dir=self.data_dir or recorded.data_dir,
+            threads=self.threads or recorded.threads,
+            restarted_from=self.restarted_from,
+        )
 
     def thread_count(self) -> int:
         """Threads for the matrix products: one core fewer than there are, unless said otherwise.
@@ -58,7 +69,12 @@ def start(scenario: Scenario, path: Path, options: Options) -> Worker:
     """Make the run folder `path` and start training there. Raises RunError."""
     folder = create(path)
     write_atomically(folder.scenario, scenario.to_toml())
-    arguments = [f"--name={scenario.name}", f"--variant={scenario.variant}"]
+    return launch(folder, scenario, options)
+
+
+def launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str) -> Worker:
+    """Start the training process of `folder`, with `more` of its own options."""
+    arguments = [*more, f"--name={scenario.name}", f"--variant={scenario.variant}"]
     arguments += [f"--origin={scenario.origin}"]
     arguments += [f"--backend={options.backend}"]
     arguments += [f"--threads={options.thread_count()}"]
@@ -66,6 +82,8 @@ def start(scenario: Scenario, path: Path, options: Options) -> Worker:
         arguments.append(f"--data-dir={options.data_dir}")
     if options.restarted_from:
         arguments.append(f"--restarted-from={options.restarted_from}")
+    if not options.checkpoints:
+        arguments.append("--no-checkpoints")
     # NumPy's BLAS reads these once, when it is loaded.
     threads = dict.fromkeys(THREAD_VARIABLES, str(options.thread_count()))
     with folder.log.open("ab") as log:
@@ -104,16 +122,17 @@ def info_of(worker: Worker) -> RunInfo | None:
         return None
 
 
-def restart(folder: RunFolder, *, new_seed: bool) -> Worker:
+def restart(folder: RunFolder, *, new_seed: bool = False, sets: Sequence[str] = ()) -> Worker:
     """Run the scenario of `folder` again from the start, in a new folder beside it."""
-    sets = [f"seed={secrets.randbelow(1_000_000)}"] if new_seed else []
-    scenario = load(folder.scenario, sets)
-    options, name, variant = _options_of(folder)
+    seed = [f"seed={secrets.randbelow(1_000_000)}"] if new_seed else []
+    scenario = load(folder.scenario, [*sets, *seed])
+    options, name, variant = options_of(folder)
     named = msgspec.structs.replace(scenario, name=name, variant=variant)
     return start(named, free_path(folder.path), options)
 
 
-def _options_of(folder: RunFolder) -> tuple[Options, str, str]:
+def options_of(folder: RunFolder) -> tuple[Options, str, str]:
+    """Return how a run was started, its scenario's name and that of its variant."""
     try:
         with RunReader(folder.database) as reader:
             info = reader.info()

@@ -4,6 +4,7 @@ runs/<time>-<scenario>/    (of a comparison: a folder in it for each variant)
     run.db          everything that is known of the run (see `tuilab.recording`)
     scenario.toml   the scenario as resolved, so that the run can be repeated
     preprocess.npz  the statistics of the training split that inputs were preprocessed with
+    checkpoints/    a few states of the training, to go on from
     worker.log      what the training process printed
     worker.lock     locked by the training process for as long as it lives
     control.sock    where commands go while it lives
@@ -41,6 +42,10 @@ class RunFolder:
     @property
     def preprocess(self) -> Path:
         return self.path / "preprocess.npz"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
 
     @property
     def log(self) -> Path:

@@ -81,10 +81,11 @@ class NetworkSection(msgspec.Struct, frozen=True):
 
 
 class TrainSection(msgspec.Struct, frozen=True):
-    """[train]: give `epochs` or `steps`."""
+    """[train]: give `epochs` or `steps`; `checkpoint_every` counts steps."""
 
     epochs: Positive | None = None
     steps: Positive | None = None
+    checkpoint_every: Positive | None = None
     dtype: Literal["float32", "float64"] = "float32"
     snapshots: tuple[Annotated[int, Meta(ge=0)], ...] = ()
     """Steps whose statistics are recorded in any case."""

@@ -21,11 +21,12 @@ from threadpoolctl import threadpool_limits
 from engine.backend import make_backend
 from engine.data.preprocess import save
 from engine.data.statistics import describe
-from engine.errors import ConfigError, ShapeError, TuilabError
+from engine.errors import CheckpointError, ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
 from engine.schedules import schedules
 from engine.trainer import Command, Trainer
 from tuilab import __version__
+from tuilab.checkpoints import Keeper, newest
 from tuilab.control import ControlServer
 from tuilab.data_folder import data_folder
 from tuilab.decode import find_line, read
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: inbox.put(Command("stop")))
     try:
         lock = hold_lock(folder)  # held until the process ends
-        writer = RunWriter(folder.database)
+        writer = RunWriter(folder.database, resume=options.resume)
     except TuilabError as error:
         print(f"tuilab worker: {error}", file=sys.stderr)
         return error.exit_code
@@ -95,6 +96,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", default="")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--restarted-from", default="")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--set", action="append", default=[])  # hyper-parameters, when resumed
+    parser.add_argument("--no-checkpoints", action="store_true")
     return parser.parse_args(arguments)
 
 
@@ -105,6 +109,10 @@ def _train(
     options: argparse.Namespace,
 ) -> None:
     scenario = load(folder.scenario)
+    if not options.resume:
+        writer.describe(created=time.time())
+    if options.restarted_from:
+        writer.describe(restarted_from=options.restarted_from)
     writer.describe(**_what(scenario, options), phase="loading data")
     data = load_data(scenario, data_folder(options.data_dir))
     inputs = {
@@ -125,13 +133,30 @@ def _train(
     with threadpool_limits(options.threads):
         backend = make_backend(options.backend, scenario.train.dtype)
         trainer = build_trainer(scenario, data, backend)
+        if options.resume:
+            _go_back(folder, writer, trainer)
+            for key, value in (assignment.split("=") for assignment in options.set):
+                inbox.put(Command("set", key, float(value)))
+        keeper = Keeper(folder, writer, scenario.train.checkpoint_every)
         server = ControlServer(folder.path, inbox, trainer.refusal)
         try:
             writer.describe(**_how(trainer), socket=server.address, phase="step 0")
             for frame in trainer.frames(inbox, FRAME_INTERVAL):
                 _record(writer, frame, inbox)
+                if not options.no_checkpoints:
+                    keeper.frame_recorded(trainer)
         finally:
             server.close()
+
+
+def _go_back(folder: RunFolder, writer: RunWriter, trainer: Trainer) -> None:
+    """Set the trainer, and what is recorded, to the newest checkpoint. Raises CheckpointError."""
+    last, checkpoint = newest(folder)
+    try:
+        trainer.restore(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{last.path}: {error}") from None
+    writer.rewind(last.step)
 
 
 def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
@@ -152,9 +177,7 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
             "threads": str(options.threads),
         },
         "threads": options.threads,
-        "restarted_from": options.restarted_from,
         "state": "starting",
-        "created": time.time(),
         "pid": os.getpid(),
         "version": __version__,
     }

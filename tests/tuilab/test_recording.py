@@ -66,6 +66,21 @@ class TestRoundTrip:
             {"step": 1, "training": None, "evaluation": 1e-9},  # as JSON has it
         )
 
+    def test_batch_dependence_after_a_checkpoint_is_forgotten_with_the_rest(
+        self, path: Path
+    ) -> None:
+        writer = RunWriter(path)
+        for step in (0, 4, 9):
+            found = BatchDependence(step, 0.5, 0.0)
+            writer.write(replace(frame(step, [1.0]), batch_dependence=found))
+        writer.close()
+        again = RunWriter(path, resume=True)
+        again.rewind(4)
+        again.write(replace(frame(5, [1.0]), batch_dependence=BatchDependence(6, 0.5, 0.0)))
+        again.close()
+        with RunReader(path) as reader:
+            assert [each["step"] for each in reader.info().batch_dependence] == [0, 4, 6]
+
     def test_snapshots_come_back(self, path: Path) -> None:
         writer = RunWriter(path)
         writer.write(frame(0, [1.0], shot=snapshot(0)))
@@ -237,7 +252,7 @@ class TestWhatIsNoRun:
 
     def test_a_database_of_someone_else(self, path: Path) -> None:
         with closing(sqlite3.connect(path)) as db:
-            db.executescript("CREATE TABLE cats (name); PRAGMA user_version = 1")
+            db.executescript("CREATE TABLE cats (name); PRAGMA user_version = 2")
         assert "no such table: run" in self.refusal(path)
 
     def test_a_run_with_a_value_of_the_wrong_type(self, path: Path) -> None:

@@ -7,7 +7,7 @@ import msgspec
 
 from engine.frames import FIELDS, Floats, LayerInfo
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 SCHEMA: Final = f"""
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -29,6 +29,8 @@ CREATE TABLE tensor (
     {", ".join(f'"{name}" REAL' for name in FIELDS)},
     low REAL, high REAL, histogram BLOB NOT NULL, dead_fraction REAL, update_ratio REAL,
     PRIMARY KEY (snapshot, layer, tensor)) WITHOUT ROWID;
+CREATE TABLE checkpoint (
+    id INTEGER PRIMARY KEY, step INTEGER NOT NULL, file TEXT NOT NULL, last_event INTEGER NOT NULL);
 PRAGMA user_version = {FORMAT};
 """
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.style import Style
@@ -15,7 +16,7 @@ from textual.screen import Screen
 
 from engine.errors import TuilabError
 from engine.trainer import Command
-from tuilab import launch
+from tuilab import launch, resuming
 from tuilab.control import ControlClient
 from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
@@ -69,6 +70,7 @@ class ViewerApp(App[Worker]):
         *runs: Worker,
         make_client: MakeClient = ControlClient,
         restart: Callable[..., Worker] = launch.restart,
+        go_on: Callable[[RunFolder], Worker] = resuming.go_on,
         judge: Callable[[RunFolder], Claims] = judge_folder,
         expect: "Sequence[Expectation]" = (),
     ) -> None:
@@ -78,7 +80,8 @@ class ViewerApp(App[Worker]):
         self.register_theme(TUILAB)
         self.theme = "tuilab"
         self.animation_level = "none"
-        self._judge_folder, self._restart, self._expect = judge, restart, expect
+        self._judge_folder, self._expect = judge, expect
+        self._restart, self._go_on = restart, go_on
         self.sender = CommandSender(
             lambda command, reason: self._tell(Refused(command, reason)), make_client
         )
@@ -202,6 +205,11 @@ class ViewerApp(App[Worker]):
             LearningRateScreen(self.store.info.hyperparameters.get("learning_rate")), apply
         )
 
+    def look(self, by: int) -> None:
+        """Go through the recorded snapshots, back or forth in time."""
+        if self.store.look(by):
+            self.stage.rearranged()
+
     def next_variant(self) -> None:
         """Show the next run of a comparison."""
         if len(self.runs) < 2:
@@ -216,17 +224,29 @@ class ViewerApp(App[Worker]):
         self.tick()
 
     def restart_run(self, *, new_seed: bool) -> None:
-        """Stop the worker and start another one, off the event loop."""
+        """Stop the worker and start another one."""
+        words = "restarting with a new seed" if new_seed else "restarting"
+        self._follow_another(words, partial(self._restart, new_seed=new_seed))
+
+    def go_on(self) -> None:
+        """Go on with a run that has ended, from a checkpoint."""
+        if self.store.live:
+            self.notify("the run goes on", timeout=3)
+        else:
+            self._follow_another("going on from the last good checkpoint", self._go_on)
+
+    def _follow_another(self, words: str, begin: Callable[[RunFolder], Worker]) -> None:
+        """Start a worker in the place of this one, off the event loop."""
         if self._restarting:
             return
         self._restarting = True
-        self.notify("restarting with a new seed" if new_seed else "restarting", timeout=3)
+        self.notify(words, timeout=3)
         self._stop_worker()
         old = self.worker
 
         def start() -> None:
             try:
-                self._tell(Restarted(old, self._restart(old.folder, new_seed=new_seed)))
+                self._tell(Restarted(old, begin(old.folder)))
             except TuilabError as error:
                 self._tell(Restarted(old, None, str(error)))
 
@@ -243,7 +263,7 @@ class ViewerApp(App[Worker]):
         """Follow the new run."""
         self._restarting = False
         if message.worker is None:
-            self.notify(message.error, title="no restart", severity="error")
+            self.notify(message.error, title="no other run", severity="error")
             return
         self.runs[self.runs.index(message.instead_of)] = message.worker
         if self.worker == message.instead_of:

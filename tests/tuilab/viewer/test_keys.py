@@ -160,6 +160,47 @@ async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) 
         assert "cannot write the run folder" in [n.message for n in app._notifications]
 
 
+async def test_the_arrows_go_through_time(record: Record, client: FakeClient) -> None:
+    recording = record(steps=1)
+    for _ in range(14):
+        recording.steps(1)
+    async with viewing(recording.folder, client) as (app, pilot):
+        seen = []
+        for key in ("left", "right", "left", "shift+left", "shift+right", "home", "end"):
+            await pilot.press(key)
+            await settle(app, pilot)
+            seen.append(app.store.at)
+            assert ("◀ as of step" in text(app)) is (app.store.at is not None)
+        assert seen == [13, None, 13, 3, 13, 0, None]
+        await pilot.press("home")
+        await settle(app, pilot)
+        loss = f"{app.store.series.loss[0]:.2f}"
+        assert f"train {loss}" in text(app)  # the curves are read at the cursor
+
+
+@pytest.mark.parametrize("state", ["diverged", "stopped"])
+async def test_a_run_that_ended_can_go_on(record: Record, client: FakeClient, state: str) -> None:
+    old, new = record(steps=2), record(steps=3)
+    calls: list[RunFolder] = []
+
+    def go_on(folder: RunFolder) -> Worker:
+        calls.append(folder)
+        return Worker(new.folder)
+
+    async with viewing(old.folder, client, go_on=go_on) as (app, pilot):
+        await pilot.press("g")
+        await sent(app)
+        assert {n.message for n in app._notifications} == {"the run goes on"}
+        old.end(state)
+        await settle(app, pilot)
+        assert "g go on" in text(app)
+        await pilot.press("g")
+        await sent(app)
+        await settle(app, pilot)
+        assert calls == [old.folder]
+        assert app.store.folder == new.folder
+
+
 @pytest.mark.parametrize("key", ["q", "ctrl+c", "ctrl+q"])
 async def test_leaving_a_live_run_asks(record: Record, client: FakeClient, key: str) -> None:
     async with viewing(record().folder, client) as (app, pilot):
