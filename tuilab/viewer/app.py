@@ -26,7 +26,14 @@ from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_group
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.screens import Choice, HelpScreen, LearningRateScreen, LeaveScreen
+from tuilab.viewer.screens import (
+    Choice,
+    ChoiceScreen,
+    HelpScreen,
+    LeaveScreen,
+    ValueScreen,
+    in_words,
+)
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
 
@@ -191,19 +198,25 @@ class ViewerApp(App[Worker]):
         self._asked_pause = (not paused, time.monotonic() + PATIENCE)
         self.command(Command("resume" if paused else "pause"))
 
-    def ask_learning_rate(self) -> None:
-        """Open the field."""
+    def ask(self, key: str) -> None:
+        """Open the field for a hyper-parameter; the choice of all where `key` is empty."""
+        values = self.store.info.hyperparameters
         if not self.store.live:
             self.notify("the run has ended", timeout=3)
-            return
+        elif not key:
+            self.push_screen(ChoiceScreen(values), self._chosen)
+        elif key not in values:
+            self.notify(f"this run has no {in_words(key)}", timeout=3)
+        else:
+            self.push_screen(ValueScreen(key, values[key]), partial(self._set, key))
 
-        def apply(value: float | None) -> None:
-            if value is not None:
-                self.command(Command("set", "learning_rate", value))
+    def _chosen(self, key: str | None) -> None:
+        if key:
+            self.ask(key)
 
-        self.push_screen(
-            LearningRateScreen(self.store.info.hyperparameters.get("learning_rate")), apply
-        )
+    def _set(self, key: str, value: float | None) -> None:
+        if value is not None:
+            self.command(Command("set", key, value))
 
     def look(self, by: int) -> None:
         """Go through the recorded snapshots, back or forth in time."""

@@ -16,9 +16,9 @@ from tuilab.launch import Worker
 from tuilab.runs import RunFolder
 from tuilab.viewer.screens import (
     HelpScreen,
-    LearningRateScreen,
     LeaveScreen,
-    parse_learning_rate,
+    ValueScreen,
+    parse_value,
 )
 
 
@@ -73,32 +73,60 @@ async def test_a_refused_command_is_told(record: Record, client: FakeClient) -> 
 async def test_a_learning_rate_can_be_typed(record: Record, client: FakeClient) -> None:
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("l")
-        assert isinstance(app.screen, LearningRateScreen)
+        assert isinstance(app.screen, ValueScreen)
         await pilot.press(*"0.0x", "enter")
-        assert isinstance(app.screen, LearningRateScreen)
+        assert isinstance(app.screen, ValueScreen)
         wrong = app.screen.query_one("#wrong", Static)
         assert "'0.0x' is not a number" in str(wrong.render())
         await pilot.press("backspace", "5", "enter")
         await sent(app)
         assert client.sent == [Command("set", "learning_rate", 0.05)]
-        assert not isinstance(app.screen, LearningRateScreen)
+        assert not isinstance(app.screen, ValueScreen)
 
 
-@pytest.mark.parametrize("typed", ["-1", "0", "nan", "inf", "1e999", "", "1.2.3"])
+@pytest.mark.parametrize("typed", ["-1", "nan", "inf", "1e999", "", "1.2.3"])
 def test_a_bad_learning_rate_is_refused_in_words(typed: str) -> None:
-    assert isinstance(parse_learning_rate(typed), str)
+    assert isinstance(parse_value("learning_rate", typed), str)
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [(["m"], "momentum"), (["w"], "weight_decay"), (["p", "down", "enter"], "momentum")],
+)
+async def test_any_hyperparameter_can_be_typed(
+    record: Record, client: FakeClient, keys: list[str], key: str
+) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press(*keys)
+        await pilot.pause()
+        assert isinstance(app.screen, ValueScreen)
+        assert app.screen.key == key
+        await pilot.press(*"0.5", "enter")
+        await sent(app)
+        assert client.sent == [Command("set", key, 0.5)]
+
+
+async def test_a_hyperparameter_that_the_run_has_not_is_told(
+    record: Record, client: FakeClient
+) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("d")
+        assert [n.message for n in app._notifications] == ["this run has no dropout"]
+        await pilot.press("p", "escape")
+        await pilot.pause()
+        assert len(app.screen_stack) == 1
 
 
 def test_learning_rates_may_have_a_comma() -> None:
-    assert parse_learning_rate(" 0,05 ") == 0.05
+    assert parse_value("learning_rate", " 0,05 ") == 0.05
 
 
 async def test_a_bad_learning_rate_is_not_sent(record: Record, client: FakeClient) -> None:
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("l", "minus", "1", "enter")
-        assert isinstance(app.screen, LearningRateScreen)
+        assert isinstance(app.screen, ValueScreen)
         wrong = app.screen.query_one("#wrong", Static)
-        assert "must be positive" in str(wrong.render())
+        assert "must not be negative" in str(wrong.render())
         await pilot.press("escape")
         await sent(app)
         assert client.sent == []
