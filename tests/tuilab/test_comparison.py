@@ -24,6 +24,8 @@ from tests.tuilab.support import (
 from tuilab.cli_status import StatusLine
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
+from tuilab.scenario import load_file
+from tuilab.viewer.claims import judge_folder, judge_group
 
 SLOW = {"name": "slow", "optimizer": {"learning_rate": 1e-6}}
 FAST = {"name": "fast"}
@@ -217,6 +219,18 @@ def test_seed_steps_and_settings_hold_for_all(cli: Cli, lab: Path) -> None:
         assert (run["seed"], run["steps"], len(run["layers"])) == (5, 3, 2)
     with RunReader(lab / "out" / "slow" / "run.db") as reader:
         assert reader.info().threads == 2
+
+
+def test_the_view_judges_what_is_expected_over_several(cli: Cli, lab: Path) -> None:
+    path = compared(lab, SLOW, FAST, expect=[EACH, RATIO])
+    assert cli("run", path, "--headless", "--out", "out")[0] == 0
+    folders = [RunFolder(lab / "out" / name) for name in ("slow", "fast")]
+    own, expect = judge_folder(folders[1]), load_file(path).expect
+    found = judge_group(own, expect, folders).verdicts
+    assert [(v.claim, v.passed) for v in found] == [(EACH["claim"], True), (RATIO["claim"], True)]
+    waiting = judge_group(own, expect, [folders[0], RunFolder(lab / "not" / "there")]).verdicts
+    assert [v.passed for v in waiting] == [True, None]
+    assert judge_group(own, (), folders) is own
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

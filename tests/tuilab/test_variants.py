@@ -138,6 +138,9 @@ class TestSets:
     def test_a_wrong_one_is_named(self, lab: Path) -> None:
         with pytest.raises(ScenarioError, match=r"with --set network\.activation=rlu: network\."):
             read(lab, A, B, sets=("network.activation=rlu",))
+        with pytest.raises(ScenarioError, match=r"with --set network\.activation=rlu: network\."):
+            tanh = {"network": {"activation": "tanh"}}
+            read(lab, A | tanh, B, sets=("network.activation=rlu",))
 
 
 class TestExpectations:
