@@ -9,6 +9,7 @@ import pytest
 from engine.backend import make_backend
 from engine.trainer import Command, Trainer
 from tuilab.expectations import Verdict, judge
+from tuilab.metrics import SCALARS
 from tuilab.recording import RunReader, RunWriter
 from tuilab.scenario import build_trainer, load, load_data, load_file
 
@@ -82,3 +83,25 @@ def test_every_claim_about_the_start_fails_on_a_wrong_network(path: Path, tmp_pa
         folder.mkdir()
         held &= {f"{v.claim}: {v.metric}" for v in at_start(path, folder, *sets) if v.passed}
     assert not held
+
+
+def test_the_examples_in_their_readme_are_valid(tmp_path: Path) -> None:
+    """Every metric and every table that is shown is read as such."""
+    text = (FOLDER / "README.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    base = (FOLDER / "digits_mlp.toml").read_text().partition("[[expect]]")[0]
+    for number, example in enumerate(examples):
+        metrics = re.findall(r"^metric = .*", example, re.MULTILINE)
+        if "[[" not in example:
+            example = "".join(f"[[expect]]\n{metric}\nabove = 0\n" for metric in metrics)
+        path = tmp_path / f"{number}.toml"
+        path.write_text(base + example)
+        file = load_file(path)
+        own = {each for run in file.runs.values() for each in run.expect}
+        assert len({*own, *file.expect}) == len(metrics) > 0
+
+
+def test_every_metric_there_is_is_explained() -> None:
+    text = (FOLDER / "README.md").read_text()
+    for name in SCALARS:
+        assert f"`{re.sub('train|validation', 'SPLIT', name) if 'data.' in name else name}`" in text
