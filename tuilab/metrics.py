@@ -9,10 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from engine.errors import ConfigError, UnknownNameError, require
-from engine.frames import FIELDS, TENSORS, Floats, Snapshot, Validation
+from engine.frames import FIELDS, PER_LAYER, TENSORS, Floats, Snapshot, Validation
 from tuilab.recording import Block, RunReader
 
-PER_LAYER: Final = ("update_ratio", "dead_fraction")
 SCALARS: Final = (
     *("loss", "loss.data", "accuracy.train", "accuracy.validation"),
     *("gain.forward", "gain.backward", "status"),

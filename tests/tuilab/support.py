@@ -118,6 +118,8 @@ def snapshot(step: int, *, layers: int = 3, value: float | None = None) -> Snaps
         ranges,
         np.linspace(0, 1, layers),
         np.linspace(1e-3, 1e-2, layers),
+        np.linspace(0.9, 0.8, layers),
+        np.linspace(0.0, 0.5, layers),
     )
 
 
