@@ -78,12 +78,13 @@ def test_without_a_gradient_there_is_no_share() -> None:
     assert np.isnan(one_signed(np.ones((3, 2)), np.zeros((3, 4))))
 
 
-def trainer(network: Network, shift: float = 0.0) -> Trainer:
+def trainer(network: Network, shift: float = 0.0, steps: int = 1) -> Trainer:
     generator = np.random.default_rng(0)
     x = generator.normal(shift, 1, (200, 16)).astype(np.float32)
     examples = Examples(x, generator.integers(0, 3, 200))
     data = Dataset("made up", ("a", "b", "c"), examples, None)
-    return Trainer(network, data, optimizer=SGD(0.01), batch_size=100, steps=1)
+    at = range(steps)
+    return Trainer(network, data, optimizer=SGD(0.01), batch_size=100, steps=steps, snapshot_at=at)
 
 
 def deep(activation: Activation, shift: float = 0.0) -> Array:
@@ -112,9 +113,8 @@ def test_a_filter_sums_over_places_so_that_signs_of_inputs_do_not_tell() -> None
 @pytest.mark.parametrize("initializer", [Zeros(), Constant(0.1)])
 def test_units_that_begin_the_same_stay_the_same(initializer: Zeros | Constant) -> None:
     network = mlp([12, 9], 3, activation=Tanh(), initializer=initializer)
-    made = trainer(network)
-    made.total_steps = 5
-    snapshots = [frame.snapshot for frame in made.frames(interval=0) if frame.snapshot]
-    assert len(snapshots) > 2
+    frames = trainer(network, steps=5).frames(interval=0)
+    snapshots = [frame.snapshot for frame in frames if frame.snapshot]
+    assert len(snapshots) == 5
     for snapshot in snapshots:
         assert snapshot.asymmetry[:-1].max() < 1e-5
