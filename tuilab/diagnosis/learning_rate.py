@@ -1,0 +1,113 @@
+"""Steps that are too small or too large for the weights."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tuilab.diagnosis.base import (
+    DEEP,
+    Rule,
+    Seen,
+    Severity,
+    Symptom,
+    initializer_advice,
+    rules,
+)
+from tuilab.diagnosis.past import Past
+
+RATE: Final = "optimizer.learning_rate"
+DYING: Final = 0.8  # gain a layer below which it is not the learning rate that is to blame
+FALLING: Final = 0.98  # of the mean loss of the epochs before: then it is falling
+
+
+def _median_ratio(seen: Seen) -> float:
+    ratios = seen.snapshot.update_ratio
+    ratios = ratios[np.isfinite(ratios)]
+    return float(np.median(ratios)) if ratios.size else math.nan
+
+
+def _falling(past: Past, epochs: int) -> bool:
+    """Tell whether the loss of the last epochs is lower than of as many before, if there are."""
+    span = past.windows_in(epochs)
+    if len(past.loss) < 2 * span:
+        return True
+    return bool(past.loss[-span:].mean() < FALLING * past.loss[-2 * span : -span].mean())
+
+
+@rules.register("low_learning_rate")
+@dataclass(frozen=True)
+class LowLearningRate(Rule):
+    """The median update is a tiny part of the weights, or the loss stands still over `epochs`.
+
+    Not where the training data are learned, for then gradients are small; nor where a schedule has
+    lowered the rate. Lecture 6: about 1e-3 is healthy.
+    """
+
+    update_ratio: float = 1e-4
+    change: float = 1e-3
+    epochs: int = 3
+
+    def look(self, seen: Seen, slack: float) -> Symptom | None:
+        past, ratio = seen.past, _median_ratio(seen)
+        if past.learned or past.rate_lowered:
+            return None
+        advice = f"raise {RATE}"
+        run, snapshot = seen.run, seen.snapshot
+        if run.hidden >= DEEP and min(snapshot.gain_forward, snapshot.gain_backward) < DYING:
+            advice = f"mend the signal first, which dies on its way: {initializer_advice(run)}"
+        if ratio < self.update_ratio * slack:
+            cause = f"an update changes the weights by {ratio:.1g} of their size; 1e-3 is healthy"
+            return Symptom("warning", ratio, self.update_ratio, "update_ratio", cause, advice)
+        change = self._change(past)
+        if change < self.change * slack:
+            cause = f"the loss changed by {change:.1g} of itself in {self.epochs} epochs"
+            return Symptom("warning", change, self.change, "change", cause, advice)
+        return None
+
+    def _change(self, past: Past) -> float:
+        """Return the relative change of the loss over the last epochs; infinite before."""
+        span = past.windows_in(self.epochs) + 1
+        if len(past.loss) < span:
+            return math.inf
+        last = past.loss[-span:]
+        return float((last.max() - last.min()) / abs(last.mean()))
+
+
+@rules.register("high_learning_rate")
+@dataclass(frozen=True)
+class HighLearningRate(Rule):
+    """The median update is a large part of the weights, or the loss jumps about on a plateau.
+
+    A ratio above `error` is too much in any case, above `warning` only where the loss does not
+    fall: before batch normalisation small weights take large steps and grow until they are right.
+    On a plateau the means of epochs vary by more than `oscillation` of their mean.
+    """
+
+    warning: float = 1e-2
+    error: float = 1e-1
+    oscillation: float = 0.05
+    epochs: int = 5
+
+    def look(self, seen: Seen, slack: float) -> Symptom | None:
+        past, ratio = seen.past, _median_ratio(seen)
+        advice = f"lower {RATE}"
+        stuck = not past.learned and not _falling(past, self.epochs)
+        for severity, threshold in (("error", self.error), ("warning", self.warning)):
+            if ratio > threshold / slack and (stuck or severity == "error"):
+                cause = f"an update changes the weights by {ratio:.2g} of their size"
+                if severity == "warning":
+                    cause += ", and the loss does not fall"
+                name: Severity = "error" if severity == "error" else "warning"
+                return Symptom(name, ratio, threshold, severity, cause, advice)
+        swing = self._swing(past)
+        if stuck and swing > self.oscillation / slack:
+            cause = f"the loss stays about {past.loss[-1]:.3g} and jumps by {100 * swing:.0f} %"
+            return Symptom("warning", swing, self.oscillation, "oscillation", cause, advice)
+        return None
+
+    def _swing(self, past: Past) -> float:
+        """Return the std of the loss over the last windows, relative to its mean."""
+        last = past.loss[-2 * past.windows_in(self.epochs) :]
+        return float(last.std() / abs(last.mean())) if len(last) else 0.0
