@@ -12,11 +12,12 @@ from msgspec import Meta
 
 from engine.errors import ConfigError, UnknownNameError, require
 from tuilab.decode import Table, convert, join
+from tuilab.diagnosis import rules
 from tuilab.metrics import Metric, NotWithin, Record, Series, parse_metric
 from tuilab.recording import RunReader
 
 At = Literal["start", "end", "any", "always"] | Annotated[int, Meta(ge=0)]
-BOUNDS: Final = ("between", "below", "above", "equals", "contains")
+BOUNDS: Final = ("between", "below", "above", "equals", "contains", "lacks")
 STATUSES: Final = ("finished", "diverged", "stopped")
 
 
@@ -31,6 +32,7 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
     above: float | None = None
     equals: float | str | None = None
     contains: str | None = None
+    lacks: str | None = None  # a rule that must find nothing
 
     @classmethod
     def parse(cls, table: Table, path: str, hidden: int) -> "Expectation":
@@ -56,7 +58,14 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
             if self.bound == "equals" and value not in STATUSES:
                 raise UnknownNameError("status", value, STATUSES, path)
             return
-        require(self.bound != "contains", path, f"{self.metric} is a number, not a text")
+        if metric.name == "findings":
+            texts = self.bound in ("contains", "lacks")
+            require(texts, path, 'findings are rules: use contains = "…" or lacks = "…"')
+            if value not in rules:
+                raise UnknownNameError("rule", value, rules, path)
+            return
+        texts = self.bound in ("contains", "lacks")
+        require(not texts, path, f"{self.metric} is a number, not a text")
         if self.bound == "between":
             low, high = value
             require(
@@ -79,7 +88,9 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
         value = getattr(self, self.bound)
         if self.bound == "between":
             return f"{value[0]:g} … {value[1]:g}"
-        sign = {"below": "<", "above": ">", "equals": "=", "contains": "has"}[self.bound]
+        sign = {"below": "<", "above": ">", "equals": "=", "contains": "has", "lacks": "has no"}[
+            self.bound
+        ]
         return f"{sign} {value:g}" if isinstance(value, float) else f"{sign} {value}"
 
     def holds(self, value: Any) -> bool:
@@ -96,6 +107,8 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
                 return bool(value > self.above)
             case "contains":
                 return self.contains in value
+            case "lacks":
+                return self.lacks not in value
         return str(value) == str(self.equals) or value == self.equals
 
 
@@ -106,7 +119,7 @@ class Verdict:
     claim: str
     metric: str
     at: str | int
-    measured: Any  # a number, a list of them (one a layer), a word, or None
+    measured: Any  # a number, a list of them (one a layer), a word, a tuple of rules, or None
     band: str
     passed: bool | None
     bound: str
@@ -119,6 +132,8 @@ class Verdict:
         if isinstance(value, list):
             low, high = min(value, default=None), max(value, default=None)
             return f"{_number(low)} … {_number(high)}" if low != high else _number(low)
+        if isinstance(value, tuple):
+            return ", ".join(value) or "none"
         return _number(value)
 
 
@@ -148,6 +163,8 @@ def _verdict(expectation: Expectation, record: Record) -> Verdict:
         shown = held.index(passed) if at in ("any", "always") else 0
         measured = values[shown]
     closed = {"end": False, "always": passed is False, "any": passed is True}
+    if metric.name == "findings":  # one that was found stays found
+        closed = {str(at): passed is (expectation.bound == "contains")}
     if not values:
         passed = False if record.settled else None  # it ended without the thing that was expected
     elif not record.settled and metric.name != "status" and not closed.get(str(at), True):

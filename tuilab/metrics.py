@@ -10,11 +10,12 @@ import numpy as np
 
 from engine.errors import ConfigError, UnknownNameError, require
 from engine.frames import FIELDS, PER_LAYER, TENSORS, Floats, Snapshot, Validation
+from tuilab.diagnosis.finding import Finding, all_found
 from tuilab.recording import Block, RunReader
 
 SCALARS: Final = (
     *("loss", "loss.data", "accuracy.train", "accuracy.validation"),
-    *("gain.forward", "gain.backward", "status"),
+    *("gain.forward", "gain.backward", "status", "findings"),
 )
 
 
@@ -131,6 +132,11 @@ class Record:
         """Steps of the recorded snapshots, in order."""
         return self._reader.snapshot_steps()
 
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What the diagnosis found over the whole run: one a rule, most severe first."""
+        return all_found(event for _, event in self._reader.events())
+
     def snapshot(self, position: int) -> Snapshot:
         """Return a recorded snapshot by its place in `snapshot_steps`, read when first needed."""
         step = self.snapshot_steps[position]
@@ -182,6 +188,9 @@ class Record:
                 return self._steps_to_loss(metric.argument)
             case "status":
                 return Series((), lambda _: None, self.info.state if self.info.ended else None)
+            case "findings":
+                rules = tuple(finding.rule for finding in self.findings)
+                return Series((), lambda _: None, rules)
         return Series(self.snapshot_steps, lambda i: _of_snapshot(metric, self.snapshot(i)))
 
     def _steps_to_loss(self, target: float) -> Series:

@@ -1,6 +1,7 @@
 """A run's summary for people: a few lines and the loss curve, drawn as text."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import click
 import numpy as np
@@ -14,6 +15,8 @@ from tuilab.viewer.plot import Chart, Curve, draw, spans_decades
 from tuilab.viewer.series import reduce
 
 WIDTH, HEIGHT = 72, 12
+LINE = 96  # characters of a line of words
+SEVERITY_MARKS = {"error": "✗", "warning": "▲", "info": "·"}
 MARKS = {True: "✓", False: "✗", None: "·"}
 
 
@@ -23,6 +26,7 @@ def summary_text(summary: Summary, verdicts: Sequence[Verdict], reader: RunReade
         _headline(summary, reader),
         loss_curve(Record(reader)),
         _layers(summary),
+        findings_text(Record(reader)),
         verdict_table({summary.scenario: verdicts}) if verdicts else "",
         f"run folder: {summary.run_dir}   (look at it: tuilab replay {summary.run_dir})",
     ]
@@ -68,6 +72,18 @@ def loss_curve(record: Record) -> str:
     text = ["".join(span[0] for span in line).rstrip() for line in lines]
     legend = "loss: line training" + (", dots validation" if len(found) > 1 else "")
     return "\n".join([legend, *text]) if text else ""
+
+
+def findings_text(record: Record) -> str:
+    """List what the diagnosis found over the run: severity, rule, layers, cause, advice."""
+    lines = ["diagnosis:" if record.findings else ""]
+    for f in record.findings:
+        where = f" · {f.where}" if f.where else ""
+        lines.append(f"{SEVERITY_MARKS[f.severity]} {f.severity}: {f.title}{where}")
+        evidence = f"{f.cause} (step {f.first_step}, {f.key} = {f.threshold:g})"
+        lines += wrap(evidence, LINE, initial_indent="    ", subsequent_indent="    ")
+        lines += wrap(f"→ {f.advice}", LINE, initial_indent="    ", subsequent_indent="      ")
+    return "\n".join(lines)
 
 
 def _layers(summary: Summary) -> str:

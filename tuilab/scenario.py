@@ -42,6 +42,9 @@ from tuilab.decode import (
     read,
     shown,
 )
+from tuilab.diagnosis import Diagnosis
+from tuilab.diagnosis.settings import parse as diagnosis
+from tuilab.diagnosis.settings import spread
 from tuilab.errors import ScenarioError
 from tuilab.expectations import Expectation
 from tuilab.layer_tables import complete, row
@@ -97,7 +100,7 @@ class Header(msgspec.Struct, frozen=True):
 
 SECTIONS: Final = (
     *("data", "network", "layer", "loss"),
-    *("optimizer", "schedule", "train", "expect"),
+    *("optimizer", "schedule", "train", "expect", "diagnosis"),
 )
 EITHER: Final = {"train.steps": "epochs", "train.epochs": "steps"}
 """Keys of [train] of which there is one: setting it from outside takes the place of the other."""
@@ -123,6 +126,7 @@ class Scenario(msgspec.Struct, frozen=True):
     schedule: Schedule
     train: TrainSection
     expect: tuple[Expectation, ...]
+    diagnosis: Diagnosis
     table: Table  # the file as read, with what was set from outside
     origin: str = ""  # path of the file as it was named; "" when it came from none
 
@@ -210,6 +214,7 @@ def parse(table: Table, name: str) -> Scenario:
             Expectation.parse(entry, f"expect[{index}]", depth)
             for index, entry in enumerate(_list_of_tables(table.get("expect", [])))
         ),
+        diagnosis=diagnosis(table.get("diagnosis", {}), "diagnosis"),
         table=table,
     )
 
@@ -288,6 +293,16 @@ def build_network(scenario: Scenario, data: Dataset) -> Network:
     )
 
 
+def _snapshots_wanted(scenario: Scenario, data: Dataset) -> set[int]:
+    """Return the steps of which statistics are wanted, however fast the machine is."""
+    wanted = {e.at for e in scenario.expect if isinstance(e.at, int)}
+    if scenario.diagnosis.rules:
+        size, train = scenario.data.batch_size, scenario.train
+        batches = 1 if size == "all" else max(len(data.train) // size, 1)
+        wanted |= spread(train.steps or (train.epochs or 0) * batches)
+    return wanted
+
+
 def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Trainer:
     """Bind network and data of `scenario` into a trainer. Raises ConfigError, ShapeError."""
     size = scenario.data.batch_size
@@ -303,7 +318,7 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
             steps=scenario.train.steps,
             seed=scenario.seed,
             backend=backend,
-            snapshot_at=[e.at for e in scenario.expect if isinstance(e.at, int)],
+            snapshot_at=_snapshots_wanted(scenario, data),
             augment=scenario.augment,
         )
     except ConfigError as error:

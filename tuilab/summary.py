@@ -79,7 +79,7 @@ def summarize(
             for position, layer in enumerate(info.layers)
         ],
         gain={"start": _gain(start), "end": _gain(end)},
-        findings=[],
+        findings=[finding.document() for finding in record.findings],
         expectations=[
             {
                 "claim": v.claim,

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -29,6 +30,8 @@ from tuilab import __version__
 from tuilab.control import ControlServer
 from tuilab.data_folder import data_folder
 from tuilab.decode import find_line, read
+from tuilab.diagnosis import Monitor
+from tuilab.diagnosis.facts import facts
 from tuilab.errors import RunError
 from tuilab.recording import RunWriter
 from tuilab.runs import RunFolder, hold_lock
@@ -121,8 +124,10 @@ def _train(
         server = ControlServer(folder.path, inbox, trainer.refusal)
         try:
             writer.describe(**_how(trainer), socket=server.address, phase="step 0")
+            monitor = Monitor(scenario.diagnosis, facts(scenario, data, trainer))
             for frame in trainer.frames(inbox, FRAME_INTERVAL):
-                _record(writer, frame, inbox)
+                events = (*frame.events, *monitor.see(frame))
+                _record(writer, replace(frame, events=events), inbox)
         finally:
             server.close()
 

@@ -54,10 +54,10 @@ class ExplodingLoss(Rule):
     times: float = 3.0
 
     def look(self, seen: Seen, slack: float) -> Symptom | None:
-        now, first = float(seen.past.loss[-1]), seen.past.first_loss
+        now, first = seen.past.loss[-1], seen.past.first_loss
         if not now > self.times / slack * first:
             return None
-        ratio = now / first
+        ratio = float(now / first)
         cause = f"the loss is {now:.3g}, {ratio:.3g} times its first value {first:.3g}"
         advice = "lower optimizer.learning_rate and begin anew; optimizer.clip_norm = 1.0 limits it"
         return Symptom("error", ratio, self.times, "times", cause, advice)
@@ -81,8 +81,7 @@ class LateStart(Rule):
         moved = np.abs(loss - loss[0]) > self.flat * loss[0]
         flat = int(np.argmax(moved)) if moved.any() else len(loss)
         share = flat * window / seen.run.total_steps
-        fell = 1 - float(loss.min()) / float(loss[0])
-        if share < self.of_run or not fell >= self.fall:
+        if share < self.of_run or not loss.min() <= (1 - self.fall) * loss[0]:
             return None
         cause = f"the loss stood at {loss[0]:.3g} for {percent(share)} of the run, then fell"
         return Symptom("warning", share, self.of_run, "of_run", cause, initializer_advice(seen.run))

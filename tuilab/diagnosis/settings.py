@@ -18,6 +18,14 @@ from tuilab.decode import check_keys, convert, field_names, join, shown
 from tuilab.diagnosis.base import Rule, rules
 
 PATIENCE: Final = 3
+LOOKS: Final = 8
+"""Snapshots, evenly spread over a run, that the diagnosis asks for: so many cost less than the
+statistics that are taken for the view, and what it finds depends less on the speed of a machine."""
+
+
+def spread(total_steps: int) -> set[int]:
+    """Return the steps of LOOKS snapshots in a run of so many steps."""
+    return {total_steps * look // LOOKS for look in range(LOOKS)}
 
 
 def every_rule() -> dict[str, Rule]:
