@@ -6,6 +6,7 @@ from textwrap import wrap
 import click
 import numpy as np
 
+from tuilab.diagnosis import finding
 from tuilab.expectations import Verdict
 from tuilab.metrics import Record
 from tuilab.recording import RunReader
@@ -16,7 +17,6 @@ from tuilab.viewer.series import reduce
 
 WIDTH, HEIGHT = 72, 12
 LINE = 96  # characters of a line of words
-SEVERITY_MARKS = {"error": "✗", "warning": "▲", "info": "·"}
 MARKS = {True: "✓", False: "✗", None: "·"}
 
 
@@ -79,7 +79,7 @@ def findings_text(record: Record) -> str:
     lines = ["diagnosis:" if record.findings else ""]
     for f in record.findings:
         where = f" · {f.where}" if f.where else ""
-        lines.append(f"{SEVERITY_MARKS[f.severity]} {f.severity}: {f.title}{where}")
+        lines.append(f"{finding.MARKS[f.severity]} {f.severity}: {f.title}{where}")
         evidence = f"{f.cause} (step {f.first_step}, {f.key} = {f.threshold:g})"
         lines += wrap(evidence, LINE, initial_indent="    ", subsequent_indent="    ")
         lines += wrap(f"→ {f.advice}", LINE, initial_indent="    ", subsequent_indent="      ")

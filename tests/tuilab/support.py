@@ -15,6 +15,7 @@ import tomli_w
 
 from engine.errors import TuilabError
 from engine.frames import BINS, FIELDS, TENSORS, Event, Frame, LayerInfo, Snapshot, Validation
+from tuilab.diagnosis.finding import CLEARED, FOUND
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 
@@ -82,6 +83,11 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
             pass  # the database is not there yet
         time.sleep(0.02)
     raise AssertionError(f"still waiting after {seconds} s")
+
+
+def carried_out(reader: RunReader) -> list[Event]:
+    """The events of a run that are no findings."""
+    return [e for _, e in reader.events() if e.kind not in (FOUND, CLEARED)]
 
 
 def steps_made(folder: RunFolder) -> int:

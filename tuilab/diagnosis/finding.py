@@ -8,6 +8,7 @@ import msgspec
 from engine.frames import Event
 from tuilab.diagnosis.base import SEVERITIES, Severity, named_layers
 
+MARKS: Final = {"error": "✕", "warning": "▲", "info": "○"}
 FOUND: Final = "finding"
 CLEARED: Final = "cleared"
 

@@ -82,6 +82,7 @@ class Stage(Vertical):
             return
         if changes.snapshot or changes.state or changes.info:
             self.draw_layers(store)
+        if changes.snapshot or changes.state or changes.info or changes.events:
             self.draw_reading(store)
         self._curves_stale |= changes.series or changes.validations or changes.events
         self._curves_stale |= changes.state

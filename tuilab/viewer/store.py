@@ -9,6 +9,7 @@ import msgspec
 
 from engine.errors import TuilabError
 from engine.frames import Event, Snapshot, Validation
+from tuilab.diagnosis.finding import Finding, active
 from tuilab.recording import Block, RunInfo, RunReader
 from tuilab.runs import RunFolder
 from tuilab.viewer.series import Series
@@ -50,6 +51,7 @@ class RunStore:
         self.series = Series()
         self.validations: list[Validation] = []
         self.events: list[Event] = []
+        self.findings: list[Finding] = []  # that stand now, most severe first
         self.snapshot: Snapshot | None = None
         self.first_snapshot: Snapshot | None = None  # of step 0
         self.last_block: Block | None = None
@@ -143,6 +145,8 @@ class RunStore:
         for key, event in new:
             self.events.append(event)
             self._last_event = key
+        if new:
+            self.findings = active(self.events)
         return bool(new)
 
     def _read_snapshot(self, reader: RunReader) -> bool:
