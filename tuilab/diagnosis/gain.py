@@ -1,7 +1,7 @@
 """Signals that shrink or grow from layer to layer, forwards and backwards (lecture 6)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 import numpy as np
@@ -38,7 +38,8 @@ def trend(seen: Seen, gain: float, levels: Levels, what: str, slack: float) -> S
         return None
     severity, key, level = found
     word = "shrinks" if level < 1 else "grows"
-    cause = f"{what} {word} ×{gain:.2f} a layer, ×{gain ** (depth - 1):.2g} over {depth} layers"
+    whole = np.float64(gain) ** (depth - 1)  # may be infinite, where a float of Python raises
+    cause = f"{what} {word} ×{gain:.2f} a layer, ×{whole:.2g} over {depth} layers"
     layers = tuple(range(1, depth + 1))
     return Symptom(severity, gain, level, key, cause, initializer_advice(seen.run), layers)
 
@@ -84,7 +85,11 @@ class VanishingGradient(Rule):
         what = "on its way back dL/dA"
         if saturated := _saturated(seen):
             what = f"{saturated} of the activations in a layer are saturated; {what}"
-        return trend(seen, gain, {"error": ("gain", self.gain)}, what, slack)
+        found = trend(seen, gain, {"error": ("gain", self.gain)}, what, slack)
+        if found is not None and seen.run.layers[0].activation == "sigmoid":
+            advice = f"a sigmoid passes on a quarter at most, tanh and relu more; {found.advice}"
+            return replace(found, advice=advice)
+        return found
 
 
 @rules.register("exploding_gradient")

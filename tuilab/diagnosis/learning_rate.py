@@ -19,6 +19,7 @@ from tuilab.diagnosis.past import Past
 
 RATE: Final = "optimizer.learning_rate"
 DYING: Final = 0.8  # gain a layer below which it is not the learning rate that is to blame
+BLOCKED: Final = 0.9  # share of dead units in a layer beyond which next to no gradient passes
 FALLING: Final = 0.98  # of the mean loss of the epochs before: then it is falling
 
 
@@ -41,8 +42,8 @@ def _falling(past: Past, epochs: int) -> bool:
 class LowLearningRate(Rule):
     """The median update is a tiny part of the weights, or the loss stands still over `epochs`.
 
-    Not where the training data are learned, for then gradients are small; nor where a schedule has
-    lowered the rate. Lecture 6: about 1e-3 is healthy.
+    Not where the training data are learned, for then gradients are small, nor where dead units let
+    none through; nor where a schedule has lowered the rate. Lecture 6: about 1e-3 is healthy.
     """
 
     update_ratio: float = 1e-4
@@ -51,7 +52,8 @@ class LowLearningRate(Rule):
 
     def look(self, seen: Seen, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)
-        if past.learned or past.rate_lowered:
+        dead = seen.hidden(seen.snapshot.dead_fraction)
+        if past.learned or past.rate_lowered or (dead > BLOCKED).any():
             return None
         advice = f"raise {RATE}"
         run, snapshot = seen.run, seen.snapshot
@@ -88,7 +90,7 @@ class HighLearningRate(Rule):
     warning: float = 1e-2
     error: float = 1e-1
     oscillation: float = 0.05
-    epochs: int = 5
+    epochs: int = 3
 
     def look(self, seen: Seen, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)

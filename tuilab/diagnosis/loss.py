@@ -68,20 +68,22 @@ class ExplodingLoss(Rule):
 class LateStart(Rule):
     """The loss stays within `flat` of its first value for a share `of_run`, then falls by `fall`.
 
-    "Flat for a while, then it trains: bad initialisation" (lecture 6).
+    "Flat for a while, then it trains: bad initialisation" (lecture 6). For `steps` at least, for a
+    healthy network too needs some before anything shows, the more with momentum.
     """
 
     moment: ClassVar = "window"
     of_run: float = 0.1
     flat: float = 0.01
     fall: float = 0.2
+    steps: int = 30
 
     def look(self, seen: Seen, slack: float) -> Symptom | None:
         loss, window = seen.past.data_loss, seen.past.window
         moved = np.abs(loss - loss[0]) > self.flat * loss[0]
-        flat = int(np.argmax(moved)) if moved.any() else len(loss)
-        share = flat * window / seen.run.total_steps
-        if share < self.of_run or not loss.min() <= (1 - self.fall) * loss[0]:
+        steps = window * (int(np.argmax(moved)) if moved.any() else len(loss))
+        share = steps / seen.run.total_steps
+        if share < self.of_run or steps < self.steps or not loss.min() <= (1 - self.fall) * loss[0]:
             return None
         cause = f"the loss stood at {loss[0]:.3g} for {percent(share)} of the run, then fell"
         return Symptom("warning", share, self.of_run, "of_run", cause, initializer_advice(seen.run))

@@ -121,7 +121,7 @@ class Past:
         for found in frame.validations:
             self._take_validation(found)
             yield "validation", found.step
-        yield "frame", frame.next_step
+        yield "frame", max(frame.next_step - 1, 0)
 
     def _take_curves(self, frame: Frame) -> Iterator[tuple[Moment, int]]:
         values = np.stack([frame.loss, frame.data_loss, frame.accuracy])

@@ -11,7 +11,10 @@ update_ratio = 1e-5
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
 
 from engine.errors import ConfigError, require
 from tuilab.decode import check_keys, convert, field_names, join, shown
@@ -33,6 +36,13 @@ def every_rule() -> dict[str, Rule]:
     return {name: cls() for name, cls in rules.items()}
 
 
+class Common(msgspec.Struct, frozen=True):
+    """The keys of [diagnosis] beside the rules."""
+
+    enabled: bool = True
+    patience: Annotated[int, Meta(ge=1)] = PATIENCE
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """The rules that look, by name."""
@@ -44,17 +54,15 @@ class Diagnosis:
 def parse(table: Any, path: str = "diagnosis") -> Diagnosis:
     """Validate the table at `path`. Raises ConfigError with the key path."""
     require(isinstance(table, dict), path, f"must be a table, is {shown(table)}")
-    check_keys(table, ["enabled", "patience", *rules], path, "key")
-    enabled: bool = convert(table.get("enabled", True), bool, join(path, "enabled"))
-    where = join(path, "patience")
-    patience: int = convert(table.get("patience", PATIENCE), int, where)
-    require(patience >= 1, where, f"must be at least 1, is {patience}")
+    check_keys(table, [*field_names(Common), *rules], path, "key")
+    common = {key: table[key] for key in field_names(Common) if key in table}
+    of_all: Common = convert(common, Common, path)
     found = {}
     for name in rules:
         rule = _rule(name, table.get(name, True), join(path, name))
-        if enabled and rule is not None:
+        if of_all.enabled and rule is not None:
             found[name] = rule
-    return Diagnosis(patience, found)
+    return Diagnosis(of_all.patience, found)
 
 
 def _rule(name: str, value: Any, path: str) -> Rule | None:
