@@ -42,6 +42,11 @@ STATISTICS = {
     *("count", "mean", "std", "min", "max", "zero_fraction", "saturated_fraction", "nonfinite"),
 }
 CLAIM = {"claim": "it begins near ln 3", "metric": "loss.data", "at": "start"}
+STARVED = {
+    "network": {"hidden": {"depth": 5, "width": 40}, "initializer": "xavier"},
+    "data": {"features": 40, "samples": 200},
+    "train": {"steps": 20},
+}
 # A linear network, for nothing in it can die or saturate.
 DIVERGING = {
     "network": {"activation": "identity"},
@@ -199,6 +204,50 @@ class TestHeadless:
         assert first == second
         assert other["seed"] == 2
         assert other["loss"]["initial"] != first["loss"]["initial"]
+
+
+class TestDiagnosis:
+    def test_findings_are_in_the_document_the_summary_and_the_database(
+        self, cli: Cli, lab: Path
+    ) -> None:
+        claim = {"metric": "findings", "contains": "shrinking_activations"}
+        write_scenario(lab / "starved.toml", small(**STARVED, expect=[claim]))
+        code, out, _ = cli("run", "starved.toml", "--headless", "--json", "--out", "run")
+        document = json.loads(out)
+        assert code == 0
+        assert document["expectations"][0]["measured"] == [f["rule"] for f in document["findings"]]
+        finding = document["findings"][0]
+        assert list(finding) == [
+            *("rule", "severity", "layers", "first_step", "measured", "threshold"),
+            *("cause", "advice"),
+        ]
+        assert finding["rule"] == "shrinking_activations"
+        assert (finding["severity"], finding["layers"]) == ("warning", [1, 2, 3, 4, 5])
+        assert finding["measured"] == document["gain"]["start"]["forward"] < finding["threshold"]
+        with RunReader(lab / "run" / "run.db") as reader:
+            (event,) = (e for _, e in reader.events() if e.detail.get("rule") == finding["rule"])
+        assert (event.kind, event.step) == ("finding", 0)
+        _, shown, _ = cli("show", "run")
+        assert "▲ warning: shrinking activations · layers 1–5" in shown
+        assert "diagnosis.shrinking_activations.warning = 0.8" in " ".join(shown.split())
+        assert '→ network.initializer = "he"' in shown
+
+    def test_it_can_be_switched_off(self, cli: Cli, lab: Path) -> None:
+        write_scenario(lab / "starved.toml", small(**STARVED))
+        off = ["--set", "diagnosis.enabled=false"]
+        _, out, _ = cli("run", "starved.toml", "--headless", "--json", "--out", "run", *off)
+        assert json.loads(out)["findings"] == []
+        assert "enabled = false" in (lab / "run" / "scenario.toml").read_text()
+        assert "diagnosis:" not in cli("show", "run")[1]
+
+    def test_where_training_broke_is_a_finding(self, cli: Cli, lab: Path) -> None:
+        write_scenario(lab / "wild.toml", small(**DIVERGING))
+        _, out, _ = cli("run", "wild.toml", "--headless", "--json")
+        finding = json.loads(out)["findings"][0]
+        assert (finding["rule"], finding["severity"]) == ("not_finite", "error")
+        assert finding["measured"] in ("nan", "inf")
+        assert f"at step {finding['first_step']}; first not finite" in finding["cause"]
+        assert "learning_rate" in finding["advice"]
 
 
 class TestInterruption:
