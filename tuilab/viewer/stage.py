@@ -105,7 +105,8 @@ class Stage(Vertical):
     def draw_reading(self, store: RunStore) -> None:
         """Draw the words."""
         if self._in_sight("reading"):
-            self.reading.draw_by(lambda: self.reading.update(store, self.claims))
+            scrolls = not self.overview
+            self.reading.draw_by(lambda: self.reading.update(store, self.claims, scrolls=scrolls))
 
     def _in_sight(self, tab: str) -> bool:
         return self.overview or self.tab == tab

@@ -33,8 +33,8 @@ def diagnosed(recording: Recording, follow: Follow) -> RunStore:
     return store
 
 
-def shown(store: RunStore, cells: int = 60, **more: bool) -> list[str]:
-    return [plain(line) for line in reading(store, Claims(), cells, **more)]
+def shown(store: RunStore, cells: int = 60, room: int = 0) -> list[str]:
+    return [plain(line) for line in reading(store, Claims(), cells, room=room)]
 
 
 def test_the_gravest_stands_first_with_layers_evidence_and_advice(diagnosed: RunStore) -> None:
@@ -71,8 +71,11 @@ def test_what_has_cleared_leaves_its_place_to_how_things_stand(
     assert lines[0] == "✕ dead units  layers 3, 4"
 
 
-def test_advice_can_be_left_out(diagnosed: RunStore) -> None:
-    assert not any("→" in line for line in shown(diagnosed, advice=False))
+@pytest.mark.parametrize(("room", "advised"), [(0, True), (30, True), (6, False)])
+def test_advice_goes_where_it_would_leave_no_room(
+    diagnosed: RunStore, room: int, advised: bool
+) -> None:
+    assert any("→" in line for line in shown(diagnosed, room=room)) is advised
 
 
 @pytest.mark.parametrize("cells", [24, 38, 76, 120])

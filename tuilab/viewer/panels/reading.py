@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from textual import events
 
 from engine.frames import Snapshot
+from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.past import LEARNED
 from tuilab.recording import RunInfo
 from tuilab.viewer import formats
 from tuilab.viewer.claims import Claims
 from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.panels.claims import claim_lines
 from tuilab.viewer.panels.findings import finding_lines, note_lines
 from tuilab.viewer.panels.header import identity
 from tuilab.viewer.panels.layer_columns import (
@@ -25,10 +27,7 @@ from tuilab.viewer.panels.layer_columns import (
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, crop, plain, wrap
 
-if TYPE_CHECKING:
-    from tuilab.expectations import Verdict
-
-NO_BREAK = "\u00a0"
+WORDS: Final = 0.7  # of the room that complaints may take with their advice
 FORWARD: Final = {"shrinking_activations", "growing_activations"}
 BACKWARD: Final = {"vanishing_gradient", "exploding_gradient"}
 UPDATES: Final = {"low_learning_rate", "high_learning_rate"}
@@ -37,11 +36,12 @@ SLOPES = {"relu": (math.sqrt(0.5), "√½"), "identity": (1.0, ""), "tanh": (1.0
 
 
 def reading(
-    store: RunStore, claims: Claims, cells: int, *, question: bool = True, advice: bool = True
+    store: RunStore, claims: Claims, cells: int, *, question: bool = True, room: int = 0
 ) -> list[Line]:
     """Build the text of the panel, wrapped to `cells`; `question` unless it stands elsewhere.
 
-    First what was found wrong, with `advice`; then, of what no rule complains, how it stands.
+    First what was found wrong, with advice, unless that leaves too little of `room` lines (0: they
+    scroll) for the rest; then how stands what no rule complains of.
     """
     lines: list[Line] = []
     tail = store.folder.log_tail(8) if store.state in ("killed", "failed") else ""
@@ -50,9 +50,10 @@ def reading(
     grave = [finding for finding in store.findings if finding.severity != "info"]
     snapshot = store.snapshot
     table = Table.of(snapshot, store.info) if snapshot is not None else None
-    for finding in grave:
-        details = _details(finding.rule, store)
-        lines += finding_lines(finding, cells, advice=advice, details=details)
+    complaints = _complaints(grave, store, cells, advice=True)
+    if room and len(complaints) > WORDS * room:
+        complaints = _complaints(grave, store, cells, advice=False)
+    lines += complaints
     if table is not None:
         lines += _standing(table, store, {finding.rule for finding in grave}, cells)
     if claims.verdicts or claims.problem:
@@ -63,6 +64,18 @@ def reading(
         asked = wrap([(store.info.question, "italic")], cells)
         lines += [[], [("question", "muted")], *asked]
     return lines if lines and lines[0] else lines[1:]
+
+
+def _complaints(
+    findings: Sequence[Finding], store: RunStore, cells: int, *, advice: bool
+) -> list[Line]:
+    return [
+        line
+        for finding in findings
+        for line in finding_lines(
+            finding, cells, advice=advice, details=_details(finding.rule, store)
+        )
+    ]
 
 
 def _details(rule: str, store: RunStore) -> list[str]:
@@ -183,27 +196,6 @@ def _updates(table: Table, learned: bool, cells: int) -> list[Line]:
     return _paragraph(role, head, [], cells)
 
 
-def claim_lines(claims: Claims, cells: int) -> list[Line]:
-    """List the claims of the scenario, each with its verdict and the measured number."""
-    if claims.problem:
-        return [[("claims", "muted")], *wrap([(claims.problem, "warning")], cells)]
-    passed = sum(v.passed is True for v in claims.verdicts)
-    lines: list[Line] = [[("claims  ", "muted"), (f"{passed} of {len(claims.verdicts)} hold", "")]]
-    for verdict in claims.verdicts:
-        lines += _claim(verdict, cells)
-    return lines
-
-
-def _claim(verdict: "Verdict", cells: int) -> list[Line]:
-    glyph, role = {True: ("✓", "success"), False: ("✗", "error"), None: ("…", "muted")}[
-        verdict.passed
-    ]
-    measured = "" if verdict.measured is None else f"{verdict.measured_text} "
-    numbers = [(measured, role), (verdict.band, "muted")]
-    glued = [(text.replace(" ", NO_BREAK), tint) for text, tint in numbers]
-    return wrap([(f"{glyph} ", role), (f"{verdict.claim}  ", ""), *glued], cells, 2)
-
-
 class Reading(LinesPanel):
     """The words as a widget; scrolls where they are longer than the panel."""
 
@@ -213,18 +205,15 @@ class Reading(LinesPanel):
         self._text: list[Line] = []
         self._start = 0
 
-    def update(self, store: RunStore, claims: Claims) -> None:
-        """Say what is known now."""
+    def update(self, store: RunStore, claims: Claims, *, scrolls: bool) -> None:
+        """Say what is known now; `scrolls`: keys reach what does not fit."""
         if not self.content_size.width:
             return
         above = plain(identity(store.info, store.folder.name, self.app.size.width - 2))
         question = store.info.question not in above
-        for advice in (True, False):  # it is what goes first where room is short
-            self._text = reading(
-                store, claims, self.content_size.width, question=question, advice=advice
-            )
-            if len(self._text) <= self.content_size.height:
-                break
+        width, height = self.content_size
+        room = 0 if scrolls else height
+        self._text = reading(store, claims, width, question=question, room=room)
         if not self._text:
             text = "waiting for the first statistics …" if store.live else "no statistics"
             self._text = [[(text, "muted")]]
