@@ -10,7 +10,6 @@ from tuilab.diagnosis.base import (
     DEEP,
     Rule,
     Seen,
-    Severity,
     Symptom,
     initializer_advice,
     rules,
@@ -20,7 +19,7 @@ from tuilab.diagnosis.past import Past
 RATE: Final = "optimizer.learning_rate"
 DYING: Final = 0.8  # gain a layer below which it is not the learning rate that is to blame
 BLOCKED: Final = 0.9  # share of dead units in a layer beyond which next to no gradient passes
-FALLING: Final = 0.98  # of the mean loss of the epochs before: then it is falling
+PROGRESS: Final = 0.98  # of the lowest loss so far: below, there is progress
 
 
 def _median_ratio(seen: Seen) -> float:
@@ -29,12 +28,12 @@ def _median_ratio(seen: Seen) -> float:
     return float(np.median(ratios)) if ratios.size else math.nan
 
 
-def _falling(past: Past, epochs: int) -> bool:
-    """Tell whether the loss of the last epochs is lower than of as many before, if there are."""
+def _stuck(past: Past, epochs: int) -> bool:
+    """Tell whether the last epochs brought no lower loss than those before, and it is not low."""
     span = past.windows_in(epochs)
-    if len(past.loss) < 2 * span:
-        return True
-    return bool(past.loss[-span:].mean() < FALLING * past.loss[-2 * span : -span].mean())
+    if past.learned or len(past.loss) <= span:
+        return False
+    return bool(past.loss[-span:].min() > PROGRESS * past.loss[:-span].min())
 
 
 @rules.register("low_learning_rate")
@@ -95,14 +94,13 @@ class HighLearningRate(Rule):
     def look(self, seen: Seen, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)
         advice = f"lower {RATE}"
-        stuck = not past.learned and not _falling(past, self.epochs)
-        for severity, threshold in (("error", self.error), ("warning", self.warning)):
-            if ratio > threshold / slack and (stuck or severity == "error"):
-                cause = f"an update changes the weights by {ratio:.2g} of their size"
-                if severity == "warning":
-                    cause += ", and the loss does not fall"
-                name: Severity = "error" if severity == "error" else "warning"
-                return Symptom(name, ratio, threshold, severity, cause, advice)
+        stuck = _stuck(past, self.epochs)
+        cause = f"an update changes the weights by {ratio:.2g} of their size"
+        if ratio > self.error / slack:
+            return Symptom("error", ratio, self.error, "error", cause, advice)
+        if stuck and ratio > self.warning / slack:
+            cause += ", and the loss does not fall"
+            return Symptom("warning", ratio, self.warning, "warning", cause, advice)
         swing = self._swing(past)
         if stuck and swing > self.oscillation / slack:
             cause = f"the loss stays about {past.loss[-1]:.3g} and jumps by {100 * swing:.0f} %"

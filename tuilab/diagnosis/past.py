@@ -112,19 +112,28 @@ class Past:
         if len(frame.learning_rate):
             self.rate = float(frame.learning_rate[-1])
             self.full_rate = max(self.full_rate, float(frame.learning_rate.max()))
-        yield from self._take_curves(frame)
+        # In the order of steps, so that it does not matter how many of them a frame brings.
+        marks: list[tuple[int, Validation | Snapshot]] = [(v.step, v) for v in frame.validations]
         if frame.snapshot is not None:
-            self.newest = frame.snapshot
-            if self.newest.step == 0:
-                self.first = self.newest
-            yield "snapshot", self.newest.step
-        for found in frame.validations:
-            self._take_validation(found)
-            yield "validation", found.step
+            marks.append((frame.snapshot.step + 1, frame.snapshot))
+        begin = frame.first_step
+        for end, what in sorted(marks, key=lambda mark: mark[0]):
+            yield from self._take_curves(frame, begin, end)
+            begin = max(begin, end)
+            if isinstance(what, Validation):
+                self._take_validation(what)
+                yield "validation", what.step
+            else:
+                self.newest = what
+                self.first = what if what.step == 0 else self.first
+                yield "snapshot", what.step
+        yield from self._take_curves(frame, begin, frame.next_step)
         yield "frame", max(frame.next_step - 1, 0)
 
-    def _take_curves(self, frame: Frame) -> Iterator[tuple[Moment, int]]:
-        values = np.stack([frame.loss, frame.data_loss, frame.accuracy])
+    def _take_curves(self, frame: Frame, begin: int, end: int) -> Iterator[tuple[Moment, int]]:
+        """Take in the steps `begin` … `end` − 1 of a frame."""
+        steps = slice(begin - frame.first_step, max(end, begin) - frame.first_step)
+        values = np.stack([frame.loss[steps], frame.data_loss[steps], frame.accuracy[steps]])
         self._epoch += values[2].sum(), values.shape[1]
         taken = 0
         while taken < values.shape[1]:
@@ -134,7 +143,7 @@ class Past:
             taken += part.shape[1]
             if self._open_steps == self.window:
                 self._close_window()
-                yield "window", frame.first_step + taken - 1
+                yield "window", begin + taken - 1
 
     def _close_window(self) -> None:
         self._table[:, self._count] = self._open / self._open_steps

@@ -21,9 +21,9 @@ from tuilab.decode import check_keys, convert, field_names, join, shown
 from tuilab.diagnosis.base import Rule, rules
 
 PATIENCE: Final = 3
-LOOKS: Final = 8
-"""Snapshots, evenly spread over a run, that the diagnosis asks for: so many cost less than the
-statistics that are taken for the view, and what it finds depends less on the speed of a machine."""
+LOOKS: Final = 16
+"""Snapshots, evenly spread over a run, that the diagnosis asks for beside those taken by the clock:
+enough for its patience in a run that is over within a second, and few in a long one."""
 
 
 def spread(total_steps: int) -> set[int]:

@@ -1,5 +1,7 @@
 """The curves in windows: nothing is lost, and there are never too many."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,27 @@ def test_a_window_is_the_mean_of_its_steps_however_they_come() -> None:
     assert seen.first_loss == loss[0]
 
 
+def test_it_does_not_matter_how_many_steps_a_frame_brings() -> None:
+    loss = np.random.default_rng(1).random(40).tolist()
+    found = []
+    for size in (1, 7, 40):
+        seen, moments = past(total=40, epoch=10), []
+        for first in range(0, 40, size):
+            last = min(first + size, 40)
+            due = [Validation(n, n / 10, 0.0, loss[n - 1]) for n in (10, 20, 30, 40)]
+            made = frame(first, loss[first:last], accuracy=loss[first:last])
+            at = tuple(v for v in due if first < v.step <= last)
+            shot = snapshot(17) if first <= 17 < last else None
+            for moment in seen.take(replace(made, validations=at, snapshot=shot)):
+                moments.append((moment, len(seen.loss), [c.training_accuracy for c in seen.checks]))
+        found.append([kind for kind in moments if kind[0][0] != "frame"])
+    assert len(found[0]) == 20 + 4 + 1
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            assert one[:2] == two[:2]
+            assert one[2] == pytest.approx(two[2])
+
+
 def test_a_run_without_an_end_keeps_as_many_windows_as_fit() -> None:
     seen = past(total=CAPACITY, epoch=1)
     seen.window = 1
@@ -62,10 +85,10 @@ def test_a_validation_has_the_training_accuracy_since_the_one_before() -> None:
     seen = past()
     first = frame(0, [2.0, 2.0], accuracy=[0.0, 1.0], validation=Validation(0, 0.0, 1.0, 0.3))
     second = frame(2, [2.0], accuracy=[0.8], validation=Validation(3, 0.3, 1.0, 0.4))
-    for f in (first, second, frame(3, validation=Validation(3, 0.3, 1.0, 0.5))):
+    for f in (first, second, frame(3, [2.0], validation=Validation(4, 0.4, 1.0, 0.5))):
         list(seen.take(f))
-    assert [c.training_accuracy for c in seen.checks][:2] == [0.5, 0.8]
-    assert np.isnan(seen.checks[2].training_accuracy)
+    assert np.isnan(seen.checks[0].training_accuracy)
+    assert [c.training_accuracy for c in seen.checks][1:] == pytest.approx([1.8 / 3, 0.5])
     assert seen.best_accuracy == pytest.approx(0.4)
 
 

@@ -73,5 +73,5 @@ def test_it_is_in_the_resolved_scenario_where_it_was_set_and_only_there(tmp_path
 
 
 def test_the_statistics_asked_for_are_spread_over_a_run() -> None:
-    assert spread(800) == set(range(0, 800, 100))
+    assert spread(1600) == set(range(0, 1600, 100))
     assert len(spread(LOOKS - 1)) == LOOKS - 1
