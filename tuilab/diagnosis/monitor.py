@@ -1,12 +1,12 @@
 """Patience, hysteresis and severity: the one place where conditions become findings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from engine.frames import Event, Frame
+from engine.frames import Event, Frame, Snapshot
 from tuilab.diagnosis.base import SEVERITIES, Rule, Seen, Severity, Symptom
 from tuilab.diagnosis.finding import CLEARED, Finding
 from tuilab.diagnosis.past import Past, RunFacts
@@ -48,6 +48,18 @@ class Monitor:
             name: _Watch(rule) for name, rule in diagnosis.rules.items()
         }
         self._past = Past(run)
+
+    def recall(
+        self, findings: Sequence[Finding], loss: float, data_loss: float, first: Snapshot | None
+    ) -> None:
+        """Go on with a run in which these findings stand; the rest is how it began.
+
+        Of what lay between, the curves above all, nothing is remembered.
+        """
+        for finding in findings:
+            if finding.rule in self._watches:
+                self._watches[finding.rule].finding = finding
+        self._past.begin(loss, data_loss, first)
 
     def see(self, frame: Frame) -> list[Event]:
         """Take a frame in; return events "finding" (new, or worse than before) and "cleared"."""

@@ -104,11 +104,16 @@ class Past:
         """Return the number of windows in so many epochs; at least as many windows as epochs."""
         return max(epochs, -(-epochs * self.run.steps_per_epoch // self.window))
 
+    def begin(self, loss: float, data_loss: float, first: Snapshot | None) -> None:
+        """Remember how a run began: its first losses, and its statistics if of step 0."""
+        self.first_loss, self.first_data_loss = loss, data_loss
+        if first is not None and first.step == 0:
+            self.first = first
+
     def take(self, frame: Frame) -> Iterator[tuple[Moment, int]]:
         """Take a frame in; yield each moment, with its step, as soon as it is part of the past."""
         if len(frame.loss) and np.isnan(self.first_loss):
-            self.first_loss = float(frame.loss[0])
-            self.first_data_loss = float(frame.data_loss[0])
+            self.begin(float(frame.loss[0]), float(frame.data_loss[0]), frame.snapshot)
         if len(frame.learning_rate):
             self.rate = float(frame.learning_rate[-1])
             self.full_rate = max(self.full_rate, float(frame.learning_rate.max()))
@@ -125,7 +130,6 @@ class Past:
                 yield "validation", what.step
             else:
                 self.newest = what
-                self.first = what if what.step == 0 else self.first
                 yield "snapshot", what.step
         yield from self._take_curves(frame, begin, frame.next_step)
         yield "frame", max(frame.next_step - 1, 0)

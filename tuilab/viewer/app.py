@@ -2,8 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Final
 
 from rich.style import Style
@@ -14,9 +16,9 @@ from textual.screen import Screen
 
 from engine.errors import TuilabError
 from engine.trainer import Command
-from tuilab import launch
+from tuilab import launch, resuming
 from tuilab.control import ControlClient
-from tuilab.launch import Worker
+from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
@@ -24,7 +26,14 @@ from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.screens import Choice, HelpScreen, LearningRateScreen, LeaveScreen
+from tuilab.viewer.screens import (
+    Choice,
+    ChoiceScreen,
+    HelpScreen,
+    LeaveScreen,
+    ValueScreen,
+    in_words,
+)
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
 
@@ -43,14 +52,15 @@ class Refused(Message):
 
 @dataclass
 class Restarted(Message):
-    """A new run has been started, or could not be."""
+    """A new run has been started in the place of another, or could not be."""
 
+    instead_of: Worker
     worker: Worker | None
     error: str = ""
 
 
 class ViewerApp(App[Worker]):
-    """Shows a run, live or finished; closing it never harms the run."""
+    """Shows a run, or several in turn, live or finished; closing it never harms them."""
 
     CSS_PATH = "tuilab.tcss"
     TITLE = "tuilab"
@@ -61,10 +71,10 @@ class ViewerApp(App[Worker]):
 
     def __init__(
         self,
-        worker: Worker,
-        *,
+        *runs: Worker,
         make_client: MakeClient = ControlClient,
         restart: Callable[..., Worker] = launch.restart,
+        go_on: Callable[[RunFolder], Worker] = resuming.go_on,
         judge: Callable[[RunFolder], Claims] = judge_folder,
     ) -> None:
         super().__init__()
@@ -73,7 +83,7 @@ class ViewerApp(App[Worker]):
         self.register_theme(TUILAB)
         self.theme = "tuilab"
         self.animation_level = "none"
-        self._judge_folder, self._restart = judge, restart
+        self._judge_folder, self._restart, self._go_on = judge, restart, go_on
         self.sender = CommandSender(
             lambda command, reason: self._tell(Refused(command, reason)), make_client
         )
@@ -82,7 +92,9 @@ class ViewerApp(App[Worker]):
         self._asked_pause: tuple[bool, float] | None = None
         self._restarting = False
         self._on_terminal = is_terminal(sys.__stdin__)
-        self.follow(worker)
+        self.runs = [*runs]
+        self.stage.compared = len(runs) > 1
+        self.follow(runs[0])
 
     def follow(self, worker: Worker) -> None:
         """Show another run from now on."""
@@ -177,34 +189,70 @@ class ViewerApp(App[Worker]):
         self._asked_pause = (not paused, time.monotonic() + PATIENCE)
         self.command(Command("resume" if paused else "pause"))
 
-    def ask_learning_rate(self) -> None:
-        """Open the field."""
+    def ask(self, key: str) -> None:
+        """Open the field for a hyper-parameter; the choice of all where `key` is empty."""
+        values = self.store.info.hyperparameters
         if not self.store.live:
             self.notify("the run has ended", timeout=3)
+        elif not key:
+            self.push_screen(ChoiceScreen(values), self._chosen)
+        elif key not in values:
+            self.notify(f"this run has no {in_words(key)}", timeout=3)
+        else:
+            self.push_screen(ValueScreen(key, values[key]), partial(self._set, key))
+
+    def _chosen(self, key: str | None) -> None:
+        if key:
+            self.ask(key)
+
+    def _set(self, key: str, value: float | None) -> None:
+        if value is not None:
+            self.command(Command("set", key, value))
+
+    def look(self, by: int) -> None:
+        """Go through the recorded snapshots, back or forth in time."""
+        if self.store.look(by):
+            self.stage.rearranged()
+
+    def next_variant(self) -> None:
+        """Show the next run of a comparison."""
+        if len(self.runs) < 2:
+            self.notify("there is no other run: this scenario compares none", timeout=3)
             return
+        place = self.runs.index(self.worker) + 1
+        self._switch(self.runs[place % len(self.runs)])
 
-        def apply(value: float | None) -> None:
-            if value is not None:
-                self.command(Command("set", "learning_rate", value))
-
-        self.push_screen(
-            LearningRateScreen(self.store.info.hyperparameters.get("learning_rate")), apply
-        )
+    def _switch(self, worker: Worker) -> None:
+        self.store.close()
+        self.follow(worker)
+        self.tick()
 
     def restart_run(self, *, new_seed: bool) -> None:
-        """Stop the worker and start another one, off the event loop."""
+        """Stop the worker and start another one."""
+        words = "restarting with a new seed" if new_seed else "restarting"
+        self._follow_another(words, partial(self._restart, new_seed=new_seed))
+
+    def go_on(self) -> None:
+        """Go on with a run that has ended, from a checkpoint."""
+        if self.store.live:
+            self.notify("the run goes on", timeout=3)
+        else:
+            self._follow_another("going on from the last good checkpoint", self._go_on)
+
+    def _follow_another(self, words: str, begin: Callable[[RunFolder], Worker]) -> None:
+        """Start a worker in the place of this one, off the event loop."""
         if self._restarting:
             return
         self._restarting = True
-        self.notify("restarting with a new seed" if new_seed else "restarting", timeout=3)
+        self.notify(words, timeout=3)
         self._stop_worker()
-        folder = self.worker.folder
+        old = self.worker
 
         def start() -> None:
             try:
-                self._tell(Restarted(self._restart(folder, new_seed=new_seed)))
+                self._tell(Restarted(old, begin(old.folder)))
             except TuilabError as error:
-                self._tell(Restarted(None, str(error)))
+                self._tell(Restarted(old, None, str(error)))
 
         self.sender.after(start)
 
@@ -219,11 +267,11 @@ class ViewerApp(App[Worker]):
         """Follow the new run."""
         self._restarting = False
         if message.worker is None:
-            self.notify(message.error, title="no restart", severity="error")
+            self.notify(message.error, title="no other run", severity="error")
             return
-        self.store.close()
-        self.follow(message.worker)
-        self.tick()
+        self.runs[self.runs.index(message.instead_of)] = message.worker
+        if self.worker == message.instead_of:
+            self._switch(message.worker)
 
     def on_refused(self, message: Refused) -> None:
         """Say why a command did not pass; a run that ended meanwhile needs no word."""
@@ -236,23 +284,35 @@ class ViewerApp(App[Worker]):
         self.push_screen(HelpScreen())
 
     def leave(self) -> None:
-        """Leave; ask first what becomes of a run that goes on."""
-        if not self.store.live:
+        """Leave; ask first what becomes of runs that go on."""
+        going = [run for run in self._others() if not has_ended(run)]
+        if self.store.live:
+            going.insert(0, self.worker)
+        if not going:
             self.exit(self.worker)
         else:
-            self.push_screen(LeaveScreen(str(self.worker.folder.path)), self._leave)
+            self.push_screen(LeaveScreen([str(run.folder.path) for run in going]), self._leave)
+
+    def _others(self) -> list[Worker]:
+        return [run for run in self.runs if run != self.worker]
 
     def _leave(self, choice: Choice | None) -> None:
         if choice == "stop":
             self._stop_worker()
+            self.sender.after(self._stop_others)
             self.sender.after(lambda: self.call_from_thread(self.exit, self.worker))
         elif choice == "leave":
             self.exit(self.worker)
 
+    def _stop_others(self) -> None:
+        for run in self._others():
+            with suppress(TuilabError):  # it ended meanwhile
+                end(run)
 
-def view(worker: Worker) -> Worker:
-    """Show a run until the user leaves; return the run shown last (a restart makes another)."""
-    app = ViewerApp(worker)
+
+def view(runs: Sequence[Worker]) -> Sequence[Worker]:
+    """Show runs until the user leaves; return what they are then (a restart makes another)."""
+    app = ViewerApp(*runs)
     app.run()
     app.store.close()
-    return app.worker
+    return app.runs

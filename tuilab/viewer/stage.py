@@ -44,6 +44,7 @@ class Stage(Vertical):
         self.tab = "curves"
         self.alone = False  # one panel fills the screen although all would fit
         self.claims = Claims()
+        self.compared = False  # there are other runs to switch to
         self.arranged = Layout("tiny")
         self._store: RunStore | None = None
         self._curves_due = 0.0
@@ -144,7 +145,7 @@ class Stage(Vertical):
             lambda: self.tab_line.show(status.tabs(self.tab, self.tab_line.size.width))
         )
         self.small.draw_by(lambda: self.small.show(status.too_small(*self.small.size)))
-        shown = hints(paused=store.state == "paused", ended=not store.live)
+        shown = hints(paused=store.state == "paused", ended=not store.live, compared=self.compared)
         self.bar.draw_by(lambda: self.bar.update(shown))
 
     def toggle(self, tab: str) -> None:

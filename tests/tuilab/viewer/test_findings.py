@@ -78,6 +78,18 @@ def test_advice_goes_where_it_would_leave_no_room(
     assert any("→" in line for line in shown(diagnosed, room=room)) is advised
 
 
+def test_in_the_past_stands_what_stood_then(diagnosed: RunStore, recording: Recording) -> None:
+    recording.steps(1, events=[Event(2, 0.2, "cleared", {"rule": "dead_units", "first_step": 1})])
+    diagnosed.poll()
+    assert [f.rule for f in diagnosed.findings] == ["shrinking_activations", "overfitting"]
+    assert diagnosed.look(-1)
+    assert diagnosed.findings[0].rule == "dead_units"
+    assert diagnosed.look(-1)
+    assert diagnosed.findings == []  # all was found at step 1
+    assert diagnosed.look(99)
+    assert [f.rule for f in diagnosed.findings] == ["shrinking_activations", "overfitting"]
+
+
 @pytest.mark.parametrize("cells", [24, 38, 76, 120])
 def test_lines_fit(cells: int) -> None:
     for finding in (SHRINKING, DEAD, OVER):
