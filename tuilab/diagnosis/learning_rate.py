@@ -28,9 +28,14 @@ def _median_ratio(seen: Seen) -> float:
     return float(np.median(ratios)) if ratios.size else math.nan
 
 
-def _stuck(past: Past, epochs: int) -> bool:
-    """Tell whether the last epochs brought no lower loss than those before, and it is not low."""
-    span = past.windows_in(epochs)
+def _lately(past: Past, epochs: int) -> int:
+    """Return the number of windows in so many epochs, or in half of a run where it has fewer."""
+    half = past.run.total_steps // (2 * past.window)
+    return max(min(past.windows_in(epochs), half), 1)
+
+
+def _stuck(past: Past, span: int) -> bool:
+    """Tell whether the last windows brought no lower loss than those before, and it is not low."""
     if past.learned or len(past.loss) <= span:
         return False
     return bool(past.loss[-span:].min() > PROGRESS * past.loss[:-span].min())
@@ -81,33 +86,31 @@ class LowLearningRate(Rule):
 class HighLearningRate(Rule):
     """The median update is a large part of the weights, or the loss jumps about on a plateau.
 
-    A ratio above `error` is too much in any case, above `warning` only where the loss does not
-    fall: before batch normalisation small weights take large steps and grow until they are right.
-    On a plateau the means of epochs vary by more than `oscillation` of their mean.
+    A ratio above `error` is too much in any case, above `warning` only where the loss has not come
+    lower for `epochs`: before batch normalisation small weights take large steps, and the loss may
+    rise for five of them until they have grown and all is well. On a plateau the loss varies by
+    more than `oscillation` of its mean.
     """
 
     warning: float = 1e-2
     error: float = 1e-1
     oscillation: float = 0.05
-    epochs: int = 3
+    epochs: int = 8
 
     def look(self, seen: Seen, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)
         advice = f"lower {RATE}"
-        stuck = _stuck(past, self.epochs)
+        span = _lately(past, self.epochs)
+        stuck = _stuck(past, span)
         cause = f"an update changes the weights by {ratio:.2g} of their size"
         if ratio > self.error / slack:
             return Symptom("error", ratio, self.error, "error", cause, advice)
         if stuck and ratio > self.warning / slack:
             cause += ", and the loss does not fall"
             return Symptom("warning", ratio, self.warning, "warning", cause, advice)
-        swing = self._swing(past)
-        if stuck and swing > self.oscillation / slack:
-            cause = f"the loss stays about {past.loss[-1]:.3g} and jumps by {100 * swing:.0f} %"
+        last = past.loss[-span:]
+        swing = float(last.std() / abs(last.mean())) if stuck else 0.0
+        if swing > self.oscillation / slack:
+            cause = f"the loss stays about {last.mean():.3g} and varies by {100 * swing:.0f} %"
             return Symptom("warning", swing, self.oscillation, "oscillation", cause, advice)
         return None
-
-    def _swing(self, past: Past) -> float:
-        """Return the std of the loss over the last windows, relative to its mean."""
-        last = past.loss[-2 * past.windows_in(self.epochs) :]
-        return float(last.std() / abs(last.mean())) if len(last) else 0.0

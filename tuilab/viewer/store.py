@@ -11,7 +11,7 @@ import msgspec
 from engine.errors import TuilabError
 from engine.frames import Event, Snapshot, Validation
 from tuilab.diagnosis.finding import Finding, active
-from tuilab.recording import Block, RunInfo, RunReader
+from tuilab.recording import Block, History, RunInfo, RunReader
 from tuilab.runs import RunFolder
 from tuilab.viewer.series import Series
 
@@ -110,6 +110,10 @@ class RunStore:
     def _take_findings(self) -> None:
         """Take those that stand now, or stood at the step that is looked at."""
         self.findings = active(e for e in self.events if self.at is None or e.step <= self.at)
+
+    def history(self, layer: int, tensor: str) -> History | None:
+        """Return a tensor of a layer (from 1) over time; None while there is no database."""
+        return self._reader.history(layer, tensor) if self._reader is not None else None
 
     def close(self) -> None:
         """Close the database."""
