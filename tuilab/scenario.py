@@ -409,7 +409,9 @@ def _looks(scenario: Scenario, data: Dataset) -> set[int]:
     return spread(train.steps or (train.epochs or 0) * batches)
 
 
-def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Trainer:
+def build_trainer(
+    scenario: Scenario, data: Dataset, backend: Backend, *, probes: bool = True
+) -> Trainer:
     """Bind network and data of `scenario` into a trainer. Raises ConfigError, ShapeError."""
     size = scenario.data.batch_size
     try:
@@ -424,6 +426,7 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
             steps=scenario.train.steps,
             seed=scenario.seed,
             backend=backend,
+            probes=probes,
             snapshot_at=scenario.snapshot_steps | _looks(scenario, data),
             augment=scenario.augment,
         )
