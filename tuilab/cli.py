@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING
 import click
 
 from tuilab import __version__
-from tuilab.cli_options import PATH, backend, complain, data_dir, say, seed, sets, silence, threads
+from tuilab.cli_options import (
+    PATH,
+    backend,
+    complain,
+    data_dir,
+    say,
+    seed,
+    sets,
+    silence,
+    threads,
+    with_shortcuts,
+)
 from tuilab.cli_tools import TOOLS
-from tuilab.terminal import is_terminal
+from tuilab.terminal import has_colour, is_terminal
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
     from tuilab.launch import Worker
@@ -87,21 +98,12 @@ def run(
         raise click.UsageError("--json goes with --headless")
     if not headless:
         _need_terminal("add --headless to train without the view")
-    loaded = load(scenario, _with_shortcuts(sets, seed, steps))
+    loaded = load(scenario, with_shortcuts(sets, seed, steps))
     options = Options(backend, data_dir, threads)
     path = out or default_path(loaded.name)
     if headless:
         return _run_headless(lambda: start(loaded, path, options), as_json)
     return _view(start(loaded, path, options))
-
-
-def _with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None = None) -> list[str]:
-    chosen = [*sets]
-    if seed is not None:
-        chosen.append(f"seed={seed}")
-    if steps is not None:
-        chosen.append(f"train.steps={steps}")
-    return chosen
 
 
 def _need_terminal(advice: str) -> None:
@@ -269,15 +271,13 @@ def test(
     for result in run_all(
         files,
         options=options,
-        sets=_with_shortcuts(sets, seed),
+        sets=with_shortcuts(sets, seed),
         jobs=jobs or min(usable_cores(), len(files)),
     ):
         results.append(result)
         if not as_json:
             say(result.line, err=True)
-    say(
-        results_json(results) if as_json else results_table(results, colour=is_terminal(sys.stdout))
-    )
+    say(results_json(results) if as_json else results_table(results, colour=has_colour(sys.stdout)))
     if junit_file is not None:
         write_atomically(junit_file, junit(results))
     return 0 if all(result.passed for result in results) else 1

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -66,3 +67,13 @@ sets = click.option(
     metavar="KEY=VALUE",
     help="Change a key of the scenario: --set network.hidden.width=200 (repeatable).",
 )
+
+
+def with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None = None) -> list[str]:
+    """Return the assignments of --set, with those that --seed and --steps are short for."""
+    chosen = [*sets]
+    if seed is not None:
+        chosen.append(f"seed={seed}")
+    if steps is not None:
+        chosen.append(f"train.steps={steps}")
+    return chosen

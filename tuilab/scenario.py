@@ -288,7 +288,9 @@ def build_network(scenario: Scenario, data: Dataset) -> Network:
     )
 
 
-def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Trainer:
+def build_trainer(
+    scenario: Scenario, data: Dataset, backend: Backend, *, probes: bool = True
+) -> Trainer:
     """Bind network and data of `scenario` into a trainer. Raises ConfigError, ShapeError."""
     size = scenario.data.batch_size
     try:
@@ -303,6 +305,7 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
             steps=scenario.train.steps,
             seed=scenario.seed,
             backend=backend,
+            probes=probes,
             snapshot_at=[e.at for e in scenario.expect if isinstance(e.at, int)],
             augment=scenario.augment,
         )

@@ -36,7 +36,7 @@ class Summary(msgspec.Struct, frozen=True):
 
     def to_json(self) -> str:
         """Return one JSON document; NaN and infinities are strings."""
-        return msgspec.json.encode(_named_nonfinite(msgspec.to_builtins(self))).decode()
+        return msgspec.json.encode(named_nonfinite(msgspec.to_builtins(self))).decode()
 
 
 def summarize(
@@ -130,11 +130,12 @@ def _gain(snapshot: Snapshot | None) -> dict[str, Any]:
     return {"forward": snapshot.gain_forward, "backward": snapshot.gain_backward}
 
 
-def _named_nonfinite(value: Any) -> Any:
+def named_nonfinite(value: Any) -> Any:
+    """Return `value` as JSON has it: NaN and infinities, wherever they stand, as their names."""
     if isinstance(value, dict):
-        return {key: _named_nonfinite(inner) for key, inner in value.items()}
+        return {key: named_nonfinite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_named_nonfinite(inner) for inner in value]
+        return [named_nonfinite(inner) for inner in value]
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value
