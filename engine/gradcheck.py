@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -11,14 +12,13 @@ import numpy.typing as npt
 from engine.step import TrainingStep
 
 Values = npt.NDArray[np.float64]
-STEPS: Final = (1e-5, 1e-6, 1e-7, 1e-8, 1e-4, 1e-3, 1e-2)
-"""Steps that are tried in turn. Smaller ones stay on one side of a kink, and see no curvature;
-larger ones rise above the rounding of the loss where the gradient is small."""
+STEPS: Final = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+"""Steps to choose from. Small ones stay on one side of a kink, and see no curvature; large ones
+rise above the rounding of the loss where the gradient is small."""
 AGREES: Final = 1e-7
-"""Relative difference at which no further step is tried."""
-SEEN: Final = 1e4
-"""How far above the rounding of the loss a gradient must stand for a relative error to mean
-something; a smaller one is measured against that."""
+"""Relative difference at which the first step tried is good enough."""
+DROWNED: Final = 1e-2
+"""A step so small that rounding is this share of the gradient shows nothing."""
 
 
 def numerical_gradient(f: Callable[[], float], x: npt.NDArray[Any], step: float = 1e-5) -> Values:
@@ -45,29 +45,44 @@ def _slope(
     return (above - below) / (2 * step)
 
 
-def _nearest(
-    f: Callable[[], float], x: npt.NDArray[Any], index: tuple[int, ...], wanted: float, scale: float
+def _checked_slope(
+    f: Callable[[], float],
+    x: npt.NDArray[Any],
+    index: tuple[int, ...],
+    wanted: float,
+    *,
+    scale: float,
+    rounding: float,
 ) -> float:
-    """Return the slope that comes nearest to `wanted` among STEPS: a wrong one meets none."""
-    best = math.nan
-    for step in STEPS:
-        slope = _slope(f, x, index, step)
-        if math.isnan(best) or abs(slope - wanted) < abs(best - wanted):
-            best = slope
-        if abs(best - wanted) <= AGREES * scale:
-            break
-    return best
+    """Return the slope by the step that is least in doubt, or `wanted` as far as it is within that.
+
+    The doubt is what the next step says otherwise, and what the `rounding` of the loss does. A step
+    of 1e-5 that agrees to AGREES of `scale`, the largest gradient around, is believed at once.
+    """
+    first = _slope(f, x, index)
+    if abs(first - wanted) <= AGREES * scale:
+        return first
+    steps = [step for step in STEPS if rounding / step < DROWNED * scale]
+    steps = steps if len(steps) > 1 else [*STEPS]
+    slopes = [_slope(f, x, index, step) for step in steps]
+    doubts = [
+        (abs(slope - other) + rounding / step, slope)
+        for step, (slope, other) in zip(steps, pairwise(slopes), strict=False)
+        if math.isfinite(slope) and math.isfinite(other)
+    ]
+    if not doubts:
+        return math.nan
+    doubt, slope = min(doubts)
+    return wanted + math.copysign(max(abs(slope - wanted) - doubt, 0.0), slope - wanted)
 
 
-def relative_error(
-    analytic: npt.NDArray[Any], numerical: npt.NDArray[Any], *, least: float = 0.0
-) -> float:
+def relative_error(analytic: npt.NDArray[Any], numerical: npt.NDArray[Any]) -> float:
     """Return max |a − n| / max(|a|, |n|) with both maxima over the whole array; 0 where all are 0.
 
     Relative to the largest element and not to each, for near a zero of the gradient a quotient of
-    single elements compares nothing but rounding noise; and to no less than `least`.
+    single elements compares nothing but rounding noise.
     """
-    scale = max(float(np.abs(analytic).max()), float(np.abs(numerical).max()), least)
+    scale = max(float(np.abs(analytic).max()), float(np.abs(numerical).max()))
     return float(np.abs(analytic - numerical).max()) / scale if scale else 0.0
 
 
@@ -99,7 +114,7 @@ def check_parameters(
         noise.state = drawn
         return step.gradients().loss
 
-    least = SEEN * np.finfo(np.float64).eps * abs(loss()) / max(STEPS)
+    rounding = float(np.finfo(np.float64).eps) * abs(loss())
     store = step.network.store
     gradients = [{name: g.copy() for name, g in named.items()} for named in store.gradient_views]
     checks = []
@@ -108,14 +123,16 @@ def check_parameters(
             flat = values.reshape(-1)
             chosen = generator.permutation(flat.size)[:elements]
             analytic = gradients[position][name].reshape(-1)[chosen]
-            scale = max(float(np.abs(analytic).max()), least)
+            scale = float(np.abs(analytic).max())
             numerical = np.array(
                 [
-                    _nearest(loss, flat, (index,), float(wanted), scale)
+                    _checked_slope(
+                        loss, flat, (index,), float(wanted), scale=scale, rounding=rounding
+                    )
                     for index, wanted in zip(chosen, analytic, strict=True)
                 ]
             )
             kind = step.network.network.layers[position].kind
-            error = relative_error(analytic, numerical, least=least)
+            error = relative_error(analytic, numerical)
             checks.append(ParameterCheck(position + 1, kind, name, len(chosen), error))
     return checks

@@ -102,7 +102,7 @@ def check(
     as_json: bool,
     data_dir: str,
 ) -> int:
-    """Find out whether a SCENARIO is wired up right, before a long run.
+    """Check that a SCENARIO is wired up right, before a long run.
 
     The lecture's sequence: the first loss, regularisation, overfitting 20 examples, gradients,
     learning rates, and the gap to the validation split. Exits with 1 where one is wrong.

@@ -30,6 +30,7 @@ class Sweep:
     suggested: Range | None  # None where none of them gets the loss down
     own: float  # the scenario's
     initial: float  # the loss at the first weights
+    steps: int  # of each trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ from tuilab.babysit.trials import EXPLODED, Trial, affordable, train
 
 BATCH: Final = 500
 """A batch is no larger than this, whatever the scenario's."""
-WORK, LEAST, MOST = 8e9, 20, 100
+WORK, LEAST, MOST = 8e9, 30, 100
 """Multiplications a rate, and bounds of the steps that these pay for."""
 LAST: Final = 5
 """Steps at the end whose mean loss is looked at."""
+HOPELESS: Final = 1.5
+"""A loss that stays above so many times chance under the best of rates is not the rate's fault."""
 DECADES: Final = range(-7, 3)
-WIDEST: Final = range(-12, 9)
+WIDEST: Final = range(-9, 5)
 BARELY: Final = 0.01
 """A smaller share of the loss gone is none to speak of: the rate is too low."""
 CLEARLY: Final = 0.1
@@ -36,16 +38,16 @@ def check(subject: Subject) -> Check:
     own = next(tried for tried in found.tried if tried.rate == found.own)
     best = max((t.fall for t in found.tried if isfinite(t.fall)), default=nan)
     schedule = not isinstance(subject.scenario.schedule, Constant)
-    verdict, meaning = _judge(own, best, found.suggested, schedule)
+    verdict, meaning = _judge(own, best, found, schedule)
     return Check(
         verdict,
         measured=found.own,
-        shown=f"{found.own:g}, {_outcome(own)}",
-        expected="no rate gets it down"
+        shown=f"{found.own:g}: {_outcome(own)} in {found.steps} steps",
+        expected="a rate that gets it down; there is none"
         if found.suggested is None
         else f"{found.suggested[0]:.1e} to {found.suggested[1]:.1e}",
         meaning=meaning,
-        details={"fall": own.fall, "best_fall": best, "initial_loss": found.initial},
+        details={"fall": own.fall, "best_fall": best, "steps": found.steps},
         sweep=found,
     )
 
@@ -53,7 +55,8 @@ def check(subject: Subject) -> Check:
 def _outcome(tried: Tried) -> str:
     if not isfinite(tried.fall):
         return "the loss explodes"
-    return f"the loss falls by {tried.fall:.1%}" if tried.fall >= 0 else "the loss rises"
+    way = "falls" if tried.fall >= 0 else "rises"
+    return f"the loss {way} by {abs(tried.fall):.1%}"
 
 
 class Bench:
@@ -91,6 +94,11 @@ class Bench:
         best, best_rate = max(finite, default=(nan, nan))
         return [Tried(*each, _speed(each[0] > best_rate, each[2], best)) for each in falls]
 
+    @property
+    def steps(self) -> int:
+        """Steps of each trial."""
+        return self._steps
+
     def _fall(self, trial: Trial) -> tuple[float, float]:
         """Return the mean loss of the last steps and its fall; NaN where it exploded."""
         if len(trial.loss) < self._steps or not trial.finite:
@@ -124,7 +132,10 @@ def sweep(subject: Subject) -> Sweep:
     bench.try_all(_between(bench.tried(), inside=False))
     bench.try_all([subject.rate])
     tried = bench.tried()
-    return Sweep(tried, _suggested(tried), subject.rate, float(np.mean(bench.reference)))
+    suggested = _suggested(tried)
+    if min(t.loss for t in tried) > HOPELESS * subject.chance:
+        suggested = None
+    return Sweep(tried, suggested, subject.rate, float(np.mean(bench.reference)), bench.steps)
 
 
 def _between(tried: Sequence[Tried], *, inside: bool) -> list[float]:
@@ -151,13 +162,13 @@ def _suggested(tried: Sequence[Tried]) -> Range | None:
     return row[0].rate, row[-1].rate
 
 
-def _judge(
-    own: Tried, best: float, suggested: Range | None, scheduled: bool
-) -> tuple[Verdict, str]:
+def _judge(own: Tried, best: float, found: Sweep, scheduled: bool) -> tuple[Verdict, str]:
+    suggested, steps = found.suggested, found.steps
     if suggested is None:
         return "wrong", (
-            "No learning rate gets the loss down: it is not the rate. Look at the first weights "
-            "(collapsed or saturated layers), at the inputs' scale and at the penalty."
+            f"In {steps} steps no learning rate gets the loss down and near what chance gives, so "
+            "it is not the rate: look at the first weights (layers that collapse or saturate) and "
+            "the scale of the inputs."
         )
     middle = sqrt(suggested[0] * suggested[1])
     better = f"Take one between {suggested[0]:.1e} and {suggested[1]:.1e}, such as {middle:.1e}"

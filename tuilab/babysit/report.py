@@ -141,6 +141,7 @@ def _sweep(sweep: Sweep) -> dict[str, object]:
         "suggested": sweep.suggested,
         "own": sweep.own,
         "initial_loss": sweep.initial,
+        "steps": sweep.steps,
     }
 
 
