@@ -45,6 +45,11 @@ class Run:
         return self.train - self.validation
 
     @property
+    def long(self) -> bool:
+        """Whether it was long enough to expect something of it."""
+        return len(self.loss) >= max(LONG, self.epoch)
+
+    @property
     def falling(self) -> bool:
         """Whether the loss of the last quarter still falls."""
         before, last = (part.mean() for part in np.array_split(self.loss, 4)[2:])
@@ -115,8 +120,7 @@ def _judge(run: Run) -> tuple[Verdict, str]:
     if not np.isfinite(run.loss).all():
         return "wrong", "Training diverges: lower the learning rate."
     if max(run.train, run.validation) < run.base + LEARNT:
-        long = len(run.loss) >= max(LONG, run.epoch)
-        return "wrong" if long else LOOK, (
+        return "wrong" if run.long else LOOK, (
             "It does no better than to name the commonest class each time: see the steps above, "
             "and first of all the learning rate."
         )
@@ -125,7 +129,7 @@ def _judge(run: Run) -> tuple[Verdict, str]:
             "Overfitting: it knows its examples better than what they have in common. Raise the "
             "weight decay, add dropout or augmentation, or find more data."
         )
-    if run.train < (1 + run.base) / 2 and not run.falling:
+    if run.long and run.train < (1 + run.base) / 2 and not run.falling:
         return LOOK, (
             "Underfitting: few are right, seen or not, and the loss falls no further. The network "
             "can have more units, or less regularisation."

@@ -35,7 +35,7 @@ class Attempt:
     @property
     def loss(self) -> float:
         """The loss at the end; infinite where it is no number."""
-        return float(self.trial.loss[-1]) if self.trial.finite else inf
+        return float(self.trial.loss[-1]) + 0.0 if self.trial.finite else inf  # and not −0
 
     @property
     def accuracy(self) -> float:
