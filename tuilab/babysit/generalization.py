@@ -52,8 +52,9 @@ class Run:
     @property
     def falling(self) -> bool:
         """Whether the loss of the last quarter still falls."""
-        before, last = (part.mean() for part in np.array_split(self.loss, 4)[2:])
-        return bool(last < (1 - FALLING) * before)
+        quarter = max(1, len(self.loss) // 4)
+        before, last = self.loss[-2 * quarter : -quarter], self.loss[-quarter:]
+        return len(before) > 0 and bool(last.mean() < (1 - FALLING) * before.mean())
 
 
 def check(subject: Subject) -> Check:

@@ -271,6 +271,12 @@ class TestGeneralization:
         assert apart.verdict == "wrong"
         assert "diverges" in apart.meaning
 
+    @pytest.mark.parametrize("steps", [1, 2, 3])
+    def test_a_run_of_few_steps_is_not_judged_hard(self, digits: Make, steps: int) -> None:
+        found = generalization.check(digits(f"train.steps={steps}"))
+        assert found.passed
+        assert found.details["steps"] == steps
+
     def test_without_a_validation_split(self, digits: Make) -> None:
         found = generalization.check(digits("data.validation=0.0"))
         assert found.verdict == "look at it"
