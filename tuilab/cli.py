@@ -17,7 +17,10 @@ from tuilab.cli_options import (
     backend,
     complain,
     data_dir,
+    need_terminal,
+    on_terminal,
     say,
+    scenario,
     seed,
     sets,
     silence,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:  # commands import what they need when they run, so that --hel
     from tuilab.recording import RunReader
     from tuilab.runs import RunFolder
     from tuilab.testing import Result
+    from tuilab.viewer.tour import Tour
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,14 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands; in a terminal, none of them means the tour."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let an empty line be `tour` where the list can be drawn, and ask for help elsewhere."""
+        return super().parse_args(ctx, args or ["tour"] * on_terminal())
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def tuilab() -> None:
     """See, live in a terminal, why a neural network does or does not learn."""
 
 
 @tuilab.command()
-@click.argument("scenario", type=PATH)
+@scenario
 @click.option("--headless", is_flag=True, help="No view: a progress bar and a summary.")
 @click.option("--json", "as_json", is_flag=True, help="With --headless: one JSON document.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")
@@ -97,19 +109,13 @@ def run(
     if as_json and not headless:
         raise click.UsageError("--json goes with --headless")
     if not headless:
-        _need_terminal("add --headless to train without the view")
+        need_terminal("add --headless to train without the view")
     loaded = load(scenario, with_shortcuts(sets, seed, steps))
     options = Options(backend, data_dir, threads)
     path = out or default_path(loaded.name)
     if headless:
         return _run_headless(lambda: start(loaded, path, options), as_json)
     return _view(start(loaded, path, options))
-
-
-def _need_terminal(advice: str) -> None:
-    # The view is drawn on stderr, as Textual does, and stdout is where a pipe would be.
-    if not all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)):
-        raise click.UsageError(f"the view needs a terminal; {advice}")
 
 
 def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
@@ -141,10 +147,10 @@ def _warn_of_divergence(reader: "RunReader") -> None:
             say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
 
 
-def _view(worker: "Worker") -> int:
+def _view(worker: "Worker", tour: "Tour | None" = None) -> int:
     from tuilab.viewer.app import view
 
-    worker = view(worker)
+    worker = view(worker, tour)
     folder = worker.folder
     if worker.process is not None and (failure := _failure(folder)):
         return complain(failure, worker.process.poll() or 2)
@@ -167,6 +173,32 @@ def _failure(folder: "RunFolder") -> str:
 
 
 @tuilab.command()
+@click.option("--list", "as_list", is_flag=True, help="Print the list of scenarios.")
+@backend
+@threads
+@data_dir
+def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
+    """Go through the lecture: choose a scenario, and watch it.
+
+    In a terminal, tuilab alone does so too. Scenarios are those below ./scenarios or, where there
+    is no such folder, those that came with tuilab.
+    """
+    from tuilab.catalog import entries, listing
+    from tuilab.launch import Options
+
+    if as_list:
+        say(listing(entries()))
+        return 0
+    need_terminal("tuilab tour --list prints the list")
+    from tuilab.viewer.picker import pick
+    from tuilab.viewer.tour import lecture
+
+    lecture_tour = lecture(Options(backend, data_dir, threads))
+    entry = pick(lecture_tour)
+    return 0 if entry is None else _view(lecture_tour.begin(entry), lecture_tour)
+
+
+@tuilab.command()
 @click.argument("run", required=False)
 def attach(run: str | None) -> int:
     """Return to a running RUN.
@@ -177,7 +209,7 @@ def attach(run: str | None) -> int:
     from tuilab.launch import Worker
     from tuilab.runs import find, find_all
 
-    _need_terminal("tuilab show RUN prints a summary")
+    need_terminal("tuilab show RUN prints a summary")
     if run is None:
         alive = [folder for folder in find_all() if folder.is_alive()]
         if not alive:
@@ -199,7 +231,7 @@ def replay(run: str) -> int:
     from tuilab.launch import Worker
     from tuilab.runs import find
 
-    _need_terminal("tuilab show RUN prints a summary")
+    need_terminal("tuilab show RUN prints a summary")
     return _view(Worker(find(run)))
 
 
@@ -261,11 +293,12 @@ def test(
     Exits with 1 where a claim does not hold.
     """
     from engine.backend import usable_cores
+    from tuilab.catalog import folder, resolve
     from tuilab.launch import Options, write_atomically
     from tuilab.testing import collect, run_all
     from tuilab.testing_reports import junit, results_json, results_table
 
-    files = collect(paths or (Path("scenarios"),))
+    files = collect([path if path.is_dir() else resolve(path) for path in paths] or [folder()])
     options = Options(backend, data_dir, threads=1)
     results: list[Result] = []
     for result in run_all(

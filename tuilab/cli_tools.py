@@ -12,6 +12,7 @@ from tuilab.cli_options import (
     backend,
     data_dir,
     say,
+    scenario,
     seed,
     sets,
     threads,
@@ -62,7 +63,7 @@ def info(as_json: bool, data_dir: str) -> int:
 
 
 @click.command()
-@click.argument("scenario", type=PATH)
+@scenario
 @sets
 @click.option(
     "--elements",
@@ -86,7 +87,7 @@ def gradcheck(scenario: Path, sets: tuple[str, ...], elements: int, data_dir: st
 
 
 @click.command()
-@click.argument("scenario", type=PATH)
+@scenario
 @seed
 @backend
 @threads

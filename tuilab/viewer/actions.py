@@ -9,7 +9,7 @@ from engine.trainer import Command
 FACTOR: Final = 1.25
 
 
-Section = Literal["run", "view"]
+Section = Literal["run", "tour", "view"]
 
 
 class Panels(Protocol):
@@ -30,6 +30,8 @@ class View(Protocol):
     def toggle_pause(self) -> None: ...
     def ask_learning_rate(self) -> None: ...
     def restart_run(self, *, new_seed: bool) -> None: ...
+    def show_tour(self) -> None: ...
+    def tour_by(self, places: int) -> None: ...
     def show_help(self) -> None: ...
     def leave(self) -> None: ...
     def action_command_palette(self) -> Any: ...
@@ -76,6 +78,12 @@ ACTIONS: Final = (
            lambda app: app.restart_run(new_seed=False), "run", 65),
     Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",
            lambda app: app.restart_run(new_seed=True), "run", 40),
+    Action("next_scenario", "greater_than_sign", ">", "next scenario", "next scenario of the tour",
+           lambda app: app.tour_by(1), "tour", 94),
+    Action("previous_scenario", "less_than_sign", "<", "previous", "previous scenario of the tour",
+           lambda app: app.tour_by(-1), "tour", 92),
+    Action("tour", "t", "t", "list", "the list of scenarios; esc comes back to this one",
+           lambda app: app.show_tour(), "tour", 93),
     Action("curves", "1", "1", "curves", "curves alone (again: everything)",
            lambda app: app.stage.toggle("curves")),
     Action("layers", "2", "2", "layers", "layers alone (again: everything)",
@@ -104,11 +112,12 @@ ACTIONS: Final = (
 BY_ID: Final = {action.id: action for action in ACTIONS}
 
 
-def hints(*, paused: bool, ended: bool) -> list[tuple[int, str, str, str]]:
+def hints(*, paused: bool, ended: bool, touring: bool = False) -> list[tuple[int, str, str, str]]:
     """Return (priority, key, label, action) for the footer; run control goes when it has ended."""
     kept = []
     for action in ACTIONS:
         usable = action.section == "view" or not ended or action.id in ("restart", "reseed")
+        usable = touring if action.section == "tour" else usable
         if action.priority and usable:
             label = "resume" if action.id == "pause" and paused else action.label
             kept.append((action.priority, action.shown, label, action.id))

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Final
 
 from rich.style import Style
@@ -15,6 +16,7 @@ from textual.screen import Screen
 from engine.errors import TuilabError
 from engine.trainer import Command
 from tuilab import launch
+from tuilab.catalog import Entry
 from tuilab.control import ControlClient
 from tuilab.launch import Worker
 from tuilab.runs import RunFolder
@@ -24,9 +26,11 @@ from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.picker import PickerScreen
 from tuilab.viewer.screens import Choice, HelpScreen, LearningRateScreen, LeaveScreen
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
+from tuilab.viewer.tour import Tour
 
 PERIOD: Final = 0.1  # seconds between two polls
 FLASH: Final = 1.5  # seconds that a changed hyper-parameter stays highlighted
@@ -66,6 +70,7 @@ class ViewerApp(App[Worker]):
         make_client: MakeClient = ControlClient,
         restart: Callable[..., Worker] = launch.restart,
         judge: Callable[[RunFolder], Claims] = judge_folder,
+        tour: Tour | None = None,
     ) -> None:
         super().__init__()
         self.role_styles: dict[str, Style] = {}
@@ -81,6 +86,8 @@ class ViewerApp(App[Worker]):
         self._seen_events = 0
         self._asked_pause: tuple[bool, float] | None = None
         self._restarting = False
+        self.tour = tour
+        self.stage.guide_lines = tour.guide if tour is not None else None
         self._on_terminal = is_terminal(sys.__stdin__)
         self.follow(worker)
 
@@ -132,6 +139,8 @@ class ViewerApp(App[Worker]):
         if self.judge.claims is not self.stage.claims:
             self.stage.claims = self.judge.claims
             self.stage.draw_reading(store)
+            if self.tour is not None:
+                self._note_claims(self.tour)
 
     def _notice_events(self) -> None:
         """Highlight what was changed while we watch; not the history of a run just opened."""
@@ -192,17 +201,51 @@ class ViewerApp(App[Worker]):
         )
 
     def restart_run(self, *, new_seed: bool) -> None:
-        """Stop the worker and start another one, off the event loop."""
+        """Stop the worker and start another one."""
+        words = "restarting with a new seed" if new_seed else "restarting"
+        self._follow_another(words, partial(self._restart, new_seed=new_seed))
+
+    def show_tour(self) -> None:
+        """Open the list of scenarios; the run goes on until another is chosen."""
+        if self.tour is None:
+            self.notify("tuilab tour goes through the scenarios", timeout=3)
+        else:
+            self.push_screen(PickerScreen(self.tour, leaving="back"), self._tour_to)
+
+    def tour_by(self, places: int) -> None:
+        """Go to the next scenario of the tour in a direction."""
+        if self.tour is None:
+            self.notify("tuilab tour goes through the scenarios", timeout=3)
+        elif (entry := self.tour.neighbour(places)) is None:
+            self.notify(f"this is the {'last' if places > 0 else 'first'} scenario", timeout=3)
+        else:
+            self._tour_to(entry)
+
+    def _tour_to(self, entry: Entry | None) -> None:
+        """Run the scenario that was chosen, if one was."""
+        if entry is None or self.tour is None or self._restarting:
+            return
+        self.tour.go_to(entry)
+        begin = self.tour.begin
+        self._follow_another(f"starting {entry.name}", lambda folder: begin(entry))
+
+    def _note_claims(self, tour: Tour) -> None:
+        if not self.store.live:
+            tour.note(self.stage.claims)
+        self.stage.place()
+
+    def _follow_another(self, words: str, begin: Callable[[RunFolder], Worker]) -> None:
+        """Start a worker in the place of this one, off the event loop."""
         if self._restarting:
             return
         self._restarting = True
-        self.notify("restarting with a new seed" if new_seed else "restarting", timeout=3)
+        self.notify(words, timeout=3)
         self._stop_worker()
         folder = self.worker.folder
 
         def start() -> None:
             try:
-                self._tell(Restarted(self._restart(folder, new_seed=new_seed)))
+                self._tell(Restarted(begin(folder)))
             except TuilabError as error:
                 self._tell(Restarted(None, str(error)))
 
@@ -219,7 +262,7 @@ class ViewerApp(App[Worker]):
         """Follow the new run."""
         self._restarting = False
         if message.worker is None:
-            self.notify(message.error, title="no restart", severity="error")
+            self.notify(message.error, title="no other run", severity="error")
             return
         self.store.close()
         self.follow(message.worker)
@@ -250,9 +293,9 @@ class ViewerApp(App[Worker]):
             self.exit(self.worker)
 
 
-def view(worker: Worker) -> Worker:
+def view(worker: Worker, tour: Tour | None = None) -> Worker:
     """Show a run until the user leaves; return the run shown last (a restart makes another)."""
-    app = ViewerApp(worker)
+    app = ViewerApp(worker, tour=tour)
     app.run()
     app.store.close()
     return app.worker

@@ -18,6 +18,7 @@ from tuilab.viewer.panels.header import Header
 from tuilab.viewer.panels.layers import Layers
 from tuilab.viewer.panels.reading import Reading
 from tuilab.viewer.store import Changes, RunStore
+from tuilab.viewer.text import Line
 
 CURVE_PERIOD: Final = 0.33  # seconds between two drawings of the curves
 TABS: Final = ("curves", "layers", "reading")
@@ -31,6 +32,7 @@ class Stage(Vertical):
         super().__init__(id="stage")
         self.header = Header(styles, id="header")
         self.notice = status.Plain(styles, id="notice")
+        self.guide = status.Plain(styles, id="guide")
         self.tab_line = status.Plain(styles, id="tabs")
         self.opening = status.Plain(styles, id="opening")
         self.small = status.Plain(styles, id="small")
@@ -44,6 +46,7 @@ class Stage(Vertical):
         self.tab = "curves"
         self.alone = False  # one panel fills the screen although all would fit
         self.claims = Claims()
+        self.guide_lines: Callable[[RunStore, Claims, int], list[Line]] | None = None  # of a tour
         self.arranged = Layout("tiny")
         self._store: RunStore | None = None
         self._curves_due = 0.0
@@ -53,6 +56,7 @@ class Stage(Vertical):
         """Place the panels; the style sheet shows those that the layout wants."""
         yield self.header
         yield self.notice
+        yield self.guide
         yield self.tab_line
         yield self.opening
         with Vertical(id="body"):
@@ -126,7 +130,8 @@ class Stage(Vertical):
         if opening and not store.live:
             lines = []  # the opening says it at length
         layers = len(store.snapshot.statistics) if store.snapshot else 0
-        self.arranged = arrange(width, height, layers, len(lines), alone=self.alone)
+        guide = self._place_guide(store, width)
+        self.arranged = arrange(width, height, layers, len(lines) + guide, alone=self.alone)
         tabbed = not self.overview
         self.set_class(self.arranged.mode == "tiny", "tiny")
         self.set_class(opening, "opening")
@@ -142,8 +147,17 @@ class Stage(Vertical):
             lambda: self.tab_line.show(status.tabs(self.tab, self.tab_line.size.width))
         )
         self.small.draw_by(lambda: self.small.show(status.too_small(*self.small.size)))
-        shown = hints(paused=store.state == "paused", ended=not store.live)
+        touring = self.guide_lines is not None
+        shown = hints(paused=store.state == "paused", ended=not store.live, touring=touring)
         self.bar.draw_by(lambda: self.bar.update(shown))
+
+    def _place_guide(self, store: RunStore, width: int) -> int:
+        """Show what a tour has to say, and return how many lines that takes."""
+        lines = self.guide_lines(store, self.claims, width) if self.guide_lines else []
+        self.guide.display = bool(lines)
+        self.guide.styles.height = max(len(lines), 1)
+        self.guide.draw_by(lambda: self.guide.show(lines))
+        return len(lines)
 
     def toggle(self, tab: str) -> None:
         """Show one tab; where there is room for all, let it fill the screen, or end that."""
