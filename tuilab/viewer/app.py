@@ -87,6 +87,7 @@ class ViewerApp(App[Worker]):
         self._asked_pause: tuple[bool, float] | None = None
         self._restarting = False
         self.tour = tour
+        self._bound_for: Entry | None = None  # the scenario of the tour that is being started
         self.stage.guide_lines = tour.guide if tour is not None else None
         self._on_terminal = is_terminal(sys.__stdin__)
         self.follow(worker)
@@ -225,13 +226,11 @@ class ViewerApp(App[Worker]):
         """Run the scenario that was chosen, if one was."""
         if entry is None or self.tour is None or self._restarting:
             return
-        self.tour.go_to(entry)
-        begin = self.tour.begin
+        begin, self._bound_for = self.tour.begin, entry
         self._follow_another(f"starting {entry.name}", lambda folder: begin(entry))
 
     def _note_claims(self, tour: Tour) -> None:
-        if not self.store.live:
-            tour.note(self.stage.claims)
+        tour.note(self.store, self.stage.claims)
         self.stage.place()
 
     def _follow_another(self, words: str, begin: Callable[[RunFolder], Worker]) -> None:
@@ -261,9 +260,12 @@ class ViewerApp(App[Worker]):
     def on_restarted(self, message: Restarted) -> None:
         """Follow the new run."""
         self._restarting = False
+        bound_for, self._bound_for = self._bound_for, None
         if message.worker is None:
             self.notify(message.error, title="no other run", severity="error")
             return
+        if self.tour is not None and bound_for is not None:
+            self.tour.go_to(bound_for)
         self.store.close()
         self.follow(message.worker)
         self.tick()

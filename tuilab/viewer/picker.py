@@ -22,6 +22,16 @@ MARKS = {
 KEYS = (("enter", "run it"), ("↑ ↓", "choose"), ("pgup pgdn", "a page"))
 
 
+class Scenarios(OptionList):
+    """The list; a page up at its top stays on the first scenario."""
+
+    def action_page_up(self) -> None:
+        """Go a page up, but never to a heading, where Textual would choose nothing."""
+        super().action_page_up()  # type: ignore[no-untyped-call]
+        if self.highlighted is None:
+            self.action_first()
+
+
 class PickerScreen(Screen[Entry | None]):
     """Lists chapters and scenarios with their questions, and tells more of the one at hand."""
 
@@ -39,7 +49,7 @@ class PickerScreen(Screen[Entry | None]):
     def compose(self) -> ComposeResult:
         """Place the list above what there is to know of one scenario."""
         yield Static(self._heading(), id="picker-head")
-        yield OptionList(*self._options(), id="scenarios")
+        yield Scenarios(*self._options(), id="scenarios")
         with VerticalScroll(id="about", can_focus=False):
             yield Static(id="about-text")
         yield Static(self._keys(), id="picker-keys")

@@ -1,7 +1,7 @@
 """The stage: all panels of the main screen, where they stand, and when each is drawn."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from textual.app import ComposeResult
@@ -130,8 +130,9 @@ class Stage(Vertical):
         if opening and not store.live:
             lines = []  # the opening says it at length
         layers = len(store.snapshot.statistics) if store.snapshot else 0
-        guide = self._place_guide(store, width)
-        self.arranged = arrange(width, height, layers, len(lines) + guide, alone=self.alone)
+        guide = self.guide_lines(store, self.claims, width) if self.guide_lines else []
+        taken = len(lines) + len(guide)
+        self.arranged = arrange(width, height, layers, taken, alone=self.alone)
         tabbed = not self.overview
         self.set_class(self.arranged.mode == "tiny", "tiny")
         self.set_class(opening, "opening")
@@ -143,6 +144,7 @@ class Stage(Vertical):
         self.notice.styles.height = max(len(lines), 1)
         self.notice.display = bool(lines) and self.arranged.mode != "tiny"
         self.notice.draw_by(lambda: self.notice.show(status.notice(store, self.notice.size.width)))
+        self._show_guide(guide)
         self.tab_line.draw_by(
             lambda: self.tab_line.show(status.tabs(self.tab, self.tab_line.size.width))
         )
@@ -151,13 +153,11 @@ class Stage(Vertical):
         shown = hints(paused=store.state == "paused", ended=not store.live, touring=touring)
         self.bar.draw_by(lambda: self.bar.update(shown))
 
-    def _place_guide(self, store: RunStore, width: int) -> int:
-        """Show what a tour has to say, and return how many lines that takes."""
-        lines = self.guide_lines(store, self.claims, width) if self.guide_lines else []
-        self.guide.display = bool(lines)
+    def _show_guide(self, lines: Sequence[Line]) -> None:
+        """Show what a tour has to say."""
+        self.guide.display = bool(lines) and self.arranged.mode != "tiny"
         self.guide.styles.height = max(len(lines), 1)
         self.guide.draw_by(lambda: self.guide.show(lines))
-        return len(lines)
 
     def toggle(self, tab: str) -> None:
         """Show one tab; where there is room for all, let it fill the screen, or end that."""

@@ -14,6 +14,7 @@ from tuilab.viewer.claims import Claims
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, Span, pad, wrap
 
+COMPLETE: Final = ("finished", "diverged")  # a run that was stopped proves nothing
 LINES: Final = 3  # that the guide takes at most
 
 
@@ -68,9 +69,9 @@ class Tour:
         """Take `entry` for the one that is on."""
         self.at = self.entries.index(entry)
 
-    def note(self, claims: Claims) -> None:
-        """Remember how the run that is on has ended."""
-        if claims.verdicts:
+    def note(self, store: RunStore, claims: Claims) -> None:
+        """Remember what came of the run that is on, if it has come to its end."""
+        if claims.verdicts and store.state in COMPLETE:
             self.results[self.entry.name] = all(v.passed is True for v in claims.verdicts)
 
     def guide(self, store: RunStore, claims: Claims, cells: int) -> list[Line]:
@@ -80,14 +81,14 @@ class Tour:
         lines = wrap([place, (" look at ", "muted"), (words, "")] if words else [place], cells, 2)
         if not words:
             lines = wrap([place, (f" {self.entry.title}", "")], cells, 2)
-        ended = self._verdict(claims) if not store.live else []
+        ended = self._verdict(store, claims) if not store.live else []
         return [pad(line, cells) for line in [*lines[: LINES - bool(ended)], *ended]]
 
-    def _verdict(self, claims: Claims) -> list[Line]:
+    def _verdict(self, store: RunStore, claims: Claims) -> list[Line]:
         held = sum(v.passed is True for v in claims.verdicts)
         count = f" {held} of {len(claims.verdicts)} claims hold"
-        if not claims.verdicts:
-            line: Line = [(" ended ", "muted")]
+        if not claims.verdicts or store.state not in COMPLETE:
+            line: Line = [(f" {store.state} ", "muted")]
         elif held == len(claims.verdicts):
             line = [(" ✓ as claimed ", "success.tag"), (count, "success")]
         else:

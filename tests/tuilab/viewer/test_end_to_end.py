@@ -211,3 +211,26 @@ def test_a_run_that_explodes_is_shown_to_its_last_number(terminal: Open, lab: Pa
     screen.resize(80, 24)
     screen.press("q")
     assert screen.process.wait(20) == 0
+
+
+def test_the_tour_from_the_list_to_a_run_and_on(terminal: Open, lab: Path) -> None:
+    (lab / "scenarios").mkdir()
+    for name in ("first", "second"):
+        table = small(train={"steps": FOREVER}, look_at=f"What to see in the {name}.")
+        write_scenario(lab / "scenarios" / f"{name}.toml", table)
+    app = terminal()  # no command at all
+    wait_for(lambda: app.shows("a tour of 2 scenarios"))
+    app.press("\r")
+    wait_for(lambda: app.shows("What to see in the first."))
+    (first,) = wait_for(lambda: [RunFolder(path) for path in lab.glob("runs/*-first")])
+    wait_for(lambda: steps_made(first) > 0)
+    app.press(">")
+    wait_for(lambda: app.shows("What to see in the second."))
+    (second,) = wait_for(lambda: [RunFolder(path) for path in lab.glob("runs/*-second")])
+    wait_for(lambda: steps_made(second) > 0)
+    wait_for(lambda: not first.is_alive())
+    app.press("q")
+    wait_for(lambda: app.shows("stop the run and leave"))
+    app.press("s")
+    assert app.process.wait(timeout=30) == 0
+    assert "stop" in kinds(second)
