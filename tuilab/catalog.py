@@ -26,6 +26,7 @@ CHAPTERS: Final = {
     "search": "hyperparameter search",
 }
 """Folders, and the lecture's own words for them, in its order."""
+ORDER: Final = tuple(CHAPTERS.values())
 OTHERS: Final = "other scenarios"
 
 
@@ -54,23 +55,22 @@ def folder() -> Path:
 def entries(root: Path | None = None) -> list[Entry]:
     """Return the scenarios below `root`, chapter by chapter in the lecture's order.
 
+    Within a chapter they come as the README there names them, then by name.
     Raises ScenarioError where there is none.
     """
     root = folder() if root is None else root
     found = [_entry(path, root) for path in root.rglob("*.toml")]
     if not found:
         raise ScenarioError(f"{root}/ has no scenarios (*.toml); run this where they are")
-    order = [*CHAPTERS.values()]
-    return sorted(
-        found,
-        key=lambda e: (
-            order.index(e.chapter) if e.chapter in order else len(order),
-            e.chapter == OTHERS,
-            e.chapter,
-            e.path.parent != root,
-            e.name,
-        ),
-    )
+    readme = _readme(root)
+
+    def place(entry: Entry) -> tuple[bool, int, str, int, str]:
+        chapter = ORDER.index(entry.chapter) if entry.chapter in ORDER else len(ORDER)
+        named = readme.find(f"({entry.path.relative_to(root).as_posix()})")
+        within = named if named >= 0 else len(readme)
+        return entry.chapter == OTHERS, chapter, entry.chapter, within, entry.name
+
+    return sorted(found, key=place)
 
 
 def chapters(found: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
@@ -110,6 +110,13 @@ def listing(found: Sequence[Entry]) -> str:
         lines = [f"  {e.name:<{width}}  {e.problem or e.question or e.title}" for e in group]
         blocks.append("\n".join([chapter, *lines]))
     return "\n\n".join(blocks)
+
+
+def _readme(root: Path) -> str:
+    try:
+        return (root / "README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _entry(path: Path, root: Path) -> Entry:

@@ -47,6 +47,14 @@ def test_chapters_are_folders_or_what_the_file_says_in_the_lectures_order(scenar
     assert found[OTHERS] == ["broken", "untold"]
 
 
+def test_within_a_chapter_the_readme_gives_the_order(scenarios: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_scenario(scenarios / "search" / f"{name}.toml")
+    (scenarios / "README.md").write_text("[c](search/c.toml) and then [b](search/b.toml)")
+    found = [entry.name for entry in entries(scenarios) if entry.chapter.startswith("hyper")]
+    assert found == ["c", "b", "a", "coarse"]
+
+
 def test_an_entry_knows_what_a_list_shows(scenarios: Path) -> None:
     by_name = {entry.name: entry for entry in entries(scenarios)}
     first = by_name["first"]
