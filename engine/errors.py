@@ -5,6 +5,7 @@
     │   └── UnknownNameError    a name that no registry knows (carries the nearest one)
     ├── ShapeError              layers, data and labels that do not fit together
     ├── DataError               a data set that is missing, short or malformed
+    ├── CheckpointError         a checkpoint that is damaged, or of another run
     └── BackendError            an array library or device that is not there
 
 `tuilab.errors` adds the application's own branches. Each class knows the exit code of the
@@ -51,6 +52,10 @@ class ShapeError(TuilabError):
 
 class DataError(TuilabError):
     """Data that is missing, short or malformed."""
+
+
+class CheckpointError(TuilabError):
+    """A checkpoint that is damaged, none of ours, or of another run."""
 
 
 class BackendError(TuilabError):

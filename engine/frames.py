@@ -123,6 +123,19 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchDependence:
+    """How much the scores of an example change when the rest of its batch is replaced.
+
+    The root mean square of the change, over examples and scores, relative to the spread of the
+    scores (see `engine.batch_dependence`); after `step` updates.
+    """
+
+    step: int
+    training: float
+    evaluation: float
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened between steps: a command that was applied, or a divergence."""
 
@@ -147,6 +160,7 @@ class Frame:
     probe_share: float  # share of the training time that statistics cost, 0…1
     hyperparameters: dict[str, float]
     validations: Sequence[Validation] = ()
+    batch_dependence: BatchDependence | None = None
     snapshot: Snapshot | None = None
     events: Sequence[Event] = ()
     state: str = "running"  # running | paused | finished | diverged | stopped

@@ -1,6 +1,7 @@
 """A network: layers in a row, bound once into buffers over one flat parameter array."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import prod
@@ -44,6 +45,11 @@ class Network:
     def __post_init__(self) -> None:
         if not any(layer.weighted for layer in self.layers):
             raise ConfigError("a network needs a layer that has weights")
+
+    @property
+    def description(self) -> dict[str, str]:
+        """What the network is, layer by layer, for a checkpoint to tell it from another."""
+        return {f"layer {at}": str(layer) for at, layer in enumerate(self.layers, start=1)}
 
     @property
     def first_weighted(self) -> int:
@@ -171,6 +177,18 @@ class BoundNetwork:
         shape = (batch, *self.batch_shape[1:])
         return replace(self, batch_shape=shape, backwards=backwards)
 
+    @contextmanager
+    def undisturbed(self, *, averages: bool = True) -> Iterator[None]:
+        """Put back, at the end, the noise stream and the running averages, unless told not to."""
+        generator, state = self.noise.bit_generator, self.store.state
+        drawn, kept = generator.state, state.copy()
+        try:
+            yield
+        finally:
+            generator.state = drawn
+            if averages:
+                state[...] = kept
+
     def forward(self, x: Array, training: bool) -> Array:
         """x (batch, *features) → scores (batch, classes)."""
         return reduce(lambda y, layer: layer.forward(y, training), self.bound, x)
@@ -188,7 +206,7 @@ def mlp(
     activation: Activation | Layer,
     initializer: Initializer,
     bias: float = 0.0,
-    batch_norm: bool = False,
+    batch_norm: BatchNorm | bool = False,
 ) -> Network:
     """Make the lecture's network: linear, [batch norm,] non-linearity for each hidden layer.
 
@@ -196,13 +214,14 @@ def mlp(
     give `hidden` units. `bias` is the first value of every bias. Before batch normalisation there
     is none: subtracting the mean would undo it.
     """
+    normalization = BatchNorm() if batch_norm is True else batch_norm or None
     last = Nonlinearity(activation) if isinstance(activation, Activation) else activation
     row: list[Layer] = []
     for units in hidden:
         inner = units * last.inputs_per_unit
-        row.append(Linear(inner, initializer, None if batch_norm else bias))
-        if batch_norm:
-            row.append(BatchNorm())
+        row.append(Linear(inner, initializer, None if normalization else bias))
+        if normalization:
+            row.append(normalization)
         row.append(last)
     row.append(Linear(classes, initializer, bias))
     return Network(row)

@@ -14,6 +14,7 @@ class Pace:
     """Clocks of one training run; all durations in seconds."""
 
     def __init__(self) -> None:
+        self.before = 0.0  # what had passed when the run was resumed
         self._began = self._last_frame = self._last_snapshot = self._mark = monotonic()
         self._frame_interval = self._snapshot_interval = 0.1
         self._total = _Shares()
@@ -21,11 +22,12 @@ class Pace:
 
     def begin(self, frame_interval: float) -> None:
         """Start the clocks; frames are due every `frame_interval`."""
-        self._began = self._last_frame = self._last_snapshot = monotonic()
+        self._last_frame = self._last_snapshot = monotonic()
+        self._began = self._last_frame - self.before
         self._frame_interval = self._snapshot_interval = frame_interval
 
     def elapsed(self) -> float:
-        """Seconds since `begin`."""
+        """Seconds that the run has had: since `begin`, and `before`."""
         return monotonic() - self._began
 
     def frame_due(self) -> bool:

@@ -222,6 +222,12 @@ class SilentUnits:
         """Whether any unit of this network can die."""
         return bool(self._watched)
 
+    @property
+    def state(self) -> dict[str, Array]:
+        """What a checkpoint must save: `fraction`, and the highest of this epoch by layer."""
+        highest = {f"highest{index}": high for index, _, _, high, _ in self._watched}
+        return {"fraction": self.fraction, **highest}
+
     def update(self) -> None:
         """Take in the activations of the step just made."""
         for _, _, output, highest, row in self._watched:

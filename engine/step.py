@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.backend import Array, Backend
+from engine.backend import Array, Backend, Host
 from engine.data.augment import Change
 from engine.data.dataset import Examples
 from engine.hyperparameters import Hyperparameters
+from engine.layers.base import start_row
 from engine.losses import Loss
 from engine.network import BoundNetwork
 from engine.optimizers import Optimizer
@@ -26,7 +27,7 @@ class Result:
 
 
 class TrainingStep:
-    """Binds network, loss, optimiser and training data: `rows`, `gradients`, `update` in turn."""
+    """Binds network, loss, optimiser and training data: `take`, `gradients`, `update` in turn."""
 
     def __init__(
         self,
@@ -54,17 +55,33 @@ class TrainingStep:
         self.optimizer = optimizer.bind(network.store, hyper, backend)
         self.probes = Probes(network, self._loss.score_gradient) if probes else None
 
-    def rows(self, order: Array, *, augment: bool = True) -> None:
-        """Gather the batch of the examples `order` (batch,), as they are or augmented."""
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What a checkpoint must save: parameters, running averages, the optimiser's, units'."""
+        silent = self.probes.silent.state if self.probes is not None else {}
+        return {
+            "parameters": self.network.store.values,
+            "running": self.network.store.state,
+            **{f"optimizer.{name}": array for name, array in self.optimizer.state.items()},
+            **{f"silent.{name}": array for name, array in silent.items()},
+        }
+
+    def take(self, examples: Host, *, augment: bool = True) -> None:
+        """Gather the batch of these training examples (batch,), as they are or augmented."""
+        order = self._backend.xp.asarray(examples)
         self._backend.take_rows(self._x, order, self._batch_x)
         self._backend.take_rows(self._y, order, self._batch_y)
         self._input = self._batch_x
         if augment and self._augment is not None:
             self._input = self._augment(self._batch_x)
 
-    def forward(self) -> Array:
-        """Run the gathered batch forwards as in training; return the scores (batch, classes)."""
-        return self.network.forward(self._input, True)
+    def forward(self, *, training: bool = True) -> Array:
+        """Run the gathered batch forwards; return the scores (batch, classes)."""
+        return self.network.forward(self._input, training)
+
+    def start(self) -> None:
+        """Let layers that start from data set their parameters by the gathered batch."""
+        start_row(self.network.bound, self._input)
 
     def gradients(self) -> Result:
         """Fill the gradients of the whole loss at the gathered batch."""

@@ -6,6 +6,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,24 +18,26 @@ from tuilab.cli_options import (
     backend,
     complain,
     data_dir,
+    named_scenario,
     need_terminal,
     on_terminal,
     say,
-    scenario,
     seed,
     sets,
     silence,
     threads,
+    variant,
     with_shortcuts,
 )
+from tuilab.cli_testing import test
 from tuilab.cli_tools import TOOLS
-from tuilab.terminal import has_colour, is_terminal
+from tuilab.terminal import is_terminal
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
-    from tuilab.launch import Worker
+    from tuilab.launch import Options, Worker
     from tuilab.recording import RunReader
     from tuilab.runs import RunFolder
-    from tuilab.testing import Result
+    from tuilab.scenario import ScenarioFile
     from tuilab.viewer.tour import Tour
 
 
@@ -76,7 +79,8 @@ def tuilab() -> None:
 
 
 @tuilab.command()
-@scenario
+@click.argument("scenario", type=PATH, required=False, callback=named_scenario)
+@click.option("--resume", metavar="RUN", help="Go on with a run that ended or was killed.")
 @click.option("--headless", is_flag=True, help="No view: a progress bar and a summary.")
 @click.option("--json", "as_json", is_flag=True, help="With --headless: one JSON document.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")
@@ -84,10 +88,12 @@ def tuilab() -> None:
 @backend
 @threads
 @sets
+@variant
 @click.option("--out", type=PATH, help="The run folder [default: runs/<time>-<scenario>].")
 @data_dir
 def run(
-    scenario: Path,
+    scenario: Path | None,
+    resume: str | None,
     headless: bool,
     as_json: bool,
     steps: int | None,
@@ -95,27 +101,72 @@ def run(
     backend: str,
     threads: int,
     sets: tuple[str, ...],
+    variant: str,
     out: Path | None,
     data_dir: str,
 ) -> int:
     """Train the network of a SCENARIO file, and watch it.
 
-    The training process outlives the view: tuilab attach returns to it.
-    """
-    from tuilab.launch import Options, start
-    from tuilab.runs import default_path
-    from tuilab.scenario import load
+    A file that compares variants trains all of them, each in a folder of its own below the run
+    folder. The training process outlives the view: tuilab attach returns to it.
 
+    With --resume, RUN is a run folder, its name, or a part of it; --steps is then how many it shall
+    have in the end, and --set changes hyper-parameters: --set optimizer.learning_rate=0.01.
+    """
+    from tuilab.launch import Options
+
+    if (scenario is None) is (resume is None):
+        raise click.UsageError("give a SCENARIO file, or --resume RUN")
+    if resume is not None and (out is not None or seed is not None):
+        raise click.UsageError("a resumed run keeps its folder and its seed")
     if as_json and not headless:
         raise click.UsageError("--json goes with --headless")
     if not headless:
         need_terminal("add --headless to train without the view")
-    loaded = load(scenario, with_shortcuts(sets, seed, steps))
     options = Options(backend, data_dir, threads)
-    path = out or default_path(loaded.name)
-    if headless:
-        return _run_headless(lambda: start(loaded, path, options), as_json)
-    return _view(start(loaded, path, options))
+    if scenario is None:
+        return _resume(str(resume), options, steps, sets, headless, as_json)
+    return _start(
+        scenario, variant, options, with_shortcuts(sets, seed, steps), out, headless, as_json
+    )
+
+
+def _resume(
+    name: str,
+    options: "Options",
+    steps: int | None,
+    sets: Sequence[str],
+    headless: bool,
+    as_json: bool,
+) -> int:
+    from tuilab.resuming import resume
+    from tuilab.runs import find
+
+    begin = partial(resume, find(name), options, steps=steps, sets=sets)
+    return _run_headless(begin, as_json) if headless else _view([begin()])
+
+
+def _start(
+    scenario: Path,
+    variant: str,
+    options: "Options",
+    sets: Sequence[str],
+    out: Path | None,
+    headless: bool,
+    as_json: bool,
+) -> int:
+    from tuilab.comparison import begin_all
+    from tuilab.runs import default_path
+    from tuilab.scenario import load_file
+
+    file = load_file(scenario, sets)
+    if variant:
+        file = file.only(variant)
+    path = out or default_path("-".join([file.name, variant] if variant else [file.name]))
+    if headless and "" not in file.runs:
+        return _run_compared(file, path, options.for_several(), as_json)
+    begin = partial(begin_all, file, path, options)
+    return _run_headless(lambda: begin()[0], as_json) if headless else _view(begin())
 
 
 def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
@@ -141,22 +192,48 @@ def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
     return 130 if interrupted else exit_code(summary, verdicts)
 
 
+def _run_compared(file: "ScenarioFile", out: Path, options: "Options", as_json: bool) -> int:
+    from engine.backend import usable_cores
+    from tuilab.cli_status import StatusLine
+    from tuilab.comparison import begin, folders, result
+    from tuilab.crowd import Job, run_all
+    from tuilab.headless import held_signals
+    from tuilab.report import comparison_text
+
+    places = folders(out, file)
+    status = StatusLine(sys.stderr, len(places))
+    todo = [Job(n, partial(begin, file.runs[n], place, options)) for n, place in places.items()]
+    workers: dict[str, Worker] = {}
+    with held_signals() as stop:
+        for done in run_all(todo, limit=usable_cores(), stop=stop, tell=status.show):
+            name = todo[done.place].label
+            workers[name] = done.started()
+            status.count()
+            status.say(f"{name}  {done.seconds:.1f} s")
+        status.close()
+    outcome = result(file, {name: workers[name] for name in places if name in workers})
+    say(outcome.document.to_json() if as_json else comparison_text(file, outcome, out))
+    return 130 if stop else int(bool(outcome.problem))
+
+
 def _warn_of_divergence(reader: "RunReader") -> None:
     for _, event in reader.events():
         if event.kind == "diverged":
             say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
 
 
-def _view(worker: "Worker", tour: "Tour | None" = None) -> int:
+def _view(runs: "Sequence[Worker]", tour: "Tour | None" = None) -> int:
     from tuilab.viewer.app import view
 
-    worker = view(worker, tour)
-    folder = worker.folder
-    if worker.process is not None and (failure := _failure(folder)):
-        return complain(failure, worker.process.poll() or 2)
-    how = "attach" if folder.is_alive() else "replay"
-    say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
-    return 0
+    code = 0
+    for worker in view(runs, tour):
+        folder = worker.folder
+        if worker.process is not None and (failure := _failure(folder)):
+            code = complain(failure, worker.process.poll() or 2)
+            continue
+        how = "attach" if folder.is_alive() else "replay"
+        say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
+    return code
 
 
 def _failure(folder: "RunFolder") -> str:
@@ -214,11 +291,11 @@ def attach(run: str | None) -> int:
         alive = [folder for folder in find_all() if folder.is_alive()]
         if not alive:
             raise RunError("no run is alive under runs/; tuilab replay RUN opens a finished one")
-        return _view(Worker(alive[-1]))
+        return _view([Worker(alive[-1])])
     folder = find(run)
     if not folder.is_alive():
         raise RunError(f"{folder.path} is not running any more; open it: tuilab replay {run}")
-    return _view(Worker(folder))
+    return _view([Worker(folder)])
 
 
 @tuilab.command()
@@ -232,7 +309,7 @@ def replay(run: str) -> int:
     from tuilab.runs import find
 
     need_terminal("tuilab show RUN prints a summary")
-    return _view(Worker(find(run)))
+    return _view([Worker(find(run))])
 
 
 @tuilab.command(name="list")
@@ -268,55 +345,7 @@ def show(run: str | None, as_json: bool) -> int:
     return 0
 
 
-@tuilab.command()
-@click.argument("paths", nargs=-1, type=PATH)
-@seed
-@backend
-@sets
-@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [default: cores].")
-@click.option("--junit", "junit_file", type=PATH, help="Write JUnit XML to this file.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of the table.")
-@data_dir
-def test(
-    paths: tuple[Path, ...],
-    seed: int | None,
-    backend: str,
-    sets: tuple[str, ...],
-    jobs: int | None,
-    junit_file: Path | None,
-    as_json: bool,
-    data_dir: str,
-) -> int:
-    """Run scenarios and check what they claim.
-
-    PATHS are scenario files, or folders that are searched for them; scenarios/ if none is named.
-    Exits with 1 where a claim does not hold.
-    """
-    from engine.backend import usable_cores
-    from tuilab.catalog import folder, resolve
-    from tuilab.launch import Options, write_atomically
-    from tuilab.testing import collect, run_all
-    from tuilab.testing_reports import junit, results_json, results_table
-
-    files = collect([path if path.is_dir() else resolve(path) for path in paths] or [folder()])
-    options = Options(backend, data_dir, threads=1)
-    results: list[Result] = []
-    for result in run_all(
-        files,
-        options=options,
-        sets=with_shortcuts(sets, seed),
-        jobs=jobs or min(usable_cores(), len(files)),
-    ):
-        results.append(result)
-        if not as_json:
-            say(result.line, err=True)
-    say(results_json(results) if as_json else results_table(results, colour=has_colour(sys.stdout)))
-    if junit_file is not None:
-        write_atomically(junit_file, junit(results))
-    return 0 if all(result.passed for result in results) else 1
-
-
-for command in TOOLS:
+for command in (*TOOLS, test):
     tuilab.add_command(command)
 
 

@@ -84,6 +84,9 @@ threads = click.option(
     "--threads", type=click.IntRange(min=0), default=0, help="BLAS threads [0: all cores but one]."
 )
 seed = click.option("--seed", type=click.IntRange(min=0), help="Instead of the scenario's seed.")
+variant = click.option(
+    "--variant", default="", metavar="NAME", help="Of a scenario that compares: this run alone."
+)
 sets = click.option(
     "--set",
     "sets",

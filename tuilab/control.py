@@ -46,6 +46,7 @@ class ControlServer:
         if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
             self._scratch = tempfile.TemporaryDirectory(prefix="tuilab-")
             path = str(Path(self._scratch.name) / "control.sock")
+        Path(path).unlink(missing_ok=True)  # left behind by a worker that was killed
         old = os.umask(0o177)  # the socket is born with mode 0600
         try:
             self._listener = Listener(path, family="AF_UNIX")

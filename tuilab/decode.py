@@ -94,7 +94,7 @@ def member(registry: Registry[T], value: Any, path: str) -> T:
     "pca(64)" is short for { name = "pca", k = 64 }: settings in their order.
     """
     if isinstance(value, str):
-        value = _called(registry, value, path)
+        value = called(registry, value, path)
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ConfigError(
             f"expected the name of {article(registry.kind)} ({', '.join(sorted(registry))}) or "
@@ -110,7 +110,7 @@ def member(registry: Registry[T], value: Any, path: str) -> T:
     return convert(settings, cls, path)
 
 
-def _called(registry: Registry[T], text: str, path: str) -> Table:
+def called(registry: Registry[T], text: str, path: str) -> Table:
     """Return the table that a name, or a name with settings in brackets, is short for."""
     name, bracket, rest = text.partition("(")
     name = name.strip()
@@ -204,17 +204,15 @@ def find_line(text: str, path: str) -> int | None:
     wanted = path.replace("[", ".").replace("]", "").split(".")
     best, best_depth = None, 0
     section: list[str] = []
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, ...], int] = {}  # of the tables in each list, less one
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip()
         if line.startswith("[["):
-            name = line.strip("[] ").split("]")[0]
-            counts[name] = counts.get(name, -1) + 1
-            section = [*name.split("."), str(counts[name])]
-            here = section
+            place = _section(line[2:], counts)
+            counts[tuple(place)] = counts.get(tuple(place), -1) + 1
+            here = section = [*place, str(counts[tuple(place)])]
         elif line.startswith("["):
-            section = line[1:].split("]")[0].strip().split(".")
-            here = section
+            here = section = _section(line[1:], counts)
         elif "=" in line and not line.startswith("#"):
             here = [*section, *line.split("=", 1)[0].strip().replace('"', "").split(".")]
         else:
@@ -222,6 +220,17 @@ def find_line(text: str, path: str) -> int | None:
         if here == wanted[: len(here)] and len(here) > best_depth:
             best, best_depth = number, len(here)
     return best
+
+
+def _section(header: str, counts: Mapping[tuple[str, ...], int]) -> list[str]:
+    """Return the place that a header names: inside the last table of each list on the way."""
+    *outer, last = header.split("]")[0].replace(" ", "").split(".")
+    place: list[str] = []
+    for name in outer:
+        place.append(name)
+        if tuple(place) in counts:
+            place.append(str(counts[tuple(place)]))
+    return [*place, last]
 
 
 def located(path: Path, text: str, error: ConfigError, sets: Sequence[str] = ()) -> ScenarioError:

@@ -3,7 +3,7 @@
 Metrics are read from the run's database, so a finished run can be judged again at any time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from engine.errors import ConfigError, UnknownNameError, require
 from tuilab.decode import Table, convert, join
-from tuilab.metrics import Metric, NotWithin, Record, Series, parse_metric
+from tuilab.expressions import Expression, evaluate, parse_expression
+from tuilab.metrics import AtLeast, Record
 from tuilab.recording import RunReader
 
 At = Literal["start", "end", "any", "always"] | Annotated[int, Meta(ge=0)]
@@ -33,23 +34,39 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
     contains: str | None = None
 
     @classmethod
-    def parse(cls, table: Table, path: str, hidden: int) -> "Expectation":
-        """Validate a table at `path`, for a network of `hidden` layers. Raises ConfigError."""
+    def parse(
+        cls, table: Table, path: str, hidden: int, variants: Mapping[str, int] | None = None
+    ) -> "Expectation":
+        """Validate a table at `path`. Raises ConfigError.
+
+        `hidden` is the number of hidden layers, `variants` that of each variant of a comparison.
+        """
         expectation: Expectation = convert(table, cls, path)
         given = [name for name in BOUNDS if name in table]
         require(len(given) == 1, path, f"give exactly one of {', '.join(BOUNDS)}, got {len(given)}")
         try:
-            metric = parse_metric(expectation.metric)
-            metric.check_layer(hidden)
+            expression = expectation.expression
+            expression.check(hidden, variants or {})
         except ConfigError as error:
             raise error.under(path, "metric") from None
-        expectation._check_bound(metric, join(path, expectation.bound))
+        expectation._check_bound(expression, join(path, expectation.bound))
         return expectation
 
-    def _check_bound(self, metric: Metric, path: str) -> None:
+    @property
+    def expression(self) -> Expression:
+        """What is measured. Raises ConfigError where `metric` cannot be read."""
+        return parse_expression(self.metric)
+
+    def steps(self, variant: str = "") -> set[int]:
+        """Return the steps whose statistics it needs, of a run by its variant."""
+        terms = [term for term in self.expression.terms if term.variant == variant]
+        moments = [self.at if term.at is None else term.at for term in terms]
+        return {moment for moment in moments if isinstance(moment, int)}
+
+    def _check_bound(self, expression: Expression, path: str) -> None:
         """Raise ConfigError unless the bound fits what the metric measures."""
         value = getattr(self, self.bound)
-        if metric.name == "status":
+        if expression.terms[0].metric.name == "status":
             require(
                 self.bound in ("equals", "contains"), path, 'status is a word: use equals = "…"'
             )
@@ -84,8 +101,8 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def holds(self, value: Any) -> bool:
         """Tell whether one measured value satisfies the bound; NaN satisfies only `equals`."""
-        if isinstance(value, NotWithin):  # a run that was too short proves nothing
-            return self.above is not None and value.steps >= self.above
+        if isinstance(value, AtLeast):  # a run that was too short proves nothing
+            return self.above is not None and value.least >= self.above
         match self.bound:
             case "between":
                 low, high = self.between or (0.0, 0.0)
@@ -116,30 +133,42 @@ class Verdict:
     def measured_text(self) -> str:
         """The measured value for a table: lists as their range."""
         value = self.measured
-        if isinstance(value, list):
-            low, high = min(value, default=None), max(value, default=None)
-            return f"{_number(low)} … {_number(high)}" if low != high else _number(low)
-        return _number(value)
+        return _range(value) if isinstance(value, list) else _number(value)
+
+
+def _range(values: Sequence[Any]) -> str:
+    """Return the smallest and the largest of some values, and what else there is among them."""
+    numbers = [v for v in values if isinstance(v, float) and v == v]
+    ends = [_number(end) for end in (min(numbers), max(numbers))] if numbers else []
+    others = [_number(v) for v in values if not isinstance(v, float) or v != v]
+    words = [" … ".join(dict.fromkeys(ends)), *dict.fromkeys(others)]
+    return ", ".join(word for word in words if word) or "—"
 
 
 def _number(value: Any) -> str:
     if value is None:
         return "—"
-    if isinstance(value, NotWithin):
+    if isinstance(value, AtLeast):
         return str(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def judge(expectations: Sequence[Expectation], run: RunReader | Record) -> list[Verdict]:
-    """Judge a run: while it is live, or was stopped early, what could still change is left open."""
-    record = run if isinstance(run, Record) else Record(run)
-    return [_verdict(expectation, record) for expectation in expectations]
+def judge(
+    expectations: Sequence[Expectation], runs: RunReader | Record | Mapping[str, Record]
+) -> list[Verdict]:
+    """Judge a run, or the variants of a comparison by name.
+
+    While one is live, or was stopped early, what could still change is left open.
+    """
+    if isinstance(runs, RunReader):
+        runs = Record(runs)
+    records = {"": runs} if isinstance(runs, Record) else runs
+    return [_verdict(expectation, records) for expectation in expectations]
 
 
-def _verdict(expectation: Expectation, record: Record) -> Verdict:
-    metric, at = parse_metric(expectation.metric), expectation.at
-    series = record.series(metric)
-    values = _at(series, at, record)
+def _verdict(expectation: Expectation, records: Mapping[str, Record]) -> Verdict:
+    expression, at = expectation.expression, expectation.at
+    values = evaluate(expression, at, records)
     measured: Any = None
     passed: bool | None = None
     if values:
@@ -147,11 +176,13 @@ def _verdict(expectation: Expectation, record: Record) -> Verdict:
         passed = any(held) if at == "any" else all(held)
         shown = held.index(passed) if at in ("any", "always") else 0
         measured = values[shown]
-    closed = {"end": False, "always": passed is False, "any": passed is True}
-    if not values:
-        passed = False if record.settled else None  # it ended without the thing that was expected
-    elif not record.settled and metric.name != "status" and not closed.get(str(at), True):
-        passed = None
+    runs = [records.get(term.variant) for term in expression.terms]
+    if not all(run is not None and run.settled for run in runs):
+        word = expression.terms[0].metric.name == "status"
+        if not values or not (word or _closed(expression, at, passed)):
+            passed = None
+    elif not values:
+        passed = False  # it ended without the thing that was expected
     return Verdict(
         expectation.claim or expectation.metric,
         expectation.metric,
@@ -164,18 +195,13 @@ def _verdict(expectation: Expectation, record: Record) -> Verdict:
     )
 
 
+def _closed(expression: Expression, at: str | int, passed: bool | None) -> bool:
+    """Tell whether what is still to come cannot change a verdict."""
+    moments = expression.moments(at)
+    if "end" in moments:
+        return False
+    return passed is (at == "any") if moments & {"any", "always"} else True
+
+
 def _flat(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _at(series: Series, at: str | int, record: Record) -> list[Any]:
-    """Return the values of `series` that `at` is about; [] when there is none."""
-    count = len(series.steps)
-    if series.end is not None and (at == "end" or not count):
-        return [series.end]  # without steps it is one value for the whole run, whatever `at` says
-    if isinstance(at, int):
-        return [series.value(i) for i in range(count) if series.steps[i] == at]
-    if not count:
-        return []
-    positions = {"start": [0], "end": [count - 1]}.get(at, range(count))
-    return [series.value(position) for position in positions]

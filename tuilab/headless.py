@@ -10,11 +10,9 @@ from typing import Final
 
 import click
 
-from engine.trainer import Command
-from tuilab.control import ControlClient
 from tuilab.errors import RunError, WorkerError
 from tuilab.expectations import Verdict
-from tuilab.launch import Worker
+from tuilab.launch import Worker, end, has_ended, info_of
 from tuilab.recording import RunInfo, RunReader
 from tuilab.scenario import load
 from tuilab.summary import Summary, summarize
@@ -28,27 +26,21 @@ def train(begin: Callable[[], Worker], *, progress: bool) -> tuple[Worker, bool]
     Signals are held from before the start: there is no moment in which one would leave the worker
     behind.
     """
-    with _signals() as stop:
+    with held_signals() as stop:
         worker = begin()
         bar = _Bar() if progress else None
         asked = False
-        while not _ended(worker):
+        while not has_ended(worker):
             if stop and not asked:
                 asked = True
                 end(worker)
             if bar is not None:
-                bar.update(_info(worker))
+                bar.update(info_of(worker))
             time.sleep(POLL)
         if bar is not None:
-            bar.update(_info(worker))
+            bar.update(info_of(worker))
             bar.close()
         return worker, bool(stop)
-
-
-def follow_quietly(worker: Worker) -> None:
-    """Wait for the worker to end, whatever signals come (for threads that cannot have them)."""
-    while not _ended(worker):
-        time.sleep(POLL)
 
 
 def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
@@ -75,30 +67,8 @@ def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
         return summarize(folder, reader, load(folder.scenario).expect)
 
 
-def end(worker: Worker) -> None:
-    """Ask the worker to stop between two steps; it may still be loading, so signal it too."""
-    if worker.process is not None and worker.process.poll() is None:
-        worker.process.send_signal(signal.SIGTERM)
-    elif worker.folder.is_alive() and (info := _info(worker)) is not None and info.socket:
-        ControlClient(info.socket).send(Command("stop"))
-
-
-def _ended(worker: Worker) -> bool:
-    if worker.process is not None:
-        return worker.process.poll() is not None
-    return not worker.folder.is_alive()
-
-
-def _info(worker: Worker) -> RunInfo | None:
-    try:
-        with RunReader(worker.folder.database) as reader:
-            return reader.info()
-    except RunError:  # not made yet
-        return None
-
-
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def held_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in the yielded list instead of dying of them."""
     seen: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Starting the training process: its own session, its output in the run folder.
+"""Starting and ending the training process: its own session, its output in the run folder.
 
 `subprocess.Popen` and not `multiprocessing`: the worker must outlive whoever started it, and
 spawning from inside a running Textual app fails on its file descriptors.
@@ -6,18 +6,22 @@ spawning from inside a running Textual app fails on its file descriptors.
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from engine.backend import usable_cores
+from engine.trainer import Command
+from tuilab.control import ControlClient
 from tuilab.errors import RunError
-from tuilab.recording import RunReader
+from tuilab.recording import RunInfo, RunReader
 from tuilab.runs import RunFolder, create, free_path
 from tuilab.scenario import Scenario, load
 
@@ -32,6 +36,20 @@ class Options:
     data_dir: str = ""
     threads: int = 0
     restarted_from: str = ""
+    checkpoints: bool = True
+
+    def or_else(self, recorded: "Options") -> "Options":
+        """Return these options, with the recorded ones where none was chosen."""
+        return Options(
+            backend=recorded.backend if self.backend == "auto" else self.backend,
+            data_dir=self.data_dir or recorded.data_dir,
+            threads=self.threads or recorded.threads,
+            restarted_from=self.restarted_from,
+        )
+
+    def for_several(self) -> "Options":
+        """Return these options for runs side by side: a thread for each, unless told otherwise."""
+        return replace(self, threads=self.threads or 1)
 
     def thread_count(self) -> int:
         """Threads for the matrix products: one core fewer than there are, unless said otherwise.
@@ -55,13 +73,21 @@ def start(scenario: Scenario, path: Path, options: Options) -> Worker:
     """Make the run folder `path` and start training there. Raises RunError."""
     folder = create(path)
     write_atomically(folder.scenario, scenario.to_toml())
-    arguments = [f"--name={scenario.name}", f"--origin={scenario.origin}"]
+    return launch(folder, scenario, options)
+
+
+def launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str) -> Worker:
+    """Start the training process of `folder`, with `more` of its own options."""
+    arguments = [*more, f"--name={scenario.name}", f"--variant={scenario.variant}"]
+    arguments += [f"--origin={scenario.origin}"]
     arguments += [f"--backend={options.backend}"]
     arguments += [f"--threads={options.thread_count()}"]
     if options.data_dir:
         arguments.append(f"--data-dir={options.data_dir}")
     if options.restarted_from:
         arguments.append(f"--restarted-from={options.restarted_from}")
+    if not options.checkpoints:
+        arguments.append("--no-checkpoints")
     # NumPy's BLAS reads these once, when it is loaded.
     threads = dict.fromkeys(THREAD_VARIABLES, str(options.thread_count()))
     with folder.log.open("ab") as log:
@@ -76,28 +102,53 @@ def start(scenario: Scenario, path: Path, options: Options) -> Worker:
     return Worker(folder, process)
 
 
-def restart(folder: RunFolder, *, new_seed: bool) -> Worker:
+def has_ended(worker: Worker) -> bool:
+    """Tell whether the training process is gone."""
+    if worker.process is not None:
+        return worker.process.poll() is not None
+    return not worker.folder.is_alive()
+
+
+def end(worker: Worker) -> None:
+    """Ask the worker to stop between two steps; it may still be loading, so signal it too."""
+    if worker.process is not None and worker.process.poll() is None:
+        worker.process.send_signal(signal.SIGTERM)
+    elif worker.folder.is_alive() and (info := info_of(worker)) is not None and info.socket:
+        ControlClient(info.socket).send(Command("stop"))
+
+
+def info_of(worker: Worker) -> RunInfo | None:
+    """Return what is known of a run; None while it has no database."""
+    try:
+        with RunReader(worker.folder.database) as reader:
+            return reader.info()
+    except RunError:  # not made yet
+        return None
+
+
+def restart(folder: RunFolder, *, new_seed: bool = False, sets: Sequence[str] = ()) -> Worker:
     """Run the scenario of `folder` again from the start, in a new folder beside it."""
-    sets = [f"seed={secrets.randbelow(1_000_000)}"] if new_seed else []
-    scenario = load(folder.scenario, sets)
-    options, name = _options_of(folder)
-    named = msgspec.structs.replace(scenario, name=name)
+    seed = [f"seed={secrets.randbelow(1_000_000)}"] if new_seed else []
+    scenario = load(folder.scenario, [*sets, *seed])
+    options, name, variant = options_of(folder)
+    named = msgspec.structs.replace(scenario, name=name, variant=variant)
     return start(named, free_path(folder.path), options)
 
 
-def _options_of(folder: RunFolder) -> tuple[Options, str]:
+def options_of(folder: RunFolder) -> tuple[Options, str, str]:
+    """Return how a run was started, its scenario's name and that of its variant."""
     try:
         with RunReader(folder.database) as reader:
             info = reader.info()
     except RunError:  # the worker did not come so far
-        return Options(restarted_from=folder.name), folder.name
+        return Options(restarted_from=folder.name), folder.name, ""
     options = Options(
         backend=info.options.get("backend", "auto"),
         data_dir=info.options.get("data_dir", ""),
         threads=int(info.options.get("threads", "0")),
         restarted_from=folder.name,
     )
-    return options, info.scenario
+    return options, info.scenario, info.variant
 
 
 def write_atomically(path: Path, text: str) -> None:

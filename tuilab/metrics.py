@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -13,9 +13,15 @@ from engine.frames import FIELDS, TENSORS, Floats, Snapshot, Validation
 from tuilab.recording import Block, RunReader
 
 PER_LAYER: Final = ("update_ratio", "dead_fraction")
+SPLITS: Final = ("train", "validation")
+SPREADS: Final = ("mean", "std")
+"""Of each feature of the data: two numbers, the least and the most of them."""
 SCALARS: Final = (
     *("loss", "loss.data", "accuracy.train", "accuracy.validation"),
-    *("gain.forward", "gain.backward", "status"),
+    *("gain.forward", "gain.backward", "status", "diverged_at", "parameters"),
+    *("batch_dependence.training", "batch_dependence.evaluation"),
+    *(f"data.{split}.{name}" for split in SPLITS for name in SPREADS),
+    *(f"data.{split}.correlation" for split in SPLITS),
 )
 
 
@@ -28,6 +34,12 @@ class Metric:
     tensor: str = ""
     field: str = ""
     argument: float = 0.0
+
+    def length(self, hidden: int) -> int | None:
+        """Return how many values it has in a network of so many hidden layers; None: just one."""
+        if self.layer == "*":
+            return hidden
+        return 2 if self.name.startswith("data.") and self.name.endswith(SPREADS) else None
 
     def check_layer(self, hidden: int) -> None:
         """Raise ConfigError where a network of so many hidden layers has no such layer."""
@@ -78,23 +90,41 @@ class Series:
     value: Callable[[int], Any]  # position → value
     end: Any = None
 
+    def at(self, when: str | int) -> list[Any]:
+        """Return the value at "start", "end" or a step; [] when there is none."""
+        count = len(self.steps)
+        if self.end is not None and (when == "end" or not count):
+            return [self.end]  # without steps it is one value for the whole run
+        if isinstance(when, int):
+            return [self.value(i) for i in range(count) if self.steps[i] == when]
+        if not count:
+            return []
+        return [self.value(0 if when == "start" else count - 1)]
 
-class NotWithin(float):
-    """So many steps were made and the loss was not reached: it takes more of them, if ever.
 
-    As a number it is infinite; `steps` is all that is known.
+class AtLeast(float):
+    """A number of which no more is known than that it is no less than `least`.
+
+    As a number it is infinite, or NaN where nothing at all is known: `least` is −∞.
     """
 
-    steps: int
+    least: float
 
-    def __new__(cls, steps: int) -> "NotWithin":
-        """Make it for a run of `steps`."""
-        self = super().__new__(cls, "inf")
-        self.steps = steps
+    def __new__(cls, least: float) -> Self:
+        """Make it for what is known."""
+        self = super().__new__(cls, "nan" if least == -np.inf else "inf")
+        self.least = least
         return self
 
     def __str__(self) -> str:
-        return f"not in {self.steps}"
+        return "not known" if self.least == -np.inf else f"at least {self.least:.4g}"
+
+
+class NotWithin(AtLeast):
+    """So many steps were made and it did not happen: it takes more of them, if ever."""
+
+    def __str__(self) -> str:
+        return f"not in {self.least:g}"
 
 
 class Record:
@@ -182,18 +212,40 @@ class Record:
             case "steps_to_loss":
                 return self._steps_to_loss(metric.argument)
             case "status":
-                return Series((), lambda _: None, self.info.state if self.info.ended else None)
+                return _whole(self.info.state if self.info.ended else None)
+            case "diverged_at":
+                return _whole(self._diverged_at())
+            case "parameters":
+                return _whole(float(self.info.parameters) or None)
+            case name if name.startswith("batch_dependence."):
+                measured = self.info.batch_dependence
+                field = name.partition(".")[2]
+                return Series([m.step for m in measured], lambda i: getattr(measured[i], field))
+            case name if name.startswith("data."):
+                _, split, field = name.split(".")
+                return _whole(self.info.inputs.get(split, {}).get(field))
         return Series(self.snapshot_steps, lambda i: _of_snapshot(metric, self.snapshot(i)))
 
     def _steps_to_loss(self, target: float) -> Series:
         below = np.flatnonzero(self.running_mean(self.loss) <= target)
         if len(below):
-            return Series((), lambda _: None, float(below[0]))
+            return _whole(float(below[0]))
         never: Any = None
         if self.settled:
             finished = self.info.state == "finished"
             never = NotWithin(len(self.loss)) if finished else float("nan")
-        return Series((), lambda _: None, never)
+        return _whole(never)
+
+    def _diverged_at(self) -> float | None:
+        for _, event in self._reader.events():
+            if event.kind == "diverged":
+                return float(event.step)
+        return NotWithin(len(self.loss)) if self.info.state == "finished" else None
+
+
+def _whole(value: Any) -> Series:
+    """Return the series of a metric that has one value for the whole run."""
+    return Series((), lambda _: None, value)
 
 
 def _of_snapshot(metric: Metric, snapshot: Snapshot) -> Any:

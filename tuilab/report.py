@@ -1,14 +1,17 @@
 """A run's summary for people: a few lines and the loss curve, drawn as text."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 import numpy as np
 
+from tuilab.comparison import ComparisonSummary, Outcome
 from tuilab.expectations import Verdict
 from tuilab.metrics import Record
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
+from tuilab.scenario import ScenarioFile
 from tuilab.summary import Summary
 from tuilab.viewer.plot import Chart, Curve, draw, spans_decades
 from tuilab.viewer.series import reduce
@@ -23,8 +26,31 @@ def summary_text(summary: Summary, verdicts: Sequence[Verdict], reader: RunReade
         _headline(summary, reader),
         loss_curve(Record(reader)),
         _layers(summary),
-        verdict_table({summary.scenario: verdicts}) if verdicts else "",
+        verdict_table([(summary.scenario, v) for v in verdicts]) if verdicts else "",
         f"run folder: {summary.run_dir}   (look at it: tuilab replay {summary.run_dir})",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def comparison_text(file: ScenarioFile, outcome: Outcome, out: Path) -> str:
+    """Return what `tuilab run --headless` prints of a comparison."""
+    document = outcome.document
+    assert isinstance(document, ComparisonSummary)
+    rows: list[tuple[str, ...]] = [
+        ("variant", "state", "steps", "loss", "best", "training", "validation")
+    ]
+    for name, run in document.variants.items():
+        loss, accuracy = run.loss, run.accuracy
+        ends = f"{_value(loss['initial'])} → {_value(loss['final'])}"
+        shares = (_share(accuracy["train"]), _share(accuracy["validation"]))
+        rows.append((name, run.status, f"{run.steps:,}", ends, _value(loss["best"]), *shares))
+    verdicts = [(f"{file.name}/{name}" if name else file.name, v) for name, v in outcome.verdicts]
+    first = next(iter(document.variants))
+    parts = [
+        f"{file.name}: {document.title}" if document.title else file.name,
+        aligned(rows),
+        verdict_table(verdicts) if verdicts else "",
+        f"run folders: {out}/   (look at one: tuilab replay {out / first})",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -99,12 +125,18 @@ def _layers(summary: Summary) -> str:
     return table
 
 
-def verdict_table(verdicts: dict[str, Sequence[Verdict]], colour: bool = False) -> str:
-    """Return a table of claim, measured, band and verdict, by scenario."""
+def verdict_table(
+    verdicts: Sequence[tuple[str, Verdict]], passes: Sequence[str] = (), colour: bool = False
+) -> str:
+    """Return a table of claim, measured, band and verdict, each with the run that it is about.
+
+    `passes` says of each, where several seeds were tried, with how many it held.
+    """
     rows: list[tuple[str, ...]] = [("", "scenario", "claim", "at", "measured", "band")]
-    for scenario, found in verdicts.items():
-        for v in found:
-            rows.append((MARKS[v.passed], scenario, v.claim, str(v.at), v.measured_text, v.band))
+    for run, v in verdicts:
+        rows.append((MARKS[v.passed], run, v.claim, str(v.at), v.measured_text, v.band))
+    if passes:
+        rows = [(*row, last) for row, last in zip(rows, ("seeds", *passes), strict=True)]
     lines = aligned(rows).split("\n")
     if not colour:
         return "\n".join(lines)

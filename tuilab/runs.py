@@ -4,6 +4,7 @@ runs/<time>-<scenario>/
     run.db          everything that is known of the run (see `tuilab.recording`)
     scenario.toml   the scenario as resolved, so that the run can be repeated
     preprocess.npz  the statistics of the training split that inputs were preprocessed with
+    checkpoints/    a few states of the training, to go on from
     worker.log      what the training process printed
     worker.lock     locked by the training process for as long as it lives
     control.sock    where commands go while it lives
@@ -41,6 +42,10 @@ class RunFolder:
     @property
     def preprocess(self) -> Path:
         return self.path / "preprocess.npz"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
 
     @property
     def log(self) -> Path:
@@ -83,10 +88,7 @@ def create(path: Path) -> RunFolder:
     if _never_began(folder):  # its input was refused: the corrected one may have the same folder
         for file in (folder.scenario, folder.preprocess, folder.log, *path.glob("run.db*")):
             file.unlink(missing_ok=True)
-    if folder.database.exists() or folder.scenario.exists():
-        raise RunError(
-            f"{path} already holds a run; choose another folder with --out, or remove it"
-        )
+    refuse_taken(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
@@ -97,6 +99,14 @@ def create(path: Path) -> RunFolder:
             f"cannot write the run folder {path}: {error.strerror}; choose another with --out"
         ) from error
     return folder
+
+
+def refuse_taken(folder: RunFolder) -> None:
+    """Raise RunError where a folder holds a run that began."""
+    if (folder.database.exists() or folder.scenario.exists()) and not _never_began(folder):
+        raise RunError(
+            f"{folder.path} already holds a run; choose another folder with --out, or remove it"
+        )
 
 
 def _never_began(folder: RunFolder) -> bool:

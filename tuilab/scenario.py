@@ -20,9 +20,10 @@ from engine.backend import Backend
 from engine.data.augment import Augmentation, augmentations
 from engine.data.dataset import Dataset, Source, prepare, sources
 from engine.data.preprocess import Preprocessor, preprocessors
-from engine.errors import ConfigError, TuilabError, require
+from engine.errors import ConfigError, TuilabError, require, unknown_name
 from engine.initializers import Initializer, initializers
 from engine.layers.base import Layer
+from engine.layers.batch_norm import BatchNorm
 from engine.losses import Loss, losses
 from engine.network import Network, activation_choices, mlp
 from engine.optimizers import Optimizer, optimizers
@@ -38,13 +39,14 @@ from tuilab.decode import (
     field_names,
     located,
     member,
-    override,
     read,
     shown,
 )
 from tuilab.errors import ScenarioError
 from tuilab.expectations import Expectation
 from tuilab.layer_tables import complete, row
+from tuilab.overrides import assign
+from tuilab.variants import compares, resolve
 
 T = TypeVar("T")
 Positive = Annotated[int, Meta(ge=1, le=10**12)]
@@ -75,15 +77,18 @@ class NetworkSection(msgspec.Struct, frozen=True):
     activation: Any = "relu"
     initializer: Any = "he"
     bias: float = 0.0
-    batch_norm: bool = False
+    batch_norm: Any = False
 
 
 class TrainSection(msgspec.Struct, frozen=True):
-    """[train]: give `epochs` or `steps`."""
+    """[train]: give `epochs` or `steps`; `checkpoint_every` counts steps."""
 
     epochs: Positive | None = None
     steps: Positive | None = None
+    checkpoint_every: Positive | None = None
     dtype: Literal["float32", "float64"] = "float32"
+    snapshots: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    """Steps whose statistics are recorded in any case."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -100,8 +105,6 @@ SECTIONS: Final = (
     *("data", "network", "layer", "loss"),
     *("optimizer", "schedule", "train", "expect"),
 )
-EITHER: Final = {"train.steps": "epochs", "train.epochs": "steps"}
-"""Keys of [train] of which there is one: setting it from outside takes the place of the other."""
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -118,13 +121,14 @@ class Scenario(msgspec.Struct, frozen=True):
     activation: Activation | Layer
     initializer: Initializer
     bias: float
-    batch_norm: bool
+    batch_norm: BatchNorm | bool
     loss: Loss
     optimizer: Optimizer
     schedule: Schedule
     train: TrainSection
     expect: tuple[Expectation, ...]
     table: Table  # the file as read, with what was set from outside
+    variant: str = ""  # which run of a comparison it is
     origin: str = ""  # path of the file as it was named; "" when it came from none
 
     @property
@@ -132,9 +136,34 @@ class Scenario(msgspec.Struct, frozen=True):
         return self.header.seed
 
     @property
+    def depth(self) -> int:
+        """Number of hidden layers, as metrics count them."""
+        return sum(layer.weighted for layer in self.layers) or len(self.hidden)
+
+    @property
+    def snapshot_steps(self) -> set[int]:
+        """Steps whose statistics are wanted in any case."""
+        return {*self.train.snapshots, *(step for e in self.expect for step in e.steps())}
+
+    def with_snapshots(self, steps: Iterable[int]) -> "Scenario":
+        """Return the same scenario, with the statistics of these steps as well."""
+        wanted = sorted({*self.train.snapshots, *steps})
+        if not wanted:
+            return self
+        table = self.table | {"train": self.table["train"] | {"snapshots": wanted}}
+        train = msgspec.structs.replace(self.train, snapshots=tuple(wanted))
+        return msgspec.structs.replace(self, train=train, table=table)
+
+    @property
     def activation_name(self) -> str:
         """The name of the non-linearity: "relu", "maxout"."""
         return activation_choices().name_of(self.activation)
+
+    @property
+    def normalized(self) -> bool:
+        """Whether batch normalisation sets the spread of each layer when it starts."""
+        norm = self.batch_norm
+        return norm if isinstance(norm, bool) else norm.start != "identity"
 
     @property
     def initializer_text(self) -> str:
@@ -147,24 +176,94 @@ class Scenario(msgspec.Struct, frozen=True):
         return tomli_w.dumps(self.table)
 
 
-def load(path: Path, sets: Sequence[str] = ()) -> Scenario:
-    """Read the scenario at `path`, with the `--set` assignments applied. Raises ScenarioError."""
+class ScenarioFile(msgspec.Struct, frozen=True):
+    """What a file says: one run, or the variants of a comparison and what is expected of several.
+
+    The only run of a file without [[variant]] tables has the name "".
+    """
+
+    path: Path
+    runs: dict[str, Scenario]
+    expect: tuple[Expectation, ...] = ()  # over several runs; those of one are its own
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def header(self) -> Header:
+        """What stands before the first table, as the first run has it."""
+        return next(iter(self.runs.values())).header
+
+    def only(self, variant: str) -> "ScenarioFile":
+        """Return the file as if it said one run and no more. Raises ScenarioError."""
+        return ScenarioFile(self.path, {"": self.run(variant)})
+
+    def run(self, variant: str = "") -> Scenario:
+        """Return the run of `variant`. Raises ScenarioError."""
+        if variant in self.runs:
+            return self.runs[variant]
+        if "" in self.runs:
+            raise ScenarioError(f"{self.path} compares no variants: there is no '{variant}'")
+        if not variant:
+            names = ", ".join(self.runs)
+            raise ScenarioError(
+                f"{self.path} compares several runs; choose one: --variant NAME ({names})"
+            )
+        raise ScenarioError(f"{self.path}: {unknown_name('variant', variant, self.runs)}")
+
+
+def load(path: Path, sets: Sequence[str] = (), variant: str = "") -> Scenario:
+    """Read the scenario at `path`, with the `--set` assignments applied. Raises ScenarioError.
+
+    `variant` says which run is meant of a file that compares several.
+    """
+    return load_file(path, sets).run(variant)
+
+
+def load_file(path: Path, sets: Sequence[str] = ()) -> ScenarioFile:
+    """Read a scenario file with all its runs. Raises ScenarioError."""
     text = read(path)
     try:
         table = tomllib.loads(text)
+        if "variant" in table:
+            return _compared(table, path, sets)
         for assignment in sets:
-            override(table, assignment)
-            key = assignment.partition("=")[0].strip()
-            if key in EITHER and isinstance(table["train"], dict):
-                table["train"].pop(EITHER[key], None)
-        anchor(table.get("data"), sources, path.parent)
-        return msgspec.structs.replace(parse(table, path.stem), origin=str(path))
+            assign(table, assignment)
+        return ScenarioFile(path, {"": _run(table, path)})
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{path}: not valid TOML: {error}") from None
     except RecursionError:
         raise ScenarioError(f"{path}: nested too deeply") from None
     except ConfigError as error:
         raise located(path, text, error, sets) from None
+
+
+def _compared(table: Table, path: Path, sets: Sequence[str]) -> ScenarioFile:
+    keys = [*field_names(Header), *SECTIONS]
+    check_keys(table, [*keys, "variant"], "", "key")
+    runs = {}
+    for variant in resolve(table, keys, sets):
+        try:
+            run = _run(variant.table, path)
+        except ConfigError as error:
+            raise variant.told(error) from None
+        runs[variant.name] = msgspec.structs.replace(run, variant=variant.name)
+    depths = {name: run.depth for name, run in runs.items()}
+    over_several = tuple(
+        Expectation.parse(entry, f"expect[{index}]", 0, depths)
+        for index, entry in enumerate(table.get("expect", ()))
+        if compares(entry)
+    )
+    for name, run in runs.items():
+        steps = {step for each in over_several for step in each.steps(name)}
+        runs[name] = run.with_snapshots(steps)
+    return ScenarioFile(path, runs, over_several)
+
+
+def _run(table: Table, path: Path) -> Scenario:
+    anchor(table.get("data"), sources, path.parent)
+    return msgspec.structs.replace(parse(table, path.stem), origin=str(path))
 
 
 def parse(table: Table, name: str) -> Scenario:
@@ -202,7 +301,7 @@ def parse(table: Table, name: str) -> Scenario:
         activation=member(activation_choices(), network.activation, "network.activation"),
         initializer=member(initializers, network.initializer, "network.initializer"),
         bias=network.bias,
-        batch_norm=network.batch_norm,
+        batch_norm=_batch_norm(network.batch_norm),
         loss=member(losses, table.get("loss", "softmax_cross_entropy"), "loss"),
         optimizer=member(optimizers, table.get("optimizer", "sgd"), "optimizer"),
         schedule=member(schedules, table.get("schedule", "constant"), "schedule"),
@@ -213,6 +312,14 @@ def parse(table: Table, name: str) -> Scenario:
         ),
         table=table,
     )
+
+
+def _batch_norm(given: Any) -> BatchNorm | bool:
+    path = "network.batch_norm"
+    if isinstance(given, dict):
+        return convert(given, BatchNorm, path)
+    require(isinstance(given, bool), path, f"expected 'bool' or a table, got {shown(given)}")
+    return bool(given)
 
 
 def _check_layers(table: Table, layers: Sequence[Layer]) -> None:
@@ -307,7 +414,7 @@ def build_trainer(
             seed=scenario.seed,
             backend=backend,
             probes=probes,
-            snapshot_at=[e.at for e in scenario.expect if isinstance(e.at, int)],
+            snapshot_at=scenario.snapshot_steps,
             augment=scenario.augment,
         )
     except ConfigError as error:

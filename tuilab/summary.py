@@ -1,5 +1,6 @@
 """What became of a run: one document for machines, and a few lines for people."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -7,7 +8,8 @@ import numpy as np
 
 from engine.frames import FIELDS, Floats, Snapshot
 from tuilab.expectations import Expectation, Verdict, judge
-from tuilab.metrics import Record
+from tuilab.expressions import parse_expression
+from tuilab.metrics import AtLeast, Record
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 
@@ -36,7 +38,12 @@ class Summary(msgspec.Struct, frozen=True):
 
     def to_json(self) -> str:
         """Return one JSON document; NaN and infinities are strings."""
-        return msgspec.json.encode(named_nonfinite(msgspec.to_builtins(self))).decode()
+        return to_json(self)
+
+
+def to_json(document: Any) -> str:
+    """Return a document as one line of JSON; NaN and infinities are strings."""
+    return msgspec.json.encode(_named_nonfinite(msgspec.to_builtins(document))).decode()
 
 
 def summarize(
@@ -80,17 +87,7 @@ def summarize(
         ],
         gain={"start": _gain(start), "end": _gain(end)},
         findings=[],
-        expectations=[
-            {
-                "claim": v.claim,
-                "metric": v.metric,
-                "at": v.at,
-                "measured": v.measured,
-                v.bound: v.limit,
-                "passed": v.passed,
-            }
-            for v in verdicts
-        ],
+        expectations=[verdict_document(verdict) for verdict in verdicts],
         throughput={
             "steps_per_second": last.steps_per_second if last else 0.0,
             "probe_share": last.probe_share if last else 0.0,
@@ -99,12 +96,41 @@ def summarize(
     return summary, verdicts
 
 
-def exit_code(summary: Summary, verdicts: list[Verdict]) -> int:
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as an entry of `expectations`."""
+    measured = verdict.measured
+    if isinstance(measured, list):
+        measured = [_plain(value) for value in measured]
+    return {
+        "claim": verdict.claim,
+        "metric": verdict.metric,
+        "at": verdict.at,
+        "measured": _plain(measured),
+        verdict.bound: verdict.limit,
+        "passed": verdict.passed,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a number that is only known to be at least so large as what it is as a number."""
+    return float(value) if isinstance(value, AtLeast) else value
+
+
+def exit_code(summary: Summary, verdicts: Sequence[Verdict]) -> int:
     """0 as expected, 1 where an expectation failed or training diverged without one saying so."""
     if any(verdict.passed is False for verdict in verdicts):
         return 1
-    expected = any(v.metric == "status" and v.passed for v in verdicts)
-    return 1 if summary.status == "diverged" and not expected else 0
+    return int(diverged_unexpectedly(summary, verdicts))
+
+
+def diverged_unexpectedly(summary: Summary, verdicts: Sequence[Verdict], variant: str = "") -> bool:
+    """Tell whether a run diverged, and no expectation about how it ends holds."""
+    ends = ("status", "diverged_at")
+    return summary.status == "diverged" and not any(
+        verdict.passed and term.metric.name in ends and term.variant in (variant, "")
+        for verdict in verdicts
+        for term in parse_expression(verdict.metric).terms
+    )
 
 
 def _best(means: Floats) -> float | None:
@@ -130,12 +156,11 @@ def _gain(snapshot: Snapshot | None) -> dict[str, Any]:
     return {"forward": snapshot.gain_forward, "backward": snapshot.gain_backward}
 
 
-def named_nonfinite(value: Any) -> Any:
-    """Return `value` as JSON has it: NaN and infinities, wherever they stand, as their names."""
+def _named_nonfinite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: named_nonfinite(inner) for key, inner in value.items()}
+        return {key: _named_nonfinite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [named_nonfinite(inner) for inner in value]
+        return [_named_nonfinite(inner) for inner in value]
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value

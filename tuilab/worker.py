@@ -16,16 +16,17 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from engine.backend import make_backend
 from engine.data.preprocess import save
-from engine.errors import ConfigError, ShapeError, TuilabError
+from engine.data.statistics import describe
+from engine.errors import CheckpointError, ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
 from engine.schedules import schedules
 from engine.trainer import Command, Trainer
 from tuilab import __version__
+from tuilab.checkpoints import Keeper, newest
 from tuilab.control import ControlServer
 from tuilab.data_folder import data_folder
 from tuilab.decode import find_line, read
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: inbox.put(Command("stop")))
     try:
         lock = hold_lock(folder)  # held until the process ends
-        writer = RunWriter(folder.database)
+        writer = RunWriter(folder.database, resume=options.resume)
     except TuilabError as error:
         print(f"tuilab worker: {error}", file=sys.stderr)
         return error.exit_code
@@ -89,11 +90,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tuilab.worker")
     parser.add_argument("folder")
     parser.add_argument("--name", default="")
+    parser.add_argument("--variant", default="")
     parser.add_argument("--origin", default="")  # the scenario file, as the user named it
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--data-dir", default="")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--restarted-from", default="")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--set", action="append", default=[])  # hyper-parameters, when resumed
+    parser.add_argument("--no-checkpoints", action="store_true")
     return parser.parse_args(arguments)
 
 
@@ -104,13 +109,23 @@ def _train(
     options: argparse.Namespace,
 ) -> None:
     scenario = load(folder.scenario)
+    if not options.resume:
+        writer.describe(created=time.time())
+    if options.restarted_from:
+        writer.describe(restarted_from=options.restarted_from)
     writer.describe(**_what(scenario, options), phase="loading data")
     data = load_data(scenario, data_folder(options.data_dir))
+    inputs = {
+        split: describe(examples.x)
+        for split, examples in (("train", data.train), ("validation", data.validation))
+        if examples is not None
+    }
     writer.describe(
         data=data.name,
         classes=len(data.classes),
         samples=(len(data.train), 0 if data.validation is None else len(data.validation)),
-        input_std=float(np.std(data.train.x, dtype=np.float64)),
+        input_std=inputs["train"].spread,
+        inputs=inputs,
         phase="binding",
     )
     if data.preprocess:
@@ -118,18 +133,36 @@ def _train(
     with threadpool_limits(options.threads):
         backend = make_backend(options.backend, scenario.train.dtype)
         trainer = build_trainer(scenario, data, backend)
+        if options.resume:
+            _go_back(folder, writer, trainer)
+            for key, value in (assignment.split("=") for assignment in options.set):
+                inbox.put(Command("set", key, float(value)))
+        keeper = Keeper(folder, writer, scenario.train.checkpoint_every)
         server = ControlServer(folder.path, inbox, trainer.refusal)
         try:
             writer.describe(**_how(trainer), socket=server.address, phase="step 0")
             for frame in trainer.frames(inbox, FRAME_INTERVAL):
                 _record(writer, frame, inbox)
+                if not options.no_checkpoints:
+                    keeper.frame_recorded(trainer)
         finally:
             server.close()
+
+
+def _go_back(folder: RunFolder, writer: RunWriter, trainer: Trainer) -> None:
+    """Set the trainer, and what is recorded, to the newest checkpoint. Raises CheckpointError."""
+    last, checkpoint = newest(folder)
+    try:
+        trainer.restore(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{last.path}: {error}") from None
+    writer.rewind(last.step)
 
 
 def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
     return {
         "scenario": options.name or scenario.name,
+        "variant": options.variant,
         "title": scenario.header.title,
         "question": scenario.header.question,
         "lecture": scenario.header.lecture,
@@ -137,7 +170,7 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
         "seed": scenario.seed,
         "activation": scenario.activation_name,
         "initializer": scenario.initializer_text,
-        "batch_norm": scenario.batch_norm,
+        "batch_norm": scenario.normalized,
         "schedule": schedules.name_of(scenario.schedule),
         "options": {
             "backend": options.backend,
@@ -145,9 +178,7 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
             "threads": str(options.threads),
         },
         "threads": options.threads,
-        "restarted_from": options.restarted_from,
         "state": "starting",
-        "created": time.time(),
         "pid": os.getpid(),
         "version": __version__,
     }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Cifar10(Source):
     may be short as long as they hold whole records. `limit` takes the first so many (0: all).
     """
 
+    title: ClassVar = "CIFAR-10"
     limit: int = 0
 
     def __post_init__(self) -> None:

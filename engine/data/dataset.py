@@ -42,6 +42,7 @@ class Loaded:
 class Source:
     """A frozen description of where data comes from; subclasses register under a name."""
 
+    title: ClassVar[str] = ""  # of a data set that must be fetched: "CIFAR-10"
     path_settings: ClassVar[tuple[str, ...]] = ()  # those that name a file of the user's
 
     def is_here(self, directory: Path | None) -> bool:

@@ -12,6 +12,7 @@ from engine.data.idx import IdxImages
 class FashionMnist(IdxImages):
     """60,000 pictures of clothes to train on and 10,000 to validate (Xiao et al., 2017)."""
 
+    title: ClassVar = "Fashion-MNIST"
     names: ClassVar = (
         *("T-shirt", "trouser", "pullover", "dress", "coat"),
         *("sandal", "shirt", "sneaker", "bag", "ankle boot"),

@@ -12,4 +12,5 @@ from engine.data.idx import IdxImages
 class Mnist(IdxImages):
     """60,000 handwritten digits to train on and 10,000 to validate (LeCun et al., 1998)."""
 
+    title: ClassVar = "MNIST"
     names: ClassVar = tuple(str(digit) for digit in range(10))

@@ -1,6 +1,6 @@
 """What a layer is: a frozen description that binds once into buffers, and then runs many times."""
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -54,6 +54,20 @@ class Bound:
     """dL/dy → dL/dx, which is `input_gradient`; fills the gradients of the parameters."""
     output: Array
     input_gradient: Array
+    start: Callable[[Array], Array] | None = None
+    """Of a layer that starts from data: sets its parameters by x, the first batch, and gives y."""
+
+
+def start_row(row: Sequence[Bound], x: Array) -> Array:
+    """Let the layers in `row` that start from data do so with the first batch x; return y."""
+    for layer in row:
+        x = layer.forward(x, True) if layer.start is None else layer.start(x)
+    return x
+
+
+def starts(row: Sequence[Bound]) -> bool:
+    """Tell whether a layer in `row` starts from data."""
+    return any(layer.start is not None for layer in row)
 
 
 @dataclass(frozen=True, slots=True)

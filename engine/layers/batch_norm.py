@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.backend import Array
-from engine.errors import ShapeError, require
+from engine.errors import ShapeError, UnknownNameError, require
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
+
+STARTS: Final = ("normalized", "identity")
 
 
 @layers.register("batch_norm")
@@ -24,16 +26,23 @@ class BatchNorm(Layer):
     that the output for one example does not depend on the others. The averages follow PyTorch's
     convention: `running ← (1 − momentum) · running + momentum · batch`, with the unbiased variance.
 
+    With `start = "identity"`, γ = √(var + ε) and β = mean of the first training batch, which the
+    running averages are too: the layer begins as if it were not there, which it can learn to be at
+    any time (lecture 6: "the network can squash the range if it wants to").
+
     Backwards: dβ = Σ dy, dγ = Σ dy x̂, dx = γ/√(var + ε) · (dy − dβ/N − x̂ dγ/N).
     """
 
     kind: ClassVar = "batch_norm"
     momentum: float = 0.1
     epsilon: float = 1e-5
+    start: Literal["normalized", "identity"] = "normalized"
 
     def __post_init__(self) -> None:
         require(0 < self.momentum <= 1, "momentum", f"must be in (0, 1], is {self.momentum}")
         require(self.epsilon > 0, "epsilon", f"must be positive, is {self.epsilon}")
+        if self.start not in STARTS:
+            raise UnknownNameError("start", self.start, STARTS, "start")
 
     def parameters(self, x: Shape) -> dict[str, Parameter]:
         features = x[-1:]
@@ -69,15 +78,28 @@ class BatchNorm(Layer):
             xp.sqrt(scale, out=scale)
             xp.divide(1, scale, out=scale)
 
+        def measure(x: Array) -> None:
+            """Set mean and var to those of the batch, and x̂ to x − mean."""
+            xp.matmul(ones, x, out=mean)
+            xp.divide(mean, n, out=mean)
+            xp.subtract(x, mean, out=x_hat)
+            xp.multiply(x_hat, x_hat, out=y)
+            xp.matmul(ones, y, out=var)
+            xp.divide(var, n, out=var)
+
+        def start(x: Array) -> Array:
+            measure(x.reshape(rows))
+            xp.copyto(running_mean, mean)
+            xp.copyto(running_var, var)
+            xp.add(var, self.epsilon, out=gamma)
+            xp.sqrt(gamma, out=gamma)
+            xp.copyto(beta, mean)
+            return forward(x, False)
+
         def forward(x: Array, training: bool) -> Array:
             x = x.reshape(rows)
             if training:
-                xp.matmul(ones, x, out=mean)
-                xp.divide(mean, n, out=mean)
-                xp.subtract(x, mean, out=x_hat)
-                xp.multiply(x_hat, x_hat, out=y)
-                xp.matmul(ones, y, out=var)
-                xp.divide(var, n, out=var)
+                measure(x)
                 inverse_std(var)
                 average(running_mean, mean, self.momentum)
                 average(running_var, var, self.momentum * n / (n - 1))
@@ -103,4 +125,5 @@ class BatchNorm(Layer):
             xp.multiply(dx, row, out=dx)
             return input_gradient
 
-        return Bound(forward, backward, output, input_gradient)
+        identity = self.start == "identity"
+        return Bound(forward, backward, output, input_gradient, start if identity else None)

@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from engine.backend import Array
 from engine.errors import ShapeError, require
-from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
+from engine.layers.base import (
+    Bound,
+    Layer,
+    Parameter,
+    Scope,
+    Shape,
+    layers,
+    start_row,
+    starts,
+)
 
 
 @layers.register("residual")
@@ -91,4 +100,8 @@ class Residual(Layer):
                 xp.add(dy, inside, out=dx)
             return dx
 
-        return Bound(forward, backward, y, dx)
+        def start(x: Array) -> Array:
+            xp.add(x, start_row(bound, x), out=y)
+            return y
+
+        return Bound(forward, backward, y, dx, start if starts(bound) else None)

@@ -223,7 +223,7 @@ class TestWhatIsNoRun:
 
     def test_a_database_of_someone_else(self, path: Path) -> None:
         with closing(sqlite3.connect(path)) as db:
-            db.executescript("CREATE TABLE cats (name); PRAGMA user_version = 1")
+            db.executescript("CREATE TABLE cats (name); PRAGMA user_version = 2")
         assert "no such table: run" in self.refusal(path)
 
     def test_a_run_with_a_value_of_the_wrong_type(self, path: Path) -> None:

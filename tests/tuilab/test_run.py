@@ -128,7 +128,7 @@ class TestHeadless:
         run = RunFolder(finished[0] / "run")
         assert not run.is_alive()
         assert {p.name for p in run.path.iterdir()} == {
-            *("run.db", "scenario.toml", "worker.lock", "worker.log")
+            *("checkpoints", "run.db", "scenario.toml", "worker.lock", "worker.log")
         }
         assert run.log.read_text() == ""
         assert load(run.scenario).hidden == (8, 6)

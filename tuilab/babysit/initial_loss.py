@@ -48,7 +48,9 @@ def _measure(subject: Subject) -> tuple[float, float, float]:
     trainer = subject.trainer(examples, batch=batch, steps=1, regularized=False)
     step, found, spreads = trainer.training_step, [], []
     for start in range(0, len(examples) - batch + 1, batch):
-        step.rows(subject.backend.xp.arange(start, start + batch), augment=False)
+        step.take(np.arange(start, start + batch), augment=False)
+        if not start:
+            step.start()
         found.append(step.gradients())
         scores = subject.backend.to_host(step.network.bound[-1].output)
         spreads.append(float(scores.std(dtype=np.float64)))

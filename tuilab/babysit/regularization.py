@@ -22,7 +22,7 @@ def check(subject: Subject) -> Check:
     batch = subject.batch_size(EXAMPLES)
     trainer = subject.trainer(subject.examples(batch), batch=batch, steps=1, regularized=False)
     hyper, step = trainer.hyperparameters, trainer.training_step
-    step.rows(subject.backend.xp.arange(batch), augment=False)
+    step.take(np.arange(batch), augment=False)
     without = step.gradients().loss
     optimizer = subject.scenario.optimizer
     decay, lasso = optimizer.weight_decay, optimizer.l1

@@ -1,6 +1,5 @@
 """What the sequence finds, for people and for machines."""
 
-import json
 import math
 import textwrap
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from engine.frames import Floats
 from tuilab.babysit.check import Check, Step, Sweep
 from tuilab.babysit.subject import Subject
 from tuilab.cli_options import say
-from tuilab.summary import named_nonfinite
+from tuilab.summary import to_json
 from tuilab.viewer.plot import Chart, Curve, Mark, draw, spans_decades
 from tuilab.viewer.series import Reduced
 from tuilab.viewer.text import Line, plain
@@ -129,7 +128,7 @@ def document(subject: Subject, found: Found) -> str:
         "learning_rate": None if sweep is None else _sweep(sweep),
         "passed": all(check.passed for _, check in found),
     }
-    return json.dumps(named_nonfinite(whole), ensure_ascii=False)
+    return to_json(whole)
 
 
 def _sweep(sweep: Sweep) -> dict[str, object]:

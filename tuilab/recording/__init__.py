@@ -12,6 +12,7 @@ readers never wait for the writer. Anyone can open it with `sqlite3` or pandas:
     snapshot    one row a recorded snapshot
     tensor      the statistics of one tensor of one layer in a snapshot; `histogram` is
                 1 + 64 + 1 int64: below `low`, 64 equal bins, above `high`
+    checkpoint  files in checkpoints/, with the step, and the event, after which they were saved
 
 History is bounded: of the snapshots, step 0, the first ones, those around an event and the newest
 are kept, and of the others an even spread.

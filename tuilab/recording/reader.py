@@ -65,6 +65,14 @@ class RunReader:
         except sqlite3.Error as error:
             raise RunError(f"{self.path} is damaged or not a run: {error}") from error
 
+    def copy_to(self, path: Path) -> None:
+        """Write what is recorded by now into a new database. Raises RunError."""
+        try:
+            with closing(sqlite3.connect(path)) as copy:
+                self._db.backup(copy)
+        except sqlite3.Error as error:
+            raise RunError(f"cannot copy {self.path} to {path}: {error}") from error
+
     def data_version(self) -> int:
         """Return a number that changes whenever the worker has committed something."""
         return int(self._rows("PRAGMA data_version")[0][0])
@@ -113,6 +121,13 @@ class RunReader:
             for key, step, time, kind, detail in self._rows(
                 "SELECT id, step, time, kind, detail FROM event WHERE id > ? ORDER BY id", after
             )
+        ]
+
+    def checkpoints(self) -> list[tuple[int, str]]:
+        """Return the steps and the file names of the checkpoints that were saved, in order."""
+        return [
+            (step, file)
+            for step, file in self._rows("SELECT step, file FROM checkpoint ORDER BY id")
         ]
 
     def snapshot_steps(self) -> list[int]:

@@ -1,13 +1,13 @@
 """The tables of `run.db`, and what is read back from them."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from engine.frames import FIELDS, Floats, LayerInfo
+from engine.frames import FIELDS, BatchDependence, Floats, LayerInfo
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 SCHEMA: Final = f"""
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -29,6 +29,8 @@ CREATE TABLE tensor (
     {", ".join(f'"{name}" REAL' for name in FIELDS)},
     low REAL, high REAL, histogram BLOB NOT NULL, dead_fraction REAL, update_ratio REAL,
     PRIMARY KEY (snapshot, layer, tensor)) WITHOUT ROWID;
+CREATE TABLE checkpoint (
+    id INTEGER PRIMARY KEY, step INTEGER NOT NULL, file TEXT NOT NULL, last_event INTEGER NOT NULL);
 PRAGMA user_version = {FORMAT};
 """
 
@@ -37,6 +39,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What is trained and how it stands; keys that are not known yet have their defaults."""
 
     scenario: str = ""  # name of the scenario file, without its ending
+    variant: str = ""  # of a comparison
     title: str = ""
     question: str = ""
     lecture: str = ""
@@ -54,6 +57,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int = 0
     layers: tuple[LayerInfo, ...] = ()  # hidden layers from 1, the output layer last
     input_std: float = 0.0  # of the training inputs after preprocessing
+    inputs: dict[str, dict[str, Any]] = {}  # "train", "validation": see engine.data.statistics
+    batch_dependence: tuple[BatchDependence, ...] = ()
     classes: int = 0
     batch_size: int = 0
     samples: tuple[int, int] = (0, 0)  # training, validation

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from engine.frames import FIELDS, TENSORS, Floats, Frame, Snapshot
+from engine.frames import FIELDS, TENSORS, BatchDependence, Floats, Frame, Snapshot
 from tuilab.errors import RunError
 from tuilab.recording.schema import SCHEMA
 
@@ -21,14 +21,29 @@ _TENSOR_COLUMNS: Final = len(FIELDS) + 8  # the others: snapshot, layer, tensor,
 class RunWriter:
     """The worker's end of `run.db`: one transaction a call."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
+        """Create the database, or open that of a run that goes on. Raises RunError."""
         self._path = path
         try:
-            self._db = _create(path)
+            self._db = _open(path, create=not resume)
         except sqlite3.Error as error:
-            raise RunError(f"cannot create {path}: {error}") from error
+            raise RunError(f"cannot create or open {path}: {error}") from error
         self._stride = 1
         self._ordinal = 0
+        self._batch_dependence: list[BatchDependence] = []
+
+    def rewind(self, step: int) -> None:
+        """Forget what was recorded after the checkpoint at `step`."""
+        with self._transaction():
+            self._db.execute("DELETE FROM block WHERE first_step >= ?", (step,))
+            self._db.execute("DELETE FROM validation WHERE step > ?", (step,))
+            self._db.execute("DELETE FROM checkpoint WHERE step > ?", (step,))
+            self._db.execute(
+                "DELETE FROM event WHERE id > (SELECT max(last_event) FROM checkpoint)"
+            )
+            self._db.execute("DELETE FROM snapshot WHERE step >= ?", (step,))
+            self._ordinal = KEPT_FIRST  # what came first is recorded
+            self._describe({"step": step, "message": ""})
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close it."""
@@ -54,6 +69,15 @@ class RunWriter:
     def _describe(self, values: Mapping[str, Any]) -> None:
         rows = [(key, msgspec.json.encode(value).decode()) for key, value in values.items()]
         self._db.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", rows)
+
+    def checkpoint_saved(self, step: int, file: str) -> None:
+        """Record that the state after all that is recorded by now was saved."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO checkpoint (step, file, last_event)"
+                " VALUES (?, ?, (SELECT coalesce(max(id), 0) FROM event))",
+                (step, file),
+            )
 
     def write(self, frame: Frame) -> None:
         """Record one frame, whole or not at all."""
@@ -88,7 +112,10 @@ class RunWriter:
             )
             if frame.snapshot is not None:
                 self._write_snapshot(frame.snapshot, keep=bool(frame.events) or self._last(frame))
-            now = {"state": frame.state, "step": frame.next_step}
+            now: dict[str, Any] = {"state": frame.state, "step": frame.next_step}
+            if frame.batch_dependence is not None:
+                self._batch_dependence.append(frame.batch_dependence)
+                now["batch_dependence"] = self._batch_dependence
             self._describe(now | {"hyperparameters": frame.hyperparameters})
 
     @staticmethod
@@ -144,13 +171,14 @@ def _constant_once(values: Floats) -> Floats:
     return values[:1] if (values == values[0]).all() else values
 
 
-def _create(path: Path) -> sqlite3.Connection:
+def _open(path: Path, *, create: bool) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA foreign_keys = ON")
-        db.executescript(SCHEMA)
+        if create:
+            db.executescript(SCHEMA)
     except sqlite3.Error:
         db.close()
         raise

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Protocol
 from engine.trainer import Command
 
 FACTOR: Final = 1.25
+FAR: Final = 10**9  # snapshots: beyond either end of the history
 
 
 Section = Literal["run", "tour", "view"]
@@ -28,8 +29,11 @@ class View(Protocol):
     def stage(self) -> Panels: ...
     def command(self, command: Command) -> None: ...
     def toggle_pause(self) -> None: ...
-    def ask_learning_rate(self) -> None: ...
+    def ask(self, key: str) -> None: ...
+    def next_variant(self) -> None: ...
     def restart_run(self, *, new_seed: bool) -> None: ...
+    def go_on(self) -> None: ...
+    def look(self, by: int) -> None: ...
     def show_tour(self) -> None: ...
     def tour_by(self, places: int) -> None: ...
     def show_help(self) -> None: ...
@@ -73,17 +77,30 @@ ACTIONS: Final = (
     Action("faster_10", "right_curly_bracket", "}", "×10", "learning rate × 10",
            _scale(10.0), "run", 50),
     Action("learning_rate", "l", "l", "set lr", "type a learning rate",
-           lambda app: app.ask_learning_rate(), "run", 60),
+           lambda app: app.ask("learning_rate"), "run", 60),
+    Action("momentum", "m", "m", "momentum", "type a momentum",
+           lambda app: app.ask("momentum"), "run"),
+    Action("weight_decay", "w", "w", "weight decay", "type a weight decay",
+           lambda app: app.ask("weight_decay"), "run"),
+    Action("dropout", "d", "d", "dropout", "type a share of units to drop",
+           lambda app: app.ask("dropout"), "run"),
+    Action("hyperparameter", "p", "p", "parameters", "choose any hyper-parameter, and type it",
+           lambda app: app.ask(""), "run", 45),
     Action("restart", "r", "r", "restart", "stop, and start anew from the same seed",
            lambda app: app.restart_run(new_seed=False), "run", 65),
     Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",
            lambda app: app.restart_run(new_seed=True), "run", 40),
+    Action("go_on", "g", "g", "go on",
+           "go on with a run that ended; after a divergence from before it, at a lower rate",
+           lambda app: app.go_on(), "run"),
     Action("next_scenario", "greater_than_sign", ">", "next scenario", "next scenario of the tour",
            lambda app: app.tour_by(1), "tour", 94),
     Action("previous_scenario", "less_than_sign", "<", "previous", "previous scenario of the tour",
            lambda app: app.tour_by(-1), "tour", 92),
     Action("tour", "t", "t", "list", "the list of scenarios; esc comes back to this one",
            lambda app: app.show_tour(), "tour", 93),
+    Action("variant", "v", "v", "next variant", "the next run, where several are compared",
+           lambda app: app.next_variant(), "view", 75),
     Action("curves", "1", "1", "curves", "curves alone (again: everything)",
            lambda app: app.stage.toggle("curves")),
     Action("layers", "2", "2", "layers", "layers alone (again: everything)",
@@ -96,6 +113,17 @@ ACTIONS: Final = (
            lambda app: app.stage.next_panel(-1)),
     Action("overview", "escape,0", "0, esc", "overview", "everything on one screen again",
            lambda app: app.stage.show_overview()),
+    Action("back", "left", "←", "back in time", "an earlier snapshot; training goes on behind it",
+           lambda app: app.look(-1), "view", 55),
+    Action("forth", "right", "→", "forth", "a later snapshot, up to now",
+           lambda app: app.look(1)),
+    Action("far_back", "shift+left", "shift+←", "ten back", "ten snapshots earlier",
+           lambda app: app.look(-10)),
+    Action("far_forth", "shift+right", "shift+→", "ten forth", "ten snapshots later",
+           lambda app: app.look(10)),
+    Action("start", "home", "home", "step 0", "as it was at the start",
+           lambda app: app.look(-FAR)),
+    Action("now", "end", "end", "now", "as it is now", lambda app: app.look(FAR)),
     Action("up", "up,k", "↑", "up", "scroll up", lambda app: app.stage.scroll_panel(0, -1)),
     Action("down", "down,j", "↓", "down", "scroll down", lambda app: app.stage.scroll_panel(0, 1)),
     Action("page_up", "pageup", "pgup", "page up", "scroll a page up",
@@ -112,13 +140,21 @@ ACTIONS: Final = (
 BY_ID: Final = {action.id: action for action in ACTIONS}
 
 
-def hints(*, paused: bool, ended: bool, touring: bool = False) -> list[tuple[int, str, str, str]]:
+AFTER_THE_END: Final = {"go_on": 88, "restart": 65, "reseed": 40}
+"""What control is left over a run that has ended, and its priority then."""
+
+
+def hints(
+    *, paused: bool, ended: bool, compared: bool = False, touring: bool = False
+) -> list[tuple[int, str, str, str]]:
     """Return (priority, key, label, action) for the footer; run control goes when it has ended."""
     kept = []
     for action in ACTIONS:
-        usable = action.section == "view" or not ended or action.id in ("restart", "reseed")
-        usable = touring if action.section == "tour" else usable
-        if action.priority and usable:
+        priority = action.priority
+        if ended and action.section == "run":
+            priority = AFTER_THE_END.get(action.id, 0)
+        usable = touring if action.section == "tour" else compared or action.id != "variant"
+        if priority and usable:
             label = "resume" if action.id == "pause" and paused else action.label
-            kept.append((action.priority, action.shown, label, action.id))
+            kept.append((priority, action.shown, label, action.id))
     return kept

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Final
@@ -15,10 +16,10 @@ from textual.screen import Screen
 
 from engine.errors import TuilabError
 from engine.trainer import Command
-from tuilab import launch
+from tuilab import launch, resuming
 from tuilab.catalog import Entry
 from tuilab.control import ControlClient
-from tuilab.launch import Worker
+from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
@@ -27,7 +28,14 @@ from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.picker import PickerScreen
-from tuilab.viewer.screens import Choice, HelpScreen, LearningRateScreen, LeaveScreen
+from tuilab.viewer.screens import (
+    Choice,
+    ChoiceScreen,
+    HelpScreen,
+    LeaveScreen,
+    ValueScreen,
+    in_words,
+)
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.tour import Tour
@@ -47,14 +55,24 @@ class Refused(Message):
 
 @dataclass
 class Restarted(Message):
-    """A new run has been started, or could not be."""
+    """A new run has been started in the place of another, or could not be."""
 
+    instead_of: Worker
     worker: Worker | None
     error: str = ""
 
 
+@dataclass
+class Begun(Message):
+    """The runs of another scenario of the tour have been started, or could not be."""
+
+    entry: Entry
+    runs: Sequence[Worker]
+    error: str = ""
+
+
 class ViewerApp(App[Worker]):
-    """Shows a run, live or finished; closing it never harms the run."""
+    """Shows a run, or several in turn, live or finished; closing it never harms them."""
 
     CSS_PATH = "tuilab.tcss"
     TITLE = "tuilab"
@@ -65,10 +83,10 @@ class ViewerApp(App[Worker]):
 
     def __init__(
         self,
-        worker: Worker,
-        *,
+        *runs: Worker,
         make_client: MakeClient = ControlClient,
         restart: Callable[..., Worker] = launch.restart,
+        go_on: Callable[[RunFolder], Worker] = resuming.go_on,
         judge: Callable[[RunFolder], Claims] = judge_folder,
         tour: Tour | None = None,
     ) -> None:
@@ -78,7 +96,7 @@ class ViewerApp(App[Worker]):
         self.register_theme(TUILAB)
         self.theme = "tuilab"
         self.animation_level = "none"
-        self._judge_folder, self._restart = judge, restart
+        self._judge_folder, self._restart, self._go_on = judge, restart, go_on
         self.sender = CommandSender(
             lambda command, reason: self._tell(Refused(command, reason)), make_client
         )
@@ -86,11 +104,12 @@ class ViewerApp(App[Worker]):
         self._seen_events = 0
         self._asked_pause: tuple[bool, float] | None = None
         self._restarting = False
-        self.tour = tour
-        self._bound_for: Entry | None = None  # the scenario of the tour that is being started
-        self.stage.guide_lines = tour.guide if tour is not None else None
         self._on_terminal = is_terminal(sys.__stdin__)
-        self.follow(worker)
+        self.tour = tour
+        self.stage.guide_lines = tour.guide if tour is not None else None
+        self.runs = [*runs]
+        self.stage.compared = len(runs) > 1
+        self.follow(runs[0])
 
     def follow(self, worker: Worker) -> None:
         """Show another run from now on."""
@@ -187,24 +206,89 @@ class ViewerApp(App[Worker]):
         self._asked_pause = (not paused, time.monotonic() + PATIENCE)
         self.command(Command("resume" if paused else "pause"))
 
-    def ask_learning_rate(self) -> None:
-        """Open the field."""
+    def ask(self, key: str) -> None:
+        """Open the field for a hyper-parameter; the choice of all where `key` is empty."""
+        values = self.store.info.hyperparameters
         if not self.store.live:
             self.notify("the run has ended", timeout=3)
+        elif not key:
+            self.push_screen(ChoiceScreen(values), self._chosen)
+        elif key not in values:
+            self.notify(f"this run has no {in_words(key)}", timeout=3)
+        else:
+            self.push_screen(ValueScreen(key, values[key]), partial(self._set, key))
+
+    def _chosen(self, key: str | None) -> None:
+        if key:
+            self.ask(key)
+
+    def _set(self, key: str, value: float | None) -> None:
+        if value is not None:
+            self.command(Command("set", key, value))
+
+    def look(self, by: int) -> None:
+        """Go through the recorded snapshots, back or forth in time."""
+        if self.store.look(by):
+            self.stage.rearranged()
+
+    def next_variant(self) -> None:
+        """Show the next run of a comparison."""
+        if len(self.runs) < 2:
+            self.notify("there is no other run: this scenario compares none", timeout=3)
             return
+        place = self.runs.index(self.worker) + 1
+        self._switch(self.runs[place % len(self.runs)])
 
-        def apply(value: float | None) -> None:
-            if value is not None:
-                self.command(Command("set", "learning_rate", value))
-
-        self.push_screen(
-            LearningRateScreen(self.store.info.hyperparameters.get("learning_rate")), apply
-        )
+    def _switch(self, worker: Worker) -> None:
+        self.store.close()
+        self.follow(worker)
+        self.tick()
 
     def restart_run(self, *, new_seed: bool) -> None:
         """Stop the worker and start another one."""
         words = "restarting with a new seed" if new_seed else "restarting"
         self._follow_another(words, partial(self._restart, new_seed=new_seed))
+
+    def go_on(self) -> None:
+        """Go on with a run that has ended, from a checkpoint."""
+        if self.store.live:
+            self.notify("the run goes on", timeout=3)
+        else:
+            self._follow_another("going on from the last good checkpoint", self._go_on)
+
+    def _follow_another(self, words: str, begin: Callable[[RunFolder], Worker]) -> None:
+        """Start a worker in the place of this one, off the event loop."""
+        if self._restarting:
+            return
+        self._restarting = True
+        self.notify(words, timeout=3)
+        self._stop_worker()
+        old = self.worker
+
+        def start() -> None:
+            try:
+                self._tell(Restarted(old, begin(old.folder)))
+            except TuilabError as error:
+                self._tell(Restarted(old, None, str(error)))
+
+        self.sender.after(start)
+
+    def _stop_worker(self) -> None:
+        process = self.worker.process
+        if self.store.live and self.store.info.socket:
+            self.sender.send(self.store.info.socket, Command("stop"))
+        elif process is not None and process.poll() is None:  # still loading: it has no ears yet
+            process.terminate()
+
+    def on_restarted(self, message: Restarted) -> None:
+        """Follow the new run."""
+        self._restarting = False
+        if message.worker is None:
+            self.notify(message.error, title="no other run", severity="error")
+            return
+        self.runs[self.runs.index(message.instead_of)] = message.worker
+        if self.worker == message.instead_of:
+            self._switch(message.worker)
 
     def show_tour(self) -> None:
         """Open the list of scenarios; the run goes on until another is chosen."""
@@ -223,52 +307,38 @@ class ViewerApp(App[Worker]):
             self._tour_to(entry)
 
     def _tour_to(self, entry: Entry | None) -> None:
-        """Run the scenario that was chosen, if one was."""
+        """Stop what is running, and run the scenario that was chosen, if one was."""
         if entry is None or self.tour is None or self._restarting:
             return
-        begin, self._bound_for = self.tour.begin, entry
-        self._follow_another(f"starting {entry.name}", lambda folder: begin(entry))
-
-    def _note_claims(self, tour: Tour) -> None:
-        tour.note(self.store, self.stage.claims)
-        self.stage.place()
-
-    def _follow_another(self, words: str, begin: Callable[[RunFolder], Worker]) -> None:
-        """Start a worker in the place of this one, off the event loop."""
-        if self._restarting:
-            return
         self._restarting = True
-        self.notify(words, timeout=3)
+        self.notify(f"starting {entry.name}", timeout=3)
         self._stop_worker()
-        folder = self.worker.folder
+        self.sender.after(self._stop_others)
+        begin = self.tour.begin
 
         def start() -> None:
             try:
-                self._tell(Restarted(begin(folder)))
+                self._tell(Begun(entry, begin(entry)))
             except TuilabError as error:
-                self._tell(Restarted(None, str(error)))
+                self._tell(Begun(entry, (), str(error)))
 
         self.sender.after(start)
 
-    def _stop_worker(self) -> None:
-        process = self.worker.process
-        if self.store.live and self.store.info.socket:
-            self.sender.send(self.store.info.socket, Command("stop"))
-        elif process is not None and process.poll() is None:  # still loading: it has no ears yet
-            process.terminate()
-
-    def on_restarted(self, message: Restarted) -> None:
-        """Follow the new run."""
+    def on_begun(self, message: Begun) -> None:
+        """Show the scenario that was chosen."""
         self._restarting = False
-        bound_for, self._bound_for = self._bound_for, None
-        if message.worker is None:
+        if not message.runs or self.tour is None:
             self.notify(message.error, title="no other run", severity="error")
             return
-        if self.tour is not None and bound_for is not None:
-            self.tour.go_to(bound_for)
-        self.store.close()
-        self.follow(message.worker)
-        self.tick()
+        self.tour.go_to(message.entry)
+        self.runs = [*message.runs]
+        self.stage.compared = len(self.runs) > 1
+        self._switch(self.runs[0])
+
+    def _note_claims(self, tour: Tour) -> None:
+        if len(self.runs) == 1:  # of several, what is claimed of one is not all
+            tour.note(self.store, self.stage.claims)
+        self.stage.place()
 
     def on_refused(self, message: Refused) -> None:
         """Say why a command did not pass; a run that ended meanwhile needs no word."""
@@ -281,23 +351,35 @@ class ViewerApp(App[Worker]):
         self.push_screen(HelpScreen())
 
     def leave(self) -> None:
-        """Leave; ask first what becomes of a run that goes on."""
-        if not self.store.live:
+        """Leave; ask first what becomes of runs that go on."""
+        going = [run for run in self._others() if not has_ended(run)]
+        if self.store.live:
+            going.insert(0, self.worker)
+        if not going:
             self.exit(self.worker)
         else:
-            self.push_screen(LeaveScreen(str(self.worker.folder.path)), self._leave)
+            self.push_screen(LeaveScreen([str(run.folder.path) for run in going]), self._leave)
+
+    def _others(self) -> list[Worker]:
+        return [run for run in self.runs if run != self.worker]
 
     def _leave(self, choice: Choice | None) -> None:
         if choice == "stop":
             self._stop_worker()
+            self.sender.after(self._stop_others)
             self.sender.after(lambda: self.call_from_thread(self.exit, self.worker))
         elif choice == "leave":
             self.exit(self.worker)
 
+    def _stop_others(self) -> None:
+        for run in self._others():
+            with suppress(TuilabError):  # it ended meanwhile
+                end(run)
 
-def view(worker: Worker, tour: Tour | None = None) -> Worker:
-    """Show a run until the user leaves; return the run shown last (a restart makes another)."""
-    app = ViewerApp(worker, tour=tour)
+
+def view(runs: Sequence[Worker], tour: Tour | None = None) -> Sequence[Worker]:
+    """Show runs until the user leaves; return what they are then (a restart makes another)."""
+    app = ViewerApp(*runs, tour=tour)
     app.run()
     app.store.close()
-    return app.worker
+    return app.runs

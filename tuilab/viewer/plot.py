@@ -46,6 +46,7 @@ class Chart:
     """What one chart shows; `limits` fixes the y axis, `reference` is a dashed level.
 
     x counts steps; with `decades` it is the decimal logarithm of something, a learning rate.
+    `cursor` is a step that a vertical line goes through.
     """
 
     curves: Sequence[Curve]
@@ -54,6 +55,7 @@ class Chart:
     reference: float = math.nan
     logarithmic: bool = False
     decades: bool = False
+    cursor: float = math.nan
 
 
 def spans_decades(values: Floats, decades: float = 2.0) -> bool:
@@ -79,6 +81,8 @@ def draw(chart: Chart, width: int, height: int) -> list[Line]:
     canvas = _canvas(chart, span, (low, high), columns, rows)
     if low < chart.reference < high:
         _dash(canvas, _row(chart.reference, low, high, rows))
+    if span[0] <= chart.cursor <= span[1]:
+        _cross(canvas, round(chart.cursor / span[1] * (columns - 1)))
     lines = [_mark_line(chart.marks, span, gutter + 1, columns)] if chart.marks else []
     for row, cells in enumerate(canvas):
         label = labels.get(row)
@@ -171,6 +175,12 @@ def _cells(line: str, roles: dict[str, str], columns: int) -> list[Cell]:
 
 def _dash(canvas: list[list[Cell]], row: int) -> None:
     canvas[row] = [c if c[0] not in " ⠀" else ("╌", "faint") for c in canvas[row]]
+
+
+def _cross(canvas: list[list[Cell]], column: int) -> None:
+    for cells in canvas:
+        if cells[column][0] in " ⠀╌":
+            cells[column] = ("│", "warning")
 
 
 def _runs(cells: list[Cell]) -> Line:

@@ -47,6 +47,7 @@ class Stage(Vertical):
         self.alone = False  # one panel fills the screen although all would fit
         self.claims = Claims()
         self.guide_lines: Callable[[RunStore, Claims, int], list[Line]] | None = None  # of a tour
+        self.compared = False  # there are other runs to switch to
         self.arranged = Layout("tiny")
         self._store: RunStore | None = None
         self._curves_due = 0.0
@@ -150,7 +151,12 @@ class Stage(Vertical):
         )
         self.small.draw_by(lambda: self.small.show(status.too_small(*self.small.size)))
         touring = self.guide_lines is not None
-        shown = hints(paused=store.state == "paused", ended=not store.live, touring=touring)
+        shown = hints(
+            paused=store.state == "paused",
+            ended=not store.live,
+            compared=self.compared,
+            touring=touring,
+        )
         self.bar.draw_by(lambda: self.bar.update(shown))
 
     def _show_guide(self, lines: Sequence[Line]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from engine.errors import TuilabError
 from tuilab.catalog import Entry, entries
 from tuilab.data_folder import data_folder
-from tuilab.launch import Options, Worker, start
+from tuilab.launch import Options, Worker
 from tuilab.runs import default_path
 from tuilab.viewer.claims import Claims
 from tuilab.viewer.store import RunStore
@@ -20,33 +20,33 @@ LINES: Final = 3  # that the guide takes at most
 
 def lecture(options: Options) -> "Tour":
     """Return the tour of all scenarios at hand, whose runs go to runs/. Raises ScenarioError."""
-    from tuilab.scenario import load  # it loads the engine
+    from tuilab.comparison import begin_all  # they load the engine
+    from tuilab.scenario import load_file
 
     directory, found = data_folder(options.data_dir), entries()
     obstacles = {}
     for entry in found:
         try:
-            scenario = load(entry.path)
+            runs = load_file(entry.path).runs.values()
         except TuilabError as error:
             obstacles[entry.path] = str(error)
         else:
-            if not scenario.source.is_here(directory):
-                name = scenario.data.source
+            missing = [run.data.source for run in runs if not run.source.is_here(directory)]
+            for name in missing[:1]:
                 obstacles[entry.path] = f"{name} is not here: tuilab data fetch {name}"
 
-    def begin(entry: Entry) -> Worker:
-        scenario = load(entry.path)
-        return start(scenario, default_path(scenario.name), options)
+    def begin(entry: Entry) -> Sequence[Worker]:
+        return begin_all(load_file(entry.path), default_path(entry.name), options)
 
     return Tour(found, begin, obstacles)
 
 
 @dataclass
 class Tour:
-    """The scenarios in their order; `begin` starts a run of one, and raises TuilabError."""
+    """The scenarios in their order; `begin` starts the runs of one, and raises TuilabError."""
 
     entries: Sequence[Entry]
-    begin: Callable[[Entry], Worker]
+    begin: Callable[[Entry], Sequence[Worker]]
     obstacles: Mapping[Path, str] = field(default_factory=dict)  # why some cannot be run here
     at: int = 0
     results: dict[str, bool] = field(default_factory=dict)  # of those that have ended

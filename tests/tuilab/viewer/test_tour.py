@@ -39,11 +39,11 @@ class Starts:
     names: list[str] = field(default_factory=list)
     refusal: str = ""
 
-    def __call__(self, entry: Entry) -> Worker:
+    def __call__(self, entry: Entry) -> list[Worker]:
         self.names.append(entry.name)
         if self.refusal:
             raise RunError(self.refusal)
-        return Worker(self.record().folder)
+        return [Worker(self.record().folder)]
 
 
 @pytest.fixture

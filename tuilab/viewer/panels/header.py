@@ -35,6 +35,8 @@ def identity(info: RunInfo, fallback: str, cells: int) -> Line:
     engine = f"{info.backend} {info.dtype}".strip()
     threads = f"{info.threads} thread{'s' if info.threads != 1 else ''}" if info.threads else ""
     name: Line = [(info.scenario or fallback, "bold")]
+    if info.variant:
+        name += [(" · ", "muted"), (info.variant, "bold")]
     facts = [(2, info.data), (1, engine), (0, threads)]
     right = [Piece(p, [(text, "muted")]) for p, text in facts if text]
     question: Line = [(info.question or info.title, "muted")]
@@ -76,6 +78,8 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
         pieces.append(Piece(98, [(f"{info.phase} …", "muted")]))
     if block is None:
         return pieces
+    if store.at is not None:
+        pieces.append(Piece(97, [(f"◀ as of step {formats.count(store.at)}", "warning.bold")]))
     pieces.append(Piece(99, [("step ", "muted"), (formats.count(store.step), "bold")]))
     if info.steps_per_epoch:
         epochs = math.ceil(info.total_steps / info.steps_per_epoch)

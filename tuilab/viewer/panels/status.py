@@ -28,7 +28,9 @@ def notice(store: RunStore, cells: int) -> list[Line]:
         return []
     glyph, _ = STATES[store.state]
     line: Line = [(f" {glyph} {store.state} ", "error.tag"), (f" {what_happened(store)}", "error")]
-    if store.state != "diverged":
+    if store.state == "diverged":
+        line.append(("  g goes back to before it, at a lower learning rate", "muted"))
+    else:
         line.append((f"  log: {store.folder.log}", "muted"))
     return [pad(row, cells) for row in wrap(line, cells, 2)[:3]]
 

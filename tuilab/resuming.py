@@ -1,0 +1,88 @@
+"""Going on with a run that has ended, from one of its checkpoints."""
+
+import shutil
+from collections.abc import Sequence
+
+import msgspec
+
+from engine.errors import ConfigError
+from engine.hyperparameters import Hyperparameters
+from tuilab.checkpoints import newest
+from tuilab.errors import RunError
+from tuilab.launch import Options, Worker, launch, options_of, restart, write_atomically
+from tuilab.recording import RunReader
+from tuilab.runs import RunFolder, create, free_path
+from tuilab.scenario import load
+
+
+def resume(
+    folder: RunFolder, options: Options, *, steps: int | None, sets: Sequence[str]
+) -> Worker:
+    """Go on with a run that is not trained any more, from its newest checkpoint.
+
+    `steps` is how many it shall have in the end, where that changes; `sets` are hyper-parameters,
+    "optimizer.learning_rate=0.01". Raises RunError, CheckpointError, ConfigError, ScenarioError.
+    """
+    if folder.is_alive():
+        raise RunError(f"{folder.path} is being trained: tuilab attach {folder.path} shows it")
+    last, checkpoint = newest(folder)
+    hyper = Hyperparameters(checkpoint.hyperparameters)
+    changes = [_change(hyper, assignment) for assignment in sets]
+    recorded, name, variant = options_of(folder)
+    scenario = load(folder.scenario, [] if steps is None else [f"train.steps={steps}"])
+    if steps is None:
+        with RunReader(folder.database) as reader:
+            steps = reader.info().total_steps
+    if last.step >= steps:
+        raise RunError(
+            f"{folder.path} has made its {last.step} steps; say how many it shall have: --steps"
+        )
+    write_atomically(folder.scenario, scenario.to_toml())
+    named = msgspec.structs.replace(scenario, name=name, variant=variant)
+    return launch(folder, named, options.or_else(recorded), "--resume", *changes)
+
+
+def go_on(folder: RunFolder) -> Worker:
+    """Go on with a run that has ended; after a divergence, with a lower learning rate.
+
+    It is a tenth of the one it diverged at, or that from before the loss exploded, if it was still
+    lower. And it is a run of its own then, so that the diverged one is kept.
+    Raises RunError, CheckpointError, ScenarioError.
+    """
+    with RunReader(folder.database) as reader:
+        info = reader.info()
+    if info.state != "diverged":
+        return resume(folder, Options(), steps=None, sets=())
+    lower = info.hyperparameters["learning_rate"] / 10
+    try:
+        last, checkpoint = newest(folder)
+    except RunError:  # there is nothing good but the start
+        return restart(folder, sets=[f"optimizer.learning_rate={lower:g}"])
+    lower = min(lower, checkpoint.hyperparameters["learning_rate"])
+    copy = create(free_path(folder.path))
+    with RunReader(folder.database) as reader:
+        reader.copy_to(copy.database)
+    copy.checkpoints.mkdir()
+    for path in (folder.scenario, folder.preprocess, last.path):
+        if path.exists():
+            shutil.copyfile(path, copy.path / path.relative_to(folder.path))
+    return resume(
+        copy,
+        Options(restarted_from=folder.name),
+        steps=None,
+        sets=[f"optimizer.learning_rate={lower:g}"],
+    )
+
+
+def _change(hyper: Hyperparameters, assignment: str) -> str:
+    """Return the worker's option for "optimizer.KEY=VALUE". Raises ConfigError."""
+    key, _, text = (part.strip() for part in assignment.partition("="))
+    section, _, name = key.rpartition(".")
+    if section != "optimizer":
+        raise ConfigError("only a hyper-parameter of [optimizer] can change in a resumed run", key)
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"must be a number, is '{text}'", key) from None
+    hyper.validate(name, value)
+    return f"--set={name}={value!r}"
