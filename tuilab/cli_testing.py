@@ -50,14 +50,14 @@ def test(
     Exits with 1 where a claim does not hold.
     """
     from engine.backend import usable_cores
-    from tuilab.catalog import folder, resolve
+    from tuilab.catalog import resolve
     from tuilab.launch import Options, write_atomically
     from tuilab.testing import Plan, collect, run_suite
     from tuilab.testing_reports import junit, results_json, results_table
 
     begin = time.monotonic()
     named = [path if path.is_dir() else resolve(path) for path in paths]
-    found = collect(named or [folder()], pattern)
+    found = collect(named or [Path("scenarios")], pattern)
     options = Options(backend, data_dir, threads=1, checkpoints=False)
     plan = Plan(options, jobs or usable_cores(), sets, seed, seeds)
     status = StatusLine(sys.stderr, len(found))

@@ -16,6 +16,7 @@ from tuilab.cli_options import (
     seed,
     sets,
     threads,
+    variant,
     with_shortcuts,
 )
 from tuilab.terminal import has_colour, is_terminal
@@ -92,6 +93,7 @@ def gradcheck(scenario: Path, sets: tuple[str, ...], elements: int, data_dir: st
 @backend
 @threads
 @sets
+@variant
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @data_dir
 def check(
@@ -100,6 +102,7 @@ def check(
     backend: str,
     threads: int,
     sets: tuple[str, ...],
+    variant: str,
     as_json: bool,
     data_dir: str,
 ) -> int:
@@ -118,7 +121,7 @@ def check(
 
     progress = report.Progress(sys.stderr if is_terminal(sys.stderr) else None)
     colour = has_colour(sys.stdout)
-    loaded = load(scenario, with_shortcuts(sets, seed))
+    loaded = load(scenario, with_shortcuts(sets, seed), variant)
     with threadpool_limits(Options(threads=threads).thread_count()), progress:
         progress.tell("loading data")
         subject = prepare(loaded, backend, data_folder(data_dir))

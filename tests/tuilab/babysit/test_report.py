@@ -106,6 +106,19 @@ def test_bad_input(cli: Cli, lab: Path, table: dict[str, Any], message: str) -> 
     assert message in err
 
 
+def test_a_comparison_is_checked_a_variant_at_a_time(cli: Cli, lab: Path) -> None:
+    rates = {"slow": 1e-6, "quick": 0.05}
+    variants = [{"name": n, "optimizer": {"learning_rate": r}} for n, r in rates.items()]
+    path = write_scenario(lab / "s.toml", small(variant=variants))
+    code, _, err = cli("check", path)
+    assert code == 2
+    assert "--variant" in err
+    assert "slow" in err
+    code, out, _ = cli("check", path, "--variant", "slow", "--json")
+    assert code == 1
+    assert json.loads(out)["learning_rate"]["own"] == 1e-6
+
+
 def test_data_that_is_not_here(cli: Cli) -> None:
     code, out, err = cli("check", DIGITS.with_name("cifar10_two_layer.toml"))
     assert (code, out) == (2, "")

@@ -38,12 +38,13 @@ class Starts:
     record: Record
     names: list[str] = field(default_factory=list)
     refusal: str = ""
+    runs: int = 1
 
     def __call__(self, entry: Entry) -> list[Worker]:
         self.names.append(entry.name)
         if self.refusal:
             raise RunError(self.refusal)
-        return [Worker(self.record().folder)]
+        return [Worker(self.record().folder) for _ in range(self.runs)]
 
 
 @pytest.fixture
@@ -236,6 +237,23 @@ class TestOnTheWay:
             await self.following(app, pilot)
             assert starts.names == ["he_relu"]
             assert "tour 1/4" in text(app)
+
+    async def test_a_comparison_begins_all_its_variants(
+        self, record: Record, client: FakeClient, tour: Tour, starts: Starts
+    ) -> None:
+        starts.runs = 2
+        async with viewing(record().folder, client, tour=tour) as (app, pilot):
+            await pilot.press("greater_than_sign")
+            await self.following(app, pilot)
+            assert len(app.runs) == 2
+            assert app.worker == app.runs[0]
+            await pilot.press("v")
+            await self.following(app, pilot)
+            assert app.worker == app.runs[1]
+            starts.runs = 1
+            await pilot.press("less_than_sign")
+            await self.following(app, pilot)
+            assert app.runs == [app.worker]
 
     async def test_a_scenario_that_cannot_be_started(
         self, record: Record, client: FakeClient, tour: Tour, starts: Starts
