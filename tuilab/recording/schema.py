@@ -101,3 +101,17 @@ class Block:
     def next_step(self) -> int:
         """Number of updates made by the end of this block."""
         return self.first_step + len(self.loss)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One tensor of one layer over the recorded snapshots, oldest first."""
+
+    steps: Floats  # (n,)
+    mean: Floats  # (n,)
+    std: Floats  # (n,)
+    min: Floats  # (n,)
+    max: Floats  # (n,)
+    zeros: Floats  # (n,): how many values are exactly zero
+    ranges: Floats  # (n, 2): of the bins
+    histograms: Floats  # (n, 1 + BINS + 1)

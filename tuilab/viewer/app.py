@@ -25,8 +25,10 @@ from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
 from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder
 from tuilab.viewer.commands import CommandSender, MakeClient
+from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.panels.detail import Look
 from tuilab.viewer.picker import PickerScreen
 from tuilab.viewer.screens import (
     Choice,
@@ -101,6 +103,7 @@ class ViewerApp(App[Worker]):
             lambda command, reason: self._tell(Refused(command, reason)), make_client
         )
         self._flash: tuple[str, float] = ("", 0.0)
+        self._look = Look()
         self._seen_events = 0
         self._asked_pause: tuple[bool, float] | None = None
         self._restarting = False
@@ -155,6 +158,8 @@ class ViewerApp(App[Worker]):
             self._notice_events()
         highlighted = self._flash[0] if time.monotonic() < self._flash[1] else ""
         self.stage.draw(store, changes, highlighted)
+        if changes.snapshot:
+            self._draw_detail()
         self.judge.request(changed=changes.snapshot or changes.state)
         if self.judge.claims is not self.stage.claims:
             self.stage.claims = self.judge.claims
@@ -230,6 +235,29 @@ class ViewerApp(App[Worker]):
         """Go through the recorded snapshots, back or forth in time."""
         if self.store.look(by):
             self.stage.rearranged()
+            self._draw_detail()
+
+    def show_detail(self) -> None:
+        """Open the screen of one layer."""
+        if self.store.snapshot is None:
+            self.notify("there are no statistics yet", timeout=3)
+        elif not isinstance(self.screen, DetailScreen):
+            screen = DetailScreen(lambda: self.role_styles, lambda: self.store, self._look)
+            self.push_screen(screen, lambda _: self._remember(screen))
+
+    def next_panel(self, by: int) -> None:
+        """Go round the panels, or the tensors of the layer that stands alone."""
+        if isinstance(self.screen, DetailScreen):
+            self.screen.action_tensor(by)
+        else:
+            self.stage.next_panel(by)
+
+    def _remember(self, screen: DetailScreen) -> None:
+        self._look = screen.look
+
+    def _draw_detail(self) -> None:
+        if isinstance(self.screen, DetailScreen):
+            self.screen.draw()
 
     def next_variant(self) -> None:
         """Show the next run of a comparison."""

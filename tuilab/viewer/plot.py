@@ -18,7 +18,7 @@ from tuilab.viewer.series import Reduced
 from tuilab.viewer.text import Line
 
 _SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")
-_COLOURS: Final = ("red", "green", "yellow", "blue", "magenta")  # plotext's names, by position
+_COLOURS: Final = ("red", "green", "orange", "blue", "magenta")  # plotext's names of 1 to 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def draw(chart: Chart, width: int, height: int) -> list[Line]:
         label = labels.get(row)
         edge = f"{label or '':>{gutter}}{'┤' if label else '│'}"
         lines.append([(edge, "muted"), *_runs(cells)])
-    return lines + (_decade_axis if chart.decades else _x_axis)(span, gutter, columns)
+    return lines + (_decade_axis if chart.decades else x_axis)(span, gutter, columns)
 
 
 def _span(chart: Chart) -> tuple[float, float]:
@@ -223,7 +223,8 @@ def _before(cells: list[Cell], at: int, text: str, role: str) -> None:
         cells[start:at] = [(character, role) for character in text]
 
 
-def _x_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
+def x_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
+    """Return two lines for below a chart: the axis of steps, and its labels."""
     step = max(1.0, _step(span[1], max(columns // 14, 1)))
     axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
     for i in range(math.floor(span[1] / step) + 1):

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.errors import TuilabError
 from engine.frames import Event, Snapshot, Validation
-from tuilab.recording import Block, RunInfo, RunReader
+from tuilab.recording import Block, History, RunInfo, RunReader
 from tuilab.runs import RunFolder
 from tuilab.viewer.series import Series
 
@@ -103,6 +103,10 @@ class RunStore:
             return False
         self.at, self.snapshot = at, found
         return True
+
+    def history(self, layer: int, tensor: str) -> History | None:
+        """Return a tensor of a layer (from 1) over time; None while there is no database."""
+        return self._reader.history(layer, tensor) if self._reader is not None else None
 
     def close(self) -> None:
         """Close the database."""

@@ -206,6 +206,55 @@ async def test_the_arrows_go_through_time(record: Record, client: FakeClient) ->
         assert f"train {loss}" in text(app)  # the curves are read at the cursor
 
 
+async def test_enter_opens_a_layer_and_keys_go_through_it(
+    record: Record, client: FakeClient
+) -> None:
+    recording = record(steps=1)
+    for _ in range(4):
+        recording.steps(1)
+    async with viewing(recording.folder, client, size=(120, 36)) as (app, pilot):
+        await pilot.press("enter")
+        await settle(app, pilot)
+        assert "Layer 1 of 11" in text(app)
+        assert "relu · linear, 24 units  at step 4" in text(app)
+        assert "▸ activation" in text(app)
+        assert "activation over time" in text(app)
+        await pilot.press("down", "down", "up", "tab", "left")
+        await settle(app, pilot)
+        assert "Layer 2 of 11" in text(app)
+        assert "at step 3  ◀ as of then" in text(app)
+        assert "▸ dL/dA" in text(app)
+        before = text(app)
+        await pilot.press("x")
+        await settle(app, pilot)
+        shared = text(app)
+        assert shared != before
+        await pilot.press("x", "y")
+        await settle(app, pilot)
+        assert text(app) not in (before, shared)
+        recording.steps(1)
+        await pilot.press("end", "shift+tab", "escape", "enter")  # it is remembered
+        await settle(app, pilot)
+        assert "Layer 2 of 11" in text(app)
+        assert "at step 5" in text(app)
+        await pilot.press(*["down"] * 20)
+        await settle(app, pilot)
+        assert "Layer 11 of 11" in text(app)
+        await pilot.press("escape")
+        assert len(app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("size", [(200, 60), (80, 24), (60, 20), (40, 12)])
+async def test_a_layer_fits_on_every_screen(
+    record: Record, client: FakeClient, size: tuple[int, int]
+) -> None:
+    async with viewing(record(steps=3).folder, client, size=size) as (app, pilot):
+        await pilot.press("enter")
+        await settle(app, pilot)
+        assert "Layer 1 of 11" in text(app)
+        assert "esc back" in text(app)
+
+
 @pytest.mark.parametrize("state", ["diverged", "stopped"])
 async def test_a_run_that_ended_can_go_on(record: Record, client: FakeClient, state: str) -> None:
     old, new = record(steps=2), record(steps=3)
