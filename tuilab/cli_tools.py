@@ -138,4 +138,28 @@ def check(
     return int(not all(finding.passed for _, finding in found))
 
 
-TOOLS = (data, info, gradcheck, check)
+@click.command()
+def schema() -> int:
+    """Print the JSON Schema of scenario files, for editors to complete and check them.
+
+    In VS Code with a TOML extension: put "#:schema scenario.schema.json" in the first line of a
+    scenario, and write this there: tuilab schema > scenario.schema.json
+    """
+    from tuilab.schema import schema
+
+    say(json.dumps(schema(), indent=1, ensure_ascii=False))
+    return 0
+
+
+@click.command()
+@click.argument("name")
+def new(name: str) -> int:
+    """Write NAME.toml, a scenario to begin with."""
+    from tuilab.scaffold import create
+
+    path = create(name)
+    say(f"{path}   (run it: tuilab run {path}; look it over: tuilab check {path})")
+    return 0
+
+
+TOOLS = (data, info, gradcheck, check, schema, new)
