@@ -281,16 +281,34 @@ def attach(run: str | None) -> int:
 
 @tuilab.command()
 @click.argument("run")
-def replay(run: str) -> int:
+@click.option("--verify", is_flag=True, help="Train it again, with its key presses, and compare.")
+def replay(run: str, verify: bool) -> int:
     """Look at a finished RUN again.
 
-    RUN is a run folder, its name, or a part of it. Everything that was recorded is there.
+    RUN is a run folder, its name, or a part of it. Everything that was recorded is there. With
+    --verify the run is computed anew, and the exit code is 1 where a single bit differs.
     """
     from tuilab.launch import Worker
     from tuilab.runs import find
 
+    folder = find(run)
+    if verify:
+        return _verify(folder)
     _need_terminal("tuilab show RUN prints a summary")
-    return _view([Worker(find(run))])
+    return _view([Worker(folder)])
+
+
+def _verify(folder: "RunFolder") -> int:
+    from tuilab.recording import RunReader
+    from tuilab.verify import verify
+
+    with RunReader(folder.database) as reader:
+        steps = reader.info().step
+    hidden = not is_terminal(sys.stderr)
+    with click.progressbar(length=steps, label="again", file=sys.stderr, hidden=hidden) as bar:
+        found = verify(folder, lambda step: bar.update(step - bar.pos))
+    say(f"{folder.path}: {found}")
+    return 1 if found.difference else 0
 
 
 @tuilab.command(name="list")
@@ -323,6 +341,24 @@ def show(run: str | None, as_json: bool) -> int:
     with RunReader(folder.database) as reader:
         summary, verdicts = summarize(folder, reader, load(folder.scenario).expect)
         say(summary.to_json() if as_json else summary_text(summary, verdicts, reader))
+    return 0
+
+
+@tuilab.command()
+@click.argument("run", required=False)
+@click.option("--to", required=True, help="csv, json, tensorboard or svg.")
+@click.option("--out", type=PATH, help="File or folder to write [default: RUN/export/…].")
+def export(run: str | None, to: str, out: Path | None) -> int:
+    """Write a RUN in the format of another tool.
+
+    RUN is a run folder, its name, or a part of it; the newest, if none is named. csv: four tables;
+    json: one document; tensorboard: event files with all scalars and histograms; svg: the screen.
+    """
+    from tuilab.export import export
+    from tuilab.runs import find
+
+    for path in export(find(run), to, out):
+        say(str(path))
     return 0
 
 

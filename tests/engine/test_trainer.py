@@ -117,12 +117,12 @@ def test_a_step_allocates_no_arrays(settings: dict[str, Any]) -> None:
     )
     for key in ("weight_decay", "l1", "max_norm", "clip_norm", "clip_value"):
         trainer.hyperparameters[key] = 0.1
-    step = trainer._step
+    step = trainer.training_step
     rows = np.arange(200)
 
     def once() -> None:
         trainer.hyperparameters.factor = trainer._schedule.factor(3)
-        step.rows(rows)
+        step.take(rows)
         step.gradients()
         step.probes.silent.update()  # type: ignore[union-attr]
         step.update()
@@ -260,3 +260,9 @@ def test_examples_that_fill_no_batch_are_left_out_but_not_always_the_same() -> N
     trainer = make(blobs(), batch_size=30, epochs=4, steps=None)
     assert trainer.steps_per_epoch == 3
     assert trainer.total_steps == 12
+
+
+def test_every_snapshot_that_was_asked_for_is_told_however_fast_the_steps() -> None:
+    wanted = [0, 1, 2, 5, 8, 29]
+    frames = make(blobs(), snapshot_at=wanted).frames(interval=60.0)
+    assert [f.snapshot.step for f in frames if f.snapshot is not None] == wanted

@@ -16,9 +16,9 @@ from tuilab.launch import Worker
 from tuilab.runs import RunFolder
 from tuilab.viewer.screens import (
     HelpScreen,
-    LearningRateScreen,
     LeaveScreen,
-    parse_learning_rate,
+    ValueScreen,
+    parse_value,
 )
 
 
@@ -73,32 +73,60 @@ async def test_a_refused_command_is_told(record: Record, client: FakeClient) -> 
 async def test_a_learning_rate_can_be_typed(record: Record, client: FakeClient) -> None:
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("l")
-        assert isinstance(app.screen, LearningRateScreen)
+        assert isinstance(app.screen, ValueScreen)
         await pilot.press(*"0.0x", "enter")
-        assert isinstance(app.screen, LearningRateScreen)
+        assert isinstance(app.screen, ValueScreen)
         wrong = app.screen.query_one("#wrong", Static)
         assert "'0.0x' is not a number" in str(wrong.render())
         await pilot.press("backspace", "5", "enter")
         await sent(app)
         assert client.sent == [Command("set", "learning_rate", 0.05)]
-        assert not isinstance(app.screen, LearningRateScreen)
+        assert not isinstance(app.screen, ValueScreen)
 
 
-@pytest.mark.parametrize("typed", ["-1", "0", "nan", "inf", "1e999", "", "1.2.3"])
+@pytest.mark.parametrize("typed", ["-1", "nan", "inf", "1e999", "", "1.2.3"])
 def test_a_bad_learning_rate_is_refused_in_words(typed: str) -> None:
-    assert isinstance(parse_learning_rate(typed), str)
+    assert isinstance(parse_value("learning_rate", typed), str)
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [(["m"], "momentum"), (["w"], "weight_decay"), (["p", "down", "enter"], "momentum")],
+)
+async def test_any_hyperparameter_can_be_typed(
+    record: Record, client: FakeClient, keys: list[str], key: str
+) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press(*keys)
+        await pilot.pause()
+        assert isinstance(app.screen, ValueScreen)
+        assert app.screen.key == key
+        await pilot.press(*"0.5", "enter")
+        await sent(app)
+        assert client.sent == [Command("set", key, 0.5)]
+
+
+async def test_a_hyperparameter_that_the_run_has_not_is_told(
+    record: Record, client: FakeClient
+) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("d")
+        assert [n.message for n in app._notifications] == ["this run has no dropout"]
+        await pilot.press("p", "escape")
+        await pilot.pause()
+        assert len(app.screen_stack) == 1
 
 
 def test_learning_rates_may_have_a_comma() -> None:
-    assert parse_learning_rate(" 0,05 ") == 0.05
+    assert parse_value("learning_rate", " 0,05 ") == 0.05
 
 
 async def test_a_bad_learning_rate_is_not_sent(record: Record, client: FakeClient) -> None:
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("l", "minus", "1", "enter")
-        assert isinstance(app.screen, LearningRateScreen)
+        assert isinstance(app.screen, ValueScreen)
         wrong = app.screen.query_one("#wrong", Static)
-        assert "must be positive" in str(wrong.render())
+        assert "must not be negative" in str(wrong.render())
         await pilot.press("escape")
         await sent(app)
         assert client.sent == []
@@ -158,6 +186,73 @@ async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) 
         await sent(app)
         await pilot.pause()
         assert "cannot write the run folder" in [n.message for n in app._notifications]
+
+
+async def test_the_arrows_go_through_time(record: Record, client: FakeClient) -> None:
+    recording = record(steps=1)
+    for _ in range(14):
+        recording.steps(1)
+    async with viewing(recording.folder, client) as (app, pilot):
+        seen = []
+        for key in ("left", "right", "left", "shift+left", "shift+right", "home", "end"):
+            await pilot.press(key)
+            await settle(app, pilot)
+            seen.append(app.store.at)
+            assert ("◀ as of step" in text(app)) is (app.store.at is not None)
+        assert seen == [13, None, 13, 3, 13, 0, None]
+        await pilot.press("home")
+        await settle(app, pilot)
+        loss = f"{app.store.series.loss[0]:.2f}"
+        assert f"train {loss}" in text(app)  # the curves are read at the cursor
+
+
+async def test_enter_opens_a_layer_and_keys_go_through_it(
+    record: Record, client: FakeClient
+) -> None:
+    recording = record(steps=1)
+    for _ in range(4):
+        recording.steps(1)
+    async with viewing(recording.folder, client, size=(120, 36)) as (app, pilot):
+        await pilot.press("enter")
+        await settle(app, pilot)
+        assert "Layer 1 of 11" in text(app)
+        assert "relu · linear, 24 units  at step 4" in text(app)
+        assert "▸ activation" in text(app)
+        assert "activation over time" in text(app)
+        await pilot.press("down", "down", "up", "tab", "left")
+        await settle(app, pilot)
+        assert "Layer 2 of 11" in text(app)
+        assert "at step 3  ◀ as of then" in text(app)
+        assert "▸ dL/dA" in text(app)
+        before = text(app)
+        await pilot.press("x")
+        await settle(app, pilot)
+        shared = text(app)
+        assert shared != before
+        await pilot.press("x", "y")
+        await settle(app, pilot)
+        assert text(app) not in (before, shared)
+        recording.steps(1)
+        await pilot.press("end", "shift+tab", "escape", "enter")  # it is remembered
+        await settle(app, pilot)
+        assert "Layer 2 of 11" in text(app)
+        assert "at step 5" in text(app)
+        await pilot.press(*["down"] * 20)
+        await settle(app, pilot)
+        assert "Layer 11 of 11" in text(app)
+        await pilot.press("escape")
+        assert len(app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("size", [(200, 60), (80, 24), (60, 20), (40, 12)])
+async def test_a_layer_fits_on_every_screen(
+    record: Record, client: FakeClient, size: tuple[int, int]
+) -> None:
+    async with viewing(record(steps=3).folder, client, size=size) as (app, pilot):
+        await pilot.press("enter")
+        await settle(app, pilot)
+        assert "Layer 1 of 11" in text(app)
+        assert "esc back" in text(app)
 
 
 @pytest.mark.parametrize("state", ["diverged", "stopped"])
