@@ -36,13 +36,15 @@ class BatchDependenceProbe:
         if not self._network.store.state.size:
             return BatchDependence(updates, 0.0, 0.0)
         found = []
-        for training in (True, False):
-            scores = np.empty((len(self._batches), 2, *self._network.bound[-1].output.shape))
-            for row, pair in enumerate(self._batches):
-                for column, rows in enumerate(pair):
+        shape = (len(self._batches), 2, *self._network.bound[-1].output.shape)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for training in (True, False):
+                scores = np.empty(shape)
+                for row, column in np.ndindex(shape[:2]):
                     with self._network.undisturbed():  # and by the same dropout masks
+                        rows = self._batches[row][column]
                         scores[row, column] = self._scores(rows, training)
-            found.append(_relative_change(scores))
+                found.append(_relative_change(scores))
         return BatchDependence(updates, *found)
 
     def _scores(self, rows: Host, training: bool) -> Floats:
@@ -59,5 +61,4 @@ def _relative_change(scores: Floats) -> float:
     change = float(np.sqrt(np.mean(np.square(scores[:, 0, 0] - scores[:, 1, 0]))))
     first = scores[:, 0].reshape(-1, scores.shape[-1])
     spread = float(np.sqrt(first.var(axis=0).mean()))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.divide(change, spread)) if change else 0.0
+    return float(np.divide(change, spread)) if change else 0.0

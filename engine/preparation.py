@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import numpy as np
+
 from engine.batches import Batches
 from engine.layers.base import starts
 from engine.step import TrainingStep
@@ -13,7 +15,7 @@ SILENCE_EXAMPLES: Final = 10_000
 def start_from_data(step: TrainingStep, batches: Batches) -> None:
     """Let layers that start from data do so with the first training batch, not augmented."""
     if starts(step.network.bound):
-        with step.network.undisturbed(averages=False):
+        with step.network.undisturbed(averages=False), np.errstate(over="ignore", invalid="ignore"):
             step.take(batches.first(), augment=False)
             step.start()
 

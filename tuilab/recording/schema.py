@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.frames import FIELDS, PER_LAYER, BatchDependence, Floats, LayerInfo
+from engine.frames import FIELDS, PER_LAYER, Floats, LayerInfo
 
 FORMAT: Final = 3
 
@@ -57,8 +57,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int = 0
     layers: tuple[LayerInfo, ...] = ()  # hidden layers from 1, the output layer last
     input_std: float = 0.0  # of the training inputs after preprocessing
-    inputs: dict[str, dict[str, Any]] = {}  # "train", "validation": see engine.data.statistics
-    batch_dependence: tuple[BatchDependence, ...] = ()
+    inputs: dict[str, dict[str, Any]] = {}  # "train", "validation": InputStatistics
+    batch_dependence: tuple[dict[str, float | None], ...] = ()  # BatchDependence; None is NaN
     classes: int = 0
     batch_size: int = 0
     samples: tuple[int, int] = (0, 0)  # training, validation

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.style import Style
 from textual.app import App, ComposeResult, SystemCommand
@@ -22,7 +22,7 @@ from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
-from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder
+from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_group
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.palette import TUILAB, role_styles
@@ -38,6 +38,9 @@ from tuilab.viewer.screens import (
 )
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
+
+if TYPE_CHECKING:
+    from tuilab.expectations import Expectation
 
 PERIOD: Final = 0.1  # seconds between two polls
 FLASH: Final = 1.5  # seconds that a changed hyper-parameter stays highlighted
@@ -78,6 +81,7 @@ class ViewerApp(App[Worker]):
         restart: Callable[..., Worker] = launch.restart,
         go_on: Callable[[RunFolder], Worker] = resuming.go_on,
         judge: Callable[[RunFolder], Claims] = judge_folder,
+        expect: "Sequence[Expectation]" = (),
     ) -> None:
         super().__init__()
         self.role_styles: dict[str, Style] = {}
@@ -85,7 +89,8 @@ class ViewerApp(App[Worker]):
         self.register_theme(TUILAB)
         self.theme = "tuilab"
         self.animation_level = "none"
-        self._judge_folder, self._restart, self._go_on = judge, restart, go_on
+        self._judge_folder, self._expect = judge, expect
+        self._restart, self._go_on = restart, go_on
         self.sender = CommandSender(
             lambda command, reason: self._tell(Refused(command, reason)), make_client
         )
@@ -104,9 +109,13 @@ class ViewerApp(App[Worker]):
         self.worker = worker
         process = worker.process
         self.store = RunStore(worker.folder, process.poll if process else lambda: None)
-        self.judge = ClaimJudge(worker.folder, self._judge_folder)
+        self.judge = ClaimJudge(worker.folder, self._claims)
         self._seen_events = 0
         self._asked_pause = None
+
+    def _claims(self, folder: RunFolder) -> Claims:
+        folders = [run.folder for run in self.runs]
+        return judge_group(self._judge_folder(folder), self._expect, folders)
 
     def compose(self) -> ComposeResult:
         """Yield the stage; modals come above it."""
@@ -338,9 +347,12 @@ class ViewerApp(App[Worker]):
                 end(run)
 
 
-def view(runs: Sequence[Worker]) -> Sequence[Worker]:
-    """Show runs until the user leaves; return what they are then (a restart makes another)."""
-    app = ViewerApp(*runs)
+def view(runs: Sequence[Worker], expect: "Sequence[Expectation]" = ()) -> Sequence[Worker]:
+    """Show runs until the user leaves; return what they are then (a restart makes another).
+
+    `expect` is what is expected over all of them.
+    """
+    app = ViewerApp(*runs, expect=expect)
     app.run()
     app.store.close()
     return app.runs

@@ -309,6 +309,88 @@ async def test_leaving_an_ended_run_asks_nothing(record: Record, client: FakeCli
         assert app.return_value is app.worker
 
 
+async def test_the_next_run_of_a_comparison_is_a_key_away(
+    record: Record, client: FakeClient
+) -> None:
+    first, second = record(steps=7), record(steps=3)
+    first.writer.describe(variant="slow")
+    second.writer.describe(variant="fast")
+    async with viewing(first.folder, client, second.folder) as (app, pilot):
+        assert "xavier_relu · slow" in text(app)
+        assert "v next variant" in text(app)
+        await pilot.press("v")
+        await settle(app, pilot)
+        assert "xavier_relu · fast" in text(app)
+        assert "step 3" in text(app)
+        await pilot.press("n")
+        await sent(app)
+        assert client.sent == [Command("step")]
+        await pilot.press("v")
+        await settle(app, pilot)
+        assert "xavier_relu · slow" in text(app)
+        assert "step 7" in text(app)
+
+
+async def test_a_run_alone_has_no_next_one(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        assert "next variant" not in text(app)
+        await pilot.press("v")
+        (told,) = app._notifications
+        assert told.message.startswith("there is no other run")
+
+
+async def test_a_restart_takes_the_place_of_the_run_that_was_shown(
+    record: Record, client: FakeClient
+) -> None:
+    first, second, new = record(steps=7), record(steps=3), record(steps=5)
+    calls, restart = restarter(new.folder)
+    async with viewing(first.folder, client, second.folder, restart=restart) as (app, pilot):
+        await pilot.press("r", "v")
+        await sent(app)
+        await settle(app, pilot)
+        assert calls == [(first.folder, False)]
+        assert "step 3" in text(app)  # what is looked at stays
+        assert [run.folder for run in app.runs] == [new.folder, second.folder]
+        await pilot.press("v")
+        await settle(app, pilot)
+        assert "step 5" in text(app)
+
+
+async def test_leaving_a_comparison_asks_of_all_that_go_on(
+    record: Record, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (record() for _ in range(3))
+    first.end("finished")
+    ended: list[RunFolder] = []
+    monkeypatch.setattr("tuilab.viewer.app.end", lambda worker: ended.append(worker.folder))
+    folders = (second.folder, third.folder)
+    async with viewing(first.folder, client, *folders) as (app, pilot):
+        await pilot.press("q")
+        await pilot.pause()
+        assert type(app.screen) is LeaveScreen
+        shown = text(app)
+        assert "the runs are not finished" in shown
+        assert [f"attach {folder.path.parent}" in "".join(shown.split()) for folder in folders]
+        assert f"{first.folder.path} " not in shown
+        await pilot.press("escape", "v", "q", "s")
+        await sent(app)
+        await pilot.pause()
+        assert app.return_value is app.worker
+    assert client.sent == [Command("stop")]  # of the one that is shown
+    assert ended == [first.folder, third.folder]
+
+
+async def test_leaving_an_ended_comparison_asks_nothing(record: Record, client: FakeClient) -> None:
+    recordings = [record(), record()]
+    for recording in recordings:
+        recording.end("finished")
+        recording.close()
+    async with viewing(recordings[0].folder, client, recordings[1].folder) as (app, pilot):
+        await pilot.press("q")
+        await pilot.pause()
+        assert app.return_value is app.worker
+
+
 async def test_help_lists_every_action_and_closes(record: Record, client: FakeClient) -> None:
     async with viewing(record().folder, client, size=(160, 70)) as (app, pilot):
         await pilot.press("question_mark")
