@@ -338,6 +338,21 @@ def _verify(folder: "RunFolder") -> int:
     return 1 if found.difference else 0
 
 
+@tuilab.command()
+@click.argument("runs", nargs=-1, required=True)
+def compare(runs: tuple[str, ...]) -> int:
+    """Look at several RUNS, their curves beside each other; v goes from one to the next.
+
+    Each is a run folder, its name, or a part of it; the folder of a comparison stands for its runs.
+    """
+    from tuilab.launch import Worker
+    from tuilab.runs import find_group
+
+    folders = [folder for run in runs for folder in find_group(run)]
+    need_terminal("tuilab show RUN prints a summary of one")
+    return _view([Worker(folder) for folder in folders])
+
+
 @tuilab.command(name="list")
 @click.option(
     "--root", type=PATH, default=Path("runs"), show_default=True, help="Folder of run folders."

@@ -25,6 +25,7 @@ from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
 from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_group
 from tuilab.viewer.commands import CommandSender, MakeClient
+from tuilab.viewer.companions import Companions
 from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tuilab.expectations import Expectation
 
 PERIOD: Final = 0.1  # seconds between two polls
+COMPANIONS_PERIOD: Final = 0.5  # seconds between two looks at the other runs
 FLASH: Final = 1.5  # seconds that a changed hyper-parameter stays highlighted
 PATIENCE: Final = 1.0  # seconds that a pause may take to show before it is asked for again
 
@@ -116,6 +118,8 @@ class ViewerApp(App[Worker]):
         self.tour = tour
         self.stage.guide_lines = tour.guide if tour is not None else None
         self.runs = [*runs]
+        self._companions, self._companions_due = Companions(()), 0.0
+        self._beside = True  # the curves of the others are drawn too
         self.stage.compared = len(runs) > 1
         self.follow(runs[0])
 
@@ -127,6 +131,9 @@ class ViewerApp(App[Worker]):
         self.judge = ClaimJudge(worker.folder, self._claims)
         self._seen_events = 0
         self._asked_pause = None
+        self._companions.close()
+        self._companions = Companions([run.folder for run in self.runs if run != worker])
+        self._companions_due = 0.0
 
     def _claims(self, folder: RunFolder) -> Claims:
         folders = [run.folder for run in self.runs]
@@ -166,6 +173,7 @@ class ViewerApp(App[Worker]):
         if changes.events:
             self._notice_events()
         highlighted = self._flash[0] if time.monotonic() < self._flash[1] else ""
+        self._follow_companions()
         self.stage.draw(store, changes, highlighted)
         if changes.snapshot:
             self._draw_detail()
@@ -175,6 +183,24 @@ class ViewerApp(App[Worker]):
             self.stage.draw_reading(store)
             if self.tour is not None:
                 self._note_claims(self.tour)
+
+    def _follow_companions(self) -> None:
+        if (now := time.monotonic()) >= self._companions_due:
+            self._companions_due = now + COMPANIONS_PERIOD
+            if self._companions.poll():
+                self._place_companions()
+
+    def _place_companions(self) -> None:
+        self.stage.others = [*self._companions] if self._beside else []
+        self.stage.redraw_curves()
+
+    def toggle_beside(self) -> None:
+        """Draw the curves of the other runs beside, or leave them out."""
+        if len(self.runs) < 2:
+            self.notify("there is no other run: tuilab compare shows several", timeout=3)
+            return
+        self._beside = not self._beside
+        self._place_companions()
 
     def _notice_events(self) -> None:
         """Highlight what was changed while we watch; not the history of a run just opened."""

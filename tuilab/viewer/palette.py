@@ -34,7 +34,7 @@ TUILAB: Final = Theme(
     },
 )
 
-_HUES: Final = {
+VARIABLES: Final = {  # the theme's variable of each hue
     "activation": "text-primary",
     "gradient": "text-secondary",
     "update": "text-accent",
@@ -59,7 +59,7 @@ def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
         "muted.bold": Style(color=foreground.blend(ground, 0.42).rich_color, bold=True),
         "faint": Style(color=foreground.blend(ground, 0.72).rich_color),
     }
-    for role, variable in _HUES.items():
+    for role, variable in VARIABLES.items():
         colour = Color.parse(variables.get(variable, variables["foreground"]))
         styles[role] = Style(color=colour.rich_color, bold=role in ("error", "key"))
         styles[f"{role}.bold"] = Style(color=colour.rich_color, bold=True)

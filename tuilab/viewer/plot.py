@@ -18,7 +18,7 @@ from tuilab.viewer.series import Reduced
 from tuilab.viewer.text import Line
 
 _SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")
-_COLOURS: Final = ("red", "green", "orange", "blue", "magenta")  # plotext's names of 1 to 5
+_COLOURS: Final = ("red", "green", "orange", "blue", "magenta", "cyan")  # plotext's 1 to 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from textual.containers import Horizontal, Vertical
 
 from tuilab.viewer.actions import hints
 from tuilab.viewer.claims import Claims
+from tuilab.viewer.companions import Companion
 from tuilab.viewer.layout import Layout, arrange
 from tuilab.viewer.panels import status
 from tuilab.viewer.panels.base import Styles
@@ -47,6 +48,7 @@ class Stage(Vertical):
         self.alone = False  # one panel fills the screen although all would fit
         self.claims = Claims()
         self.guide_lines: Callable[[RunStore, Claims, int], list[Line]] | None = None  # of a tour
+        self.others: Sequence[Companion] = ()  # runs whose curves are drawn beside
         self.compared = False  # there are other runs to switch to
         self.arranged = Layout("tiny")
         self._store: RunStore | None = None
@@ -95,7 +97,7 @@ class Stage(Vertical):
         if self._curves_stale and now >= self._curves_due and self._in_sight("curves"):
             self._curves_stale, self._curves_due = False, now + CURVE_PERIOD
             for panel in (self.loss, self.accuracy):
-                panel.draw_by(lambda panel=panel: panel.update(store))  # type: ignore[misc]
+                panel.draw_by(lambda panel=panel: panel.update(store, self.others))  # type: ignore[misc]
 
     def redraw_curves(self) -> None:
         """Let the next `draw` draw the curves, however short ago the last time was."""

@@ -46,8 +46,12 @@ class RunStore:
         folder: RunFolder,
         exit_code: Callable[[], int | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        series_only: bool = False,
     ) -> None:
+        """Follow `folder`; `series_only` leaves the snapshots unread, which is most of the work."""
         self.folder = folder
+        self._series_only = series_only
         self.info = RunInfo()
         self.series = Series()
         self.validations: list[Validation] = []
@@ -179,7 +183,7 @@ class RunStore:
         return bool(new)
 
     def _read_snapshot(self, reader: RunReader) -> bool:
-        if self.at is not None:  # the past does not change
+        if self._series_only or self.at is not None:  # the past does not change
             return False
         step = reader.newest_snapshot_step()
         if step is None or (self.snapshot and step == self.snapshot.step):

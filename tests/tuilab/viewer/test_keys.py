@@ -188,6 +188,31 @@ async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) 
         assert "cannot write the run folder" in [n.message for n in app._notifications]
 
 
+async def test_the_curves_of_other_runs_stand_beside(record: Record, client: FakeClient) -> None:
+    shown, first, second = record(steps=4), record(steps=9), record(steps=0)
+    async with viewing(shown.folder, client, first.folder, second.folder) as (app, pilot):
+        value = f"{app.stage.others[0].series.latest_loss:.2f}"
+        assert f"─ run1 {value}" in text(app)
+        assert [other.name for other in app.stage.others] == ["run1"]  # the other has no step yet
+        await pilot.press("c")
+        await settle(app, pilot)
+        assert "─ run1" not in text(app)
+        await pilot.press("c", "v")
+        await settle(app, pilot)
+        assert "─ run0" in text(app)
+        assert "─ run1" not in text(app)
+
+
+async def test_without_other_runs_there_is_nothing_beside(
+    record: Record, client: FakeClient
+) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("c")
+        assert [n.message for n in app._notifications] == [
+            "there is no other run: tuilab compare shows several"
+        ]
+
+
 async def test_the_arrows_go_through_time(record: Record, client: FakeClient) -> None:
     recording = record(steps=1)
     for _ in range(14):

@@ -7,19 +7,24 @@ import numpy as np
 
 from engine.frames import Event, Floats
 from tuilab.viewer import formats, plot
+from tuilab.viewer.companions import Companion
+from tuilab.viewer.palette import VARIABLES
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.series import reduce
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line
 
+Others = Sequence[Companion]
 
-def loss_chart(store: RunStore, cells: int) -> plot.Chart:
+
+def loss_chart(store: RunStore, cells: int, others: Others = ()) -> plot.Chart:
     """Return the loss chart; its axis turns logarithmic where the loss spans over two decades.
 
     The dashed level is ln C, the loss of guessing all C classes alike.
     """
     validation = np.array([v.loss for v in store.validations])
     curves = _curves(store, store.series.loss, validation, cells)
+    curves = [*(_beside(other, other.series.loss, cells) for other in others), *curves]
     values = np.concatenate([curve.data.mean for curve in curves])
     return plot.Chart(
         curves,
@@ -30,13 +35,18 @@ def loss_chart(store: RunStore, cells: int) -> plot.Chart:
     )
 
 
-def accuracy_chart(store: RunStore, cells: int) -> plot.Chart:
+def accuracy_chart(store: RunStore, cells: int, others: Others = ()) -> plot.Chart:
     """Return the accuracy chart, always from 0 to 1; the dashed level is chance."""
     validation = np.array([v.accuracy for v in store.validations])
     curves = _curves(store, store.series.accuracy, validation, cells)
+    curves = [*(_beside(other, other.series.accuracy, cells) for other in others), *curves]
     chance = 1 / store.info.classes if store.info.classes > 1 else math.nan
     cursor = math.nan if store.at is None else store.at
     return plot.Chart(curves, limits=(0.0, 1.0), reference=chance, cursor=cursor)
+
+
+def _beside(other: Companion, values: Floats, cells: int) -> plot.Curve:
+    return plot.Curve(reduce(other.series.steps, values, max(2 * (cells - 6), 16)), other.role)
 
 
 def _curves(store: RunStore, training: Floats, validation: Floats, cells: int) -> list[plot.Curve]:
@@ -99,6 +109,18 @@ def read_out(store: RunStore, kind: str) -> tuple[float, float | None]:
     return float(getattr(store.series, kind)[max(place, 0)]), validation
 
 
+def names(others: Others, kind: str, cells: int) -> str:
+    """Return which curve is which run's, in Textual's markup, as far as there is room."""
+    kept, used = "", 0
+    for other in others:
+        value = formats.significant(getattr(other.series, f"latest_{kind}"))
+        used += len(other.name) + len(value) + 5
+        if used > cells:
+            break
+        kept += f"  [${VARIABLES[other.role]}]─ {other.name}[/] {value}"
+    return kept.strip()
+
+
 class Curves(LinesPanel):
     """One of the two charts; drawn only by `update`, as it costs milliseconds."""
 
@@ -107,16 +129,17 @@ class Curves(LinesPanel):
         self.kind = kind
         self.border_title = kind.capitalize()
 
-    def update(self, store: RunStore) -> None:
-        """Draw the chart anew."""
+    def update(self, store: RunStore, others: Others = ()) -> None:
+        """Draw the chart anew, with the training curves of other runs if there are any."""
         width, height = self.content_size.width, self.content_size.height
         if not width:
             return
         is_loss = self.kind == "loss"
-        chart = (loss_chart if is_loss else accuracy_chart)(store, width)
+        chart = (loss_chart if is_loss else accuracy_chart)(store, width, others)
         lines = plot.draw(chart, width, height)
         self.show(lines or _waiting(store))
         self.border_title = legend(self.kind.capitalize(), *read_out(store, self.kind), width - 2)
+        self.border_subtitle = names(others, self.kind, width - 2)
 
 
 def _waiting(store: RunStore) -> list[Line]:

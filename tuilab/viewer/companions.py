@@ -1,0 +1,44 @@
+"""The other runs of a comparison, whose curves are drawn beside those of the one that is shown."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tuilab.runs import RunFolder
+from tuilab.viewer.series import Series
+from tuilab.viewer.store import RunStore
+
+HUES: Final = ("gradient", "warning", "activation", "update")
+"""Roles of their curves, in order; more runs than these are not drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """One of the other runs, as far as the curves need it."""
+
+    name: str
+    role: str
+    series: Series
+
+
+class Companions:
+    """Follows the series of a few runs; costs next to nothing where they have ended."""
+
+    def __init__(self, folders: Sequence[RunFolder]) -> None:
+        self._stores = [RunStore(folder, series_only=True) for folder in folders[: len(HUES)]]
+
+    def poll(self) -> bool:
+        """Read what is new, and tell whether anything is."""
+        found = [store.poll().series for store in self._stores]  # each of them, whatever the others
+        return any(found)
+
+    def close(self) -> None:
+        """Close the databases."""
+        for store in self._stores:
+            store.close()
+
+    def __iter__(self) -> Iterator[Companion]:
+        """Yield those that have made a step."""
+        for store, role in zip(self._stores, HUES, strict=False):
+            if len(store.series):
+                yield Companion(store.info.variant or store.folder.name, role, store.series)
