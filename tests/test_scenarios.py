@@ -143,6 +143,6 @@ def test_every_claim_about_the_start_fails_on_a_wrong_network(path: Path, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ENDING, ids=ids)
 def test_every_other_claim_fails_on_a_wrong_network(path: Path, tmp_path: Path) -> None:
-    wrong = [read(path, sets) for sets in WRONG[ids(path)]]
-    failed = set().union(*whole_runs(wrong, tmp_path))
-    assert said(claim for claim in claims(load_file(path)) if claim not in failed) == []
+    held = {claim for claim in claims(load_file(path)) if not of_start(claim)}
+    held.difference_update(*whole_runs([read(path, sets) for sets in WRONG[ids(path)]], tmp_path))
+    assert said(held) == []
