@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from engine.backend import Host
 from engine.frames import BatchDependence, Floats
 from engine.step import TrainingStep
 
@@ -32,28 +33,24 @@ class BatchDependenceProbe:
 
     def __call__(self, updates: int) -> BatchDependence:
         """Measure after so many updates; 0 for a network that keeps no averages of batches."""
-        state = self._network.store.state
-        if not state.size:
+        if not self._network.store.state.size:
             return BatchDependence(updates, 0.0, 0.0)
-        noise = self._network.noise.bit_generator
-        kept, drawn = state.copy(), noise.state
         found = []
-        for training in (True, False):
-            scores = np.empty((len(self._batches), 2, *self._network.bound[-1].output.shape))
-            for row, pair in enumerate(self._batches):
-                for column, rows in enumerate(pair):
-                    noise.state = drawn  # the same dropout masks: they are not what is asked for
-                    scores[row, column] = self._scores(rows, training)
-                    state[...] = kept
-            found.append(_relative_change(scores))
-        noise.state = drawn
+        shape = (len(self._batches), 2, *self._network.bound[-1].output.shape)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for training in (True, False):
+                scores = np.empty(shape)
+                for row, column in np.ndindex(shape[:2]):
+                    with self._network.undisturbed():  # and by the same dropout masks
+                        rows = self._batches[row][column]
+                        scores[row, column] = self._scores(rows, training)
+                found.append(_relative_change(scores))
         return BatchDependence(updates, *found)
 
-    def _scores(self, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]", training: bool) -> Floats:
-        backend = self._network.backend
-        self._step.rows(backend.xp.asarray(rows), augment=False)
+    def _scores(self, rows: Host, training: bool) -> Floats:
+        self._step.take(rows, augment=False)
         scores = self._step.forward(training=training)
-        return np.asarray(backend.to_host(scores), np.float64)
+        return np.asarray(self._network.backend.to_host(scores), np.float64)
 
 
 def _relative_change(scores: Floats) -> float:
@@ -64,5 +61,4 @@ def _relative_change(scores: Floats) -> float:
     change = float(np.sqrt(np.mean(np.square(scores[:, 0, 0] - scores[:, 1, 0]))))
     first = scores[:, 0].reshape(-1, scores.shape[-1])
     spread = float(np.sqrt(first.var(axis=0).mean()))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.divide(change, spread)) if change else 0.0
+    return float(np.divide(change, spread)) if change else 0.0

@@ -68,7 +68,7 @@ def check_parameters(
     generator = np.random.default_rng(seed)
     noise = step.network.noise.bit_generator
     drawn = noise.state
-    step.rows(rows, augment=False)
+    step.take(rows, augment=False)
 
     def loss() -> float:
         noise.state = drawn

@@ -1,6 +1,7 @@
 """A network: layers in a row, bound once into buffers over one flat parameter array."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import prod
@@ -175,6 +176,18 @@ class BoundNetwork:
         """Bind the same parameters for another batch size, by default for evaluation only."""
         shape = (batch, *self.batch_shape[1:])
         return replace(self, batch_shape=shape, backwards=backwards)
+
+    @contextmanager
+    def undisturbed(self, *, averages: bool = True) -> Iterator[None]:
+        """Put back, at the end, the noise stream and the running averages, unless told not to."""
+        generator, state = self.noise.bit_generator, self.store.state
+        drawn, kept = generator.state, state.copy()
+        try:
+            yield
+        finally:
+            generator.state = drawn
+            if averages:
+                state[...] = kept
 
     def forward(self, x: Array, training: bool) -> Array:
         """x (batch, *features) → scores (batch, classes)."""

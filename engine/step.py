@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.backend import Array, Backend
+from engine.backend import Array, Backend, Host
 from engine.data.augment import Change
 from engine.data.dataset import Examples
 from engine.hyperparameters import Hyperparameters
@@ -27,7 +27,7 @@ class Result:
 
 
 class TrainingStep:
-    """Binds network, loss, optimiser and training data: `rows`, `gradients`, `update` in turn."""
+    """Binds network, loss, optimiser and training data: `take`, `gradients`, `update` in turn."""
 
     def __init__(
         self,
@@ -66,8 +66,9 @@ class TrainingStep:
             **{f"silent.{name}": array for name, array in silent.items()},
         }
 
-    def rows(self, order: Array, *, augment: bool = True) -> None:
-        """Gather the batch of the examples `order` (batch,), as they are or augmented."""
+    def take(self, examples: Host, *, augment: bool = True) -> None:
+        """Gather the batch of these training examples (batch,), as they are or augmented."""
+        order = self._backend.xp.asarray(examples)
         self._backend.take_rows(self._x, order, self._batch_x)
         self._backend.take_rows(self._y, order, self._batch_y)
         self._input = self._batch_x

@@ -1,6 +1,5 @@
 """The loop: steps, frames at display cadence, commands between steps."""
 
-import copy
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -11,25 +10,25 @@ import numpy as np
 
 from engine.backend import Backend, make_backend
 from engine.batch_dependence import BatchDependenceProbe
+from engine.batches import Batches
 from engine.checkpoint import Checkpoint, TrainingState, fingerprint
 from engine.data.augment import Augmentation, bind_all
 from engine.data.dataset import Dataset
 from engine.errors import CheckpointError, ConfigError, require
 from engine.evaluation import Evaluator
-from engine.frames import BatchDependence, Event, Frame, LayerInfo, Snapshot, Validation
-from engine.layers.base import starts
+from engine.frame_builder import FrameBuilder
+from engine.frames import Event, Frame, LayerInfo, Validation
 from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.network import Network
 from engine.optimizers import SGD, Optimizer
 from engine.pace import Pace
+from engine.preparation import look_for_silent_units, start_from_data
 from engine.schedules import Constant, Schedule
 from engine.step import Result, TrainingStep
 from engine.streams import stream
 
 STREAMS: Final = ("weights", "dropout", "augment", "shuffle")
 """The random streams that training draws from; those of the data set are its source's."""
-SILENCE_EXAMPLES: Final = 10_000
-"""Before the first update, silent units are looked for in at most so many training examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +70,15 @@ class Trainer:
         snapshot_at: Collection[int] = (),
         augment: Sequence[Augmentation] = (),
     ) -> None:
-        examples = len(data.train)
-        self.batch_size = examples if batch_size is None else batch_size
-        require(
-            1 <= self.batch_size <= examples,
-            "batch_size",
-            f"must be 1 … {examples} (the training examples there are), is {self.batch_size}",
-        )
-        self.steps_per_epoch = examples // self.batch_size
+        streams = {name: stream(seed, name) for name in STREAMS}
+        self._batches = Batches(len(data.train), batch_size, streams["shuffle"])
+        self.batch_size, self.steps_per_epoch = self._batches.size, self._batches.per_epoch
         self.total_steps = _total(steps, epochs, self.steps_per_epoch)
         self.data, self.backend = data, backend or make_backend("numpy")
         loss, optimizer = loss or SoftmaxCrossEntropy(), optimizer or SGD()
         self.hyperparameters = optimizer.hyperparameters()
-        shape = (self.batch_size, *data.train.x.shape[1:])
-        streams = {name: stream(seed, name) for name in STREAMS}
         bound = network.bind(
-            shape,
+            (self.batch_size, *data.train.x.shape[1:]),
             self.backend,
             generator=streams["weights"],
             hyper=self.hyperparameters,
@@ -97,16 +89,17 @@ class Trainer:
                 f"the network gives {scores} scores, the data has {len(data.classes)} classes"
             )
         self.network = bound
-        self._step = TrainingStep(
+        changes = bind_all(
+            augment, data.pixels, self.batch_size, self.backend, generator=streams["augment"]
+        )
+        self.training_step = TrainingStep(
             bound,
             loss,
             optimizer,
             self.hyperparameters,
             data.train,
             probes=probes,
-            augment=bind_all(
-                augment, data.pixels, shape[0], self.backend, generator=streams["augment"]
-            ),
+            augment=changes,
         )
         self._evaluate = Evaluator(bound, loss, data.validation) if data.validation else None
         self._schedule = (schedule or Constant()).bind(self.total_steps)
@@ -114,8 +107,6 @@ class Trainer:
             raise ConfigError(
                 "this one goes by the validation loss: hold some data out", "schedule"
             )
-        self._shuffle = streams["shuffle"]
-        self._order = np.arange(examples)
         self._state = TrainingState(
             identity={
                 **bound.network.description,
@@ -126,9 +117,9 @@ class Trainer:
             hyperparameters=self.hyperparameters,
             generators=streams,
             arrays={
-                "order": self._order,
+                "order": self._batches.order,
                 "schedule": self._schedule.state,
-                **self._step.arrays,
+                **self.training_step.arrays,
             },
             backend=self.backend,
         )
@@ -136,14 +127,9 @@ class Trainer:
         self.step = 0
         self.state = "running"
         self._single_steps = 0
-        self._events: list[Event] = []
-        self._results: list[Result] = []
-        self._rates: list[float] = []
-        self._snapshot: Snapshot | None = None
-        self._validations: list[Validation] = []
-        self._batch_dependence: BatchDependence | None = None
-        self._depends = BatchDependenceProbe(self._step, examples)
         self._pace = Pace()
+        self._next = FrameBuilder(self._pace)
+        self._depends = BatchDependenceProbe(self.training_step, len(data.train))
 
     def checkpoint(self) -> Checkpoint:
         """Copy everything that the steps to come depend on; between two frames, not within one."""
@@ -158,12 +144,7 @@ class Trainer:
             )
         self._state.put_back(checkpoint)
         self.step, self._pace.before = checkpoint.step, checkpoint.seconds
-        self._events.append(Event(self.step, checkpoint.seconds, "resumed", {}))
-
-    @property
-    def training_step(self) -> TrainingStep:
-        """The step that the loop makes, for who wants to make it by hand."""
-        return self._step
+        self._next.events.append(Event(self.step, checkpoint.seconds, "resumed", {}))
 
     @property
     def layers(self) -> list[LayerInfo]:
@@ -187,9 +168,9 @@ class Trainer:
         inbox = inbox or SimpleQueue()
         self._pace.begin(interval)
         if not self.step:
-            self._start_from_data()
-            self._batch_dependence = self._depends(self.step)
-            self._look_for_silent_units()
+            start_from_data(self.training_step, self._batches)
+            self._next.batch_dependence = self._depends(self.step)
+            look_for_silent_units(self.training_step, self._batches)
             self._validate()
         self._pace.resume()
         while self.state in ("running", "paused"):
@@ -197,11 +178,14 @@ class Trainer:
             if self.state == "running" or self._single_steps:
                 self._advance()
             if self.state in ("finished", "stopped"):
-                self._batch_dependence = self._depends(self.step)
-            if self._events or self.step == 1 or self._pace.frame_due():
+                self._next.batch_dependence = self._depends(self.step)
+            if self._next.events or self.step == 1 or self._pace.frame_due():
                 yield self._frame()
-        if self._results or self._events:
+        if not self._next.is_empty:
             yield self._frame()
+
+    def _frame(self) -> Frame:
+        return self._next.build(self.step, self.epoch, self.hyperparameters, self.state)
 
     def refusal(self, command: Command) -> str:
         """Return why `command` cannot be applied, or ""."""
@@ -217,7 +201,7 @@ class Trainer:
         return ""
 
     def _take_commands(self, inbox: "SimpleQueue[Command]") -> None:
-        idle = self.state == "paused" and not self._single_steps and not self._events
+        idle = self.state == "paused" and not self._single_steps and not self._next.events
         while idle or not inbox.empty():
             self._apply(inbox.get())
             if idle:  # what was waited for is no training time
@@ -245,26 +229,22 @@ class Trainer:
             case "stop":
                 self.state, self._single_steps = "stopped", 0
         kind = "set" if command.kind == "scale" else command.kind
-        self._events.append(Event(self.step, self._pace.elapsed(), kind, detail))
+        self._next.happened(self.step, kind, detail)
 
     def _advance(self) -> None:
-        position = self.step % self.steps_per_epoch
-        if position == 0:
-            self._shuffle.shuffle(self._order)
-        probes = self._step.probes
-        wanted = bool(self._events) or self._single_steps or self.step in self._snapshot_at
+        probes = self.training_step.probes
+        wanted = self._next.events or self._single_steps or self.step in self._snapshot_at
         measure = probes is not None and bool(wanted or self._pace.snapshot_due())
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            self._take_batch(position)
+            self.training_step.take(self._batches.of_step(self.step))
             self.hyperparameters.factor = self._schedule.factor(self.step)
             rate = self.hyperparameters.rate
-            result = self._step.gradients()
+            result = self.training_step.gradients()
             if not np.isfinite(result.loss):
                 self._diverge(result)
             else:
                 self._pace.step_made(self._update(measure))
-        self._results.append(result)
-        self._rates.append(rate)
+        self._next.step_made(result, rate)
         self.step += 1
         self._single_steps = max(0, self._single_steps - 1)
         if self.state == "diverged":
@@ -274,14 +254,9 @@ class Trainer:
         if self.step >= self.total_steps:
             self.state = "finished"
 
-    def _take_batch(self, position: int, *, augment: bool = True) -> None:
-        start = position * self.batch_size
-        rows = self._order[start : start + self.batch_size]
-        self._step.rows(self.backend.xp.asarray(rows), augment=augment)
-
     def _update(self, measure: bool) -> float:
         """Update the parameters, with a snapshot around it if `measure`; return its seconds."""
-        probes = self._step.probes
+        probes = self.training_step.probes
         begin = perf_counter()
         if probes is not None:
             probes.silent.update()
@@ -289,13 +264,13 @@ class Trainer:
                 probes.silent.end_epoch()
         if probes is None or not measure:
             between = perf_counter()
-            self._step.update()
+            self.training_step.update()
             return between - begin
         probes.start()
         between = perf_counter()
-        self._step.update()
+        self.training_step.update()
         updated = perf_counter()
-        self._snapshot = probes.finish(self.step, self.epoch)
+        self._next.snapshot = probes.finish(self.step, self.epoch)
         self._pace.snapshot_taken(cost := between - begin + perf_counter() - updated)
         return cost
 
@@ -303,77 +278,24 @@ class Trainer:
         """Stop at a loss that is not finite, and say where it came from."""
         detail: dict[str, object] = {"loss": str(result.loss)}
         message = f"the loss became {result.loss} at step {self.step}"
-        if self._step.probes is not None:
-            self._step.probes.start()
-            self._snapshot = self._step.probes.finish(self.step, self.epoch, updated=False)
-            if (found := self._snapshot.first_nonfinite()) is not None:
+        if self.training_step.probes is not None:
+            self.training_step.probes.start()
+            self._next.snapshot = self.training_step.probes.finish(
+                self.step, self.epoch, updated=False
+            )
+            if (found := self._next.snapshot.first_nonfinite()) is not None:
                 layer, tensor = self.layers[found[0]], found[1]
                 detail |= {"layer": layer.index, "name": layer.name, "tensor": tensor}
                 message += f"; first not finite: {tensor} of layer {layer.index} ({layer.name})"
         detail["message"] = message
         self.state = "diverged"
-        self._events.append(Event(self.step, self._pace.elapsed(), "diverged", detail))
+        self._next.happened(self.step, "diverged", detail)
 
     def _validate(self) -> None:
         if self._evaluate is not None:
             found = Validation(self.step, self.epoch, *self._evaluate())
             self._schedule.validated(found.loss)
-            self._validations.append(found)
-
-    def _start_from_data(self) -> None:
-        """Let layers that start from data do so with the first training batch, not augmented."""
-        if not starts(self.network.bound):
-            return
-        order = self._order.copy()
-        copy.deepcopy(self._shuffle).shuffle(order)  # as the first step will
-        noise = self.network.noise.bit_generator
-        drawn = noise.state
-        self._step.rows(self.backend.xp.asarray(order[: self.batch_size]), augment=False)
-        self._step.start()
-        noise.state = drawn
-
-    def _look_for_silent_units(self) -> None:
-        """Find the units that no training example reaches, before the first update."""
-        probes = self._step.probes
-        if probes is None or not probes.silent.watching:
-            return
-        state = self.network.store.state
-        kept = state.copy()  # batch norm's running averages must not see these passes
-        noise = self.network.noise.bit_generator
-        drawn = noise.state
-        last = min(len(self._order), SILENCE_EXAMPLES) // self.batch_size
-        for position in range(max(1, last)):
-            self._take_batch(position, augment=False)  # for nothing may be drawn on their account
-            self._step.forward()
-            probes.silent.update()
-        state[...] = kept
-        noise.state = drawn
-        probes.silent.end_epoch()
-
-    def _frame(self) -> Frame:
-        results = self._results
-        over = self.state not in ("running", "paused")
-        frame = Frame(
-            first_step=self.step - len(results),
-            time=self._pace.elapsed(),
-            epoch=self.epoch,
-            loss=np.array([r.loss for r in results]),
-            data_loss=np.array([r.data_loss for r in results]),
-            accuracy=np.array([r.accuracy for r in results]),
-            learning_rate=np.array(self._rates),
-            steps_per_second=self._pace.steps_per_second(overall=over),
-            probe_share=self._pace.probe_share(overall=over),
-            hyperparameters=dict(self.hyperparameters),
-            validations=tuple(self._validations),
-            batch_dependence=self._batch_dependence,
-            snapshot=self._snapshot,
-            events=tuple(self._events),
-            state=self.state,
-        )
-        self._results, self._rates, self._events, self._validations = [], [], [], []
-        self._snapshot = self._batch_dependence = None
-        self._pace.frame_made()
-        return frame
+            self._next.validations.append(found)
 
 
 def _total(steps: int | None, epochs: int | None, steps_per_epoch: int) -> int:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from engine.optimizers import SGD, Adam
 from tuilab.cli import tuilab
-from tuilab.scenario import parse
+from tuilab.scenario import load_file, parse
 from tuilab.viewer.actions import ACTIONS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -28,10 +29,17 @@ def test_the_library_example_learns_to_read_digits(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.startswith("0 [")
 
 
-def test_the_scenario_examples_are_valid() -> None:
-    whole, layered = blocks("toml")
+def test_the_scenario_examples_are_valid(tmp_path: Path) -> None:
+    whole, layered, compared = blocks("toml")
     table = tomllib.loads(whole)
     assert parse(table, "readme").hidden == (100, 50)
+    (tmp_path / "compared.toml").write_text(f"{whole}\n{compared}")
+    file = load_file(tmp_path / "compared.toml")
+    assert [run.optimizer for run in file.runs.values()] == [
+        SGD(0.05, momentum=0.9, weight_decay=1e-4),
+        Adam(1e-3, weight_decay=1e-4),
+    ]
+    assert len(file.expect) == 1
     del table["network"]
     assert len(parse(table | tomllib.loads(layered), "readme").layers) == 3
 

@@ -22,6 +22,7 @@ from tuilab.crowd import Job, run_all
 from tuilab.data_folder import data_folder
 from tuilab.expectations import Expectation
 from tuilab.launch import Options, Worker, write_atomically
+from tuilab.metrics import SCALARS
 from tuilab.runs import create
 from tuilab.scenario import ScenarioFile, load_file
 
@@ -146,3 +147,25 @@ def test_every_other_claim_fails_on_a_wrong_network(path: Path, tmp_path: Path) 
     held = {claim for claim in claims(load_file(path)) if not of_start(claim)}
     held.difference_update(*whole_runs([read(path, sets) for sets in WRONG[ids(path)]], tmp_path))
     assert said(held) == []
+
+
+def test_the_examples_in_their_readme_are_valid(tmp_path: Path) -> None:
+    """Every metric and every table that is shown is read as such."""
+    text = (FOLDER / "README.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    base = (FOLDER / "digits_mlp.toml").read_text().partition("[[expect]]")[0]
+    for number, example in enumerate(examples):
+        metrics = re.findall(r"^metric = .*", example, re.MULTILINE)
+        if "[[" not in example:
+            example = "".join(f"[[expect]]\n{metric}\nabove = 0\n" for metric in metrics)
+        path = tmp_path / f"{number}.toml"
+        path.write_text(base + example)
+        file = load_file(path)
+        own = {each for run in file.runs.values() for each in run.expect}
+        assert len({*own, *file.expect}) == len(metrics) > 0
+
+
+def test_every_metric_there_is_is_explained() -> None:
+    text = (FOLDER / "README.md").read_text()
+    for name in SCALARS:
+        assert f"`{re.sub('train|validation', 'SPLIT', name) if 'data.' in name else name}`" in text

@@ -31,6 +31,7 @@ from tuilab.cli_tools import TOOLS
 from tuilab.terminal import is_terminal
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
+    from tuilab.expectations import Expectation
     from tuilab.launch import Options, Worker
     from tuilab.recording import RunReader
     from tuilab.runs import RunFolder
@@ -161,7 +162,9 @@ def _start(
     def begin() -> "list[Worker]":
         return [start(file.runs[name], place, options) for name, place in places.items()]
 
-    return _run_headless(lambda: begin()[0], as_json) if headless else _view(begin())
+    if headless:
+        return _run_headless(lambda: begin()[0], as_json)
+    return _view(begin(), file.expect)
 
 
 def _with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None) -> list[str]:
@@ -229,11 +232,11 @@ def _warn_of_divergence(reader: "RunReader") -> None:
             say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
 
 
-def _view(runs: "Sequence[Worker]") -> int:
+def _view(runs: "Sequence[Worker]", expect: "Sequence[Expectation]" = ()) -> int:
     from tuilab.viewer.app import view
 
     code = 0
-    for worker in view(runs):
+    for worker in view(runs, expect):
         folder = worker.folder
         if worker.process is not None and (failure := _failure(folder)):
             code = complain(failure, worker.process.poll() or 2)
@@ -265,7 +268,7 @@ def attach(run: str | None) -> int:
     """
     from tuilab.errors import RunError
     from tuilab.launch import Worker
-    from tuilab.runs import find, find_all
+    from tuilab.runs import find_all, find_group
 
     _need_terminal("tuilab show RUN prints a summary")
     if run is None:
@@ -273,24 +276,44 @@ def attach(run: str | None) -> int:
         if not alive:
             raise RunError("no run is alive under runs/; tuilab replay RUN opens a finished one")
         return _view([Worker(alive[-1])])
-    folder = find(run)
-    if not folder.is_alive():
-        raise RunError(f"{folder.path} is not running any more; open it: tuilab replay {run}")
-    return _view([Worker(folder)])
+    folders = find_group(run)
+    alive = [folder for folder in folders if folder.is_alive()]
+    if not alive:
+        where = folders[0].path if len(folders) == 1 else run
+        raise RunError(f"{where} is not running any more; open it: tuilab replay {run}")
+    return _view([Worker(folder) for folder in alive])
 
 
 @tuilab.command()
 @click.argument("run")
-def replay(run: str) -> int:
+@click.option("--verify", is_flag=True, help="Train it again, with its key presses, and compare.")
+def replay(run: str, verify: bool) -> int:
     """Look at a finished RUN again.
 
-    RUN is a run folder, its name, or a part of it. Everything that was recorded is there.
+    RUN is a run folder, its name, or a part of it. Everything that was recorded is there. With
+    --verify the run is computed anew, and the exit code is 1 where a single bit differs.
     """
     from tuilab.launch import Worker
-    from tuilab.runs import find
+    from tuilab.runs import find_group
 
+    folders = find_group(run)
+    if verify:
+        return max(_verify(folder) for folder in folders)
     _need_terminal("tuilab show RUN prints a summary")
-    return _view([Worker(find(run))])
+    return _view([Worker(folder) for folder in folders])
+
+
+def _verify(folder: "RunFolder") -> int:
+    from tuilab.recording import RunReader
+    from tuilab.verify import verify
+
+    with RunReader(folder.database) as reader:
+        steps = reader.info().step
+    hidden = not is_terminal(sys.stderr)
+    with click.progressbar(length=steps, label="again", file=sys.stderr, hidden=hidden) as bar:
+        found = verify(folder, lambda step: bar.update(step - bar.pos))
+    say(f"{folder.path}: {found}")
+    return 1 if found.difference else 0
 
 
 @tuilab.command(name="list")
@@ -323,6 +346,24 @@ def show(run: str | None, as_json: bool) -> int:
     with RunReader(folder.database) as reader:
         summary, verdicts = summarize(folder, reader, load(folder.scenario).expect)
         say(summary.to_json() if as_json else summary_text(summary, verdicts, reader))
+    return 0
+
+
+@tuilab.command()
+@click.argument("run", required=False)
+@click.option("--to", required=True, help="csv, json, tensorboard or svg.")
+@click.option("--out", type=PATH, help="File or folder to write [default: RUN/export/…].")
+def export(run: str | None, to: str, out: Path | None) -> int:
+    """Write a RUN in the format of another tool.
+
+    RUN is a run folder, its name, or a part of it; the newest, if none is named. csv: four tables;
+    json: one document; tensorboard: event files with all scalars and histograms; svg: the screen.
+    """
+    from tuilab.export import export
+    from tuilab.runs import find
+
+    for path in export(find(run), to, out):
+        say(str(path))
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tuilab.cli_options import PATH, data_dir, say, sets
+from tuilab.cli_options import PATH, data_dir, say, sets, variant
 from tuilab.terminal import is_terminal
 
 
@@ -54,6 +54,7 @@ def info(as_json: bool, data_dir: str) -> int:
 @click.command()
 @click.argument("scenario", type=PATH)
 @sets
+@variant
 @click.option(
     "--elements",
     type=click.IntRange(min=1),
@@ -62,7 +63,9 @@ def info(as_json: bool, data_dir: str) -> int:
     help="Elements of each array of parameters to look at.",
 )
 @data_dir
-def gradcheck(scenario: Path, sets: tuple[str, ...], elements: int, data_dir: str) -> int:
+def gradcheck(
+    scenario: Path, sets: tuple[str, ...], variant: str, elements: int, data_dir: str
+) -> int:
     """Hold the gradients of a SCENARIO against centred differences.
 
     In float64, on 20 training examples, at the first weights. Exits with 1 where one is wrong.
@@ -70,7 +73,7 @@ def gradcheck(scenario: Path, sets: tuple[str, ...], elements: int, data_dir: st
     from tuilab.data_folder import data_folder
     from tuilab.gradcheck import WRONG, gradcheck, table
 
-    checks = gradcheck(scenario, sets, data_folder(data_dir), elements)
+    checks = gradcheck(scenario, sets, variant, data_folder(data_dir), elements)
     say(table(checks))
     return int(any(not check.error <= WRONG for check in checks))
 

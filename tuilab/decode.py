@@ -217,8 +217,9 @@ def find_line(text: str, path: str) -> int | None:
             here = [*section, *line.split("=", 1)[0].strip().replace('"', "").split(".")]
         else:
             continue
-        if here == wanted[: len(here)] and len(here) > best_depth:
-            best, best_depth = number, len(here)
+        depth = min(len(here), len(wanted))
+        if here[:depth] == wanted[:depth] and depth > best_depth:
+            best, best_depth = number, depth
     return best
 
 

@@ -64,15 +64,15 @@ class Expression:
 
         `hidden` is of the one run there is, `variants` of those of a comparison.
         """
-        lengths = set()
+        axes = set()
         for term in self.terms:
             if term.variant and term.variant not in variants:
                 raise UnknownNameError("variant", term.variant, variants)
             depth = variants[term.variant] if term.variant else hidden
             term.metric.check_layer(depth)
-            lengths.add(term.metric.length(depth))
-        words = [str(length) for length in sorted(lengths - {None}, key=str)]
-        require(len(words) < 2, "", f"goes value by value, but one has {' and one '.join(words)}")
+            axes.add(term.metric.axis(depth))
+        words = sorted(axes - {""})
+        require(len(words) < 2, "", f"one metric is {', the other '.join(words)}: they do not pair")
 
 
 def parse_expression(text: str) -> Expression:
@@ -106,7 +106,8 @@ def _operand(text: str, whole: str) -> tuple[Term | float, str]:
         return float(number[0]), text[number.end() :].lstrip()
     if found := _METRIC.match(text):
         return _term(found[0]), text[found.end() :].lstrip()
-    require(not whole.strip() or text == whole.strip(), "", f"cannot read '{whole}'; {_GRAMMAR}")
+    if text != whole.strip():
+        raise ConfigError(f"cannot read '{whole}'; {_GRAMMAR}")
     return Term(parse_metric(text)), ""  # which says what there is
 
 
@@ -143,7 +144,8 @@ def evaluate(expression: Expression, at: When, records: Mapping[str, Record]) ->
             columns.append(_by_step(series, places))
             steps = set(places) if steps is None else steps & set(places)
             continue
-        values = series.at("end" if ranged and operand.at is None else operand.at or at)
+        moment = at if operand.at is None else operand.at
+        values = series.at("end" if moment in ("any", "always") else moment)
         if not values:
             return []
         columns.append(_always(values[0]))

@@ -28,13 +28,13 @@ def verdict(error: float) -> str:
 
 
 def gradcheck(
-    path: Path, sets: Sequence[str], directory: Path | None, elements: int
+    path: Path, sets: Sequence[str], variant: str, directory: Path | None, elements: int
 ) -> list[ParameterCheck]:
-    """Check the first weights of a scenario, in float64 on a few of its training examples.
+    """Check the first weights of a scenario, or of one variant, in float64 on a few examples.
 
     Raises ScenarioError, DataError, ConfigError, ShapeError.
     """
-    scenario = load(path, [*sets, 'train.dtype="float64"'])
+    scenario = load(path, [*sets, 'train.dtype="float64"'], variant)
     data = load_data(scenario, directory)
     count = min(EXAMPLES, len(data.train))
     small = msgspec.structs.replace(scenario.data, batch_size=count)

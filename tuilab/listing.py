@@ -6,7 +6,7 @@ from pathlib import Path
 from engine.errors import TuilabError
 from tuilab.recording import RunReader
 from tuilab.report import aligned
-from tuilab.runs import RunFolder, find_all
+from tuilab.runs import RunFolder, find_all, label
 
 
 def run_table(root: Path) -> str:
@@ -14,20 +14,20 @@ def run_table(root: Path) -> str:
     rows: list[tuple[str, ...]] = [
         ("run", "state", "step", "epoch", "loss", "validation", "started")
     ]
-    rows += [_row(folder) for folder in find_all(root)]
+    rows += [_row(folder, label(folder, root)) for folder in find_all(root)]
     return aligned(rows) if len(rows) > 1 else f"no runs under {root}/"
 
 
-def _row(folder: RunFolder) -> tuple[str, ...]:
+def _row(folder: RunFolder, name: str) -> tuple[str, ...]:
     try:
         with RunReader(folder.database) as reader:
             info, last = reader.info(), reader.last_block()
             validations = reader.validations()
             state = folder.state(info)
     except TuilabError:
-        return (folder.name, "unreadable", *[""] * 5)
+        return (name, "unreadable", *[""] * 5)
     return (
-        folder.name,
+        name,
         state,
         f"{info.step:,}/{info.total_steps:,}",
         f"{last.epoch:.1f}" if last else "—",

@@ -35,11 +35,12 @@ class Metric:
     field: str = ""
     argument: float = 0.0
 
-    def length(self, hidden: int) -> int | None:
-        """Return how many values it has in a network of so many hidden layers; None: just one."""
+    def axis(self, hidden: int) -> str:
+        """Return what it has a value for each of, in a network of so many hidden layers, or ""."""
         if self.layer == "*":
-            return hidden
-        return 2 if self.name.startswith("data.") and self.name.endswith(SPREADS) else None
+            return f"of {hidden} layers"
+        spread = self.name.startswith("data.") and self.name.endswith(SPREADS)
+        return "a range over the features" if spread else ""
 
     def check_layer(self, hidden: int) -> None:
         """Raise ConfigError where a network of so many hidden layers has no such layer."""
@@ -218,12 +219,13 @@ class Record:
             case "parameters":
                 return _whole(float(self.info.parameters) or None)
             case name if name.startswith("batch_dependence."):
-                measured = self.info.batch_dependence
-                field = name.partition(".")[2]
-                return Series([m.step for m in measured], lambda i: getattr(measured[i], field))
+                measured, field = self.info.batch_dependence, name.partition(".")[2]
+                steps = [int(each["step"] or 0) for each in measured]
+                return Series(steps, lambda i: _number(measured[i][field]))
             case name if name.startswith("data."):
                 _, split, field = name.split(".")
-                return _whole(self.info.inputs.get(split, {}).get(field))
+                inputs = self.info.inputs.get(split)
+                return _whole(inputs and _number(inputs[field]))
         return Series(self.snapshot_steps, lambda i: _of_snapshot(metric, self.snapshot(i)))
 
     def _steps_to_loss(self, target: float) -> Series:
@@ -241,6 +243,13 @@ class Record:
             if event.kind == "diverged":
                 return float(event.step)
         return NotWithin(len(self.loss)) if self.info.state == "finished" else None
+
+
+def _number(value: Any) -> Any:
+    """Return a number, or a list of them, that was kept as JSON, which has no NaN."""
+    if isinstance(value, list):
+        return [_number(each) for each in value]
+    return float("nan") if value is None else float(value)
 
 
 def _whole(value: Any) -> Series:

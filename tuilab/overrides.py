@@ -40,7 +40,7 @@ def assign(table: Table, assignment: str) -> None:
     """Make one `--set key=value` in `table`. Raises ConfigError."""
     override(table, assignment)
     for key in INSTEAD.get(assignment.partition("=")[0].strip(), ()):
-        _remove(table, key)
+        remove(table, key)
 
 
 def merge(table: Table, changes: Table) -> Table:
@@ -49,7 +49,7 @@ def merge(table: Table, changes: Table) -> Table:
     for key, others in INSTEAD.items():
         if _has(changes, key):
             for other in others:
-                _remove(merged, other)
+                remove(merged, other)
     return _merged(merged, changes, "")
 
 
@@ -89,9 +89,10 @@ def _has(table: Mapping[str, Any], path: str) -> bool:
     return isinstance(table[key], dict) and _has(table[key], rest)
 
 
-def _remove(table: Table, path: str) -> None:
+def remove(table: Table, path: str) -> None:
+    """Take the key at `path` out of a table, where it is."""
     key, _, rest = path.partition(".")
     if not rest:
         table.pop(key, None)
     elif isinstance(table.get(key), dict):
-        _remove(table[key], rest)
+        remove(table[key], rest)

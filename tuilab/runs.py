@@ -1,6 +1,6 @@
 """Run folders: where they are, what lies in them, which of them are alive.
 
-runs/<time>-<scenario>/
+runs/<time>-<scenario>/    (of a comparison: a folder in it for each variant)
     run.db          everything that is known of the run (see `tuilab.recording`)
     scenario.toml   the scenario as resolved, so that the run can be repeated
     preprocess.npz  the statistics of the training split that inputs were preprocessed with
@@ -138,9 +138,32 @@ def slug(text: str) -> str:
 
 
 def find_all(root: Path = DEFAULT_ROOT) -> list[RunFolder]:
-    """Return the runs under `root`, oldest first."""
-    databases = root.glob("*/run.db") if root.is_dir() else ()
+    """Return the runs under `root`, oldest first; those of comparisons lie one folder deeper."""
+    databases = [*root.glob("*/run.db"), *root.glob("*/*/run.db")] if root.is_dir() else ()
     return [RunFolder(db.parent) for db in sorted(databases, key=_created)]
+
+
+def find_group(name: str, root: Path = DEFAULT_ROOT) -> list[RunFolder]:
+    """Find the runs of a comparison by its folder or its name; of anything else, the one run."""
+    for folder in (Path(name), root / name):
+        databases = sorted(folder.glob("*/run.db"), key=_created)
+        runs = [RunFolder(db.parent) for db in databases if _is_variant(db)]
+        if runs and not (folder / "run.db").is_file():
+            return runs
+    return [find(name, root)]
+
+
+def _is_variant(database: Path) -> bool:
+    try:
+        with RunReader(database) as reader:
+            return bool(reader.info().variant)
+    except RunError:
+        return False
+
+
+def label(folder: RunFolder, root: Path) -> str:
+    """Return what a run under `root` is called: "20300102-he_relu", "20300102-rates/low"."""
+    return folder.path.relative_to(root).as_posix()
 
 
 def _created(database: Path) -> tuple[float, str]:
@@ -157,15 +180,18 @@ def find(name: str | None, root: Path = DEFAULT_ROOT) -> RunFolder:
         return RunFolder(Path(name))
     runs = find_all(root)
     if name is not None:
-        runs = [run for run in runs if run.name == name] or [r for r in runs if name in r.name]
+        labels = {label(run, root): run for run in runs}
+        wanted = [labels[name]] if name in labels else []
+        runs = wanted or [run for called, run in labels.items() if name in called]
         if len(runs) > 1:
             raise RunError(
-                f"'{name}' names {len(runs)} runs: {', '.join(r.name for r in runs[-5:])}; "
+                f"'{name}' names {len(runs)} runs: {', '.join(label(r, root) for r in runs[-5:])}; "
                 "give more of the name"
             )
     if not runs:
         what = f"no run '{name}'" if name else "no runs"
-        near = get_close_matches(name or "", [r.name for r in find_all(root)], n=1, cutoff=0.5)
+        labels = {label(run, root): run for run in find_all(root)}
+        near = get_close_matches(name or "", [*labels], n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise RunError(f"{what} under {root}/{hint} (tuilab list shows them; a path works too)")
     return runs[-1]

@@ -395,7 +395,9 @@ def build_network(scenario: Scenario, data: Dataset) -> Network:
     )
 
 
-def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Trainer:
+def build_trainer(
+    scenario: Scenario, data: Dataset, backend: Backend, *, probes: bool = True
+) -> Trainer:
     """Bind network and data of `scenario` into a trainer. Raises ConfigError, ShapeError."""
     size = scenario.data.batch_size
     try:
@@ -410,6 +412,7 @@ def build_trainer(scenario: Scenario, data: Dataset, backend: Backend) -> Traine
             steps=scenario.train.steps,
             seed=scenario.seed,
             backend=backend,
+            probes=probes,
             snapshot_at=scenario.snapshot_steps,
             augment=scenario.augment,
         )

@@ -16,7 +16,7 @@ from typing import Any
 from engine.errors import ConfigError, require
 from tuilab.decode import Table, check_keys, override, shown
 from tuilab.expressions import VARIANTS
-from tuilab.overrides import assign, merge
+from tuilab.overrides import assign, merge, remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ def resolve(table: Table, allowed: Sequence[str], sets: Sequence[str] = ()) -> l
         for assignment in sets:
             if assignment not in of_file:
                 assign(whole, assignment)
+                remove(changes, assignment.partition("=")[0].strip())  # it is no more its own
         if expected is not None:
             whole["expect"] = copy.deepcopy(expected)
         found.append(Variant(entry["name"], whole, path, changes, own))

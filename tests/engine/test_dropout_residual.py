@@ -119,12 +119,12 @@ def test_a_network_with_a_residual_block_is_measured_at_its_own_weights() -> Non
     weight = trainer.network.store.value_views[1]["weight"]
     assert weight.shape == (6, 4)
     before = weight.copy()
-    probes = trainer._step.probes
+    probes = trainer.training_step.probes
     assert probes is not None
-    trainer._step.rows(np.arange(20))
-    trainer._step.gradients()
+    trainer.training_step.take(np.arange(20))
+    trainer.training_step.gradients()
     probes.start()
-    trainer._step.update()
+    trainer.training_step.update()
     snapshot = probes.finish(0, 0.0)
     change = np.linalg.norm((weight - before).astype(np.float64))
     assert snapshot.field("update", "norm")[1] == pytest.approx(change, rel=1e-5)

@@ -38,7 +38,7 @@ def test_the_slope_of_prelu_is_learned_and_does_not_decay(backend: Backend, per_
         EXAMPLES,
         probes=False,
     )
-    step.rows(np.arange(20))
+    step.take(np.arange(20))
     step.gradients()
     step.update()
     assert (backend.to_host(slope) != 0.25).all()

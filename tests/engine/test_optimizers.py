@@ -34,7 +34,7 @@ class Run:
         self.step = TrainingStep(
             self.network, SoftmaxCrossEntropy(), optimizer, self.hyper, EXAMPLES, probes=False
         )
-        self.step.rows(np.arange(20))
+        self.step.take(np.arange(20))
 
     def steps(self, number: int) -> "Run":
         for _ in range(number):

@@ -117,12 +117,12 @@ def test_a_step_allocates_no_arrays(settings: dict[str, Any]) -> None:
     )
     for key in ("weight_decay", "l1", "max_norm", "clip_norm", "clip_value"):
         trainer.hyperparameters[key] = 0.1
-    step = trainer._step
+    step = trainer.training_step
     rows = np.arange(200)
 
     def once() -> None:
         trainer.hyperparameters.factor = trainer._schedule.factor(3)
-        step.rows(rows)
+        step.take(rows)
         step.gradients()
         step.probes.silent.update()  # type: ignore[union-attr]
         step.update()

@@ -126,7 +126,7 @@ class Pair:
     def make_step(self, number: int) -> None:
         """Make one step on both sides, and compare the losses before it."""
         rows = np.arange(20) + 20 * (number % 2)
-        self.step.rows(rows)
+        self.step.take(rows)
         result = self.step.gradients()
         self.step.update()
         self.theirs.zero_grad()

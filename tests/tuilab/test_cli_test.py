@@ -209,3 +209,156 @@ def test_a_report_is_xml_whatever_the_message() -> None:
     error = ElementTree.fromstring(text.encode()).find("./testsuite/testcase/error")
     assert error is not None
     assert "<bad> & 'worse'" in error.get("message", "")
+
+
+VARIANTS = [{"name": "a"}, {"name": "b", "optimizer": {"learning_rate": 1e-6}}]
+RATIO = {"claim": "a learns faster", "metric": "variants.b.loss / variants.a.loss", "above": 1}
+
+
+class TestComparisons:
+    @pytest.fixture
+    def compared(self, lab: Path) -> Path:
+        table = small(expect=[TRUE, RATIO]) | {"variant": VARIANTS}
+        return write_scenario(lab / "rates.toml", table)
+
+    def test_claims_of_each_variant_and_over_several_are_told(
+        self, cli: Cli, lab: Path, compared: Path
+    ) -> None:
+        code, out, _ = cli("test", compared, "--junit", "report.xml")
+        marks = [line.split()[:2] for line in out.splitlines() if line.startswith("✓")]
+        assert (code, marks) == (0, [["✓", "rates/a"], ["✓", "rates/b"], ["✓", "rates"]])
+        assert "3 of 3 claims hold in 1 scenarios, in " in out
+        suite = ElementTree.parse(lab / "report.xml").getroot()[0]
+        assert [case.get("classname") for case in suite] == ["rates/a", "rates/b", "rates"]
+        (document,) = json.loads(cli("test", compared, "--json")[1])
+        assert list(document["run"]["variants"]) == ["a", "b"]
+        assert document["run"]["expectations"][0]["passed"] is True
+
+    def test_one_that_does_not_hold_fails(self, cli: Cli, compared: Path) -> None:
+        code, out, err = cli("test", compared, "--set", "expect[1].above=9")
+        assert code == 1
+        assert "rates: 1 failed" in out
+        assert err.startswith("✗ rates ")
+
+    def test_a_variant_that_cannot_start_is_named(self, cli: Cli, lab: Path) -> None:
+        table = small(expect=[TRUE]) | {
+            "variant": [*VARIANTS, {"name": "c", "data": {"batch_size": 49}}]
+        }
+        code, out, _ = cli("test", write_scenario(lab / "rates.toml", table))
+        assert code == 1
+        assert re.search(r"^rates: variant c: .*: data\.batch_size: must be 1 … 48", out, re.M)
+
+    def test_data_that_one_variant_lacks_skip_all(self, cli: Cli, lab: Path) -> None:
+        table = small(expect=[TRUE]) | {
+            "variant": [*VARIANTS, {"name": "c", "data": {"source": "mnist"}}]
+        }
+        code, out, _ = cli("test", write_scenario(lab / "rates.toml", table))
+        assert code == 0
+        assert "rates: skipped: no MNIST (tuilab data fetch mnist)" in out
+
+
+class TestSeeds:
+    def test_every_claim_is_tried_with_each_and_its_range_shown(self, cli: Cli, lab: Path) -> None:
+        path = write_scenario(lab / "seeds.toml", small(expect=[TRUE]))
+        code, out, err = cli("test", path, "--seeds", "3", "--json")
+        (result,) = json.loads(out)
+        (claim,) = result["expectations"]
+        losses = [each["run"]["expectations"][0]["measured"] for each in result["runs"]]
+        assert (code, err) == (0, "")
+        assert [each["seed"] for each in result["runs"]] == [1, 2, 3]  # the file's is 1
+        assert [each["run"]["seed"] for each in result["runs"]] == [1, 2, 3]
+        assert (claim["passes"], claim["seeds"], claim["measured"]) == (3, 3, losses)
+        assert len(set(losses)) == 3
+        table = cli("test", path, "--seeds", "3")[1]
+        row = next(line for line in table.splitlines() if line.startswith("✓"))
+        assert f"{min(losses):.4g} … {max(losses):.4g}" in row
+        assert row.endswith("3/3")
+        assert "1 of 1 claims hold in 1 scenarios with 3 seeds" in table
+
+    def test_it_fails_unless_all_of_them_pass(self, cli: Cli, lab: Path) -> None:
+        seeds = ("--seed", "5", "--seeds", "4")
+        path = write_scenario(lab / "seeds.toml", small(expect=[TRUE]))
+        (result,) = json.loads(cli("test", path, *seeds, "--json")[1])
+        losses = sorted(result["expectations"][0]["measured"])
+        assert [each["seed"] for each in result["runs"]] == [5, 6, 7, 8]
+        between = sum(losses[-2:]) / 2
+        write_scenario(path, small(expect=[TRUE | {"below": between}]))
+        code, out, _ = cli("test", path, *seeds, "--junit", "report.xml")
+        row = next(line for line in out.splitlines() if line.startswith("✗"))
+        assert (code, row.endswith("3/4")) == (1, True)
+        failure = ElementTree.parse(lab / "report.xml").find(".//failure")
+        assert failure is not None
+        assert failure.get("message", "").endswith("held with 3/4 seeds")
+
+    def test_all_variants_have_each(self, cli: Cli, lab: Path) -> None:
+        table = small(expect=[RATIO]) | {"variant": VARIANTS}
+        path = write_scenario(lab / "rates.toml", table)
+        (result,) = json.loads(cli("test", path, "--seeds", "2", "--json")[1])
+        runs = [each["run"]["variants"] for each in result["runs"]]
+        assert [{run["seed"] for run in each.values()} for each in runs] == [{1}, {2}]
+        assert len(result["expectations"][0]["measured"]) == 2
+
+    def test_divergence_with_one_of_them_is_told_with_its_seed(self, cli: Cli, lab: Path) -> None:
+        claim = TRUE | {"at": "start"}
+        path = lab / "wild.toml"
+        write_scenario(path, small(**WILD, train={"steps": 500}, expect=[claim]))
+        code, out, _ = cli("test", path, "--seeds", "2")
+        assert code == 1
+        assert "wild: seed 1: training diverged, and no expectation says so" in out
+
+
+class TestPattern:
+    @pytest.fixture
+    def chapters(self, lab: Path) -> Path:
+        for name in ("data/pca", "data/whiten", "activations/relu", "activations/dead_relu"):
+            (lab / "suite" / name).parent.mkdir(parents=True, exist_ok=True)
+            write_scenario(lab / "suite" / f"{name}.toml", small(expect=[TRUE]))
+        return lab / "suite"
+
+    @pytest.mark.parametrize(
+        ("pattern", "names"),
+        [
+            ("", ["activations/dead_relu", "activations/relu", "data/pca", "data/whiten"]),
+            ("relu", ["activations/dead_relu", "activations/relu"]),
+            ("data/", ["data/pca", "data/whiten"]),
+            ("relu*", ["activations/relu"]),
+            ("*/*relu", ["activations/dead_relu", "activations/relu"]),
+            ("p?a", ["data/pca"]),
+        ],
+    )
+    def test_it_is_a_part_of_the_name_or_all_of_it(
+        self, chapters: Path, pattern: str, names: list[str]
+    ) -> None:
+        assert [found.name for found in collect([chapters], pattern)] == names
+
+    def test_the_others_are_not_run(self, cli: Cli, chapters: Path) -> None:
+        code, out, err = cli("test", chapters, "-k", "pca")
+        assert (code, "in 1 scenarios" in out) == (0, True)
+        assert err.startswith("✓ data/pca ")
+
+    def test_one_that_fits_nothing_says_what_there_is(self, cli: Cli, chapters: Path) -> None:
+        code, out, err = cli("test", chapters, "-k", "softplus")
+        assert (code, out) == (2, "")
+        assert "'softplus'" in err
+        assert "data/whiten" in err
+
+
+def test_results_come_in_the_order_of_the_files_whatever_ends_first(cli: Cli, lab: Path) -> None:
+    for name, steps in (("a", 3000), ("b", 1), ("c", 1)):
+        write_scenario(lab / f"{name}.toml", small(train={"steps": steps}, expect=[TRUE]))
+    _, _, err = cli("test", lab, "--jobs", "3")
+    assert [line.split()[1] for line in err.splitlines()] == ["a", "b", "c"]
+
+
+def test_runs_of_a_trial_are_cleared_away_when_it_is_judged(lab: Path, cli: Cli) -> None:
+    scratch = lab / "tmp"
+    scratch.mkdir()
+    write_scenario(lab / "good.toml", small(expect=[TRUE]))
+    subprocess.run(
+        command("test", "good.toml"),
+        cwd=lab,
+        env=environment() | {"TMPDIR": str(scratch)},
+        check=True,
+        capture_output=True,
+    )
+    assert list(scratch.iterdir()) == []

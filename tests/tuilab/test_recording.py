@@ -6,12 +6,13 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.frames import Event, Snapshot, Validation
+from engine.frames import BatchDependence, Event, Snapshot, Validation
 from tests.tuilab.support import environment, frame, layer_infos, snapshot, wait_for
 from tuilab.errors import RunError
 from tuilab.recording import KEPT_FIRST, SPREAD, RunReader, RunWriter
@@ -51,6 +52,34 @@ class TestRoundTrip:
             np.testing.assert_array_equal(reader.blocks()[0].data_loss, [1.0, np.nan])
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT data_loss FROM block").fetchall() == [(None,)]
+
+    def test_batch_dependence_comes_back_with_the_run(self, path: Path) -> None:
+        writer = RunWriter(path)
+        for each in (BatchDependence(0, 0.5, 0.0), BatchDependence(1, np.nan, 1e-9)):
+            writer.write(replace(frame(each.step, [1.0]), batch_dependence=each))
+        writer.write(frame(2, [1.0]))
+        writer.close()
+        with RunReader(path) as reader:
+            read = reader.info().batch_dependence
+        assert read == (
+            {"step": 0, "training": 0.5, "evaluation": 0.0},
+            {"step": 1, "training": None, "evaluation": 1e-9},  # as JSON has it
+        )
+
+    def test_batch_dependence_after_a_checkpoint_is_forgotten_with_the_rest(
+        self, path: Path
+    ) -> None:
+        writer = RunWriter(path)
+        for step in (0, 4, 9):
+            found = BatchDependence(step, 0.5, 0.0)
+            writer.write(replace(frame(step, [1.0]), batch_dependence=found))
+        writer.close()
+        again = RunWriter(path, resume=True)
+        again.rewind(4)
+        again.write(replace(frame(5, [1.0]), batch_dependence=BatchDependence(6, 0.5, 0.0)))
+        again.close()
+        with RunReader(path) as reader:
+            assert [each["step"] for each in reader.info().batch_dependence] == [0, 4, 6]
 
     def test_snapshots_come_back(self, path: Path) -> None:
         writer = RunWriter(path)

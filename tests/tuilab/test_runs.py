@@ -18,8 +18,10 @@ from tuilab.runs import (
     default_path,
     find,
     find_all,
+    find_group,
     free_path,
     hold_lock,
+    label,
     slug,
 )
 
@@ -31,6 +33,43 @@ def make(path: Path, when: float = 0.0) -> RunFolder:
     RunWriter(folder.database).close()
     os.utime(folder.scenario, (when, when))
     return folder
+
+
+def group(root: Path, *variants: str) -> list[RunFolder]:
+    """The run folders of a comparison at `root`, as finished runs leave them."""
+    made = []
+    for when, name in enumerate(variants):
+        made.append(make(root / name, when))
+        made[-1].database.unlink()
+        writer = RunWriter(made[-1].database)
+        writer.describe(variant=name)
+        writer.close()
+    return made
+
+
+class TestComparisons:
+    def test_its_runs_are_found_each_and_together(self, tmp_path: Path) -> None:
+        runs = group(tmp_path / "2030-rates", "low", "high")
+        alone = make(tmp_path / "2031-he", 9)
+        assert find_all(tmp_path) == [*runs, alone]
+        assert [label(run, tmp_path) for run in find_all(tmp_path)] == [
+            "2030-rates/low",
+            "2030-rates/high",
+            "2031-he",
+        ]
+        assert find("high", tmp_path) == find("2030-rates/high", tmp_path) == runs[1]
+        assert find_group("2030-rates", tmp_path) == runs
+        assert find_group(str(tmp_path / "2030-rates")) == runs
+        assert find_group("2031", tmp_path) == [alone]
+        assert find_group("low", tmp_path) == runs[:1]
+        with pytest.raises(RunError, match="names 2 runs: 2030-rates/low, 2030-rates/high"):
+            find("2030", tmp_path)
+
+    def test_a_folder_of_other_runs_is_no_comparison(self, tmp_path: Path) -> None:
+        make(tmp_path / "runs" / "a")
+        make(tmp_path / "runs" / "b")
+        with pytest.raises(RunError, match="no run"):
+            find_group(str(tmp_path / "runs"), tmp_path / "elsewhere")
 
 
 class TestCreate:

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.frames import BINS, FIELDS, TENSORS, Event, Snapshot, Validation
 from tuilab.errors import RunError
-from tuilab.recording.schema import FORMAT, Block, RunInfo
+from tuilab.recording.schema import FORMAT, Block, History, RunInfo
 
 
 class RunReader:
@@ -145,6 +145,22 @@ class RunReader:
             step = self.newest_snapshot_step()
         found = self._rows("SELECT id, step, epoch FROM snapshot WHERE step = ?", step)
         return self._assemble(*found[0]) if found else None
+
+    def history(self, layer: int, tensor: str) -> History:
+        """Return a tensor of a layer (from 1) over all recorded snapshots."""
+        rows = self._rows(
+            "SELECT step, mean, std, min, max, count * zero_fraction, low, high, histogram"
+            " FROM tensor"
+            " JOIN snapshot ON snapshot.id = tensor.snapshot"
+            " WHERE layer = ? AND tensor = ? ORDER BY step",
+            layer,
+            tensor,
+        )
+        numbers = np.array([[_number(v) for v in row[:8]] for row in rows]).reshape(-1, 8)
+        bins = [np.frombuffer(row[8], "<i8").astype(np.float64) for row in rows]
+        steps, mean, std, low, high, zeros = numbers[:, :6].T
+        histograms = np.array(bins).reshape(-1, BINS + 2)
+        return History(steps, mean, std, low, high, zeros, numbers[:, 6:], histograms)
 
     def _assemble(self, key: int, step: int, epoch: float) -> Snapshot | None:
         rows = self._rows("SELECT * FROM tensor WHERE snapshot = ?", key)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.frames import FIELDS, BatchDependence, Floats, LayerInfo
+from engine.frames import FIELDS, Floats, LayerInfo
 
 FORMAT: Final = 2
 
@@ -56,8 +56,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int = 0
     layers: tuple[LayerInfo, ...] = ()  # hidden layers from 1, the output layer last
     input_std: float = 0.0  # of the training inputs after preprocessing
-    inputs: dict[str, dict[str, Any]] = {}  # "train", "validation": see engine.data.statistics
-    batch_dependence: tuple[BatchDependence, ...] = ()
+    inputs: dict[str, dict[str, Any]] = {}  # "train", "validation": InputStatistics
+    batch_dependence: tuple[dict[str, float | None], ...] = ()  # BatchDependence; None is NaN
     classes: int = 0
     batch_size: int = 0
     samples: tuple[int, int] = (0, 0)  # training, validation
@@ -100,3 +100,17 @@ class Block:
     def next_step(self) -> int:
         """Number of updates made by the end of this block."""
         return self.first_step + len(self.loss)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One tensor of one layer over the recorded snapshots, oldest first."""
+
+    steps: Floats  # (n,)
+    mean: Floats  # (n,)
+    std: Floats  # (n,)
+    min: Floats  # (n,)
+    max: Floats  # (n,)
+    zeros: Floats  # (n,): how many values are exactly zero
+    ranges: Floats  # (n, 2): of the bins
+    histograms: Floats  # (n, 1 + BINS + 1)

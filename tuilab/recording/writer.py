@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from engine.frames import FIELDS, TENSORS, BatchDependence, Floats, Frame, Snapshot
+from engine.frames import FIELDS, TENSORS, Floats, Frame, Snapshot
 from tuilab.errors import RunError
 from tuilab.recording.schema import SCHEMA
 
@@ -30,7 +30,7 @@ class RunWriter:
             raise RunError(f"cannot create or open {path}: {error}") from error
         self._stride = 1
         self._ordinal = 0
-        self._batch_dependence: list[BatchDependence] = []
+        self._batch_dependence: list[dict[str, Any]] = []
 
     def rewind(self, step: int) -> None:
         """Forget what was recorded after the checkpoint at `step`."""
@@ -43,7 +43,13 @@ class RunWriter:
             )
             self._db.execute("DELETE FROM snapshot WHERE step >= ?", (step,))
             self._ordinal = KEPT_FIRST  # what came first is recorded
-            self._describe({"step": step, "message": ""})
+            kept = [each for each in self._recorded("batch_dependence") if each["step"] <= step]
+            self._batch_dependence = kept
+            self._describe({"step": step, "message": "", "batch_dependence": kept})
+
+    def _recorded(self, key: str) -> list[dict[str, Any]]:
+        rows = self._db.execute("SELECT value FROM run WHERE key = ?", (key,)).fetchall()
+        return msgspec.json.decode(rows[0][0], type=list[dict[str, Any]]) if rows else []
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close it."""
@@ -114,7 +120,7 @@ class RunWriter:
                 self._write_snapshot(frame.snapshot, keep=bool(frame.events) or self._last(frame))
             now: dict[str, Any] = {"state": frame.state, "step": frame.next_step}
             if frame.batch_dependence is not None:
-                self._batch_dependence.append(frame.batch_dependence)
+                self._batch_dependence.append(msgspec.to_builtins(frame.batch_dependence))
                 now["batch_dependence"] = self._batch_dependence
             self._describe(now | {"hyperparameters": frame.hyperparameters})
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Protocol
 from engine.trainer import Command
 
 FACTOR: Final = 1.25
+FAR: Final = 10**9  # snapshots: beyond either end of the history
 
 
 Section = Literal["run", "view"]
@@ -16,7 +17,6 @@ class Panels(Protocol):
     """What actions ask of the panels on the screen."""
 
     def toggle(self, tab: str) -> None: ...
-    def next_panel(self, by: int) -> None: ...
     def show_overview(self) -> None: ...
     def scroll_panel(self, pages: float, lines: int) -> None: ...
 
@@ -28,10 +28,13 @@ class View(Protocol):
     def stage(self) -> Panels: ...
     def command(self, command: Command) -> None: ...
     def toggle_pause(self) -> None: ...
-    def ask_learning_rate(self) -> None: ...
+    def ask(self, key: str) -> None: ...
     def next_variant(self) -> None: ...
     def restart_run(self, *, new_seed: bool) -> None: ...
     def go_on(self) -> None: ...
+    def look(self, by: int) -> None: ...
+    def next_panel(self, by: int) -> None: ...
+    def show_detail(self) -> None: ...
     def show_help(self) -> None: ...
     def leave(self) -> None: ...
     def action_command_palette(self) -> Any: ...
@@ -73,7 +76,15 @@ ACTIONS: Final = (
     Action("faster_10", "right_curly_bracket", "}", "×10", "learning rate × 10",
            _scale(10.0), "run", 50),
     Action("learning_rate", "l", "l", "set lr", "type a learning rate",
-           lambda app: app.ask_learning_rate(), "run", 60),
+           lambda app: app.ask("learning_rate"), "run", 60),
+    Action("momentum", "m", "m", "momentum", "type a momentum",
+           lambda app: app.ask("momentum"), "run"),
+    Action("weight_decay", "w", "w", "weight decay", "type a weight decay",
+           lambda app: app.ask("weight_decay"), "run"),
+    Action("dropout", "d", "d", "dropout", "type a share of units to drop",
+           lambda app: app.ask("dropout"), "run"),
+    Action("hyperparameter", "p", "p", "parameters", "choose any hyper-parameter, and type it",
+           lambda app: app.ask(""), "run", 45),
     Action("restart", "r", "r", "restart", "stop, and start anew from the same seed",
            lambda app: app.restart_run(new_seed=False), "run", 65),
     Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",
@@ -90,11 +101,24 @@ ACTIONS: Final = (
     Action("reading", "3", "3", "reading", "reading alone (again: everything)",
            lambda app: app.stage.toggle("reading")),
     Action("next", "tab", "tab", "next panel", "next panel",
-           lambda app: app.stage.next_panel(1), "view", 30),
+           lambda app: app.next_panel(1), "view", 30),
     Action("previous", "shift+tab", "shift+tab", "previous panel", "previous panel",
-           lambda app: app.stage.next_panel(-1)),
+           lambda app: app.next_panel(-1)),
     Action("overview", "escape,0", "0, esc", "overview", "everything on one screen again",
            lambda app: app.stage.show_overview()),
+    Action("detail", "enter", "enter", "layer", "one layer alone: its tensors, and over time",
+           lambda app: app.show_detail(), "view", 54),
+    Action("back", "left", "←", "back in time", "an earlier snapshot; training goes on behind it",
+           lambda app: app.look(-1), "view", 55),
+    Action("forth", "right", "→", "forth", "a later snapshot, up to now",
+           lambda app: app.look(1)),
+    Action("far_back", "shift+left", "shift+←", "ten back", "ten snapshots earlier",
+           lambda app: app.look(-10)),
+    Action("far_forth", "shift+right", "shift+→", "ten forth", "ten snapshots later",
+           lambda app: app.look(10)),
+    Action("start", "home", "home", "step 0", "as it was at the start",
+           lambda app: app.look(-FAR)),
+    Action("now", "end", "end", "now", "as it is now", lambda app: app.look(FAR)),
     Action("up", "up,k", "↑", "up", "scroll up", lambda app: app.stage.scroll_panel(0, -1)),
     Action("down", "down,j", "↓", "down", "scroll down", lambda app: app.stage.scroll_panel(0, 1)),
     Action("page_up", "pageup", "pgup", "page up", "scroll a page up",

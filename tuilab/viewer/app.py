@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.style import Style
 from textual.app import App, ComposeResult, SystemCommand
@@ -22,13 +22,25 @@ from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
-from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder
+from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_group
 from tuilab.viewer.commands import CommandSender, MakeClient
+from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.screens import Choice, HelpScreen, LearningRateScreen, LeaveScreen
+from tuilab.viewer.panels.detail import Look
+from tuilab.viewer.screens import (
+    Choice,
+    ChoiceScreen,
+    HelpScreen,
+    LeaveScreen,
+    ValueScreen,
+    in_words,
+)
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
+
+if TYPE_CHECKING:
+    from tuilab.expectations import Expectation
 
 PERIOD: Final = 0.1  # seconds between two polls
 FLASH: Final = 1.5  # seconds that a changed hyper-parameter stays highlighted
@@ -69,6 +81,7 @@ class ViewerApp(App[Worker]):
         restart: Callable[..., Worker] = launch.restart,
         go_on: Callable[[RunFolder], Worker] = resuming.go_on,
         judge: Callable[[RunFolder], Claims] = judge_folder,
+        expect: "Sequence[Expectation]" = (),
     ) -> None:
         super().__init__()
         self.role_styles: dict[str, Style] = {}
@@ -76,11 +89,13 @@ class ViewerApp(App[Worker]):
         self.register_theme(TUILAB)
         self.theme = "tuilab"
         self.animation_level = "none"
-        self._judge_folder, self._restart, self._go_on = judge, restart, go_on
+        self._judge_folder, self._expect = judge, expect
+        self._restart, self._go_on = restart, go_on
         self.sender = CommandSender(
             lambda command, reason: self._tell(Refused(command, reason)), make_client
         )
         self._flash: tuple[str, float] = ("", 0.0)
+        self._look = Look()
         self._seen_events = 0
         self._asked_pause: tuple[bool, float] | None = None
         self._restarting = False
@@ -94,9 +109,13 @@ class ViewerApp(App[Worker]):
         self.worker = worker
         process = worker.process
         self.store = RunStore(worker.folder, process.poll if process else lambda: None)
-        self.judge = ClaimJudge(worker.folder, self._judge_folder)
+        self.judge = ClaimJudge(worker.folder, self._claims)
         self._seen_events = 0
         self._asked_pause = None
+
+    def _claims(self, folder: RunFolder) -> Claims:
+        folders = [run.folder for run in self.runs]
+        return judge_group(self._judge_folder(folder), self._expect, folders)
 
     def compose(self) -> ComposeResult:
         """Yield the stage; modals come above it."""
@@ -133,6 +152,8 @@ class ViewerApp(App[Worker]):
             self._notice_events()
         highlighted = self._flash[0] if time.monotonic() < self._flash[1] else ""
         self.stage.draw(store, changes, highlighted)
+        if changes.snapshot:
+            self._draw_detail()
         self.judge.request(changed=changes.snapshot or changes.state)
         if self.judge.claims is not self.stage.claims:
             self.stage.claims = self.judge.claims
@@ -182,19 +203,53 @@ class ViewerApp(App[Worker]):
         self._asked_pause = (not paused, time.monotonic() + PATIENCE)
         self.command(Command("resume" if paused else "pause"))
 
-    def ask_learning_rate(self) -> None:
-        """Open the field."""
+    def ask(self, key: str) -> None:
+        """Open the field for a hyper-parameter; the choice of all where `key` is empty."""
+        values = self.store.info.hyperparameters
         if not self.store.live:
             self.notify("the run has ended", timeout=3)
-            return
+        elif not key:
+            self.push_screen(ChoiceScreen(values), self._chosen)
+        elif key not in values:
+            self.notify(f"this run has no {in_words(key)}", timeout=3)
+        else:
+            self.push_screen(ValueScreen(key, values[key]), partial(self._set, key))
 
-        def apply(value: float | None) -> None:
-            if value is not None:
-                self.command(Command("set", "learning_rate", value))
+    def _chosen(self, key: str | None) -> None:
+        if key:
+            self.ask(key)
 
-        self.push_screen(
-            LearningRateScreen(self.store.info.hyperparameters.get("learning_rate")), apply
-        )
+    def _set(self, key: str, value: float | None) -> None:
+        if value is not None:
+            self.command(Command("set", key, value))
+
+    def look(self, by: int) -> None:
+        """Go through the recorded snapshots, back or forth in time."""
+        if self.store.look(by):
+            self.stage.rearranged()
+            self._draw_detail()
+
+    def show_detail(self) -> None:
+        """Open the screen of one layer."""
+        if self.store.snapshot is None:
+            self.notify("there are no statistics yet", timeout=3)
+        elif not isinstance(self.screen, DetailScreen):
+            screen = DetailScreen(lambda: self.role_styles, lambda: self.store, self._look)
+            self.push_screen(screen, lambda _: self._remember(screen))
+
+    def next_panel(self, by: int) -> None:
+        """Go round the panels, or the tensors of the layer that stands alone."""
+        if isinstance(self.screen, DetailScreen):
+            self.screen.action_tensor(by)
+        else:
+            self.stage.next_panel(by)
+
+    def _remember(self, screen: DetailScreen) -> None:
+        self._look = screen.look
+
+    def _draw_detail(self) -> None:
+        if isinstance(self.screen, DetailScreen):
+            self.screen.draw()
 
     def next_variant(self) -> None:
         """Show the next run of a comparison."""
@@ -292,9 +347,12 @@ class ViewerApp(App[Worker]):
                 end(run)
 
 
-def view(runs: Sequence[Worker]) -> Sequence[Worker]:
-    """Show runs until the user leaves; return what they are then (a restart makes another)."""
-    app = ViewerApp(*runs)
+def view(runs: Sequence[Worker], expect: "Sequence[Expectation]" = ()) -> Sequence[Worker]:
+    """Show runs until the user leaves; return what they are then (a restart makes another).
+
+    `expect` is what is expected over all of them.
+    """
+    app = ViewerApp(*runs, expect=expect)
     app.run()
     app.store.close()
     return app.runs

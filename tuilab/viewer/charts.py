@@ -1,6 +1,7 @@
 """Distributions to strips of blocks: pure, without Textual, tested against literal text."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -133,12 +134,27 @@ def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
     return np.asarray(counts)
 
 
-def strip(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
+def square_root(counts: Floats) -> Floats:
+    """Return heights that keep tails visible in eight levels."""
+    return np.sqrt(counts)
+
+
+def logarithm(counts: Floats) -> Floats:
+    """Return heights that show single values beside thousands."""
+    return np.log1p(counts)
+
+
+def strip(
+    h: Histogram,
+    axis: Axis,
+    columns: int,
+    rows: int = 1,
+    height: Callable[[Floats], Floats] = square_root,
+) -> list[str]:
     """Draw a histogram as `rows` lines of `columns` eighth blocks.
 
-    Heights are square roots of the counts, which keeps tails visible in eight levels; the tallest
-    column leaves an eighth free, so that rows below each other stay apart. A tensor without spread
-    is one spike at its value; one with nothing finite says so.
+    The tallest column leaves an eighth free, so that rows below each other stay apart. A tensor
+    without spread is one spike at its value; one with nothing finite says so.
     """
     top = 8 * rows - 1
     if not h.total or not h.high > h.low:
@@ -150,10 +166,10 @@ def strip(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
         share = min(max((h.mean - axis.low) / (axis.high - axis.low), 0.0), 1.0)
         levels[min(int(share * columns), columns - 1)] = top
     else:
-        counts = rebin(h, axis, columns)
-        peak = float(counts.max())
+        heights = height(rebin(h, axis, columns))
+        peak = float(heights.max())
         levels = (
-            np.rint(np.sqrt(counts / peak) * top).astype(np.int64)
+            np.rint(heights / peak * top).astype(np.int64)
             if peak > 0
             else np.zeros(columns, np.int64)
         )
@@ -166,6 +182,34 @@ def strip(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
 def _stack(levels: npt.NDArray[np.int64], rows: int) -> list[str]:
     floors = range(8 * (rows - 1), -1, -8)
     return ["".join(BLOCKS[min(max(v - floor, 0), 8)] for v in levels.tolist()) for floor in floors]
+
+
+SHADES: Final = " ·░▒▓█"
+
+
+def heat(histograms: list[Histogram], axis: Axis, rows: int) -> list[str]:
+    """Draw histograms as columns of shades, the top row being the upper end of `axis`.
+
+    Each column is relative to its own peak, by square roots. One without spread is a single cell,
+    one with nothing finite a column of crosses.
+    """
+    columns = [_shaded(h, axis, rows) for h in histograms]
+    return ["".join(column[row] for column in columns) for row in range(rows)]
+
+
+def _shaded(h: Histogram, axis: Axis, rows: int) -> str:
+    if not h.total or not h.high > h.low:
+        return ("✕" if h.nonfinite else " ") * rows
+    if h.std == 0 and math.isfinite(h.mean):
+        share = min(max((h.mean - axis.low) / (axis.high - axis.low), 0.0), 1.0)
+        at = rows - 1 - min(int(share * rows), rows - 1)
+        return " " * at + SHADES[-1] + " " * (rows - 1 - at)
+    heights = np.sqrt(rebin(h, axis, rows))
+    peak = float(heights.max())
+    if not peak > 0:
+        return " " * rows
+    levels = np.ceil(heights / peak * (len(SHADES) - 1)).astype(np.int64)
+    return "".join(SHADES[level] for level in reversed(levels.tolist()))
 
 
 def bar(value: float, low: float, high: float, columns: int) -> str:

@@ -15,7 +15,7 @@ from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 
 if TYPE_CHECKING:
-    from tuilab.expectations import Verdict
+    from tuilab.expectations import Expectation, Verdict
 
 PERIOD = 1.0  # seconds between two looks, at least
 
@@ -37,6 +37,23 @@ def judge_folder(folder: RunFolder) -> Claims:
         return Claims()
     with RunReader(folder.database) as reader:
         return Claims(expectations.judge(expected, reader))
+
+
+def judge_group(
+    claims: Claims, expect: "Sequence[Expectation]", folders: Sequence[RunFolder]
+) -> Claims:
+    """Add to the claims of one run what is expected over all of a comparison."""
+    from tuilab import comparison
+
+    if not expect:
+        return claims
+    runs = {}
+    for folder in folders:
+        if not folder.database.is_file():  # it is being started
+            continue
+        with RunReader(folder.database) as reader:
+            runs[reader.info().variant] = folder
+    return Claims([*claims.verdicts, *comparison.judge_several(expect, runs)])
 
 
 class ClaimJudge:

@@ -18,7 +18,7 @@ from tuilab.viewer.series import Reduced
 from tuilab.viewer.text import Line
 
 _SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")
-_COLOURS: Final = ("red", "green", "yellow", "blue", "magenta")  # plotext's names, by position
+_COLOURS: Final = ("red", "green", "orange", "blue", "magenta")  # plotext's names of 1 to 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What one chart shows; `limits` fixes the y axis, `reference` is a dashed level."""
+    """What one chart shows; `limits` fixes the y axis, `reference` is a dashed level.
+
+    `cursor` is a step that a vertical line goes through.
+    """
 
     curves: Sequence[Curve]
     marks: Sequence[Mark] = ()
     limits: tuple[float, float] | None = None
     reference: float = math.nan
     logarithmic: bool = False
+    cursor: float = math.nan
 
 
 def spans_decades(values: Floats, decades: float = 2.0) -> bool:
@@ -76,12 +80,14 @@ def draw(chart: Chart, width: int, height: int) -> list[Line]:
     canvas = _canvas(chart, span, (low, high), columns, rows)
     if low < chart.reference < high:
         _dash(canvas, _row(chart.reference, low, high, rows))
+    if span[0] <= chart.cursor <= span[1]:
+        _cross(canvas, round(chart.cursor / span[1] * (columns - 1)))
     lines = [_mark_line(chart.marks, span, gutter + 1, columns)] if chart.marks else []
     for row, cells in enumerate(canvas):
         label = labels.get(row)
         edge = f"{label or '':>{gutter}}{'┤' if label else '│'}"
         lines.append([(edge, "muted"), *_runs(cells)])
-    return lines + _x_axis(span, gutter, columns)
+    return lines + x_axis(span, gutter, columns)
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -164,6 +170,12 @@ def _dash(canvas: list[list[Cell]], row: int) -> None:
     canvas[row] = [c if c[0] not in " ⠀" else ("╌", "faint") for c in canvas[row]]
 
 
+def _cross(canvas: list[list[Cell]], column: int) -> None:
+    for cells in canvas:
+        if cells[column][0] in " ⠀╌":
+            cells[column] = ("│", "warning")
+
+
 def _runs(cells: list[Cell]) -> Line:
     """Merge neighbours of the same role into spans."""
     line: Line = []
@@ -204,7 +216,8 @@ def _before(cells: list[Cell], at: int, text: str, role: str) -> None:
         cells[start:at] = [(character, role) for character in text]
 
 
-def _x_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
+def x_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
+    """Return two lines for below a chart: the axis of steps, and its labels."""
     step = max(1.0, _step(span[1], max(columns // 14, 1)))
     axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
     for i in range(math.floor(span[1] / step) + 1):

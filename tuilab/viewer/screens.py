@@ -1,15 +1,17 @@
-"""Modal screens: help, the learning rate, and whether to stop a run when leaving."""
+"""Modal screens: help, a hyper-parameter's value, and whether to stop a run when leaving."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
 
+from engine.errors import ConfigError
+from engine.hyperparameters import check
 from tuilab.viewer import formats
 from tuilab.viewer.actions import ACTIONS
 
@@ -29,34 +31,39 @@ LEGEND: Sequence[tuple[str, str]] = (
 )  # fmt: skip
 
 
-def parse_learning_rate(text: str) -> float | str:
-    """Return the number, or what is wrong with it."""
+def parse_value(key: str, text: str) -> float | str:
+    """Return the number that the hyper-parameter `key` shall take, or what is wrong with it."""
     try:
         value = float(text.strip().replace(",", "."))
+        check(key, value)
+    except ConfigError as error:
+        return error.message
     except ValueError:
         return f"'{text.strip()}' is not a number; try 0.01 or 1e-2" if text.strip() else ""
-    if not math.isfinite(value) or value <= 0:
-        return f"must be positive and finite, is {formats.number(value)}"
     return value
 
 
-class LearningRateScreen(ModalScreen[float | None]):
-    """A small field for a learning rate; errors stand below it, the old value stays in force."""
+def in_words(key: str) -> str:
+    """Return a hyper-parameter's name as one says it."""
+    return "ℓ₁ penalty" if key == "l1" else key.replace("_", " ")
+
+
+class ValueScreen(ModalScreen[float | None]):
+    """A small field for a hyper-parameter; errors stand below it, the old value stays in force."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
 
-    def __init__(self, current: float | None) -> None:
+    def __init__(self, key: str, current: float) -> None:
         super().__init__()
-        self._current = current
+        self.key, self._current = key, current
 
     def compose(self) -> ComposeResult:
         """Build the box."""
         with Vertical(classes="dialog") as box:
-            box.border_title = "learning rate"
+            box.border_title = in_words(self.key)
             box.border_subtitle = "enter: apply   esc: cancel"
-            now = formats.rate(self._current) if self._current else "unknown"
-            yield Static(f"now {now}", classes="muted")
-            yield Input(placeholder="0.01", id="rate")
+            yield Static(f"now {formats.number(self._current)}", classes="muted")
+            yield Input(placeholder=formats.number(self._current), id="value")
             yield Static("", id="wrong")
 
     def on_mount(self) -> None:
@@ -65,16 +72,46 @@ class LearningRateScreen(ModalScreen[float | None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say at once what is wrong."""
-        parsed = parse_learning_rate(event.value)
+        parsed = parse_value(self.key, event.value)
         self.query_one("#wrong", Static).update(parsed if isinstance(parsed, str) else "")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Apply a good value; keep asking otherwise."""
-        parsed = parse_learning_rate(event.value)
+        parsed = parse_value(self.key, event.value)
         if isinstance(parsed, float):
             self.dismiss(parsed)
         else:
             self.query_one("#wrong", Static).update(parsed or "type a number, such as 0.01")
+
+    def action_cancel(self) -> None:
+        """Change nothing."""
+        self.dismiss(None)
+
+
+class ChoiceScreen(ModalScreen[str | None]):
+    """All hyper-parameters with their values, to choose one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        super().__init__()
+        self._values = values
+
+    def compose(self) -> ComposeResult:
+        """Build the box."""
+        with Vertical(classes="dialog") as box:
+            box.border_title = "hyper-parameters"
+            box.border_subtitle = "enter: change   esc: cancel"
+            yield OptionList(
+                *(
+                    Option(f"{in_words(key):<16}{formats.number(value)}", id=key)
+                    for key, value in self._values.items()
+                )
+            )
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Answer with the key."""
+        self.dismiss(event.option_id)
 
     def action_cancel(self) -> None:
         """Change nothing."""

@@ -1,6 +1,7 @@
 """RunStore: what the screen shows of a run, followed in its database. Knows no Textual."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Final
@@ -9,7 +10,7 @@ import msgspec
 
 from engine.errors import TuilabError
 from engine.frames import Event, Snapshot, Validation
-from tuilab.recording import Block, RunInfo, RunReader
+from tuilab.recording import Block, History, RunInfo, RunReader
 from tuilab.runs import RunFolder
 from tuilab.viewer.series import Series
 
@@ -52,6 +53,7 @@ class RunStore:
         self.events: list[Event] = []
         self.snapshot: Snapshot | None = None
         self.first_snapshot: Snapshot | None = None  # of step 0
+        self.at: int | None = None  # the step of an older snapshot that is looked at
         self.last_block: Block | None = None
         self.state = "starting"
         self.message = ""  # why the run cannot be read, or ended
@@ -83,6 +85,28 @@ class RunStore:
     def divergence(self) -> Event | None:
         """The event that tells where the run diverged, if it did."""
         return next((e for e in reversed(self.events) if e.kind == "diverged"), None)
+
+    def look(self, by: int) -> bool:
+        """Go `by` snapshots back (negative) or forth; beyond the newest the view is live again.
+
+        Returns whether anything changed. What is recorded goes on being read meanwhile.
+        """
+        if self._reader is None or self.snapshot is None:
+            return False
+        steps = self._reader.snapshot_steps()
+        here = bisect_left(steps, self.snapshot.step)
+        wanted = max(here + by, 0)
+        live = wanted >= len(steps) - 1
+        found = self._reader.snapshot(None if live else steps[wanted])
+        at = None if live or found is None else found.step
+        if found is None or (at, found.step) == (self.at, self.snapshot.step):
+            return False
+        self.at, self.snapshot = at, found
+        return True
+
+    def history(self, layer: int, tensor: str) -> History | None:
+        """Return a tensor of a layer (from 1) over time; None while there is no database."""
+        return self._reader.history(layer, tensor) if self._reader is not None else None
 
     def close(self) -> None:
         """Close the database."""
@@ -146,6 +170,8 @@ class RunStore:
         return bool(new)
 
     def _read_snapshot(self, reader: RunReader) -> bool:
+        if self.at is not None:  # the past does not change
+            return False
         step = reader.newest_snapshot_step()
         if step is None or (self.snapshot and step == self.snapshot.step):
             return False

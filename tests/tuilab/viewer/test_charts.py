@@ -134,3 +134,21 @@ def test_what_lies_beyond_the_bins_tails_off_to_the_extreme() -> None:
     assert rebin(h, Axis(0, 4), 4).tolist() == [70, 22.5, 7.5, 0]
     left = make({0: 70, -1: 30}, -1.0, 1.0, min=-2.0)
     assert rebin(left, Axis(-2, 2), 4).tolist() == [30, 70, 0, 0]
+
+
+def test_logarithmic_heights_show_a_single_value_beside_thousands() -> None:
+    h = make({0: 9999, 16: 99, 32: 1})
+    assert strip(h, Axis(-1, 1), 4) == ["▇▁  "]
+    assert strip(h, Axis(-1, 1), 4, height=charts.logarithm) == ["▇▄▁ "]
+
+
+def test_a_heat_map_has_a_column_each_and_the_largest_values_at_the_top() -> None:
+    low, both = make({0: 100}), make({0: 1, 63: 100})
+    flat = make({48: 7}, std=0.0, mean=0.5)
+    broken = make({}, nonfinite=3.0)
+    assert charts.heat([low, both, flat, broken], Axis(-1, 1), 4) == [
+        " ██✕",
+        "   ✕",
+        "   ✕",
+        "█· ✕",
+    ]

@@ -211,3 +211,32 @@ def test_a_run_that_explodes_is_shown_to_its_last_number(terminal: Open, lab: Pa
     screen.resize(80, 24)
     screen.press("q")
     assert screen.process.wait(20) == 0
+
+
+def test_a_comparison_is_watched_in_turn_and_stopped_as_one(terminal: Open, lab: Path) -> None:
+    variants = [{"name": "slow", "optimizer": {"learning_rate": 1e-6}}, {"name": "fast"}]
+    expect = [{"metric": "variants.slow.loss / variants.fast.loss", "above": 1}]
+    table = small(train={"steps": FOREVER}, expect=expect) | {"variant": variants}
+    slow, fast = (RunFolder(lab / "run" / name) for name in ("slow", "fast"))
+    screen = terminal("run", write_scenario(lab / "rates.toml", table), "--out", lab / "run")
+    wait_for(lambda: all(steps_made(folder) > 0 for folder in (slow, fast)))
+    wait_for(lambda: screen.shows("slow") and screen.shows("running"))
+    screen.press("3")
+    wait_for(lambda: screen.shows("variants."))  # the claim over both
+    screen.press("v")
+    wait_for(lambda: screen.shows("fast"))
+    screen.press("]")
+    wait_for(lambda: kinds(fast) == ["set"])
+    assert kinds(slow) == []
+    screen.press("q")
+    wait_for(lambda: screen.shows("stop the runs and leave"))
+    screen.press("s")
+    assert screen.process.wait(20) == 0
+    wait_for(lambda: not slow.is_alive() and not fast.is_alive())
+    assert (kinds(slow), kinds(fast)) == (["stop"], ["set", "stop"])
+    again = terminal("replay", lab / "run")
+    wait_for(lambda: again.shows("stopped"))
+    again.press("v")
+    wait_for(lambda: again.shows("slow") and again.shows("fast"))
+    again.press("q")
+    assert again.process.wait(20) == 0

@@ -16,9 +16,9 @@ from tuilab.launch import Worker
 from tuilab.runs import RunFolder
 from tuilab.viewer.screens import (
     HelpScreen,
-    LearningRateScreen,
     LeaveScreen,
-    parse_learning_rate,
+    ValueScreen,
+    parse_value,
 )
 
 
@@ -73,32 +73,60 @@ async def test_a_refused_command_is_told(record: Record, client: FakeClient) -> 
 async def test_a_learning_rate_can_be_typed(record: Record, client: FakeClient) -> None:
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("l")
-        assert isinstance(app.screen, LearningRateScreen)
+        assert isinstance(app.screen, ValueScreen)
         await pilot.press(*"0.0x", "enter")
-        assert isinstance(app.screen, LearningRateScreen)
+        assert isinstance(app.screen, ValueScreen)
         wrong = app.screen.query_one("#wrong", Static)
         assert "'0.0x' is not a number" in str(wrong.render())
         await pilot.press("backspace", "5", "enter")
         await sent(app)
         assert client.sent == [Command("set", "learning_rate", 0.05)]
-        assert not isinstance(app.screen, LearningRateScreen)
+        assert not isinstance(app.screen, ValueScreen)
 
 
-@pytest.mark.parametrize("typed", ["-1", "0", "nan", "inf", "1e999", "", "1.2.3"])
+@pytest.mark.parametrize("typed", ["-1", "nan", "inf", "1e999", "", "1.2.3"])
 def test_a_bad_learning_rate_is_refused_in_words(typed: str) -> None:
-    assert isinstance(parse_learning_rate(typed), str)
+    assert isinstance(parse_value("learning_rate", typed), str)
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [(["m"], "momentum"), (["w"], "weight_decay"), (["p", "down", "enter"], "momentum")],
+)
+async def test_any_hyperparameter_can_be_typed(
+    record: Record, client: FakeClient, keys: list[str], key: str
+) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press(*keys)
+        await pilot.pause()
+        assert isinstance(app.screen, ValueScreen)
+        assert app.screen.key == key
+        await pilot.press(*"0.5", "enter")
+        await sent(app)
+        assert client.sent == [Command("set", key, 0.5)]
+
+
+async def test_a_hyperparameter_that_the_run_has_not_is_told(
+    record: Record, client: FakeClient
+) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("d")
+        assert [n.message for n in app._notifications] == ["this run has no dropout"]
+        await pilot.press("p", "escape")
+        await pilot.pause()
+        assert len(app.screen_stack) == 1
 
 
 def test_learning_rates_may_have_a_comma() -> None:
-    assert parse_learning_rate(" 0,05 ") == 0.05
+    assert parse_value("learning_rate", " 0,05 ") == 0.05
 
 
 async def test_a_bad_learning_rate_is_not_sent(record: Record, client: FakeClient) -> None:
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("l", "minus", "1", "enter")
-        assert isinstance(app.screen, LearningRateScreen)
+        assert isinstance(app.screen, ValueScreen)
         wrong = app.screen.query_one("#wrong", Static)
-        assert "must be positive" in str(wrong.render())
+        assert "must not be negative" in str(wrong.render())
         await pilot.press("escape")
         await sent(app)
         assert client.sent == []
@@ -160,6 +188,73 @@ async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) 
         assert "cannot write the run folder" in [n.message for n in app._notifications]
 
 
+async def test_the_arrows_go_through_time(record: Record, client: FakeClient) -> None:
+    recording = record(steps=1)
+    for _ in range(14):
+        recording.steps(1)
+    async with viewing(recording.folder, client) as (app, pilot):
+        seen = []
+        for key in ("left", "right", "left", "shift+left", "shift+right", "home", "end"):
+            await pilot.press(key)
+            await settle(app, pilot)
+            seen.append(app.store.at)
+            assert ("◀ as of step" in text(app)) is (app.store.at is not None)
+        assert seen == [13, None, 13, 3, 13, 0, None]
+        await pilot.press("home")
+        await settle(app, pilot)
+        loss = f"{app.store.series.loss[0]:.2f}"
+        assert f"train {loss}" in text(app)  # the curves are read at the cursor
+
+
+async def test_enter_opens_a_layer_and_keys_go_through_it(
+    record: Record, client: FakeClient
+) -> None:
+    recording = record(steps=1)
+    for _ in range(4):
+        recording.steps(1)
+    async with viewing(recording.folder, client, size=(120, 36)) as (app, pilot):
+        await pilot.press("enter")
+        await settle(app, pilot)
+        assert "Layer 1 of 11" in text(app)
+        assert "relu · linear, 24 units  at step 4" in text(app)
+        assert "▸ activation" in text(app)
+        assert "activation over time" in text(app)
+        await pilot.press("down", "down", "up", "tab", "left")
+        await settle(app, pilot)
+        assert "Layer 2 of 11" in text(app)
+        assert "at step 3  ◀ as of then" in text(app)
+        assert "▸ dL/dA" in text(app)
+        before = text(app)
+        await pilot.press("x")
+        await settle(app, pilot)
+        shared = text(app)
+        assert shared != before
+        await pilot.press("x", "y")
+        await settle(app, pilot)
+        assert text(app) not in (before, shared)
+        recording.steps(1)
+        await pilot.press("end", "shift+tab", "escape", "enter")  # it is remembered
+        await settle(app, pilot)
+        assert "Layer 2 of 11" in text(app)
+        assert "at step 5" in text(app)
+        await pilot.press(*["down"] * 20)
+        await settle(app, pilot)
+        assert "Layer 11 of 11" in text(app)
+        await pilot.press("escape")
+        assert len(app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("size", [(200, 60), (80, 24), (60, 20), (40, 12)])
+async def test_a_layer_fits_on_every_screen(
+    record: Record, client: FakeClient, size: tuple[int, int]
+) -> None:
+    async with viewing(record(steps=3).folder, client, size=size) as (app, pilot):
+        await pilot.press("enter")
+        await settle(app, pilot)
+        assert "Layer 1 of 11" in text(app)
+        assert "esc back" in text(app)
+
+
 @pytest.mark.parametrize("state", ["diverged", "stopped"])
 async def test_a_run_that_ended_can_go_on(record: Record, client: FakeClient, state: str) -> None:
     old, new = record(steps=2), record(steps=3)
@@ -209,6 +304,88 @@ async def test_leaving_an_ended_run_asks_nothing(record: Record, client: FakeCli
     recording = record()
     recording.end("finished")
     async with viewing(recording.folder, client) as (app, pilot):
+        await pilot.press("q")
+        await pilot.pause()
+        assert app.return_value is app.worker
+
+
+async def test_the_next_run_of_a_comparison_is_a_key_away(
+    record: Record, client: FakeClient
+) -> None:
+    first, second = record(steps=7), record(steps=3)
+    first.writer.describe(variant="slow")
+    second.writer.describe(variant="fast")
+    async with viewing(first.folder, client, second.folder) as (app, pilot):
+        assert "xavier_relu · slow" in text(app)
+        assert "v next variant" in text(app)
+        await pilot.press("v")
+        await settle(app, pilot)
+        assert "xavier_relu · fast" in text(app)
+        assert "step 3" in text(app)
+        await pilot.press("n")
+        await sent(app)
+        assert client.sent == [Command("step")]
+        await pilot.press("v")
+        await settle(app, pilot)
+        assert "xavier_relu · slow" in text(app)
+        assert "step 7" in text(app)
+
+
+async def test_a_run_alone_has_no_next_one(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        assert "next variant" not in text(app)
+        await pilot.press("v")
+        (told,) = app._notifications
+        assert told.message.startswith("there is no other run")
+
+
+async def test_a_restart_takes_the_place_of_the_run_that_was_shown(
+    record: Record, client: FakeClient
+) -> None:
+    first, second, new = record(steps=7), record(steps=3), record(steps=5)
+    calls, restart = restarter(new.folder)
+    async with viewing(first.folder, client, second.folder, restart=restart) as (app, pilot):
+        await pilot.press("r", "v")
+        await sent(app)
+        await settle(app, pilot)
+        assert calls == [(first.folder, False)]
+        assert "step 3" in text(app)  # what is looked at stays
+        assert [run.folder for run in app.runs] == [new.folder, second.folder]
+        await pilot.press("v")
+        await settle(app, pilot)
+        assert "step 5" in text(app)
+
+
+async def test_leaving_a_comparison_asks_of_all_that_go_on(
+    record: Record, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (record() for _ in range(3))
+    first.end("finished")
+    ended: list[RunFolder] = []
+    monkeypatch.setattr("tuilab.viewer.app.end", lambda worker: ended.append(worker.folder))
+    folders = (second.folder, third.folder)
+    async with viewing(first.folder, client, *folders) as (app, pilot):
+        await pilot.press("q")
+        await pilot.pause()
+        assert type(app.screen) is LeaveScreen
+        shown = text(app)
+        assert "the runs are not finished" in shown
+        assert [f"attach {folder.path.parent}" in "".join(shown.split()) for folder in folders]
+        assert f"{first.folder.path} " not in shown
+        await pilot.press("escape", "v", "q", "s")
+        await sent(app)
+        await pilot.pause()
+        assert app.return_value is app.worker
+    assert client.sent == [Command("stop")]  # of the one that is shown
+    assert ended == [first.folder, third.folder]
+
+
+async def test_leaving_an_ended_comparison_asks_nothing(record: Record, client: FakeClient) -> None:
+    recordings = [record(), record()]
+    for recording in recordings:
+        recording.end("finished")
+        recording.close()
+    async with viewing(recordings[0].folder, client, recordings[1].folder) as (app, pilot):
         await pilot.press("q")
         await pilot.pause()
         assert app.return_value is app.worker

@@ -36,6 +36,20 @@ def test_a_gap_stays_a_gap() -> None:
     assert text(chart, 33)[2] == "1.0┤•••••••               •••••••"
 
 
+def test_a_cursor_goes_through_its_step_behind_the_curve() -> None:
+    chart = Chart([curve([0.0, 1.0])], limits=(0.0, 1.0), cursor=0.6)
+    assert text(chart) == [
+        "1.0┤               │         •",
+        "   │               │    ••••• ",
+        "0.5┤               •••••      ",
+        "   │          •••••│          ",
+        "   │     •••••     │          ",
+        "0.0┤•••••          │          ",
+        "   └┬────────────────────────┬",
+        "    0                        1",
+    ]
+
+
 def test_each_curve_has_its_role() -> None:
     low, high = curve([0.0, 0.0]), curve([1.0, 1.0], "validation", points=True)
     lines = draw(Chart([low, high], limits=(0.0, 1.0)), 30, 8)

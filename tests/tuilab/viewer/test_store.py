@@ -52,6 +52,40 @@ def test_it_follows_a_live_run(follow: Follow, record: Record) -> None:
     assert store.info.hyperparameters["learning_rate"] == pytest.approx(0.0125)
 
 
+def test_looking_back_keeps_the_past_while_the_run_goes_on(follow: Follow, record: Record) -> None:
+    recording = record(steps=1)
+    for _ in range(4):
+        recording.steps(1)
+    store = follow(recording.folder)
+    store.poll()
+
+    def step() -> int:
+        assert store.snapshot is not None
+        return store.snapshot.step
+
+    shown = []
+    for by in (-1, -1, 1, -9, -1):
+        store.look(by)
+        shown.append((store.at, step()))
+    assert shown == [(3, 3), (2, 2), (3, 3), (0, 0), (0, 0)]
+    assert not store.look(-1)  # there is nothing before the start
+    recording.steps(3)
+    changes = store.poll()
+    assert changes.series
+    assert not changes.snapshot
+    assert store.step == 8
+    assert step() == 0
+    assert store.look(99)
+    assert (store.at, step()) == (None, 7)
+    recording.steps(1)
+    assert store.poll().snapshot
+    assert step() == 8
+
+
+def test_a_store_without_snapshots_has_no_past(follow: Follow, tmp_path: Path) -> None:
+    assert not follow(RunFolder(tmp_path)).look(-1)
+
+
 def test_the_first_snapshot_is_that_of_step_0(follow: Follow, record: Record) -> None:
     recording = record(steps=1)
     recording.steps(5)

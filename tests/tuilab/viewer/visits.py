@@ -19,11 +19,15 @@ Visit = tuple[ViewerApp, Pilot[Worker]]
 
 @asynccontextmanager
 async def viewing(
-    folder: RunFolder, client: FakeClient, *, size: tuple[int, int] = (160, 48), **more: Any
+    folder: RunFolder,
+    client: FakeClient,
+    *others: RunFolder,
+    size: tuple[int, int] = (160, 48),
+    **more: Any,
 ) -> AsyncIterator[Visit]:
-    """Run the app on a folder, with data on the screen."""
+    """Run the app on a folder, and others to compare it with, with data on the screen."""
     settings = {"judge": lambda _: Claims()} | more
-    app = ViewerApp(Worker(folder), make_client=lambda _: client, **settings)
+    app = ViewerApp(*map(Worker, (folder, *others)), make_client=lambda _: client, **settings)
     async with app.run_test(size=size) as pilot:
         await settle(app, pilot)
         yield app, pilot

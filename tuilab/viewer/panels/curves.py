@@ -26,6 +26,7 @@ def loss_chart(store: RunStore, cells: int) -> plot.Chart:
         marks=marks(store.events),
         reference=math.log(store.info.classes) if store.info.classes > 1 else math.nan,
         logarithmic=plot.spans_decades(values) and not bool((values <= 0).any()),
+        cursor=math.nan if store.at is None else store.at,
     )
 
 
@@ -34,7 +35,8 @@ def accuracy_chart(store: RunStore, cells: int) -> plot.Chart:
     validation = np.array([v.accuracy for v in store.validations])
     curves = _curves(store, store.series.accuracy, validation, cells)
     chance = 1 / store.info.classes if store.info.classes > 1 else math.nan
-    return plot.Chart(curves, limits=(0.0, 1.0), reference=chance)
+    cursor = math.nan if store.at is None else store.at
+    return plot.Chart(curves, limits=(0.0, 1.0), reference=chance, cursor=cursor)
 
 
 def _curves(store: RunStore, training: Floats, validation: Floats, cells: int) -> list[plot.Curve]:
@@ -86,6 +88,17 @@ def legend(name: str, train: float, validation: float | None, cells: int) -> str
     return name + "".join(f"  [{v[2]}]{part}[/] {v[1]}" for part, v in legends)
 
 
+def read_out(store: RunStore, kind: str) -> tuple[float, float | None]:
+    """Return the training and the validation value of "loss" or "accuracy": now, or as of then."""
+    until = math.inf if store.at is None else store.at
+    known = [v for v in store.validations if v.step <= until]
+    validation = getattr(known[-1], kind) if known else None
+    if store.at is None:
+        return getattr(store.series, f"latest_{kind}"), validation
+    place = int(np.searchsorted(store.series.steps, store.at, side="right")) - 1
+    return float(getattr(store.series, kind)[max(place, 0)]), validation
+
+
 class Curves(LinesPanel):
     """One of the two charts; drawn only by `update`, as it costs milliseconds."""
 
@@ -103,10 +116,7 @@ class Curves(LinesPanel):
         chart = (loss_chart if is_loss else accuracy_chart)(store, width)
         lines = plot.draw(chart, width, height)
         self.show(lines or _waiting(store))
-        newest = store.validations[-1] if store.validations else None
-        of_validation = (newest.loss if is_loss else newest.accuracy) if newest else None
-        recent = store.series.latest_loss if is_loss else store.series.latest_accuracy
-        self.border_title = legend(self.kind.capitalize(), recent, of_validation, width - 2)
+        self.border_title = legend(self.kind.capitalize(), *read_out(store, self.kind), width - 2)
 
 
 def _waiting(store: RunStore) -> list[Line]:

@@ -78,6 +78,8 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
         pieces.append(Piece(98, [(f"{info.phase} …", "muted")]))
     if block is None:
         return pieces
+    if store.at is not None:
+        pieces.append(Piece(97, [(f"◀ as of step {formats.count(store.at)}", "warning.bold")]))
     pieces.append(Piece(99, [("step ", "muted"), (formats.count(store.step), "bold")]))
     if info.steps_per_epoch:
         epochs = math.ceil(info.total_steps / info.steps_per_epoch)

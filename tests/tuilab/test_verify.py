@@ -1,0 +1,76 @@
+"""A run that is computed anew, with what was changed by key, is the run that was recorded."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from engine.trainer import Command
+from tests.tuilab.conftest import Cli
+from tests.tuilab.support import FOREVER, small, steps_made, wait_for, write_scenario
+from tuilab.control import ControlClient
+from tuilab.launch import Options, start
+from tuilab.recording import RunReader
+from tuilab.scenario import load
+
+
+def played(lab: Path) -> None:
+    """Train a run in folder `run`, and change it by key while it goes."""
+    table = small(
+        data={"validation": 0.2},
+        network={"batch_norm": True},
+        train={"steps": FOREVER, "checkpoint_every": 50},
+    )
+    worker = start(load(write_scenario(lab / "s.toml", table)), lab / "run", Options())
+    assert worker.process is not None
+    wait_for(lambda: steps_made(worker.folder) > 100)
+    with RunReader(worker.folder.database) as reader:
+        client = ControlClient(reader.info().socket)
+    for command in (
+        Command("scale", "learning_rate", 0.5),
+        Command("set", "momentum", 0.5),
+        Command("pause"),
+        Command("set", "weight_decay", 0.01),
+        Command("step"),
+        Command("resume"),
+    ):
+        assert client.send(command).accepted
+    before = steps_made(worker.folder)
+    wait_for(lambda: steps_made(worker.folder) > before + 100)
+    client.send(Command("stop"))
+    worker.process.wait()
+    client.close()
+
+
+def test_a_run_with_key_presses_replays_bit_for_bit(cli: Cli, lab: Path) -> None:
+    played(lab)
+    code, out, err = cli("replay", "run", "--verify")
+    assert code == 0, err
+    assert "equal to the last bit" in out
+    assert "3 changes by key" in out
+    assert "the parameters of 0" not in out
+
+
+def test_what_differs_is_told_with_its_step(cli: Cli, lab: Path) -> None:
+    write_scenario(lab / "s.toml")
+    cli("run", "s.toml", "--headless", "--out", "run")
+    with closing(sqlite3.connect(lab / "run" / "run.db")) as db:
+        key, blob = db.execute("SELECT id, loss FROM block ORDER BY id DESC").fetchone()
+        loss = np.frombuffer(blob, "<f8").copy()
+        loss[-1] = np.nextafter(loss[-1], 9)
+        db.execute("UPDATE block SET loss = ? WHERE id = ?", (loss.tobytes(), key))
+        db.commit()
+    code, out, _ = cli("replay", "run", "--verify")
+    assert code == 1
+    assert "loss differs first at step 11" in out
+
+
+def test_another_network_is_told_by_its_parameters(cli: Cli, lab: Path) -> None:
+    write_scenario(lab / "s.toml")
+    cli("run", "s.toml", "--headless", "--out", "run")
+    file = lab / "run" / "scenario.toml"
+    file.write_text(file.read_text().replace("seed = 1", "seed = 2"))
+    code, out, _ = cli("replay", "run", "--verify")
+    assert code == 1
+    assert "the parameters differ from those of the checkpoint at 12" in out
