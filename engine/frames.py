@@ -31,6 +31,8 @@ FIELDS: Final = (
     "saturated_fraction",
     "nonfinite",  # how many values are NaN or infinite
 )
+PER_LAYER: Final = ("dead_fraction", "update_ratio", "asymmetry", "one_signed")
+"""Fields of a snapshot with one value a layer."""
 BINS: Final = 64
 
 
@@ -62,6 +64,8 @@ class Snapshot:
     ranges: Floats  # (layers, TENSORS, 2): low and high edge of the bins
     dead_fraction: Floats  # (layers,): units silent over the last whole epoch
     update_ratio: Floats  # (layers,): ‖ΔW‖ / ‖W‖
+    asymmetry: Floats  # (layers,): ‖W − mean over units‖ / ‖W‖; 0: all units are the same
+    one_signed: Floats  # (layers,): share of (example, unit) pairs whose dW has one sign
 
     def field(self, tensor: str, name: str) -> Floats:
         """Return one field of one tensor for all layers, shape (layers,); also `norm` (L2)."""

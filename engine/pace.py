@@ -17,6 +17,7 @@ class Pace:
         self.before = 0.0  # what had passed when the run was resumed
         self._began = self._last_frame = self._last_snapshot = self._mark = monotonic()
         self._frame_interval = self._snapshot_interval = 0.1
+        self._untold = False
         self._total = _Shares()
         self._recent = _Shares()
 
@@ -31,12 +32,16 @@ class Pace:
         return monotonic() - self._began
 
     def frame_due(self) -> bool:
-        """Tell whether the last frame is an interval ago."""
-        return monotonic() - self._last_frame >= self._frame_interval
+        """Tell whether the last frame is an interval ago, or a snapshot waits to be told.
+
+        In a frame there is room for one: the next one, which may have been asked for, would replace
+        it.
+        """
+        return self._untold or monotonic() - self._last_frame >= self._frame_interval
 
     def frame_made(self) -> None:
         """Count the interval to the next frame from now."""
-        self._last_frame = monotonic()
+        self._last_frame, self._untold = monotonic(), False
 
     def snapshot_due(self) -> bool:
         """Tell whether the last snapshot is long enough ago to afford another."""
@@ -44,7 +49,7 @@ class Pace:
 
     def snapshot_taken(self, cost: float) -> None:
         """Set the interval to the next snapshot by what this one cost."""
-        self._last_snapshot = monotonic()
+        self._last_snapshot, self._untold = monotonic(), True
         self._snapshot_interval = max(self._frame_interval, cost / PROBE_BUDGET)
 
     def resume(self) -> None:

@@ -1,6 +1,6 @@
 """What is measured at each layer, and how: read-only, so that training never depends on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Final
@@ -10,7 +10,8 @@ import numpy as np
 from engine.activations import Activation
 from engine.backend import Array, Host
 from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
-from engine.network import BoundNetwork
+from engine.network import BoundNetwork, Group
+from engine.unit_statistics import EXAMPLES, WEIGHTS, asymmetry, every_kth_row, one_signed
 
 BLOCK: Final = 1 << 15
 """Elements measured at a time: they and the scratch space beside them stay in the L2 cache."""
@@ -124,14 +125,19 @@ class Probed:
 class Probes:
     """Measures a bound network; `start` before an update and `finish` after it."""
 
-    def __init__(self, network: BoundNetwork, score_gradient: Array) -> None:
+    def __init__(
+        self, network: BoundNetwork, score_gradient: Array, batch: Callable[[], Array]
+    ) -> None:
+        """`batch` returns the inputs of the last forward pass (batch, *features)."""
         self._backend, self._store = network.backend, network.store
         self._before = network.backend.empty(network.store.values.shape)
         update_views = network.store.views(self._before)
         groups = network.network.groups(network.batch_shape[1:])
-        self._layers = []
-        for group in groups:
+        self._layers, self._affine = [], []
+        for index, group in enumerate(groups):
             bound = network.bound
+            if group.info.kind == "linear":
+                self._affine.append((index, *_ends(network, group, score_gradient, batch)))
             at_end = group.output + 1 == len(bound)
             self._layers.append(
                 Probed(
@@ -152,12 +158,15 @@ class Probes:
         self._statistics = np.empty((*shape, len(FIELDS)))
         self._histograms = np.empty((*shape, BINS + 2), np.int64)
         self._ranges = np.tile([-1.0, 1.0], (*shape, 1))
+        self._asymmetry = np.empty(len(groups))
+        self._one_signed = np.full(len(groups), np.nan)
 
     def start(self) -> None:
         """Measure all but the update, with the weights that it will change."""
         self._backend.xp.copyto(self._before, self._store.values)
         for position in range(len(TENSORS) - 1):
             self._measure(position)
+        self._measure_units()
 
     def finish(self, step: int, epoch: float, *, updated: bool = True) -> Snapshot:
         """Measure the update that was made since `start`, if one was, and return everything."""
@@ -175,6 +184,8 @@ class Probes:
             self._ranges.copy(),
             self.silent.fraction.copy(),
             np.empty(len(self._layers)),
+            self._asymmetry.copy(),
+            self._one_signed.copy(),
         )
         weight, update = snapshot.field("weight", "norm"), snapshot.field("update", "norm")
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -193,6 +204,28 @@ class Probes:
                 histogram, edges = self._meter.histogram(values, bounds, row)
             self._histograms[index, position] = histogram
             self._ranges[index, position] = edges
+
+    def _measure_units(self) -> None:
+        weight = TENSORS.index("weight")
+        for index, layer in enumerate(self._layers):
+            values = layer.tensors[weight]
+            rows = every_kth_row(values, WEIGHTS // values.shape[1])
+            self._asymmetry[index] = asymmetry(self._backend.to_host(rows))
+        for index, inputs, gradient in self._affine:
+            x, dz = (every_kth_row(values, EXAMPLES) for values in (inputs(), gradient))
+            self._one_signed[index] = one_signed(
+                self._backend.to_host(x), self._backend.to_host(dz)
+            )
+
+
+def _ends(
+    network: BoundNetwork, group: Group, score_gradient: Array, batch: Callable[[], Array]
+) -> tuple[Callable[[], Array], Array]:
+    """Return what goes into the affine layer of a group, and dL/dz of what comes out."""
+    bound, at = network.bound, group.weight
+    before = bound[at - 1].output if at else None
+    gradient = bound[at + 1].input_gradient if at + 1 < len(bound) else score_gradient
+    return (batch if before is None else lambda: before), gradient
 
 
 class SilentUnits:

@@ -53,7 +53,9 @@ class TrainingStep:
         self._penalty = Penalty(network, hyper, l2=not optimizer.decoupled)
         self._clip, self._limit = Clipping(network, hyper), MaxNorm(network, hyper)
         self.optimizer = optimizer.bind(network.store, hyper, backend)
-        self.probes = Probes(network, self._loss.score_gradient) if probes else None
+        self.probes = (
+            Probes(network, self._loss.score_gradient, lambda: self._input) if probes else None
+        )
 
     @property
     def arrays(self) -> dict[str, Array]:

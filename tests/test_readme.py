@@ -11,6 +11,7 @@ import pytest
 
 from engine.optimizers import SGD, Adam
 from tuilab.cli import tuilab
+from tuilab.diagnosis import rules
 from tuilab.scenario import load_file, parse
 from tuilab.viewer.actions import ACTIONS
 
@@ -61,3 +62,8 @@ def test_the_engine_loads_neither_the_view_nor_a_gpu() -> None:
     code = "import sys, engine; print({'textual', 'cupy', 'sqlite3', 'msgspec'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_it_lists_every_rule_of_the_diagnosis() -> None:
+    listed = README.split("## The diagnosis")[1].split("## ")[0]
+    assert set(rules) <= set(re.findall(r"`(\w+)`", listed))

@@ -12,12 +12,13 @@ from msgspec import Meta
 
 from engine.errors import ConfigError, UnknownNameError, require
 from tuilab.decode import Table, convert, join
+from tuilab.diagnosis import rules
 from tuilab.expressions import Expression, evaluate, parse_expression
 from tuilab.metrics import AtLeast, Record
 from tuilab.recording import RunReader
 
 At = Literal["start", "end", "any", "always"] | Annotated[int, Meta(ge=0)]
-BOUNDS: Final = ("between", "below", "above", "equals", "contains")
+BOUNDS: Final = ("between", "below", "above", "equals", "contains", "lacks")
 STATUSES: Final = ("finished", "diverged", "stopped")
 
 
@@ -32,6 +33,7 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
     above: float | None = None
     equals: float | str | None = None
     contains: str | None = None
+    lacks: str | None = None  # a rule that must find nothing
 
     @classmethod
     def parse(
@@ -73,7 +75,14 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
             if self.bound == "equals" and value not in STATUSES:
                 raise UnknownNameError("status", value, STATUSES, path)
             return
-        require(self.bound != "contains", path, f"{self.metric} is a number, not a text")
+        if expression.terms[0].metric.name == "findings":
+            texts = self.bound in ("contains", "lacks")
+            require(texts, path, 'findings are rules: use contains = "…" or lacks = "…"')
+            if value not in rules:
+                raise UnknownNameError("rule", value, rules, path)
+            return
+        texts = self.bound in ("contains", "lacks")
+        require(not texts, path, f"{self.metric} is a number, not a text")
         if self.bound == "between":
             low, high = value
             require(
@@ -96,7 +105,9 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
         value = getattr(self, self.bound)
         if self.bound == "between":
             return f"{value[0]:g} … {value[1]:g}"
-        sign = {"below": "<", "above": ">", "equals": "=", "contains": "has"}[self.bound]
+        sign = {"below": "<", "above": ">", "equals": "=", "contains": "has", "lacks": "has no"}[
+            self.bound
+        ]
         return f"{sign} {value:g}" if isinstance(value, float) else f"{sign} {value}"
 
     def holds(self, value: Any) -> bool:
@@ -113,6 +124,8 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
                 return bool(value > self.above)
             case "contains":
                 return self.contains in value
+            case "lacks":
+                return self.lacks not in value
         return str(value) == str(self.equals) or value == self.equals
 
 
@@ -123,7 +136,7 @@ class Verdict:
     claim: str
     metric: str
     at: str | int
-    measured: Any  # a number, a list of them (one a layer), a word, or None
+    measured: Any  # a number, a list of them (one a layer), a word, a tuple of rules, or None
     band: str
     passed: bool | None
     bound: str
@@ -133,6 +146,8 @@ class Verdict:
     def measured_text(self) -> str:
         """The measured value for a table: lists as their range."""
         value = self.measured
+        if isinstance(value, tuple):
+            return ", ".join(value) or "none"
         return _range(value) if isinstance(value, list) else _number(value)
 
 
@@ -178,8 +193,14 @@ def _verdict(expectation: Expectation, records: Mapping[str, Record]) -> Verdict
         measured = values[shown]
     runs = [records.get(term.variant) for term in expression.terms]
     if not all(run is not None and run.settled for run in runs):
-        word = expression.terms[0].metric.name == "status"
-        if not values or not (word or _closed(expression, at, passed)):
+        match expression.terms[0].metric.name:
+            case "status":
+                closed = True
+            case "findings":  # what was found stays found
+                closed = passed is (expectation.bound == "contains")
+            case _:
+                closed = _closed(expression, at, passed)
+        if not values or not closed:
             passed = None
     elif not values:
         passed = False  # it ended without the thing that was expected

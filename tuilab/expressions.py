@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine.errors import ConfigError, UnknownNameError, require
-from tuilab.metrics import AtLeast, Metric, Record, Series, parse_metric
+from tuilab.metrics import WORDS, AtLeast, Metric, Record, Series, parse_metric
 
 When = str | int
 VARIANTS: Final = "variants."
@@ -89,9 +89,9 @@ def parse_expression(text: str) -> Expression:
     expression = Expression((first, second), sign)
     terms = expression.terms
     require(bool(terms), "", f"'{text}' names no metric; {_GRAMMAR}")
-    require(
-        all(term.metric.name != "status" for term in terms), "", "status is a word, not a number"
-    )
+    for term in terms:
+        name = term.metric.name
+        require(name not in WORDS, "", f"there is no calculating with {name}: no number")
     require(
         len({bool(term.variant) for term in terms}) == 1,
         "",

@@ -9,16 +9,18 @@ from typing import Any, Final, Self
 import numpy as np
 
 from engine.errors import ConfigError, UnknownNameError, require
-from engine.frames import FIELDS, TENSORS, Floats, Snapshot, Validation
+from engine.frames import FIELDS, PER_LAYER, TENSORS, Floats, Snapshot, Validation
+from tuilab.diagnosis.finding import Finding, all_found
 from tuilab.recording import Block, RunReader
 
-PER_LAYER: Final = ("update_ratio", "dead_fraction")
 SPLITS: Final = ("train", "validation")
 SPREADS: Final = ("mean", "std")
 """Of each feature of the data: two numbers, the least and the most of them."""
+WORDS: Final = ("status", "findings")
+"""Metrics that are no numbers."""
 SCALARS: Final = (
     *("loss", "loss.data", "accuracy.train", "accuracy.validation"),
-    *("gain.forward", "gain.backward", "status", "diverged_at", "parameters"),
+    *("gain.forward", "gain.backward", *WORDS, "diverged_at", "parameters"),
     *("batch_dependence.training", "batch_dependence.evaluation"),
     *(f"data.{split}.{name}" for split in SPLITS for name in SPREADS),
     *(f"data.{split}.correlation" for split in SPLITS),
@@ -163,6 +165,11 @@ class Record:
         """Steps of the recorded snapshots, in order."""
         return self._reader.snapshot_steps()
 
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What the diagnosis found over the whole run: one a rule, most severe first."""
+        return all_found(event for _, event in self._reader.events())
+
     def snapshot(self, position: int) -> Snapshot:
         """Return a recorded snapshot by its place in `snapshot_steps`, read when first needed."""
         step = self.snapshot_steps[position]
@@ -214,6 +221,8 @@ class Record:
                 return self._steps_to_loss(metric.argument)
             case "status":
                 return _whole(self.info.state if self.info.ended else None)
+            case "findings":
+                return _whole(tuple(finding.rule for finding in self.findings))
             case "diverged_at":
                 return _whole(self._diverged_at())
             case "parameters":

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import click
 import numpy as np
 
 from tuilab.comparison import ComparisonSummary, Outcome
+from tuilab.diagnosis import finding
 from tuilab.expectations import Verdict
 from tuilab.metrics import Record
 from tuilab.recording import RunReader
@@ -17,6 +19,7 @@ from tuilab.viewer.plot import Chart, Curve, draw, spans_decades
 from tuilab.viewer.series import reduce
 
 WIDTH, HEIGHT = 72, 12
+LINE = 96  # characters of a line of words
 MARKS = {True: "✓", False: "✗", None: "·"}
 
 
@@ -26,6 +29,7 @@ def summary_text(summary: Summary, verdicts: Sequence[Verdict], reader: RunReade
         _headline(summary, reader),
         loss_curve(Record(reader)),
         _layers(summary),
+        findings_text(Record(reader)),
         verdict_table([(summary.scenario, v) for v in verdicts]) if verdicts else "",
         f"run folder: {summary.run_dir}   (look at it: tuilab replay {summary.run_dir})",
     ]
@@ -94,6 +98,18 @@ def loss_curve(record: Record) -> str:
     text = ["".join(span[0] for span in line).rstrip() for line in lines]
     legend = "loss: line training" + (", dots validation" if len(found) > 1 else "")
     return "\n".join([legend, *text]) if text else ""
+
+
+def findings_text(record: Record) -> str:
+    """List what the diagnosis found over the run: severity, rule, layers, cause, advice."""
+    lines = ["diagnosis:" if record.findings else ""]
+    for f in record.findings:
+        where = f" · {f.where}" if f.where else ""
+        lines.append(f"{finding.MARKS[f.severity]} {f.severity}: {f.title}{where}")
+        evidence = f"{f.cause} (step {f.first_step}, {f.key} = {f.threshold:g})"
+        lines += wrap(evidence, LINE, initial_indent="    ", subsequent_indent="    ")
+        lines += wrap(f"→ {f.advice}", LINE, initial_indent="    ", subsequent_indent="      ")
+    return "\n".join(lines)
 
 
 def _layers(summary: Summary) -> str:

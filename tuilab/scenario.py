@@ -42,6 +42,9 @@ from tuilab.decode import (
     read,
     shown,
 )
+from tuilab.diagnosis import Diagnosis
+from tuilab.diagnosis.settings import parse as diagnosis
+from tuilab.diagnosis.settings import spread
 from tuilab.errors import ScenarioError
 from tuilab.expectations import Expectation
 from tuilab.layer_tables import complete, row
@@ -102,7 +105,7 @@ class Header(msgspec.Struct, frozen=True):
 
 SECTIONS: Final = (
     *("data", "network", "layer", "loss"),
-    *("optimizer", "schedule", "train", "expect"),
+    *("optimizer", "schedule", "train", "expect", "diagnosis"),
 )
 
 
@@ -126,6 +129,7 @@ class Scenario(msgspec.Struct, frozen=True):
     schedule: Schedule
     train: TrainSection
     expect: tuple[Expectation, ...]
+    diagnosis: Diagnosis
     table: Table  # the file as read, with what was set from outside
     variant: str = ""  # which run of a comparison it is
     origin: str = ""  # path of the file as it was named; "" when it came from none
@@ -309,6 +313,7 @@ def parse(table: Table, name: str) -> Scenario:
             Expectation.parse(entry, f"expect[{index}]", depth)
             for index, entry in enumerate(_list_of_tables(table.get("expect", [])))
         ),
+        diagnosis=diagnosis(table.get("diagnosis", {}), "diagnosis"),
         table=table,
     )
 
@@ -395,6 +400,15 @@ def build_network(scenario: Scenario, data: Dataset) -> Network:
     )
 
 
+def _looks(scenario: Scenario, data: Dataset) -> set[int]:
+    """Return the steps whose statistics the diagnosis wants."""
+    if not scenario.diagnosis.rules:
+        return set()
+    size, train = scenario.data.batch_size, scenario.train
+    batches = 1 if size == "all" else max(len(data.train) // size, 1)
+    return spread(train.steps or (train.epochs or 0) * batches)
+
+
 def build_trainer(
     scenario: Scenario, data: Dataset, backend: Backend, *, probes: bool = True
 ) -> Trainer:
@@ -413,7 +427,7 @@ def build_trainer(
             seed=scenario.seed,
             backend=backend,
             probes=probes,
-            snapshot_at=scenario.snapshot_steps,
+            snapshot_at=scenario.snapshot_steps | _looks(scenario, data),
             augment=scenario.augment,
         )
     except ConfigError as error:

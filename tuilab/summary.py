@@ -86,7 +86,7 @@ def summarize(
             for position, layer in enumerate(info.layers)
         ],
         gain={"start": _gain(start), "end": _gain(end)},
-        findings=[],
+        findings=[finding.document() for finding in record.findings],
         expectations=[verdict_document(verdict) for verdict in verdicts],
         throughput={
             "steps_per_second": last.steps_per_second if last else 0.0,

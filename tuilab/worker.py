@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -30,8 +31,11 @@ from tuilab.checkpoints import Keeper, newest
 from tuilab.control import ControlServer
 from tuilab.data_folder import data_folder
 from tuilab.decode import find_line, read
+from tuilab.diagnosis import Monitor
+from tuilab.diagnosis.facts import facts
+from tuilab.diagnosis.finding import active
 from tuilab.errors import RunError
-from tuilab.recording import RunWriter
+from tuilab.recording import RunReader, RunWriter
 from tuilab.runs import RunFolder, hold_lock
 from tuilab.scenario import Scenario, build_trainer, load, load_data
 
@@ -141,8 +145,12 @@ def _train(
         server = ControlServer(folder.path, inbox, trainer.refusal)
         try:
             writer.describe(**_how(trainer), socket=server.address, phase="step 0")
+            monitor = Monitor(scenario.diagnosis, facts(scenario, data, trainer))
+            if options.resume:
+                _recall(folder, monitor)
             for frame in trainer.frames(inbox, FRAME_INTERVAL):
-                _record(writer, frame, inbox)
+                events = (*frame.events, *monitor.see(frame))
+                _record(writer, replace(frame, events=events), inbox)
                 if not options.no_checkpoints:
                     keeper.frame_recorded(trainer)
         finally:
@@ -157,6 +165,14 @@ def _go_back(folder: RunFolder, writer: RunWriter, trainer: Trainer) -> None:
     except CheckpointError as error:
         raise CheckpointError(f"{last.path}: {error}") from None
     writer.rewind(last.step)
+
+
+def _recall(folder: RunFolder, monitor: Monitor) -> None:
+    """Tell the diagnosis what is recorded of a run that goes on."""
+    with RunReader(folder.database) as reader:
+        standing = active(event for _, event in reader.events())
+        for block in reader.blocks(limit=1):
+            monitor.recall(standing, block.loss[0], block.data_loss[0], reader.snapshot(0))
 
 
 def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:

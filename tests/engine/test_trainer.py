@@ -260,3 +260,9 @@ def test_examples_that_fill_no_batch_are_left_out_but_not_always_the_same() -> N
     trainer = make(blobs(), batch_size=30, epochs=4, steps=None)
     assert trainer.steps_per_epoch == 3
     assert trainer.total_steps == 12
+
+
+def test_every_snapshot_that_was_asked_for_is_told_however_fast_the_steps() -> None:
+    wanted = [0, 1, 2, 5, 8, 29]
+    frames = make(blobs(), snapshot_at=wanted).frames(interval=60.0)
+    assert [f.snapshot.step for f in frames if f.snapshot is not None] == wanted

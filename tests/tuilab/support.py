@@ -15,6 +15,7 @@ import tomli_w
 
 from engine.errors import TuilabError
 from engine.frames import BINS, FIELDS, TENSORS, Event, Frame, LayerInfo, Snapshot, Validation
+from tuilab.diagnosis.finding import CLEARED, FOUND
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 
@@ -84,6 +85,11 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     raise AssertionError(f"still waiting after {seconds} s")
 
 
+def carried_out(reader: RunReader) -> list[Event]:
+    """The events of a run that are no findings."""
+    return [e for _, e in reader.events() if e.kind not in (FOUND, CLEARED)]
+
+
 def steps_made(folder: RunFolder) -> int:
     with RunReader(folder.database) as reader:
         return reader.info().step
@@ -118,6 +124,8 @@ def snapshot(step: int, *, layers: int = 3, value: float | None = None) -> Snaps
         ranges,
         np.linspace(0, 1, layers),
         np.linspace(1e-3, 1e-2, layers),
+        np.linspace(0.9, 0.8, layers),
+        np.linspace(0.0, 0.5, layers),
     )
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError
-from engine.frames import FIELDS, TENSORS, Validation
+from engine.frames import FIELDS, TENSORS, Event, Validation
 from tests.tuilab.support import frame, layer_infos, snapshot
+from tuilab.diagnosis import Finding
 from tuilab.expectations import Expectation, Verdict, judge
 from tuilab.metrics import parse_metric
 from tuilab.recording import RunReader, RunWriter
@@ -73,6 +74,8 @@ class TestMetrics:
             ("status", "end", "finished"),
             ("layers[1].update_ratio", "end", 1e-3),
             ("layers[3].dead_fraction", "end", 1.0),
+            ("layers[2].asymmetry", "start", 0.85),
+            ("layers[-1].one_signed", "end", 0.25),
             ("layers[*].dead_fraction", "start", [0.0, 0.5]),
             ("gain.forward", 3, snapshot(3).gain_forward),
             ("gain.backward", "end", snapshot(7).gain_backward),
@@ -182,6 +185,10 @@ class TestBounds:
             ({"metric": "status", "equals": "finnished"}, "equals", "did you mean 'finished'"),
             ({"metric": "status", "equals": 3}, "equals", "unknown status '3.0'"),
             ({"metric": "loss", "contains": "x"}, "contains", "is a number"),
+            ({"metric": "loss", "lacks": "x"}, "lacks", "is a number"),
+            ({"metric": "status", "lacks": "x"}, "lacks", "status is a word"),
+            ({"metric": "findings", "below": 1}, "below", "findings are rules: use contains"),
+            ({"metric": "findings", "contains": "dead_unit"}, "contains", "mean 'dead_units'?"),
             ({"metric": "loss", "equals": "low"}, "equals", "is a number"),
             ({"metric": "loss", "between": [2, 1]}, "between", "must not be the larger"),
         ],
@@ -262,6 +269,41 @@ class TestWhen:
         writer.close()
         assert [v.passed for v in found] == [passed] * 4
         assert {v.measured_text for v in found} == {"—"}
+
+
+class TestFindings:
+    @pytest.fixture
+    def found(self, writer: RunWriter, verdict: Judge) -> Judge:
+        """Judge a run in which dead units were found, and cleared."""
+        dead = Finding("dead_units", "warning", (1,), 2, 0.3, 0.1, "30 % are silent", "lower it")
+        cleared = Event(7, 0.7, "cleared", {"rule": "dead_units", "first_step": 2})
+        writer.write(frame(8, events=[dead.event(4, 0.4), cleared]))
+        return verdict
+
+    @pytest.mark.parametrize("at", ["start", "end", "any", "always"])
+    def test_they_are_those_of_the_whole_run(self, found: Judge, at: str) -> None:
+        assert found("findings", at, contains="dead_units").passed is True
+        assert found("findings", at, lacks="dead_units").passed is False
+        assert found("findings", at, contains="saturation").passed is False
+        assert found("findings", at, lacks="saturation").passed is True
+
+    @pytest.mark.parametrize("state", ["running", "stopped"])
+    def test_what_was_found_stays_found_and_the_rest_is_open(
+        self, found: Judge, state: str
+    ) -> None:
+        more = {"state": "" if state == "running" else state}
+        assert found("findings", contains="dead_units", **more).passed is True
+        assert found("findings", lacks="dead_units", **more).passed is False
+        assert found("findings", contains="saturation", **more).passed is None
+        assert found("findings", lacks="saturation", **more).passed is None
+
+    def test_they_are_said_in_words(self, found: Judge, verdict: Judge) -> None:
+        shown = found("findings", lacks="saturation")
+        assert (shown.measured_text, shown.band) == ("dead_units", "has no saturation")
+        assert found("findings", contains="dead_units").band == "has dead_units"
+
+    def test_none_is_said_too(self, verdict: Judge) -> None:
+        assert verdict("findings", lacks="dead_units").measured_text == "none"
 
 
 class TestNaN:

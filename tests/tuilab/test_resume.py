@@ -14,7 +14,14 @@ import pytest
 from engine.checkpoint import Checkpoint
 from engine.trainer import Command
 from tests.tuilab.conftest import Cli
-from tests.tuilab.support import FOREVER, small, steps_made, wait_for, write_scenario
+from tests.tuilab.support import (
+    FOREVER,
+    carried_out,
+    small,
+    steps_made,
+    wait_for,
+    write_scenario,
+)
 from tuilab.checkpoints import KEPT, Saved, saved
 from tuilab.control import ControlClient
 from tuilab.launch import Options, start
@@ -99,7 +106,7 @@ def test_a_run_that_was_stopped_goes_on_and_what_was_set_stays_set(cli: Cli, lab
     )
     with RunReader(lab / "cut" / "run.db") as reader:
         assert reader.info().hyperparameters["learning_rate"] == 0.5
-        after = [(e.kind, e.step, e.detail.get("key")) for _, e in reader.events()][-3:]
+        after = [(e.kind, e.step, e.detail.get("key")) for e in carried_out(reader)][-3:]
     assert after == [
         ("resumed", last, None),
         ("set", last, "learning_rate"),
@@ -295,3 +302,18 @@ def test_going_on_with_a_stopped_run_keeps_its_folder(cli: Cli, lab: Path) -> No
     wait_for(lambda: steps_made(worker.folder) > before)
     again.process.terminate()
     again.process.wait()
+
+
+def test_what_was_found_stands_when_a_run_goes_on_and_is_not_found_again(
+    cli: Cli, lab: Path
+) -> None:
+    network = {"hidden": {"depth": 5, "width": 40}, "initializer": "xavier"}
+    table = small(network=network, data={"features": 40, "samples": 200}, train={"steps": 20})
+    first = run(cli, write_scenario(lab / "starved.toml", table), "--out", "cut")
+    again = run(cli, "--resume", "cut", "--steps", "40")
+    starved = first["findings"][0]
+    assert starved["rule"] == "shrinking_activations"
+    assert starved in again["findings"]
+    with RunReader(lab / "cut" / "run.db") as reader:
+        rules = [e.detail["rule"] for _, e in reader.events() if e.kind == "finding"]
+    assert rules.count("shrinking_activations") == 1

@@ -18,6 +18,7 @@ from engine.trainer import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
+    carried_out,
     command,
     environment,
     kill_workers,
@@ -41,6 +42,11 @@ STATISTICS = {
     *("count", "mean", "std", "min", "max", "zero_fraction", "saturated_fraction", "nonfinite"),
 }
 CLAIM = {"claim": "it begins near ln 3", "metric": "loss.data", "at": "start"}
+STARVED = {
+    "network": {"hidden": {"depth": 5, "width": 40}, "initializer": "xavier"},
+    "data": {"features": 40, "samples": 200},
+    "train": {"steps": 20},
+}
 # A linear network, for nothing in it can die or saturate.
 DIVERGING = {
     "network": {"activation": "identity"},
@@ -188,7 +194,8 @@ class TestHeadless:
             assert reader.info().dtype == "float64"
 
     def test_the_seed_decides_every_number(self, cli: Cli, lab: Path) -> None:
-        write_scenario(lab / "small.toml")
+        # Statistics are taken by the clock, and with them what needs several of them to be found.
+        write_scenario(lab / "small.toml", small(diagnosis={"enabled": False}))
         seeds: list[list[str]] = [["--seed", "1"], [], ["--seed", "2"]]
         runs = [cli("run", "small.toml", "--headless", "--json", *seed)[1] for seed in seeds]
         first, second, other = ({**json.loads(run), "run_dir": ""} for run in runs)
@@ -197,6 +204,50 @@ class TestHeadless:
         assert first == second
         assert other["seed"] == 2
         assert other["loss"]["initial"] != first["loss"]["initial"]
+
+
+class TestDiagnosis:
+    def test_findings_are_in_the_document_the_summary_and_the_database(
+        self, cli: Cli, lab: Path
+    ) -> None:
+        claim = {"metric": "findings", "contains": "shrinking_activations"}
+        write_scenario(lab / "starved.toml", small(**STARVED, expect=[claim]))
+        code, out, _ = cli("run", "starved.toml", "--headless", "--json", "--out", "run")
+        document = json.loads(out)
+        assert code == 0
+        assert document["expectations"][0]["measured"] == [f["rule"] for f in document["findings"]]
+        finding = document["findings"][0]
+        assert list(finding) == [
+            *("rule", "severity", "layers", "first_step", "measured", "threshold"),
+            *("cause", "advice"),
+        ]
+        assert finding["rule"] == "shrinking_activations"
+        assert (finding["severity"], finding["layers"]) == ("warning", [1, 2, 3, 4, 5])
+        assert finding["measured"] == document["gain"]["start"]["forward"] < finding["threshold"]
+        with RunReader(lab / "run" / "run.db") as reader:
+            (event,) = (e for _, e in reader.events() if e.detail.get("rule") == finding["rule"])
+        assert (event.kind, event.step) == ("finding", 0)
+        _, shown, _ = cli("show", "run")
+        assert "▲ warning: shrinking activations · layers 1–5" in shown
+        assert "diagnosis.shrinking_activations.warning = 0.8" in " ".join(shown.split())
+        assert '→ network.initializer = "he"' in shown
+
+    def test_it_can_be_switched_off(self, cli: Cli, lab: Path) -> None:
+        write_scenario(lab / "starved.toml", small(**STARVED))
+        off = ["--set", "diagnosis.enabled=false"]
+        _, out, _ = cli("run", "starved.toml", "--headless", "--json", "--out", "run", *off)
+        assert json.loads(out)["findings"] == []
+        assert "enabled = false" in (lab / "run" / "scenario.toml").read_text()
+        assert "diagnosis:" not in cli("show", "run")[1]
+
+    def test_where_training_broke_is_a_finding(self, cli: Cli, lab: Path) -> None:
+        write_scenario(lab / "wild.toml", small(**DIVERGING))
+        _, out, _ = cli("run", "wild.toml", "--headless", "--json")
+        finding = json.loads(out)["findings"][0]
+        assert (finding["rule"], finding["severity"]) == ("not_finite", "error")
+        assert finding["measured"] in ("nan", "inf")
+        assert f"at step {finding['first_step']}; first not finite" in finding["cause"]
+        assert "learning_rate" in finding["advice"]
 
 
 class TestInterruption:
@@ -213,7 +264,7 @@ class TestInterruption:
         assert not run.is_alive()
         with RunReader(run.database) as reader:
             assert sum(len(b.loss) for b in reader.blocks()) == document["steps"] > 10
-            assert [e.kind for _, e in reader.events()] == ["stop"]
+            assert [e.kind for e in carried_out(reader)] == ["stop"]
             assert reader.info().state == "stopped"
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -288,9 +339,9 @@ class Live:
         return self.client.send(Command(kind, key, value)).error
 
     def events(self, number: int) -> list[tuple[str, int]]:
-        """The first `number` events, when there are so many."""
-        wait_for(lambda: len(self.reader.events()) >= number)
-        return [(event.kind, event.step) for _, event in self.reader.events()]
+        """The first `number` commands that were carried out, when there are so many."""
+        wait_for(lambda: len(carried_out(self.reader)) >= number)
+        return [(event.kind, event.step) for event in carried_out(self.reader)]
 
     def close(self) -> None:
         self.client.close()
@@ -313,7 +364,7 @@ class TestCommands:
         assert live.send("set", "learning_rate", 0.25) == ""
         assert live.send("scale", "learning_rate", 0.5) == ""
         assert [kind for kind, _ in live.events(2)] == ["set", "set"]
-        (_, first), (_, second) = live.reader.events()
+        first, second = carried_out(live.reader)
         assert first.detail == {"key": "learning_rate", "value": 0.25, "previous": 0.05}
         assert second.detail == {"key": "learning_rate", "value": 0.125, "previous": 0.25}
         wait_for(lambda: steps_made(live.folder) > second.step)

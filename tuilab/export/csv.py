@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.frames import FIELDS, TENSORS
+from engine.frames import FIELDS, PER_LAYER, TENSORS
 from tuilab.recording import RunReader
 
 STEPS = ("step", "loss", "data_loss", "accuracy", "learning_rate")
-LAYER = ("dead_fraction", "update_ratio")
 
 
 def write(reader: RunReader, to: Path) -> list[Path]:
@@ -21,7 +20,7 @@ def write(reader: RunReader, to: Path) -> list[Path]:
         _table(to / "validation.csv", ("step", "epoch", "loss", "accuracy"), _validation(reader)),
         _table(
             to / "tensors.csv",
-            ("step", "epoch", "layer", "name", "tensor", *FIELDS, *LAYER),
+            ("step", "epoch", "layer", "name", "tensor", *FIELDS, *PER_LAYER),
             _tensors(reader),
         ),
         _table(to / "events.csv", ("step", "seconds", "kind", "detail"), _events(reader)),
@@ -55,7 +54,7 @@ def _tensors(reader: RunReader) -> Iterable[Sequence[object]]:
         for layer in range(len(snapshot.statistics)):
             for at, tensor in enumerate(TENSORS):
                 fields = snapshot.statistics[layer, at].tolist()
-                of_layer = [float(getattr(snapshot, field)[layer]) for field in LAYER]
+                of_layer = [float(getattr(snapshot, field)[layer]) for field in PER_LAYER]
                 place = [step, snapshot.epoch, layer + 1, names[layer], tensor]
                 yield [*place, *fields, *of_layer]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from engine.frames import FIELDS, TENSORS, Snapshot
+from engine.frames import FIELDS, PER_LAYER, TENSORS, Snapshot
 from tuilab.metrics import Record
 from tuilab.recording import RunReader
 from tuilab.summary import to_json
@@ -33,8 +33,7 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
     layers = [
         {
             "index": layer + 1,
-            "dead_fraction": float(snapshot.dead_fraction[layer]),
-            "update_ratio": float(snapshot.update_ratio[layer]),
+            **{name: float(getattr(snapshot, name)[layer]) for name in PER_LAYER},
             **{
                 tensor: dict(zip(FIELDS, snapshot.statistics[layer, at].tolist(), strict=True))
                 for at, tensor in enumerate(TENSORS)

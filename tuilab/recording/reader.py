@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 
-from engine.frames import BINS, FIELDS, TENSORS, Event, Snapshot, Validation
+from engine.frames import BINS, FIELDS, PER_LAYER, TENSORS, Event, Snapshot, Validation
 from tuilab.errors import RunError
 from tuilab.recording.schema import FORMAT, Block, History, RunInfo
 
@@ -28,7 +28,10 @@ class RunReader:
             version = self._open_immutable()
         if version != FORMAT:
             self._db.close()
-            raise RunError(f"{path} is not a run that this tuilab can read (format {version})")
+            raise RunError(
+                f"{path} is not a run that this tuilab can read (format {version}, not {FORMAT}: "
+                "it is of another version of tuilab, or no run)"
+            )
         self._db.execute("PRAGMA query_only = ON")
 
     def _open(self, mode: str) -> int:
@@ -170,15 +173,16 @@ class RunReader:
         statistics = np.full((layers, len(TENSORS), len(FIELDS)), np.nan)
         histograms = np.zeros((layers, len(TENSORS), BINS + 2), np.int64)
         ranges = np.full((layers, len(TENSORS), 2), np.nan)
-        dead, ratio = np.full(layers, np.nan), np.full(layers, np.nan)
+        of_layer = np.full((len(PER_LAYER), layers), np.nan)
         end = 3 + len(FIELDS)
         for row in rows:
             at = row[1] - 1, TENSORS.index(row[2])
             statistics[at] = [_number(value) for value in row[3:end]]
             ranges[at] = [_number(value) for value in row[end : end + 2]]
             histograms[at] = np.frombuffer(row[end + 2], "<i8")
-            dead[at[0]], ratio[at[0]] = _number(row[end + 3]), _number(row[end + 4])
-        return Snapshot(step, epoch, statistics, histograms, ranges, dead, ratio)
+            of_layer[:, at[0]] = [_number(value) for value in row[end + 3 :]]
+        named = dict(zip(PER_LAYER, of_layer, strict=True))
+        return Snapshot(step, epoch, statistics, histograms, ranges, **named)
 
 
 def _number(value: float | None) -> float:

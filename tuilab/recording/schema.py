@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.frames import FIELDS, Floats, LayerInfo
+from engine.frames import FIELDS, PER_LAYER, Floats, LayerInfo
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 SCHEMA: Final = f"""
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -27,7 +27,8 @@ CREATE TABLE tensor (
     snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE,
     layer INTEGER NOT NULL, tensor TEXT NOT NULL,
     {", ".join(f'"{name}" REAL' for name in FIELDS)},
-    low REAL, high REAL, histogram BLOB NOT NULL, dead_fraction REAL, update_ratio REAL,
+    low REAL, high REAL, histogram BLOB NOT NULL,
+    {", ".join(f"{name} REAL" for name in PER_LAYER)},
     PRIMARY KEY (snapshot, layer, tensor)) WITHOUT ROWID;
 CREATE TABLE checkpoint (
     id INTEGER PRIMARY KEY, step INTEGER NOT NULL, file TEXT NOT NULL, last_event INTEGER NOT NULL);

@@ -9,13 +9,13 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from engine.frames import FIELDS, TENSORS, Floats, Frame, Snapshot
+from engine.frames import FIELDS, PER_LAYER, TENSORS, Floats, Frame, Snapshot
 from tuilab.errors import RunError
 from tuilab.recording.schema import SCHEMA
 
 KEPT_FIRST: Final = 16  # snapshots from the start that are never thinned
 SPREAD: Final = 256  # thinning starts at twice this many others, and leaves this many
-_TENSOR_COLUMNS: Final = len(FIELDS) + 8  # the others: snapshot, layer, tensor, low, high …
+_TENSOR_COLUMNS: Final = 6 + len(FIELDS) + len(PER_LAYER)  # 6: snapshot, layer, tensor …
 
 
 class RunWriter:
@@ -148,8 +148,7 @@ class RunWriter:
                         *snapshot.statistics[layer, t].tolist(),
                         *snapshot.ranges[layer, t].tolist(),
                         snapshot.histograms[layer, t].astype("<i8").tobytes(),
-                        float(snapshot.dead_fraction[layer]),
-                        float(snapshot.update_ratio[layer]),
+                        *(float(getattr(snapshot, name)[layer]) for name in PER_LAYER),
                     )
                 )
         marks = ",".join("?" * _TENSOR_COLUMNS)

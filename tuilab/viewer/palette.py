@@ -56,6 +56,7 @@ def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
         "bold": Style(bold=True),
         "italic": Style(italic=True),
         "muted": Style(color=foreground.blend(ground, 0.42).rich_color),
+        "muted.bold": Style(color=foreground.blend(ground, 0.42).rich_color, bold=True),
         "faint": Style(color=foreground.blend(ground, 0.72).rich_color),
     }
     for role, variable in _HUES.items():

@@ -83,6 +83,7 @@ class Stage(Vertical):
             return
         if changes.snapshot or changes.state or changes.info:
             self.draw_layers(store)
+        if changes.snapshot or changes.state or changes.info or changes.events:
             self.draw_reading(store)
         self._curves_stale |= changes.series or changes.validations or changes.events
         self._curves_stale |= changes.state
@@ -105,7 +106,8 @@ class Stage(Vertical):
     def draw_reading(self, store: RunStore) -> None:
         """Draw the words."""
         if self._in_sight("reading"):
-            self.reading.draw_by(lambda: self.reading.update(store, self.claims))
+            scrolls = not self.overview
+            self.reading.draw_by(lambda: self.reading.update(store, self.claims, scrolls=scrolls))
 
     def _in_sight(self, tab: str) -> bool:
         return self.overview or self.tab == tab

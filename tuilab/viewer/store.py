@@ -10,6 +10,7 @@ import msgspec
 
 from engine.errors import TuilabError
 from engine.frames import Event, Snapshot, Validation
+from tuilab.diagnosis.finding import Finding, active
 from tuilab.recording import Block, History, RunInfo, RunReader
 from tuilab.runs import RunFolder
 from tuilab.viewer.series import Series
@@ -51,6 +52,7 @@ class RunStore:
         self.series = Series()
         self.validations: list[Validation] = []
         self.events: list[Event] = []
+        self.findings: list[Finding] = []  # that stand at what is shown, most severe first
         self.snapshot: Snapshot | None = None
         self.first_snapshot: Snapshot | None = None  # of step 0
         self.at: int | None = None  # the step of an older snapshot that is looked at
@@ -102,7 +104,12 @@ class RunStore:
         if found is None or (at, found.step) == (self.at, self.snapshot.step):
             return False
         self.at, self.snapshot = at, found
+        self._take_findings()
         return True
+
+    def _take_findings(self) -> None:
+        """Take those that stand now, or stood at the step that is looked at."""
+        self.findings = active(e for e in self.events if self.at is None or e.step <= self.at)
 
     def history(self, layer: int, tensor: str) -> History | None:
         """Return a tensor of a layer (from 1) over time; None while there is no database."""
@@ -167,6 +174,8 @@ class RunStore:
         for key, event in new:
             self.events.append(event)
             self._last_event = key
+        if new:
+            self._take_findings()
         return bool(new)
 
     def _read_snapshot(self, reader: RunReader) -> bool:

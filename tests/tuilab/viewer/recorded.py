@@ -96,7 +96,8 @@ def snapshot(step: int, tensors: Sequence[Sequence[Floats]], activation: str) ->
             )  # fmt: skip
     dead = np.array([float((row[0] == 0).all(axis=0).mean()) for row in tensors])
     ratio = np.array([float(np.linalg.norm(row[5]) / np.linalg.norm(row[3])) for row in tensors])
-    return Snapshot(step, step / 8, statistics, histograms, ranges, dead, ratio)
+    units = [np.full(layers, np.nan)] * 2
+    return Snapshot(step, step / 8, statistics, histograms, ranges, dead, ratio, *units)
 
 
 @dataclass

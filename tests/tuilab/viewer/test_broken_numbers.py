@@ -37,6 +37,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         ranges=np.concatenate([np.where(generator.random(power.shape) < 0.5, 0, -power), power], 2),
         dead_fraction=generator.choice(pool, LAYERS),
         update_ratio=generator.choice(pool, LAYERS),
+        asymmetry=generator.choice(pool, LAYERS),
+        one_signed=generator.choice(pool, LAYERS),
     )
 
 

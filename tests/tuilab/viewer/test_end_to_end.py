@@ -16,6 +16,7 @@ import pytest
 from engine.frames import Event
 from tests.tuilab.support import (
     FOREVER,
+    carried_out,
     command,
     environment,
     small,
@@ -100,7 +101,7 @@ def scenario(lab: Path) -> Path:
 
 def events(folder: RunFolder) -> list[Event]:
     with RunReader(folder.database) as reader:
-        return [event for _, event in reader.events()]
+        return carried_out(reader)
 
 
 def kinds(folder: RunFolder) -> list[str]:

@@ -9,18 +9,22 @@ import numpy as np
 
 from engine.activations import activations
 from engine.frames import Floats, LayerInfo, Snapshot
+from tuilab.diagnosis.base import DEEP
+from tuilab.diagnosis.dead_units import DeadUnits
+from tuilab.diagnosis.gain import GrowingActivations, ShrinkingActivations
+from tuilab.diagnosis.learning_rate import HighLearningRate, LowLearningRate
+from tuilab.diagnosis.saturation import Saturation
 from tuilab.recording import RunInfo
 from tuilab.viewer import charts, formats
 from tuilab.viewer.charts import Axis, Histogram
 from tuilab.viewer.text import Span
 
-GAIN_HEALTHY: Final = (0.8, 1.25)
-GAIN_USABLE: Final = (0.5, 2.0)
-RATIO_HEALTHY: Final = (1e-4, 1e-2)
-RATIO_USABLE: Final = 1e-1
-DEAD: Final = (0.1, 0.4)
-SATURATED: Final = 0.5
-DEEP: Final = 4  # hidden layers from which a trend can be told from a single step
+GAIN_HEALTHY: Final = (ShrinkingActivations().warning, GrowingActivations().warning)
+GAIN_USABLE: Final = (ShrinkingActivations().error, GrowingActivations().error)
+RATIO_HEALTHY: Final = (LowLearningRate().update_ratio, HighLearningRate().warning)
+RATIO_USABLE: Final = HighLearningRate().error
+DEAD: Final = (DeadUnits().warning, DeadUnits().error)
+SATURATED: Final = Saturation().share
 
 
 @dataclass(frozen=True)

@@ -1,57 +1,106 @@
-"""What the numbers say, in words: the two gains, updates, dead units; the question; the claims."""
+"""What the numbers say, in words: findings; gains and updates; claims; the question."""
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Final
 
 import numpy as np
 from textual import events
 
 from engine.frames import Snapshot
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.past import LEARNED
 from tuilab.recording import RunInfo
 from tuilab.viewer import formats
 from tuilab.viewer.claims import Claims
 from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.panels.claims import claim_lines
+from tuilab.viewer.panels.findings import finding_lines, note_lines
 from tuilab.viewer.panels.header import identity
 from tuilab.viewer.panels.layer_columns import (
     GAIN_HEALTHY,
     RATIO_HEALTHY,
-    SATURATED,
     Table,
-    dead_role,
     gain_role,
     update_ratio_role,
 )
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, crop, plain, wrap
 
-if TYPE_CHECKING:
-    from tuilab.expectations import Verdict
-
-NO_BREAK = "\u00a0"
-LEARNED = 0.05  # of its first value: a loss below is learned, and its gradients are small
+WORDS: Final = 0.7  # of the room that complaints may take with their advice
+FORWARD: Final = {"shrinking_activations", "growing_activations"}
+BACKWARD: Final = {"vanishing_gradient", "exploding_gradient"}
+UPDATES: Final = {"low_learning_rate", "high_learning_rate"}
+"""Rules whose findings say what the words on a gain, or on updates, would say."""
 SLOPES = {"relu": (math.sqrt(0.5), "√½"), "identity": (1.0, ""), "tanh": (1.0, "")}
 
 
-def reading(store: RunStore, claims: Claims, cells: int, *, question: bool = True) -> list[Line]:
-    """Build the text of the panel, wrapped to `cells`; `question` unless it stands elsewhere."""
+def reading(
+    store: RunStore, claims: Claims, cells: int, *, question: bool = True, room: int = 0
+) -> list[Line]:
+    """Build the text of the panel, wrapped to `cells`; `question` unless it stands elsewhere.
+
+    First what was found wrong, with advice, unless that leaves too little of `room` lines (0: they
+    scroll) for the rest; then how stands what no rule complains of.
+    """
     lines: list[Line] = []
     tail = store.folder.log_tail(8) if store.state in ("killed", "failed") else ""
     if tail:
         lines += [[("end of the log", "muted")], *([(row, "")] for row in tail.splitlines()), []]
+    grave = [finding for finding in store.findings if finding.severity != "info"]
     snapshot = store.snapshot
-    if snapshot is not None:
-        table = Table.of(snapshot, store.info)
-        lines += _gains(table, store.info, store.first_snapshot, cells)
-        learned = store.series.latest_loss < LEARNED * store.series.first_loss
-        lines += _updates(table, learned, cells)
-        lines += _units(table, cells)
+    table = Table.of(snapshot, store.info) if snapshot is not None else None
+    complaints = _complaints(grave, store, cells, advice=True)
+    if room and len(complaints) > WORDS * room:
+        complaints = _complaints(grave, store, cells, advice=False)
+    lines += complaints
+    if table is not None:
+        lines += _standing(table, store, {finding.rule for finding in grave}, cells)
     if claims.verdicts or claims.problem:
         lines += [[], *claim_lines(claims, cells)]
+    if notes := note_lines([f for f in store.findings if f not in grave], cells):
+        lines += [[], *notes]
     if question and store.info.question:
         asked = wrap([(store.info.question, "italic")], cells)
         lines += [[], [("question", "muted")], *asked]
     return lines if lines and lines[0] else lines[1:]
+
+
+def _complaints(
+    findings: Sequence[Finding], store: RunStore, cells: int, *, advice: bool
+) -> list[Line]:
+    return [
+        line
+        for finding in findings
+        for line in finding_lines(
+            finding, cells, advice=advice, details=_details(finding.rule, store)
+        )
+    ]
+
+
+def _details(rule: str, store: RunStore) -> list[str]:
+    """Return what is known beyond a finding's evidence: the gain that theory expects."""
+    first, info = store.first_snapshot, store.info
+    if rule not in FORWARD or first is None or info.batch_norm:
+        return []
+    words = theory(Table.of(first, info), info)
+    return [words] if words else []
+
+
+def _standing(table: Table, store: RunStore, found: set[str], cells: int) -> list[Line]:
+    """Say how gains and updates stand, each unless a finding has said it."""
+    lines: list[Line] = []
+    if not table.deep:
+        lines += _shallow(table, cells)
+    else:
+        if not found & FORWARD:
+            lines += forward_words(table, store.info, store.first_snapshot, cells)
+        if not found & BACKWARD:
+            lines += backward_words(table, cells)
+    if not found & UPDATES:
+        learned = store.series.latest_loss < LEARNED * store.series.first_loss
+        lines += _updates(table, learned, cells)
+    return lines
 
 
 def _paragraph(role: str, head: str, details: Sequence[str], cells: int) -> list[Line]:
@@ -63,14 +112,11 @@ def _paragraph(role: str, head: str, details: Sequence[str], cells: int) -> list
     return lines
 
 
-def _gains(table: Table, info: RunInfo, first: Snapshot | None, cells: int) -> list[Line]:
-    if not table.deep:
-        text = f"{table.hidden} hidden layers: too few for a trend over depth"
-        if table.hidden < 2:
-            text = f"{('no', 'one')[table.hidden]} hidden layer: no gain to speak of"
-        return _paragraph("faint", text, [], cells)
-    lines = forward_words(table, info, first, cells)
-    return lines + backward_words(table, cells)
+def _shallow(table: Table, cells: int) -> list[Line]:
+    text = f"{table.hidden} hidden layers: too few for a trend over depth"
+    if table.hidden < 2:
+        text = f"{('no', 'one')[table.hidden]} hidden layer: no gain to speak of"
+    return _paragraph("faint", text, [], cells)
 
 
 def forward_words(table: Table, info: RunInfo, first: Snapshot | None, cells: int) -> list[Line]:
@@ -150,43 +196,6 @@ def _updates(table: Table, learned: bool, cells: int) -> list[Line]:
     return _paragraph(role, head, [], cells)
 
 
-def _units(table: Table, cells: int) -> list[Line]:
-    """Name the worst layer where units are dead or saturated beyond bounds."""
-    lines: list[Line] = []
-    dead = np.nan_to_num(table.snapshot.dead_fraction[:-1])
-    if dead.size and (role := dead_role(float(dead.max()))):
-        at = int(dead.argmax())
-        text = f"layer {at + 1}: {formats.percent(float(dead[at]))} of the units are dead"
-        lines += _paragraph(role, text, [], cells)
-    saturated = np.nan_to_num(table.snapshot.field("activation", "saturated_fraction")[:-1])
-    if saturated.size and saturated.max() > SATURATED:
-        at = int(saturated.argmax())
-        text = f"layer {at + 1}: {formats.percent(float(saturated[at]))} is saturated"
-        lines += _paragraph("warning", text, [], cells)
-    return lines
-
-
-def claim_lines(claims: Claims, cells: int) -> list[Line]:
-    """List the claims of the scenario, each with its verdict and the measured number."""
-    if claims.problem:
-        return [[("claims", "muted")], *wrap([(claims.problem, "warning")], cells)]
-    passed = sum(v.passed is True for v in claims.verdicts)
-    lines: list[Line] = [[("claims  ", "muted"), (f"{passed} of {len(claims.verdicts)} hold", "")]]
-    for verdict in claims.verdicts:
-        lines += _claim(verdict, cells)
-    return lines
-
-
-def _claim(verdict: "Verdict", cells: int) -> list[Line]:
-    glyph, role = {True: ("✓", "success"), False: ("✗", "error"), None: ("…", "muted")}[
-        verdict.passed
-    ]
-    measured = "" if verdict.measured is None else f"{verdict.measured_text} "
-    numbers = [(measured, role), (verdict.band, "muted")]
-    glued = [(text.replace(" ", NO_BREAK), tint) for text, tint in numbers]
-    return wrap([(f"{glyph} ", role), (f"{verdict.claim}  ", ""), *glued], cells, 2)
-
-
 class Reading(LinesPanel):
     """The words as a widget; scrolls where they are longer than the panel."""
 
@@ -196,17 +205,15 @@ class Reading(LinesPanel):
         self._text: list[Line] = []
         self._start = 0
 
-    def update(self, store: RunStore, claims: Claims) -> None:
-        """Say what is known now."""
+    def update(self, store: RunStore, claims: Claims, *, scrolls: bool) -> None:
+        """Say what is known now; `scrolls`: keys reach what does not fit."""
         if not self.content_size.width:
             return
         above = plain(identity(store.info, store.folder.name, self.app.size.width - 2))
-        self._text = reading(
-            store,
-            claims,
-            self.content_size.width,
-            question=store.info.question not in above,
-        )
+        question = store.info.question not in above
+        width, height = self.content_size
+        room = 0 if scrolls else height
+        self._text = reading(store, claims, width, question=question, room=room)
         if not self._text:
             text = "waiting for the first statistics …" if store.live else "no statistics"
             self._text = [[(text, "muted")]]

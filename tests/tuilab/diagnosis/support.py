@@ -1,0 +1,33 @@
+"""A run diagnosed in this process, with statistics at steps that no clock decides."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.backend import make_backend
+from engine.frames import Event
+from tuilab.diagnosis import Finding, Monitor
+from tuilab.diagnosis.facts import facts
+from tuilab.diagnosis.finding import all_found
+from tuilab.scenario import build_trainer, load, load_data
+
+FIRING = Path(__file__).parent / "scenarios"
+"""A small scenario for each rule, by its name, in which it must find something."""
+HEALTHY = Path(__file__).parents[3] / "scenarios"
+LOOKS = 24  # snapshots of a run
+
+
+def diagnose(path: Path, *sets: str) -> list[Event]:
+    """Train the scenario at `path` and return what the diagnosis says of it."""
+    scenario = load(path, sets)
+    data = load_data(scenario, None)
+    trainer = build_trainer(scenario, data, make_backend("numpy"))
+    total = trainer.total_steps
+    trainer._snapshot_at |= {total * look // LOOKS for look in range(LOOKS)}
+    trainer._pace.snapshot_due = lambda: False  # type: ignore[method-assign]
+    monitor = Monitor(scenario.diagnosis, facts(scenario, data, trainer))
+    return [event for frame in trainer.frames(interval=0) for event in monitor.see(frame)]
+
+
+def found(events: Sequence[Event]) -> dict[str, Finding]:
+    """Return the findings of a whole run by rule."""
+    return {finding.rule: finding for finding in all_found(events)}

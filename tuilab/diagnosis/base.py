@@ -1,0 +1,137 @@
+"""What a rule is, what it sees and what it says; and the registry of rules.
+
+    @rules.register("saturation")
+    @dataclass(frozen=True)
+    class Saturation(Rule):
+        share: float = 0.5
+
+The fields of a rule are its thresholds: keys of `[diagnosis.saturation]` in a scenario file, of
+which the first may also be given alone (`saturation = 0.6`).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.frames import Floats, Frame, Snapshot
+from engine.registry import Registry
+from tuilab.diagnosis.past import Moment, Past, RunFacts
+
+Severity = Literal["info", "warning", "error"]
+Flags = npt.NDArray[np.bool_]
+SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error")
+DEEP: Final = 4  # hidden layers from which a trend over depth can be told
+rules: Registry["Rule"] = Registry("rule")
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """That a rule's condition holds, and the evidence."""
+
+    severity: Severity
+    measured: float
+    threshold: float
+    key: str  # the rule's setting that holds the threshold
+    cause: str  # a sentence with the number in it
+    advice: str  # what helps, and the key that does it
+    layers: tuple[int, ...] = ()  # from 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a rule looks at: the past up to now, and the frame that came last."""
+
+    past: Past
+    frame: Frame
+
+    @property
+    def run(self) -> RunFacts:
+        return self.past.run
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest statistics; there are some at every moment of the kind "snapshot"."""
+        assert self.past.newest is not None
+        return self.past.newest
+
+    def hidden(self, values: Floats) -> Floats:
+        """Return the values of the hidden layers, of one value a layer."""
+        return values[: self.run.hidden]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule without state; its docstring says the condition and where it is from."""
+
+    moment: ClassVar[Moment] = "snapshot"
+    at_start: ClassVar[bool] = False
+    """Whether one look is enough at step 0, where there is no training noise to wait out."""
+    only_at_start: ClassVar[bool] = False
+    """Whether it can begin at step 0 only; it may still clear later."""
+    patient: ClassVar[bool] = True
+    """Whether it must hold for several moments; False where one says it all."""
+
+    def look(self, seen: Seen, slack: float) -> Symptom | None:
+        """Return the symptom if the condition holds with thresholds `slack` times looser.
+
+        Slack is 1 until there is a finding, and larger while it stands (hysteresis).
+        """
+        raise NotImplementedError
+
+
+def above(value: float, threshold: float, slack: float) -> bool:
+    """Tell whether a value that should be small is above its threshold; never for NaN."""
+    return value > threshold / slack
+
+
+def below(value: float, threshold: float, slack: float) -> bool:
+    """Tell whether a value that should be large is below its threshold; never for NaN."""
+    return value < threshold * slack
+
+
+def loosened(factor: float, slack: float) -> float:
+    """Return a threshold of a factor whose healthy value is 1: 1/slack of its way in logarithm."""
+    return math.exp(math.log(factor) / slack)
+
+
+def numbered(flags: Flags) -> tuple[int, ...]:
+    """Return the numbers, from 1, of the layers for which a flag is set."""
+    return tuple(int(at) + 1 for at in np.flatnonzero(flags))
+
+
+def named_layers(layers: tuple[int, ...]) -> str:
+    """Say layers in words: "layer 3", "layers 1–10", "layers 1, 2, 5"."""
+    if len(layers) == 1:
+        return f"layer {layers[0]}"
+    if len(layers) > 2 and layers[-1] - layers[0] == len(layers) - 1:
+        return f"layers {layers[0]}–{layers[-1]}"
+    return f"layers {', '.join(map(str, layers))}"
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage with as many digits as it needs."""
+    value = 100 * share
+    return (
+        f"{value:.0f} %" if value >= 9.95 else f"{value:.1g} %" if value < 1 else f"{value:.1f} %"
+    )
+
+
+def good_initializer(activation: str) -> str:
+    """Name the initialiser that keeps the spread with this non-linearity."""
+    if activation in ("tanh", "sigmoid", "identity"):
+        return "xavier"
+    return "lecun" if activation == "selu" else "he"
+
+
+def initializer_advice(run: RunFacts) -> str:
+    """Say which initialiser to take, and by which key, or what else where it is taken already."""
+    wanted = good_initializer(run.layers[0].activation)
+    normalize = "a batch_norm layer after each" if run.own_layers else "network.batch_norm = true"
+    if run.initializer == wanted:
+        return f"normalise: {normalize}"
+    where = "initializer" if run.own_layers else "network.initializer"
+    of = " in the [[layer]] tables" if run.own_layers else ""
+    return f'{where} = "{wanted}"{of}, or {normalize}'

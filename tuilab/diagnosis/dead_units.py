@@ -1,0 +1,62 @@
+"""Units that no training example reaches."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.frames import Floats
+from tuilab.diagnosis.base import Flags, Rule, Seen, Severity, Symptom, numbered, percent, rules
+
+
+@rules.register("dead_units")
+@dataclass(frozen=True)
+class DeadUnits(Rule):
+    """A share of a layer's units is silent over a whole epoch (lecture 6, "dead ReLUs").
+
+    Depth alone makes some: the deeper, the more alike all examples look, so that some units are off
+    for all of them. Of ten healthy layers of 500 the last have 8–14 % from the first step on. What
+    a layer behind the first began with counts therefore as given, up to the share `by_depth`; more
+    than `error` in all is too much in any case.
+    """
+
+    warning: float = 0.1
+    error: float = 0.4
+    by_depth: float = 0.2
+
+    def look(self, seen: Seen, slack: float) -> Symptom | None:
+        shares = seen.hidden(seen.snapshot.dead_fraction)
+        given = self._given(seen, shares)
+        levels: list[tuple[Severity, str, float, Floats]] = [
+            ("error", "error", self.error, shares),
+            ("warning", "warning", self.warning, shares - given),
+            ("info", "warning", self.warning, shares),
+        ]
+        for severity, key, threshold, values in levels:
+            over = values > threshold / slack
+            if over.any():
+                return self._symptom(seen, severity, key, threshold, over)
+        return None
+
+    def _given(self, seen: Seen, shares: Floats) -> Floats:
+        given = np.zeros_like(shares)
+        if seen.past.first is not None:
+            given[1:] = np.nan_to_num(seen.hidden(seen.past.first.dead_fraction))[1:]
+        return np.minimum(given, self.by_depth)
+
+    def _symptom(
+        self, seen: Seen, severity: Severity, key: str, threshold: float, over: Flags
+    ) -> Symptom:
+        shares = seen.hidden(seen.snapshot.dead_fraction)
+        at = int(np.argmax(np.where(over, shares, -1)))
+        worst = float(shares[at])
+        first = seen.past.first
+        began = float(seen.hidden(first.dead_fraction)[at]) if first is not None else 0.0
+        cause = f"{percent(worst)} of the units of layer {at + 1} are silent on every example"
+        if began > worst / 2:
+            cause += f", {percent(began)} from the start"
+            advice = "start with biases at or above 0 (network.bias = 0.01), or leaky_relu"
+            if severity == "info":
+                advice = "depth alone makes some; leaky_relu has none"
+        else:
+            advice = 'lower optimizer.learning_rate, or network.activation = "leaky_relu"'
+        return Symptom(severity, worst, threshold, key, cause, advice, numbered(over))

@@ -1,0 +1,90 @@
+"""A finding, as an event in `run.db` and back."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from engine.frames import Event
+from tuilab.diagnosis.base import SEVERITIES, Severity, named_layers
+
+MARKS: Final = {"error": "✕", "warning": "▲", "info": "○"}
+FOUND: Final = "finding"
+CLEARED: Final = "cleared"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a rule has found; the fields of `--json`, and `key`."""
+
+    rule: str
+    severity: Severity
+    layers: tuple[int, ...]  # from 1; the output layer is the last
+    first_step: int  # from which the condition held
+    measured: float
+    threshold: float
+    cause: str
+    advice: str
+    key: str = ""  # of the threshold in a scenario file: "diagnosis.saturation.share"
+
+    @property
+    def rank(self) -> int:
+        """Place in the order of severities, the worst highest."""
+        return SEVERITIES.index(self.severity)
+
+    @property
+    def title(self) -> str:
+        """The rule in words: "dead units"."""
+        return self.rule.replace("_", " ")
+
+    @property
+    def where(self) -> str:
+        """The layers in words, "" where it concerns none."""
+        return named_layers(self.layers) if self.layers else ""
+
+    def event(self, step: int, time: float) -> Event:
+        """Return the event that says so."""
+        detail = msgspec.to_builtins(self)
+        for name in ("measured", "threshold"):  # JSON knows no NaN
+            detail[name] = str(detail[name])
+        return Event(step, time, FOUND, detail)
+
+    @classmethod
+    def of(cls, event: Event) -> "Finding":
+        """Return the finding of an event."""
+        return msgspec.convert(event.detail, cls, strict=False)
+
+    def document(self) -> dict[str, Any]:
+        """Return the entry of the `--json` document."""
+        return {name: value for name, value in msgspec.to_builtins(self).items() if name != "key"}
+
+
+def active(events: Iterable[Event]) -> list[Finding]:
+    """Return the findings that stand after `events`, most severe first."""
+    standing: dict[str, Finding] = {}
+    for event in events:
+        if event.kind == FOUND:
+            finding = Finding.of(event)
+            standing[finding.rule] = finding
+        elif event.kind == CLEARED:
+            standing.pop(str(event.detail.get("rule")), None)
+    return _ordered(standing.values())
+
+
+def all_found(events: Iterable[Event]) -> list[Finding]:
+    """Return one finding a rule over a whole run: the worst, with the step of the first."""
+    worst: dict[str, Finding] = {}
+    for event in events:
+        if event.kind != FOUND:
+            continue
+        finding = Finding.of(event)
+        earlier = worst.get(finding.rule)
+        if earlier is not None:
+            if earlier.rank > finding.rank:
+                continue
+            finding = msgspec.structs.replace(finding, first_step=earlier.first_step)
+        worst[finding.rule] = finding
+    return _ordered(worst.values())
+
+
+def _ordered(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda f: (-f.rank, f.first_step))

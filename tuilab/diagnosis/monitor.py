@@ -1,0 +1,119 @@
+"""Patience, hysteresis and severity: the one place where conditions become findings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from engine.frames import Event, Frame, Snapshot
+from tuilab.diagnosis.base import SEVERITIES, Rule, Seen, Severity, Symptom
+from tuilab.diagnosis.finding import CLEARED, Finding
+from tuilab.diagnosis.past import Past, RunFacts
+from tuilab.diagnosis.settings import Diagnosis
+
+SLACK: Final = 3.0
+"""A finding clears at a threshold so many times looser than that at which it began."""
+
+
+@dataclass
+class _Watch:
+    """How one rule stands: for how many moments in a row at least so severe, and since when."""
+
+    rule: Rule
+    held: dict[Severity, int] = field(default_factory=lambda: dict.fromkeys(SEVERITIES, 0))
+    since: int = 0
+    free: int = 0  # moments in a row in which it did not hold any more
+    finding: Finding | None = None
+
+    def count(self, symptom: Symptom | None, step: int) -> None:
+        """Count a moment for every severity that the symptom reaches."""
+        if symptom is not None and not any(self.held.values()) and self.finding is None:
+            self.since = step
+        reached = -1 if symptom is None else SEVERITIES.index(symptom.severity)
+        for rank, severity in enumerate(SEVERITIES):
+            self.held[severity] = self.held[severity] + 1 if rank <= reached else 0
+
+    def worst(self, patience: int) -> Severity | None:
+        """Return the worst severity that has held for long enough."""
+        return next((s for s in reversed(SEVERITIES) if self.held[s] >= patience), None)
+
+
+class Monitor:
+    """Feeds the rules with frames; `see` returns what they found as events."""
+
+    def __init__(self, diagnosis: Diagnosis, run: RunFacts) -> None:
+        self._patience = diagnosis.patience
+        self._watches: Mapping[str, _Watch] = {
+            name: _Watch(rule) for name, rule in diagnosis.rules.items()
+        }
+        self._past = Past(run)
+
+    def recall(
+        self, findings: Sequence[Finding], loss: float, data_loss: float, first: Snapshot | None
+    ) -> None:
+        """Go on with a run in which these findings stand; the rest is how it began.
+
+        Of what lay between, the curves above all, nothing is remembered.
+        """
+        for finding in findings:
+            if finding.rule in self._watches:
+                self._watches[finding.rule].finding = finding
+        self._past.begin(loss, data_loss, first)
+
+    def see(self, frame: Frame) -> list[Event]:
+        """Take a frame in; return events "finding" (new, or worse than before) and "cleared"."""
+        events: list[Event] = []
+        seen = Seen(self._past, frame)
+        with np.errstate(all="ignore"):  # of runs that broke
+            for moment, step in self._past.take(frame):
+                for name, watch in self._watches.items():
+                    if watch.rule.moment == moment:
+                        events += self._look(name, watch, seen, step)
+        return events
+
+    def _look(self, name: str, watch: _Watch, seen: Seen, step: int) -> list[Event]:
+        rule, time = watch.rule, seen.frame.time
+        strict = rule.look(seen, 1.0)
+        if rule.only_at_start and step > 0 and watch.finding is None:
+            return []
+        watch.count(strict, step)
+        alone = not rule.patient or (rule.at_start and step == 0)
+        severity = watch.worst(1 if alone else self._patience)
+        if strict is not None and severity is not None:
+            found = self._found(name, watch, strict, severity)
+            if found is not None:
+                watch.finding = found
+                return [found.event(step, time)]
+        if watch.finding is not None and (strict or rule.look(seen, SLACK)) is None:
+            watch.free += 1
+            if watch.free >= self._patience:
+                first, watch.finding, watch.free = watch.finding.first_step, None, 0
+                return [Event(step, time, CLEARED, {"rule": name, "first_step": first})]
+        else:
+            watch.free = 0
+        return []
+
+    @staticmethod
+    def _found(name: str, watch: _Watch, symptom: Symptom, severity: Severity) -> Finding | None:
+        """Return the finding where there is none yet, or where it is worse or in more layers."""
+        before = watch.finding
+        layers = symptom.layers
+        if before is not None:
+            worse = SEVERITIES.index(severity) > before.rank
+            more = set(layers) - set(before.layers)
+            if not worse and (not more or SEVERITIES.index(symptom.severity) < before.rank):
+                return None
+            severity = severity if worse else before.severity
+            layers = tuple(sorted({*before.layers, *layers}))
+        return Finding(
+            rule=name,
+            severity=severity,
+            layers=layers,
+            first_step=watch.since,
+            measured=symptom.measured,
+            threshold=symptom.threshold,
+            cause=symptom.cause,
+            advice=symptom.advice,
+            key=f"diagnosis.{name}.{symptom.key}" if symptom.key else f"diagnosis.{name}",
+        )

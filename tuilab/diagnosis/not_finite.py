@@ -1,0 +1,34 @@
+"""Where training broke."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from tuilab.diagnosis.base import Rule, Seen, Symptom, rules
+
+STANDING: Final = Symptom("error", math.nan, math.inf, "", "nothing was trained since", "")
+
+
+@rules.register("not_finite")
+@dataclass(frozen=True)
+class NotFinite(Rule):
+    """A loss that is NaN or infinite; the trainer names the first layer and tensor that is so."""
+
+    moment: ClassVar = "frame"
+    patient: ClassVar = False
+
+    def look(self, seen: Seen, slack: float) -> Symptom | None:
+        event = next((e for e in seen.frame.events if e.kind == "diverged"), None)
+        if event is None:  # it stands until a step has been made again
+            mended = len(seen.frame.loss) and bool(np.isfinite(seen.frame.loss).all())
+            return None if slack == 1 or mended else STANDING
+        layer, tensor = event.detail.get("layer"), event.detail.get("tensor")
+        loss = str(event.detail.get("loss"))
+        cause = f"the loss became {loss} at step {event.step}"
+        if layer is not None:
+            cause += f"; first not finite: {tensor} of layer {layer} ({event.detail.get('name')})"
+        advice = "lower optimizer.learning_rate, or limit steps: optimizer.clip_norm = 1.0"
+        layers = (int(layer),) if layer is not None else ()
+        return Symptom("error", float(loss), math.inf, "", cause, advice, layers)

@@ -1,0 +1,32 @@
+"""The claims of the scenario, in words: verdict, measured number and band."""
+
+from typing import TYPE_CHECKING
+
+from tuilab.viewer.claims import Claims
+from tuilab.viewer.text import Line, wrap
+
+if TYPE_CHECKING:
+    from tuilab.expectations import Verdict
+
+NO_BREAK = "\u00a0"
+
+
+def claim_lines(claims: Claims, cells: int) -> list[Line]:
+    """List the claims of the scenario, each with its verdict and the measured number."""
+    if claims.problem:
+        return [[("claims", "muted")], *wrap([(claims.problem, "warning")], cells)]
+    passed = sum(v.passed is True for v in claims.verdicts)
+    lines: list[Line] = [[("claims  ", "muted"), (f"{passed} of {len(claims.verdicts)} hold", "")]]
+    for verdict in claims.verdicts:
+        lines += _claim(verdict, cells)
+    return lines
+
+
+def _claim(verdict: "Verdict", cells: int) -> list[Line]:
+    glyph, role = {True: ("✓", "success"), False: ("✗", "error"), None: ("…", "muted")}[
+        verdict.passed
+    ]
+    measured = "" if verdict.measured is None else f"{verdict.measured_text} "
+    numbers = [(measured, role), (verdict.band, "muted")]
+    glued = [(text.replace(" ", NO_BREAK), tint) for text, tint in numbers]
+    return wrap([(f"{glyph} ", role), (f"{verdict.claim}  ", ""), *glued], cells, 2)
