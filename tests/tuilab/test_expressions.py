@@ -258,7 +258,7 @@ class TestReading:
             ("", ["unknown metric ''"]),
             ("los / 3", ["did you mean 'loss'"]),
             ("loss / layers[1].activation.sdt", ["did you mean 'std'"]),
-            ("status - 1", ["status is a word"]),
+            ("status - 1", ["no calculating with status"]),
             ("loss@ende", ["moment after @ 'ende'", "did you mean 'end'"]),
             ("loss@", ["moment after @"]),
             ("loss@-1", ["moment after @ '-1'"]),
