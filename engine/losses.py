@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
+from typing import ClassVar
 
-from engine.backend import Array, Backend
+import numpy as np
+
+from engine.backend import Array, Backend, NumPyBackend
 from engine.errors import require
 from engine.layers.base import Shape
 from engine.registry import Registry
@@ -26,6 +29,14 @@ class BoundLoss:
 @dataclass(frozen=True)
 class Loss:
     """A frozen description; `bind` returns the closures."""
+
+    chance_formula: ClassVar[str] = ""  # of `chance`, in words
+
+    def chance(self, classes: int) -> float:
+        """Return the loss where all scores are 0, so that no class is likelier than another."""
+        backend = NumPyBackend("float64")
+        forward = self.bind((classes,), classes, backend).forward
+        return forward(np.zeros((classes, classes)), np.arange(classes))
 
     def bind(self, scores: Shape, batch: int, backend: Backend) -> BoundLoss:
         """Allocate buffers for `batch` score vectors of shape `scores`."""
@@ -49,6 +60,7 @@ class SoftmaxCrossEntropy(Loss):
     exponential overflows.
     """
 
+    chance_formula: ClassVar = "ln C"
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -93,6 +105,7 @@ class MulticlassSVM(Loss):
     equal. PyTorch's MultiMarginLoss is this divided by the number of classes.
     """
 
+    chance_formula: ClassVar = "(C − 1) · margin"
     margin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -132,6 +145,8 @@ class MulticlassSVM(Loss):
 @dataclass(frozen=True)
 class MeanSquaredError(Loss):
     """(score − target)² with one-hot targets, averaged over the batch and the classes."""
+
+    chance_formula: ClassVar = "1/C"
 
     def bind(self, scores: Shape, batch: int, backend: Backend) -> BoundLoss:
         xp, (classes,) = backend.xp, scores

@@ -127,28 +127,6 @@ def test_there_are_wrong_networks_for_every_scenario() -> None:
     assert sorted(WRONG) == sorted(map(ids, FILES))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("path", STARTING, ids=ids)
-def test_what_is_claimed_of_the_start_is_true(path: Path, seed: int, tmp_path: Path) -> None:
-    assert said(filter(of_start, first_step(path, tmp_path, [f"seed={seed}"]))) == []
-
-
-@pytest.mark.parametrize("path", STARTING, ids=ids)
-def test_every_claim_about_the_start_fails_on_a_wrong_network(path: Path, tmp_path: Path) -> None:
-    held = set(filter(of_start, claims(load_file(path))))
-    for number, sets in enumerate(WRONG[ids(path)]):
-        held -= first_step(path, tmp_path / str(number), sets)
-    assert said(held) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", ENDING, ids=ids)
-def test_every_other_claim_fails_on_a_wrong_network(path: Path, tmp_path: Path) -> None:
-    held = {claim for claim in claims(load_file(path)) if not of_start(claim)}
-    held.difference_update(*whole_runs([read(path, sets) for sets in WRONG[ids(path)]], tmp_path))
-    assert said(held) == []
-
-
 def test_the_examples_in_their_readme_are_valid(tmp_path: Path) -> None:
     """Every metric and every table that is shown is read as such."""
     text = (FOLDER / "README.md").read_text()
@@ -169,3 +147,25 @@ def test_every_metric_there_is_is_explained() -> None:
     text = (FOLDER / "README.md").read_text()
     for name in SCALARS:
         assert f"`{re.sub('train|validation', 'SPLIT', name) if 'data.' in name else name}`" in text
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("path", STARTING, ids=ids)
+def test_what_is_claimed_of_the_start_is_true(path: Path, seed: int, tmp_path: Path) -> None:
+    assert said(filter(of_start, first_step(path, tmp_path, [f"seed={seed}"]))) == []
+
+
+@pytest.mark.parametrize("path", STARTING, ids=ids)
+def test_every_claim_about_the_start_fails_on_a_wrong_network(path: Path, tmp_path: Path) -> None:
+    held = set(filter(of_start, claims(load_file(path))))
+    for number, sets in enumerate(WRONG[ids(path)]):
+        held -= first_step(path, tmp_path / str(number), sets)
+    assert said(held) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ENDING, ids=ids)
+def test_every_other_claim_fails_on_a_wrong_network(path: Path, tmp_path: Path) -> None:
+    held = {claim for claim in claims(load_file(path)) if not of_start(claim)}
+    held.difference_update(*whole_runs([read(path, sets) for sets in WRONG[ids(path)]], tmp_path))
+    assert said(held) == []

@@ -5,8 +5,7 @@
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +18,16 @@ from tuilab.cli_options import (
     backend,
     complain,
     data_dir,
+    named_scenario,
+    need_terminal,
+    on_terminal,
     say,
     seed,
     sets,
     silence,
     threads,
     variant,
+    with_shortcuts,
 )
 from tuilab.cli_testing import test
 from tuilab.cli_tools import TOOLS
@@ -36,6 +39,7 @@ if TYPE_CHECKING:  # commands import what they need when they run, so that --hel
     from tuilab.recording import RunReader
     from tuilab.runs import RunFolder
     from tuilab.scenario import ScenarioFile
+    from tuilab.viewer.tour import Tour
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,14 +65,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands; in a terminal, none of them means the tour."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let an empty line be `tour` where the list can be drawn, and ask for help elsewhere."""
+        return super().parse_args(ctx, args or ["tour"] * on_terminal())
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def tuilab() -> None:
     """See, live in a terminal, why a neural network does or does not learn."""
 
 
 @tuilab.command()
-@click.argument("scenario", type=PATH, required=False)
+@click.argument("scenario", type=PATH, required=False, callback=named_scenario)
 @click.option("--resume", metavar="RUN", help="Go on with a run that ended or was killed.")
 @click.option("--headless", is_flag=True, help="No view: a progress bar and a summary.")
 @click.option("--json", "as_json", is_flag=True, help="With --headless: one JSON document.")
@@ -111,12 +123,12 @@ def run(
     if as_json and not headless:
         raise click.UsageError("--json goes with --headless")
     if not headless:
-        _need_terminal("add --headless to train without the view")
+        need_terminal("add --headless to train without the view")
     options = Options(backend, data_dir, threads)
     if scenario is None:
         return _resume(str(resume), options, steps, sets, headless, as_json)
     return _start(
-        scenario, variant, options, _with_shortcuts(sets, seed, steps), out, headless, as_json
+        scenario, variant, options, with_shortcuts(sets, seed, steps), out, headless, as_json
     )
 
 
@@ -144,8 +156,7 @@ def _start(
     headless: bool,
     as_json: bool,
 ) -> int:
-    from tuilab.comparison import folders
-    from tuilab.launch import start
+    from tuilab.comparison import begin_all
     from tuilab.runs import default_path
     from tuilab.scenario import load_file
 
@@ -153,29 +164,10 @@ def _start(
     if variant:
         file = file.only(variant)
     path = out or default_path("-".join([file.name, variant] if variant else [file.name]))
-    places = folders(path, file)
-    if "" not in places:  # a core for each variant, unless told otherwise
-        options = replace(options, threads=options.threads or 1)
-        if headless:
-            return _run_compared(file, places, path, options, as_json)
-
-    def begin() -> "list[Worker]":
-        return [start(file.runs[name], place, options) for name, place in places.items()]
-
-    if headless:
-        return _run_headless(lambda: begin()[0], as_json)
-    return _view(begin(), file.expect)
-
-
-def _with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None) -> list[str]:
-    shortcuts = {"seed": seed, "train.steps": steps}
-    return [*sets, *(f"{key}={value}" for key, value in shortcuts.items() if value is not None)]
-
-
-def _need_terminal(advice: str) -> None:
-    # The view is drawn on stderr, as Textual does, and stdout is where a pipe would be.
-    if not all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)):
-        raise click.UsageError(f"the view needs a terminal; {advice}")
+    if headless and "" not in file.runs:
+        return _run_compared(file, path, options.for_several(), as_json)
+    begin = partial(begin_all, file, path, options)
+    return _run_headless(lambda: begin()[0], as_json) if headless else _view(begin(), file.expect)
 
 
 def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
@@ -201,16 +193,15 @@ def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
     return 130 if interrupted else exit_code(summary, verdicts)
 
 
-def _run_compared(
-    file: "ScenarioFile", places: "Mapping[str, Path]", out: Path, options: "Options", as_json: bool
-) -> int:
+def _run_compared(file: "ScenarioFile", out: Path, options: "Options", as_json: bool) -> int:
     from engine.backend import usable_cores
     from tuilab.cli_status import StatusLine
-    from tuilab.comparison import begin, result
+    from tuilab.comparison import begin, folders, result
     from tuilab.crowd import Job, run_all
     from tuilab.headless import held_signals
     from tuilab.report import comparison_text
 
+    places = folders(out, file)
     status = StatusLine(sys.stderr, len(places))
     todo = [Job(n, partial(begin, file.runs[n], place, options)) for n, place in places.items()]
     workers: dict[str, Worker] = {}
@@ -232,11 +223,13 @@ def _warn_of_divergence(reader: "RunReader") -> None:
             say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
 
 
-def _view(runs: "Sequence[Worker]", expect: "Sequence[Expectation]" = ()) -> int:
+def _view(
+    runs: "Sequence[Worker]", expect: "Sequence[Expectation]" = (), tour: "Tour | None" = None
+) -> int:
     from tuilab.viewer.app import view
 
     code = 0
-    for worker in view(runs, expect):
+    for worker in view(runs, expect, tour):
         folder = worker.folder
         if worker.process is not None and (failure := _failure(folder)):
             code = complain(failure, worker.process.poll() or 2)
@@ -260,6 +253,35 @@ def _failure(folder: "RunFolder") -> str:
 
 
 @tuilab.command()
+@click.option("--list", "as_list", is_flag=True, help="Print the list of scenarios.")
+@backend
+@threads
+@data_dir
+def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
+    """Go through the lecture: choose a scenario, and watch it.
+
+    In a terminal, tuilab alone does so too. Scenarios are those below ./scenarios or, where there
+    is no such folder, those that came with tuilab.
+    """
+    from tuilab.catalog import entries, listing
+    from tuilab.launch import Options
+
+    if as_list:
+        say(listing(entries()))
+        return 0
+    need_terminal("tuilab tour --list prints the list")
+    from tuilab.viewer.picker import pick
+    from tuilab.viewer.tour import lecture
+
+    lecture_tour = lecture(Options(backend, data_dir, threads))
+    entry = pick(lecture_tour)
+    if entry is None:
+        return 0
+    expect = lecture_tour.expected.get(entry.path, ())
+    return _view(lecture_tour.begin(entry), expect, lecture_tour)
+
+
+@tuilab.command()
 @click.argument("run", required=False)
 def attach(run: str | None) -> int:
     """Return to a running RUN.
@@ -270,7 +292,7 @@ def attach(run: str | None) -> int:
     from tuilab.launch import Worker
     from tuilab.runs import find_all, find_group
 
-    _need_terminal("tuilab show RUN prints a summary")
+    need_terminal("tuilab show RUN prints a summary")
     if run is None:
         alive = [folder for folder in find_all() if folder.is_alive()]
         if not alive:
@@ -299,7 +321,7 @@ def replay(run: str, verify: bool) -> int:
     folders = find_group(run)
     if verify:
         return max(_verify(folder) for folder in folders)
-    _need_terminal("tuilab show RUN prints a summary")
+    need_terminal("tuilab show RUN prints a summary")
     return _view([Worker(folder) for folder in folders])
 
 

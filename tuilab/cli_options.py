@@ -2,11 +2,14 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 import click
 from click.core import ParameterSource
+
+from tuilab.terminal import is_terminal
 
 BACKENDS = ("auto", "numpy", "cupy")
 PATH = click.Path(path_type=Path)
@@ -31,6 +34,18 @@ def complain(message: str, code: int) -> int:
     return code
 
 
+def need_terminal(advice: str) -> None:
+    """Raise UsageError, with `advice`, where a view could not be drawn."""
+    # The view is drawn on stderr, as Textual does, and stdout is where a pipe would be.
+    if not on_terminal():
+        raise click.UsageError(f"the view needs a terminal; {advice}")
+
+
+def on_terminal() -> bool:
+    """Tell whether a view could be drawn here, and keys read."""
+    return all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+
 def existing_data(context: click.Context, option: click.Parameter, value: str) -> str:
     """Refuse a folder that was named on the command line and is not there."""
     # TUILAB_DATA is set once for all runs, most of which need no folder: those are not refused.
@@ -40,6 +55,16 @@ def existing_data(context: click.Context, option: click.Parameter, value: str) -
     return value
 
 
+def named_scenario(
+    context: click.Context, argument: click.Parameter, value: Path | None
+) -> Path | None:
+    """Let the bare name of a scenario stand for its file."""
+    from tuilab.catalog import resolve
+
+    return None if value is None else resolve(value)
+
+
+scenario = click.argument("scenario", type=PATH, callback=named_scenario)
 data_dir = click.option(
     "--data-dir",
     envvar="TUILAB_DATA",
@@ -69,3 +94,13 @@ sets = click.option(
     metavar="KEY=VALUE",
     help="Change a key of the scenario: --set network.hidden.width=200 (repeatable).",
 )
+
+
+def with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None = None) -> list[str]:
+    """Return the assignments of --set, with those that --seed and --steps are short for."""
+    chosen = [*sets]
+    if seed is not None:
+        chosen.append(f"seed={seed}")
+    if steps is not None:
+        chosen.append(f"train.steps={steps}")
+    return chosen

@@ -9,7 +9,7 @@ import click
 
 from tuilab.cli_options import PATH, backend, data_dir, say, seed, sets
 from tuilab.cli_status import StatusLine
-from tuilab.terminal import is_terminal
+from tuilab.terminal import has_colour
 
 if TYPE_CHECKING:  # what it needs is imported when it runs, so that --help is quick
     from tuilab.testing import Result
@@ -50,12 +50,14 @@ def test(
     Exits with 1 where a claim does not hold.
     """
     from engine.backend import usable_cores
+    from tuilab.catalog import resolve
     from tuilab.launch import Options, write_atomically
     from tuilab.testing import Plan, collect, run_suite
     from tuilab.testing_reports import junit, results_json, results_table
 
     begin = time.monotonic()
-    found = collect(paths or (Path("scenarios"),), pattern)
+    named = [path if path.is_dir() else resolve(path) for path in paths]
+    found = collect(named or [Path("scenarios")], pattern)
     options = Options(backend, data_dir, threads=1, checkpoints=False)
     plan = Plan(options, jobs or usable_cores(), sets, seed, seeds)
     status = StatusLine(sys.stderr, len(found))
@@ -69,7 +71,7 @@ def test(
     finally:
         status.close()
     seconds = time.monotonic() - begin
-    colour = is_terminal(sys.stdout)
+    colour = has_colour(sys.stdout)
     say(results_json(results) if as_json else results_table(results, seconds, colour=colour))
     if junit_file is not None:
         write_atomically(junit_file, junit(results))

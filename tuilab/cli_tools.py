@@ -1,13 +1,25 @@
-"""The commands beside the runs: data sets, what is here, and gradients."""
+"""The commands beside the runs: data sets, what is here, gradients, and sanity checks."""
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from tuilab.cli_options import PATH, data_dir, say, sets, variant
-from tuilab.terminal import is_terminal
+from tuilab.cli_options import (
+    PATH,
+    backend,
+    data_dir,
+    say,
+    scenario,
+    seed,
+    sets,
+    threads,
+    variant,
+    with_shortcuts,
+)
+from tuilab.terminal import has_colour, is_terminal
 
 
 @click.group()
@@ -52,7 +64,7 @@ def info(as_json: bool, data_dir: str) -> int:
 
 
 @click.command()
-@click.argument("scenario", type=PATH)
+@scenario
 @sets
 @variant
 @click.option(
@@ -78,4 +90,76 @@ def gradcheck(
     return int(any(not check.error <= WRONG for check in checks))
 
 
-TOOLS = (data, info, gradcheck)
+@click.command()
+@scenario
+@seed
+@backend
+@threads
+@sets
+@variant
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@data_dir
+def check(
+    scenario: Path,
+    seed: int | None,
+    backend: str,
+    threads: int,
+    sets: tuple[str, ...],
+    variant: str,
+    as_json: bool,
+    data_dir: str,
+) -> int:
+    """Check that a SCENARIO is wired up right, before a long run.
+
+    The lecture's sequence: the first loss, regularisation, overfitting 20 examples, gradients,
+    learning rates, and the gap to the validation split. Exits with 1 where one is wrong.
+    """
+    from threadpoolctl import threadpool_limits
+
+    from tuilab.babysit import report
+    from tuilab.babysit.sequence import prepare, run
+    from tuilab.data_folder import data_folder
+    from tuilab.launch import Options
+    from tuilab.scenario import load
+
+    progress = report.Progress(sys.stderr if is_terminal(sys.stderr) else None)
+    colour = has_colour(sys.stdout)
+    loaded = load(scenario, with_shortcuts(sets, seed), variant)
+    with threadpool_limits(Options(threads=threads).thread_count()), progress:
+        progress.tell("loading data")
+        subject = prepare(loaded, backend, data_folder(data_dir))
+        lines: Callable[[str], None] = (lambda text: None) if as_json else progress.above
+        lines(report.heading(subject))
+        found = []
+        for step, finding in run(subject, progress.tell):
+            found.append((step, finding))
+            lines(report.check_text(step, finding, colour=colour))
+    say(report.document(subject, found) if as_json else report.closing(found))
+    return int(not all(finding.passed for _, finding in found))
+
+
+@click.command()
+def schema() -> int:
+    """Print the JSON Schema of scenario files, for editors to complete and check them.
+
+    In VS Code with a TOML extension: put "#:schema scenario.schema.json" in the first line of a
+    scenario, and write this there: tuilab schema > scenario.schema.json
+    """
+    from tuilab.schema import schema
+
+    say(json.dumps(schema(), indent=1, ensure_ascii=False))
+    return 0
+
+
+@click.command()
+@click.argument("name")
+def new(name: str) -> int:
+    """Write NAME.toml, a scenario to begin with."""
+    from tuilab.scaffold import create
+
+    path = create(name)
+    say(f"{path}   (run it: tuilab run {path}; look it over: tuilab check {path})")
+    return 0
+
+
+TOOLS = (data, info, gradcheck, check, schema, new)

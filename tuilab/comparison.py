@@ -70,6 +70,13 @@ def begin(scenario: Scenario, path: Path, options: Options) -> Worker:
         raise _of(scenario.variant, error) from None
 
 
+def begin_all(file: ScenarioFile, out: Path, options: Options) -> list[Worker]:
+    """Start every run of `file`, in `out` or below it. Raises RunError where one is taken."""
+    places = folders(out, file)
+    options = options if "" in places else options.for_several()
+    return [begin(file.runs[name], place, options) for name, place in places.items()]
+
+
 def result(file: ScenarioFile, workers: Mapping[str, Worker]) -> Outcome:
     """Judge the runs of `file` that have ended, by variant. Raises their failures."""
     summaries: dict[str, Summary] = {}

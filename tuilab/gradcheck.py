@@ -8,15 +8,17 @@ import msgspec
 import numpy as np
 
 from engine.backend import make_backend
+from engine.data.dataset import Dataset
 from engine.gradcheck import ParameterCheck, check_parameters
 from tuilab.report import aligned
-from tuilab.scenario import build_trainer, load, load_data
+from tuilab.scenario import Scenario, build_trainer, load, load_data
 
 EXAMPLES: Final = 20
+KINKED: Final = 1e-4
 WRONG: Final = 1e-2
 VERDICTS: Final = (
     (1e-7, "happy"),
-    (1e-4, "fine where there are kinks, such as ReLU's; otherwise too high"),
+    (KINKED, "fine where there are kinks, such as ReLU's; otherwise too high"),
     (WRONG, "uncomfortable"),
 )
 """The course notes' limits of the relative error; above the last one the gradient is wrong."""
@@ -34,8 +36,12 @@ def gradcheck(
 
     Raises ScenarioError, DataError, ConfigError, ShapeError.
     """
-    scenario = load(path, [*sets, 'train.dtype="float64"'], variant)
-    data = load_data(scenario, directory)
+    scenario = load(path, sets, variant)
+    return check_gradients(scenario, load_data(scenario, directory), elements)
+
+
+def check_gradients(scenario: Scenario, data: Dataset, elements: int) -> list[ParameterCheck]:
+    """Check `elements` gradients of each array of parameters, in float64. Raises as `gradcheck`."""
     count = min(EXAMPLES, len(data.train))
     small = msgspec.structs.replace(scenario.data, batch_size=count)
     scenario = msgspec.structs.replace(scenario, data=small)
@@ -50,5 +56,5 @@ def table(checks: Sequence[ParameterCheck]) -> str:
         (f"{c.layer} {c.kind}", c.name, str(c.checked), f"{c.error:.1e}", verdict(c.error))
         for c in checks
     ]
-    worst = max(check.error for check in checks)
+    worst = float(np.max([check.error for check in checks]))  # NaN, if there is one
     return f"{aligned(rows)}\n\nworst {worst:.1e}: {verdict(worst)}"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +46,10 @@ class Options:
             threads=self.threads or recorded.threads,
             restarted_from=self.restarted_from,
         )
+
+    def for_several(self) -> "Options":
+        """Return these options for runs side by side: a thread for each, unless told otherwise."""
+        return replace(self, threads=self.threads or 1)
 
     def thread_count(self) -> int:
         """Threads for the matrix products: one core fewer than there are, unless said otherwise.

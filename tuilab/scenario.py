@@ -100,6 +100,7 @@ class Header(msgspec.Struct, frozen=True):
     title: str = ""
     question: str = ""
     lecture: str = ""
+    look_at: str = ""
     seed: Annotated[int, Meta(ge=0, lt=2**62)] = 0
 
 

@@ -1,8 +1,14 @@
 """Whether there is a terminal to write to or read keys from."""
 
+import os
 from typing import TextIO
 
 
 def is_terminal(stream: TextIO | None) -> bool:
     """Tell whether `stream` is a terminal; one that hung up or was closed is none."""
     return stream is not None and not stream.closed and stream.isatty()
+
+
+def has_colour(stream: TextIO | None) -> bool:
+    """Tell whether to write in colours: to a terminal, unless NO_COLOR asks for none."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")

@@ -182,6 +182,7 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
         "title": scenario.header.title,
         "question": scenario.header.question,
         "lecture": scenario.header.lecture,
+        "look_at": scenario.header.look_at,
         "seed": scenario.seed,
         "activation": scenario.activation_name,
         "initializer": scenario.initializer_text,

@@ -24,7 +24,7 @@ from engine.layers.base import Scope
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
-from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
+from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy, losses
 from engine.network import Network, mlp
 from engine.optimizers import SGD
 from engine.registry import Registry
@@ -247,3 +247,10 @@ def test_every_error_knows_its_exit_code() -> None:
     for cls in (ConfigError, ShapeError, BackendError):
         assert issubclass(cls, TuilabError)
         assert cls.exit_code == 2
+
+
+@pytest.mark.parametrize("loss_name", losses)
+def test_every_loss_says_what_chance_gives(loss_name: str) -> None:
+    loss = losses[loss_name]()
+    expected = {"ln C": math.log(7), "(C − 1) · margin": 6.0, "1/C": 1 / 7}
+    assert loss.chance(7) == pytest.approx(expected[loss.chance_formula], rel=1e-12)

@@ -29,6 +29,9 @@ class NotFinite(Rule):
         cause = f"the loss became {loss} at step {event.step}"
         if layer is not None:
             cause += f"; first not finite: {tensor} of layer {layer} ({event.detail.get('name')})"
-        advice = "lower optimizer.learning_rate, or limit steps: optimizer.clip_norm = 1.0"
+        advice = (
+            "lower optimizer.learning_rate, or limit steps: optimizer.clip_norm = 1.0; g in the "
+            "view, or tuilab run --resume RUN --set optimizer.learning_rate=…, goes before it"
+        )
         layers = (int(layer),) if layer is not None else ()
         return Symptom("error", float(loss), math.inf, "", cause, advice, layers)

@@ -44,6 +44,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     question: str = ""
     lecture: str = ""
+    look_at: str = ""  # on the screen, in a sentence or two
     seed: int = 0
     data: str = ""  # "gaussian 1000×500"
     backend: str = ""

@@ -10,7 +10,7 @@ FACTOR: Final = 1.25
 FAR: Final = 10**9  # snapshots: beyond either end of the history
 
 
-Section = Literal["run", "view"]
+Section = Literal["run", "tour", "view"]
 
 
 class Panels(Protocol):
@@ -33,6 +33,8 @@ class View(Protocol):
     def restart_run(self, *, new_seed: bool) -> None: ...
     def go_on(self) -> None: ...
     def look(self, by: int) -> None: ...
+    def show_tour(self) -> None: ...
+    def tour_by(self, places: int) -> None: ...
     def next_panel(self, by: int) -> None: ...
     def show_detail(self) -> None: ...
     def show_help(self) -> None: ...
@@ -92,6 +94,12 @@ ACTIONS: Final = (
     Action("go_on", "g", "g", "go on",
            "go on with a run that ended; after a divergence from before it, at a lower rate",
            lambda app: app.go_on(), "run"),
+    Action("next_scenario", "greater_than_sign", ">", "next scenario", "next scenario of the tour",
+           lambda app: app.tour_by(1), "tour", 94),
+    Action("previous_scenario", "less_than_sign", "<", "previous", "previous scenario of the tour",
+           lambda app: app.tour_by(-1), "tour", 92),
+    Action("tour", "t", "t", "list", "the list of scenarios; esc comes back to this one",
+           lambda app: app.show_tour(), "tour", 93),
     Action("variant", "v", "v", "next variant", "the next run, where several are compared",
            lambda app: app.next_variant(), "view", 75),
     Action("curves", "1", "1", "curves", "curves alone (again: everything)",
@@ -139,14 +147,17 @@ AFTER_THE_END: Final = {"go_on": 88, "restart": 65, "reseed": 40}
 """What control is left over a run that has ended, and its priority then."""
 
 
-def hints(*, paused: bool, ended: bool, compared: bool = False) -> list[tuple[int, str, str, str]]:
+def hints(
+    *, paused: bool, ended: bool, compared: bool = False, touring: bool = False
+) -> list[tuple[int, str, str, str]]:
     """Return (priority, key, label, action) for the footer; run control goes when it has ended."""
     kept = []
     for action in ACTIONS:
         priority = action.priority
         if ended and action.section == "run":
             priority = AFTER_THE_END.get(action.id, 0)
-        if priority and (compared or action.id != "variant"):
+        usable = touring if action.section == "tour" else compared or action.id != "variant"
+        if priority and usable:
             label = "resume" if action.id == "pause" and paused else action.label
             kept.append((priority, action.shown, label, action.id))
     return kept

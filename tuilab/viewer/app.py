@@ -17,6 +17,7 @@ from textual.screen import Screen
 from engine.errors import TuilabError
 from engine.trainer import Command
 from tuilab import launch, resuming
+from tuilab.catalog import Entry
 from tuilab.control import ControlClient
 from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
@@ -28,6 +29,7 @@ from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.panels.detail import Look
+from tuilab.viewer.picker import PickerScreen
 from tuilab.viewer.screens import (
     Choice,
     ChoiceScreen,
@@ -38,6 +40,7 @@ from tuilab.viewer.screens import (
 )
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
+from tuilab.viewer.tour import Tour
 
 if TYPE_CHECKING:
     from tuilab.expectations import Expectation
@@ -64,6 +67,15 @@ class Restarted(Message):
     error: str = ""
 
 
+@dataclass
+class Begun(Message):
+    """The runs of another scenario of the tour have been started, or could not be."""
+
+    entry: Entry
+    runs: Sequence[Worker]
+    error: str = ""
+
+
 class ViewerApp(App[Worker]):
     """Shows a run, or several in turn, live or finished; closing it never harms them."""
 
@@ -82,6 +94,7 @@ class ViewerApp(App[Worker]):
         go_on: Callable[[RunFolder], Worker] = resuming.go_on,
         judge: Callable[[RunFolder], Claims] = judge_folder,
         expect: "Sequence[Expectation]" = (),
+        tour: Tour | None = None,
     ) -> None:
         super().__init__()
         self.role_styles: dict[str, Style] = {}
@@ -100,6 +113,8 @@ class ViewerApp(App[Worker]):
         self._asked_pause: tuple[bool, float] | None = None
         self._restarting = False
         self._on_terminal = is_terminal(sys.__stdin__)
+        self.tour = tour
+        self.stage.guide_lines = tour.guide if tour is not None else None
         self.runs = [*runs]
         self.stage.compared = len(runs) > 1
         self.follow(runs[0])
@@ -158,6 +173,8 @@ class ViewerApp(App[Worker]):
         if self.judge.claims is not self.stage.claims:
             self.stage.claims = self.judge.claims
             self.stage.draw_reading(store)
+            if self.tour is not None:
+                self._note_claims(self.tour)
 
     def _notice_events(self) -> None:
         """Highlight what was changed while we watch; not the history of a run just opened."""
@@ -310,6 +327,57 @@ class ViewerApp(App[Worker]):
         if self.worker == message.instead_of:
             self._switch(message.worker)
 
+    def show_tour(self) -> None:
+        """Open the list of scenarios; the run goes on until another is chosen."""
+        if self.tour is None:
+            self.notify("tuilab tour goes through the scenarios", timeout=3)
+        else:
+            self.push_screen(PickerScreen(self.tour, leaving="back"), self._tour_to)
+
+    def tour_by(self, places: int) -> None:
+        """Go to the next scenario of the tour in a direction."""
+        if self.tour is None:
+            self.notify("tuilab tour goes through the scenarios", timeout=3)
+        elif (entry := self.tour.neighbour(places)) is None:
+            self.notify(f"this is the {'last' if places > 0 else 'first'} scenario", timeout=3)
+        else:
+            self._tour_to(entry)
+
+    def _tour_to(self, entry: Entry | None) -> None:
+        """Stop what is running, and run the scenario that was chosen, if one was."""
+        if entry is None or self.tour is None or self._restarting:
+            return
+        self._restarting = True
+        self.notify(f"starting {entry.name}", timeout=3)
+        self._stop_worker()
+        self.sender.after(self._stop_others)
+        begin = self.tour.begin
+
+        def start() -> None:
+            try:
+                self._tell(Begun(entry, begin(entry)))
+            except TuilabError as error:
+                self._tell(Begun(entry, (), str(error)))
+
+        self.sender.after(start)
+
+    def on_begun(self, message: Begun) -> None:
+        """Show the scenario that was chosen."""
+        self._restarting = False
+        if not message.runs or self.tour is None:
+            self.notify(message.error, title="no other run", severity="error")
+            return
+        self.tour.go_to(message.entry)
+        self._expect = self.tour.expected.get(message.entry.path, ())
+        self.runs = [*message.runs]
+        self.stage.compared = len(self.runs) > 1
+        self._switch(self.runs[0])
+
+    def _note_claims(self, tour: Tour) -> None:
+        if len(self.runs) == 1:  # of several, what is claimed of one is not all
+            tour.note(self.store, self.stage.claims)
+        self.stage.place()
+
     def on_refused(self, message: Refused) -> None:
         """Say why a command did not pass; a run that ended meanwhile needs no word."""
         if message.command.kind != "stop":
@@ -347,12 +415,14 @@ class ViewerApp(App[Worker]):
                 end(run)
 
 
-def view(runs: Sequence[Worker], expect: "Sequence[Expectation]" = ()) -> Sequence[Worker]:
+def view(
+    runs: Sequence[Worker], expect: "Sequence[Expectation]" = (), tour: Tour | None = None
+) -> Sequence[Worker]:
     """Show runs until the user leaves; return what they are then (a restart makes another).
 
     `expect` is what is expected over all of them.
     """
-    app = ViewerApp(*runs, expect=expect)
+    app = ViewerApp(*runs, expect=expect, tour=tour)
     app.run()
     app.store.close()
     return app.runs

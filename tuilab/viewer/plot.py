@@ -45,6 +45,7 @@ class Mark:
 class Chart:
     """What one chart shows; `limits` fixes the y axis, `reference` is a dashed level.
 
+    x counts steps; with `decades` it is the decimal logarithm of something, a learning rate.
     `cursor` is a step that a vertical line goes through.
     """
 
@@ -53,6 +54,7 @@ class Chart:
     limits: tuple[float, float] | None = None
     reference: float = math.nan
     logarithmic: bool = False
+    decades: bool = False
     cursor: float = math.nan
 
 
@@ -75,8 +77,7 @@ def draw(chart: Chart, width: int, height: int) -> list[Line]:
     labels = {_row(v, low, high, rows): text for v, text in ticks}
     gutter = max(len(text) for text in labels.values()) if labels else 0
     columns = width - gutter - 1
-    last = max(float(np.nanmax(c.data.x)) for c in chart.curves if c.data.x.size)
-    span = 0.0, max(last, 1.0)
+    span = _span(chart)
     canvas = _canvas(chart, span, (low, high), columns, rows)
     if low < chart.reference < high:
         _dash(canvas, _row(chart.reference, low, high, rows))
@@ -87,7 +88,13 @@ def draw(chart: Chart, width: int, height: int) -> list[Line]:
         label = labels.get(row)
         edge = f"{label or '':>{gutter}}{'┤' if label else '│'}"
         lines.append([(edge, "muted"), *_runs(cells)])
-    return lines + x_axis(span, gutter, columns)
+    return lines + (_decade_axis if chart.decades else x_axis)(span, gutter, columns)
+
+
+def _span(chart: Chart) -> tuple[float, float]:
+    x = np.concatenate([curve.data.x for curve in chart.curves])
+    last = float(np.nanmax(x))
+    return (float(np.nanmin(x)), last) if chart.decades else (0.0, max(last, 1.0))
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -229,6 +236,24 @@ def x_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
             labels[start : start + len(text)] = text
     if all(c == " " for c in labels[-6:]):
         labels[-4:] = "step"
+    return _axis_lines(axis, labels, gutter)
+
+
+def _decade_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
+    """Mark every whole power of ten, and name as many as there is room for."""
+    axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
+    low, high = span
+    for power in range(math.ceil(low), math.floor(high) + 1):
+        at = round((power - low) / (high - low or 1.0) * (columns - 1))
+        axis[at] = "┬"
+        text = f"1e{power}"
+        start = min(max(gutter + 1 + at - len(text) // 2, 0), len(labels) - len(text))
+        if all(c == " " for c in labels[max(start - 1, 0) : start + len(text)]):
+            labels[start : start + len(text)] = text
+    return _axis_lines(axis, labels, gutter)
+
+
+def _axis_lines(axis: Sequence[str], labels: Sequence[str], gutter: int) -> list[Line]:
     return [
         [(" " * gutter + "└" + "".join(axis), "muted")],
         [("".join(labels), "muted")],

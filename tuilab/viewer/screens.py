@@ -160,7 +160,7 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll(classes="dialog help") as box:
             box.border_title = "help"
             box.border_subtitle = "esc: close   ↑↓: scroll"
-            for section, title in (("run", "the run"), ("view", "the view")):
+            for section, title in (("run", "the run"), ("tour", "the tour"), ("view", "the view")):
                 yield Static(f"[b]{title}[/]")
                 for action in ACTIONS:
                     if action.section == section:

@@ -1,7 +1,7 @@
 """The stage: all panels of the main screen, where they stand, and when each is drawn."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from textual.app import ComposeResult
@@ -18,6 +18,7 @@ from tuilab.viewer.panels.header import Header
 from tuilab.viewer.panels.layers import Layers
 from tuilab.viewer.panels.reading import Reading
 from tuilab.viewer.store import Changes, RunStore
+from tuilab.viewer.text import Line
 
 CURVE_PERIOD: Final = 0.33  # seconds between two drawings of the curves
 TABS: Final = ("curves", "layers", "reading")
@@ -31,6 +32,7 @@ class Stage(Vertical):
         super().__init__(id="stage")
         self.header = Header(styles, id="header")
         self.notice = status.Plain(styles, id="notice")
+        self.guide = status.Plain(styles, id="guide")
         self.tab_line = status.Plain(styles, id="tabs")
         self.opening = status.Plain(styles, id="opening")
         self.small = status.Plain(styles, id="small")
@@ -44,6 +46,7 @@ class Stage(Vertical):
         self.tab = "curves"
         self.alone = False  # one panel fills the screen although all would fit
         self.claims = Claims()
+        self.guide_lines: Callable[[RunStore, Claims, int], list[Line]] | None = None  # of a tour
         self.compared = False  # there are other runs to switch to
         self.arranged = Layout("tiny")
         self._store: RunStore | None = None
@@ -54,6 +57,7 @@ class Stage(Vertical):
         """Place the panels; the style sheet shows those that the layout wants."""
         yield self.header
         yield self.notice
+        yield self.guide
         yield self.tab_line
         yield self.opening
         with Vertical(id="body"):
@@ -129,7 +133,9 @@ class Stage(Vertical):
         if opening and not store.live:
             lines = []  # the opening says it at length
         layers = len(store.snapshot.statistics) if store.snapshot else 0
-        self.arranged = arrange(width, height, layers, len(lines), alone=self.alone)
+        guide = self.guide_lines(store, self.claims, width) if self.guide_lines else []
+        taken = len(lines) + len(guide)
+        self.arranged = arrange(width, height, layers, taken, alone=self.alone)
         tabbed = not self.overview
         self.set_class(self.arranged.mode == "tiny", "tiny")
         self.set_class(opening, "opening")
@@ -141,12 +147,25 @@ class Stage(Vertical):
         self.notice.styles.height = max(len(lines), 1)
         self.notice.display = bool(lines) and self.arranged.mode != "tiny"
         self.notice.draw_by(lambda: self.notice.show(status.notice(store, self.notice.size.width)))
+        self._show_guide(guide)
         self.tab_line.draw_by(
             lambda: self.tab_line.show(status.tabs(self.tab, self.tab_line.size.width))
         )
         self.small.draw_by(lambda: self.small.show(status.too_small(*self.small.size)))
-        shown = hints(paused=store.state == "paused", ended=not store.live, compared=self.compared)
+        touring = self.guide_lines is not None
+        shown = hints(
+            paused=store.state == "paused",
+            ended=not store.live,
+            compared=self.compared,
+            touring=touring,
+        )
         self.bar.draw_by(lambda: self.bar.update(shown))
+
+    def _show_guide(self, lines: Sequence[Line]) -> None:
+        """Show what a tour has to say."""
+        self.guide.display = bool(lines) and self.arranged.mode != "tiny"
+        self.guide.styles.height = max(len(lines), 1)
+        self.guide.draw_by(lambda: self.guide.show(lines))
 
     def toggle(self, tab: str) -> None:
         """Show one tab; where there is room for all, let it fill the screen, or end that."""

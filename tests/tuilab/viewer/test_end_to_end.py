@@ -241,3 +241,26 @@ def test_a_comparison_is_watched_in_turn_and_stopped_as_one(terminal: Open, lab:
     wait_for(lambda: again.shows("slow") and again.shows("fast"))
     again.press("q")
     assert again.process.wait(20) == 0
+
+
+def test_the_tour_from_the_list_to_a_run_and_on(terminal: Open, lab: Path) -> None:
+    (lab / "scenarios").mkdir()
+    for name in ("first", "second"):
+        table = small(train={"steps": FOREVER}, look_at=f"What to see in the {name}.")
+        write_scenario(lab / "scenarios" / f"{name}.toml", table)
+    app = terminal()  # no command at all
+    wait_for(lambda: app.shows("a tour of 2 scenarios"))
+    app.press("\r")
+    wait_for(lambda: app.shows("What to see in the first."))
+    (first,) = wait_for(lambda: [RunFolder(path) for path in lab.glob("runs/*-first")])
+    wait_for(lambda: steps_made(first) > 0)
+    app.press(">")
+    wait_for(lambda: app.shows("What to see in the second."))
+    (second,) = wait_for(lambda: [RunFolder(path) for path in lab.glob("runs/*-second")])
+    wait_for(lambda: steps_made(second) > 0)
+    wait_for(lambda: not first.is_alive())
+    app.press("q")
+    wait_for(lambda: app.shows("stop the run and leave"))
+    app.press("s")
+    assert app.process.wait(timeout=30) == 0
+    assert "stop" in kinds(second)

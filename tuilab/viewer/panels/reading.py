@@ -63,6 +63,8 @@ def reading(
     if question and store.info.question:
         asked = wrap([(store.info.question, "italic")], cells)
         lines += [[], [("question", "muted")], *asked]
+    if store.info.look_at:
+        lines += [[], [("look at", "muted")], *wrap([(store.info.look_at, "")], cells)]
     return lines if lines and lines[0] else lines[1:]
 
 

@@ -1,0 +1,98 @@
+"""What is checked: a scenario with its data, and trainers of it for a few steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from engine.backend import Backend
+from engine.data.dataset import Dataset, Examples
+from engine.losses import Loss, SoftmaxCrossEntropy
+from engine.schedules import Constant
+from engine.trainer import Trainer
+from tuilab.scenario import Scenario, build_trainer
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A scenario with its data on a back-end; `tell` hears what is being tried."""
+
+    scenario: Scenario
+    data: Dataset
+    backend: Backend
+    tell: Callable[[str], None] = lambda text: None
+
+    @property
+    def classes(self) -> int:
+        return len(self.data.classes)
+
+    @property
+    def loss(self) -> Loss:
+        """The scenario's loss without label smoothing, which regularises."""
+        loss = self.scenario.loss
+        return replace(loss, label_smoothing=0.0) if isinstance(loss, SoftmaxCrossEntropy) else loss
+
+    @property
+    def chance(self) -> float:
+        """The loss where every class is as likely as any other."""
+        return self.loss.chance(self.classes)
+
+    @property
+    def rate(self) -> float:
+        """The scenario's learning rate."""
+        return self.scenario.optimizer.learning_rate
+
+    def batch_size(self, most: int) -> int:
+        """Return the scenario's batch size, but no more than `most`."""
+        given, there = self.scenario.data.batch_size, len(self.data.train)
+        return min(there if given == "all" else given, most, there)
+
+    def examples(self, count: int) -> Examples:
+        """Return `count` training examples at random, always the same; all if there are fewer."""
+        return sample(self.data.train, count, seed=self.scenario.seed)
+
+    def trainer(
+        self,
+        examples: Examples,
+        *,
+        batch: int,
+        steps: int,
+        rate: float | None = None,
+        regularized: bool = True,
+    ) -> Trainer:
+        """Bind the network at its first weights to `examples`, without schedule and validation.
+
+        Without regularisation there are no penalties, no dropout, no smoothing and no augmentation.
+        """
+        scenario = self.scenario
+        changes: dict[str, Any] = {} if rate is None else {"learning_rate": rate}
+        if not regularized:
+            changes |= {"weight_decay": 0.0, "l1": 0.0, "max_norm": 0.0}
+        trainer = build_trainer(
+            msgspec.structs.replace(
+                scenario,
+                data=msgspec.structs.replace(scenario.data, batch_size=batch),
+                train=msgspec.structs.replace(scenario.train, epochs=None, steps=steps),
+                optimizer=replace(scenario.optimizer, **changes),
+                schedule=Constant(),
+                loss=scenario.loss if regularized else self.loss,
+                augment=scenario.augment if regularized else (),
+                expect=(),
+            ),
+            replace(self.data, train=examples, validation=None),
+            self.backend,
+            probes=False,
+        )
+        if not regularized:
+            trainer.hyperparameters["dropout"] = 0.0
+        return trainer
+
+
+def sample(examples: Examples, count: int, *, seed: int) -> Examples:
+    """Return `count` of the examples in random order; all in theirs if there are no more."""
+    if count >= len(examples):
+        return examples
+    chosen = np.random.default_rng(seed).permutation(len(examples))[:count]
+    return Examples(examples.x[chosen], examples.y[chosen])
