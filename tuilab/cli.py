@@ -341,9 +341,9 @@ def _verify(folder: "RunFolder") -> int:
 @tuilab.command()
 @click.argument("runs", nargs=-1, required=True)
 def compare(runs: tuple[str, ...]) -> int:
-    """Look at several RUNS, their curves beside each other; v goes from one to the next.
+    """Look at several RUNS, their curves beside each other.
 
-    Each is a run folder, its name, or a part of it; the folder of a comparison stands for its runs.
+    In the view, v goes from one to the next. Each is a run folder, its name, or a part of it; the folder of a comparison stands for its runs.
     """
     from tuilab.launch import Worker
     from tuilab.runs import find_group

@@ -140,10 +140,10 @@ def check(
 
 @click.command()
 def schema() -> int:
-    """Print the JSON Schema of scenario files, for editors to complete and check them.
+    """Print the JSON Schema of scenario files.
 
-    In VS Code with a TOML extension: put "#:schema scenario.schema.json" in the first line of a
-    scenario, and write this there: tuilab schema > scenario.schema.json
+    With it an editor completes and checks them: tuilab schema > scenario.schema.json, and in the
+    first line of a scenario: #:schema scenario.schema.json
     """
     from tuilab.schema import schema
 

@@ -147,8 +147,16 @@ class Verdict:
         """The measured value for a table: lists as their range."""
         value = self.measured
         if isinstance(value, tuple):
-            return ", ".join(value) or "none"
+            return _names(value, self.limit)
         return _range(value) if isinstance(value, list) else _number(value)
+
+
+def _names(found: Sequence[str], wanted: Any) -> str:
+    """Return the name that is asked for, or else the first, and how many more there are."""
+    if not found:
+        return "none"
+    first = wanted if wanted in found else found[0]
+    return first if len(found) == 1 else f"{first} and {len(found) - 1} more"
 
 
 def _range(values: Sequence[Any]) -> str:
