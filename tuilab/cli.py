@@ -231,7 +231,7 @@ def _view(
     code = 0
     for worker in view(runs, expect, tour):
         folder = worker.folder
-        if worker.process is not None and (failure := _failure(folder)):
+        if worker.process is not None and (failure := _failure(worker)):
             code = complain(failure, worker.process.poll() or 2)
             continue
         how = "attach" if folder.is_alive() else "replay"
@@ -239,17 +239,18 @@ def _view(
     return code
 
 
-def _failure(folder: "RunFolder") -> str:
-    """Return why a run could not begin or go on, or ""."""
+def _failure(worker: "Worker") -> str:
+    """Return why a run of ours could not begin or go on, or ""."""
     from tuilab.errors import RunError
     from tuilab.recording import RunReader
 
     try:
-        with RunReader(folder.database) as reader:
+        with RunReader(worker.folder.database) as reader:
             info = reader.info()
     except RunError as error:
         return str(error)
-    return info.message if info.state == "failed" else ""
+    refused = worker.process is not None and (worker.process.poll() or 0) > 0
+    return info.message if info.state == "failed" or refused else ""
 
 
 @tuilab.command()
@@ -343,7 +344,8 @@ def _verify(folder: "RunFolder") -> int:
 def compare(runs: tuple[str, ...]) -> int:
     """Look at several RUNS, their curves beside each other.
 
-    In the view, v goes from one to the next. Each is a run folder, its name, or a part of it; the folder of a comparison stands for its runs.
+    In the view, v goes from one to the next. Each is a run folder, its name, or a part of it; the
+    folder of a comparison stands for its runs.
     """
     from tuilab.launch import Worker
     from tuilab.runs import find_group

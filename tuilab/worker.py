@@ -35,11 +35,13 @@ from tuilab.diagnosis import Monitor
 from tuilab.diagnosis.facts import facts
 from tuilab.diagnosis.finding import active
 from tuilab.errors import RunError
-from tuilab.recording import RunReader, RunWriter
+from tuilab.recording import RunInfo, RunReader, RunWriter
 from tuilab.runs import RunFolder, hold_lock
 from tuilab.scenario import Scenario, build_trainer, load, load_data
 
 FRAME_INTERVAL: Final = 0.08  # seconds: twelve frames a second
+PREPARATION: Final = ("loading data", "binding")
+"""Phases in which a run that goes on is still as it ended."""
 RETRY: Final = 2.0  # seconds between attempts to write to a full disk
 
 
@@ -56,10 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TuilabError as error:
         print(f"tuilab worker: {error}", file=sys.stderr)
         return error.exit_code
+    before = _ended_as(folder) if options.resume else "failed"
     try:
         _train(folder, writer, inbox, options)
     except TuilabError as error:
-        _fail(writer, _told(error, folder, options.origin))
+        state = before if _still_prepares(folder) else "failed"
+        _fail(writer, _told(error, folder, options.origin), state)
         return error.exit_code
     except Exception as error:  # noqa: BLE001  (the last word of the process must be recorded)
         traceback.print_exc()
@@ -74,10 +78,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _fail(writer: RunWriter, message: str) -> None:
+def _ended_as(folder: RunFolder) -> str:
+    """Return the state in which a run ended; for one that was killed, "failed"."""
+    info = _info(folder)
+    return info.state if info.ended else "failed"
+
+
+def _still_prepares(folder: RunFolder) -> bool:
+    """Tell whether nothing has changed yet in a run that was to go on."""
+    info = _info(folder)
+    return info.state == "starting" and info.phase in PREPARATION
+
+
+def _info(folder: RunFolder) -> RunInfo:
+    with RunReader(folder.database) as reader:
+        return reader.info()
+
+
+def _fail(writer: RunWriter, message: str, state: str = "failed") -> None:
     print(f"tuilab worker: {message}", file=sys.stderr)
     with suppress(RunError):  # the disk may be full, which is why it failed
-        writer.describe(state="failed", message=message)
+        writer.describe(state=state, message=message)
 
 
 def _told(error: TuilabError, folder: RunFolder, origin: str) -> str:
@@ -114,10 +135,10 @@ def _train(
 ) -> None:
     scenario = load(folder.scenario)
     if not options.resume:
-        writer.describe(created=time.time())
+        writer.describe(created=time.time(), **_chosen(options))
     if options.restarted_from:
         writer.describe(restarted_from=options.restarted_from)
-    writer.describe(**_what(scenario, options), phase="loading data")
+    writer.describe(**_what(scenario, options), phase=PREPARATION[0])
     data = load_data(scenario, data_folder(options.data_dir))
     inputs = {
         split: describe(examples.x)
@@ -130,7 +151,7 @@ def _train(
         samples=(len(data.train), 0 if data.validation is None else len(data.validation)),
         input_std=inputs["train"].spread,
         inputs=inputs,
-        phase="binding",
+        phase=PREPARATION[1],
     )
     if data.preprocess:
         save(folder.preprocess, data.preprocess)
@@ -144,7 +165,9 @@ def _train(
         keeper = Keeper(folder, writer, scenario.train.checkpoint_every)
         server = ControlServer(folder.path, inbox, trainer.refusal)
         try:
-            writer.describe(**_how(trainer), socket=server.address, phase="step 0")
+            writer.describe(
+                **_how(trainer), **_chosen(options), socket=server.address, phase="step 0"
+            )
             monitor = Monitor(scenario.diagnosis, facts(scenario, data, trainer))
             if options.resume:
                 _recall(folder, monitor)
@@ -188,15 +211,21 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
         "initializer": scenario.initializer_text,
         "batch_norm": scenario.normalized,
         "schedule": schedules.name_of(scenario.schedule),
+        "state": "starting",
+        "pid": os.getpid(),
+        "version": __version__,
+    }
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, object]:
+    """Return the options that a run takes up again; of one that goes on, once they have worked."""
+    return {
         "options": {
             "backend": options.backend,
             "data_dir": options.data_dir,
             "threads": str(options.threads),
         },
         "threads": options.threads,
-        "state": "starting",
-        "pid": os.getpid(),
-        "version": __version__,
     }
 
 

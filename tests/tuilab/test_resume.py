@@ -146,6 +146,22 @@ def test_what_cannot_be_resumed_says_why_and_stays_as_it_is(
     assert recorded(ended) == before
 
 
+def test_options_that_do_not_work_are_told_and_leave_the_run_as_it_ended(
+    cli: Cli, ended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # with or without CuPy, there is no GPU
+    before = recorded(ended)
+    code, out, err = cli(
+        *("run", "--resume", "cut", "--steps", "30", "--headless", "--backend", "cupy")
+    )
+    assert (code, out) == (2, "")
+    assert "cupy" in err
+    assert recorded(ended) == before
+    with RunReader(ended / "run.db") as reader:
+        assert reader.info().state == "finished"
+    assert run(cli, "--resume", "cut", "--steps", "30")["steps"] == 30
+
+
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_can_be_used(
     cli: Cli, ended: Path
 ) -> None:
