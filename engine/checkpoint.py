@@ -37,6 +37,7 @@ class Checkpoint:
     hyperparameters: Mapping[str, float]  # as they were set, without the schedule's factor
     generators: Mapping[str, Any]  # states of NumPy's bit generators, by purpose
     arrays: Mapping[str, Host]
+    total_steps: int = 0  # that the run was to have; 0 where it was not noted
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all: into a scratch file, flushed, renamed. Raises OSError."""
@@ -112,7 +113,7 @@ class TrainingState:
     arrays: Mapping[str, Array]  # on the device or the host
     backend: Backend
 
-    def copy(self, step: int, seconds: float) -> Checkpoint:
+    def copy(self, step: int, seconds: float, total_steps: int) -> Checkpoint:
         """Return a checkpoint that shares no memory with the run."""
         return Checkpoint(
             step,
@@ -121,6 +122,7 @@ class TrainingState:
             dict(self.hyperparameters),
             {name: each.bit_generator.state for name, each in self.generators.items()},
             {name: self.backend.to_host(each).copy() for name, each in self.arrays.items()},
+            total_steps,
         )
 
     def put_back(self, checkpoint: Checkpoint) -> None:

@@ -133,7 +133,7 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """Copy everything that the steps to come depend on; between two frames, not within one."""
-        return self._state.copy(self.step, self._pace.elapsed())
+        return self._state.copy(self.step, self._pace.elapsed(), self.total_steps)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue after the steps of `checkpoint`; before `frames`. Raises CheckpointError."""
@@ -144,7 +144,14 @@ class Trainer:
             )
         self._state.put_back(checkpoint)
         self.step, self._pace.before = checkpoint.step, checkpoint.seconds
-        self._next.events.append(Event(self.step, checkpoint.seconds, "resumed", {}))
+        detail: dict[str, object] = {}
+        if checkpoint.total_steps not in (0, self.total_steps):
+            detail = {"total_steps": self.total_steps, "previous": checkpoint.total_steps}
+        self._next.events.append(Event(self.step, checkpoint.seconds, "resumed", detail))
+
+    def plan(self, total_steps: int) -> None:
+        """Let the schedule count on so many steps from now on; how many are made stays the same."""
+        self._schedule.total = total_steps
 
     @property
     def layers(self) -> list[LayerInfo]:

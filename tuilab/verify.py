@@ -49,7 +49,8 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
     """
     with RunReader(folder.database) as reader:
         record, info = Record(reader), reader.info()
-        events = [event for _, event in reader.events() if event.kind == "set"]
+        events = [event for _, event in reader.events() if _changes(event)]
+        keys = sum(event.kind == "set" for event in events)
         kept = {each.step: each.path for each in saved(folder, reader)}
     if not len(record.loss):
         raise RunError(f"{folder.path} has no steps to compare")
@@ -60,6 +61,7 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
     with threadpool_limits(info.threads or None):
         backend = make_backend(info.backend or "auto", info.dtype or "float32")
         trainer = build_trainer(scenario, data, backend, probes=False)
+        trainer.plan(_planned_first(events, info.total_steps))
         for frame in _again(trainer, events, len(record.loss)):
             for name in SERIES:
                 found[name].append(getattr(frame, name))
@@ -69,12 +71,23 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
                 if not _same_parameters(trainer, Checkpoint.load(kept[trainer.step])):
                     return Comparison(
                         trainer.step,
-                        len(events),
+                        keys,
                         compared,
                         f"the parameters differ from those of the checkpoint at {trainer.step}",
                     )
     difference = _first_difference(record, {name: np.concatenate(v) for name, v in found.items()})
-    return Comparison(len(record.loss), len(events), compared, difference)
+    return Comparison(len(record.loss), keys, compared, difference)
+
+
+def _changes(event: Event) -> bool:
+    """Tell whether an event is a change that has to be made again."""
+    return event.kind == "set" or (event.kind == "resumed" and "total_steps" in event.detail)
+
+
+def _planned_first(events: list[Event], now: int) -> int:
+    """Return how many steps a run was to have when it began: a schedule goes by them."""
+    resumed = [event for event in events if event.kind == "resumed"]
+    return int(str(resumed[0].detail["previous"])) if resumed else now
 
 
 def _again(trainer: Trainer, events: list[Event], steps: int) -> Iterator[Frame]:
@@ -86,6 +99,9 @@ def _again(trainer: Trainer, events: list[Event], steps: int) -> Iterator[Frame]
 
     def prepare() -> None:
         for event in due.pop(trainer.step, []):
+            if event.kind == "resumed":
+                trainer.plan(int(str(event.detail["total_steps"])))
+                continue
             value = float(str(event.detail["value"]))
             inbox.put(Command("set", str(event.detail["key"]), value))
 

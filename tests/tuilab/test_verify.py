@@ -74,3 +74,13 @@ def test_another_network_is_told_by_its_parameters(cli: Cli, lab: Path) -> None:
     code, out, _ = cli("replay", "run", "--verify")
     assert code == 1
     assert "the parameters differ from those of the checkpoint at 12" in out
+
+
+def test_a_run_that_was_given_more_steps_had_another_schedule_before(cli: Cli, lab: Path) -> None:
+    write_scenario(lab / "s.toml", small(schedule={"name": "cosine"}))
+    assert cli("run", "s.toml", "--headless", "--out", "run", "--steps", "20")[0] == 0
+    for steps in (40, 50):
+        assert cli("run", "--resume", "run", "--steps", str(steps), "--headless")[0] == 0
+    code, out, err = cli("replay", "run", "--verify")
+    assert code == 0, out + err
+    assert "50 steps with 0 changes by key" in out
