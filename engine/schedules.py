@@ -77,6 +77,14 @@ def _check_factor(factor: float) -> None:
     require(good, "factor", f"must be positive, is {factor}")
 
 
+def _power(factor: float, exponent: int) -> float:
+    """Return factorⁿ, infinity where it is too large for a float."""
+    try:
+        return float(factor**exponent)
+    except OverflowError:
+        return inf
+
+
 @schedules.register("step")
 @dataclass(frozen=True)
 class StepDecay(Schedule):
@@ -91,7 +99,7 @@ class StepDecay(Schedule):
         _check_factor(self.factor)
 
     def at(self, step: int, total: int) -> float:
-        return float(self.factor ** (step // self.every))
+        return _power(self.factor, step // self.every)
 
 
 @schedules.register("exponential")
@@ -106,7 +114,7 @@ class Exponential(Schedule):
         _check_factor(self.factor)
 
     def at(self, step: int, total: int) -> float:
-        return float(self.factor**step)
+        return _power(self.factor, step)
 
 
 @schedules.register("inverse_time")

@@ -15,7 +15,7 @@ from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 from tuilab.scenario import ScenarioFile
 from tuilab.summary import Summary
-from tuilab.viewer.plot import Chart, Curve, draw, spans_decades
+from tuilab.viewer.plot import Chart, Curve, draw, wants_logarithm
 from tuilab.viewer.series import reduce
 
 WIDTH, HEIGHT = 72, 12
@@ -94,7 +94,8 @@ def loss_curve(record: Record) -> str:
         x = np.array([v.step for v in found], dtype=np.float64)
         y = np.array([v.loss for v in found])
         curves.append(Curve(reduce(x, y, WIDTH - 8), "validation", marker="·", points=True))
-    lines = draw(Chart(curves, logarithmic=spans_decades(loss)), WIDTH, HEIGHT)
+    shown = np.concatenate([curve.data.mean for curve in curves])
+    lines = draw(Chart(curves, logarithmic=wants_logarithm(shown)), WIDTH, HEIGHT)
     text = ["".join(span[0] for span in line).rstrip() for line in lines]
     legend = "loss: line training" + (", dots validation" if len(found) > 1 else "")
     return "\n".join([legend, *text]) if text else ""

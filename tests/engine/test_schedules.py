@@ -165,3 +165,8 @@ def test_settings_are_checked(cls: type[Schedule], settings: dict[str, Any]) -> 
     with pytest.raises(ConfigError) as error:
         cls(**settings)
     assert error.value.path == next(iter(settings))
+
+
+@pytest.mark.parametrize("schedule", [Exponential(factor=10.0), StepDecay(every=1, factor=10.0)])
+def test_a_rate_that_rises_beyond_all_bounds_becomes_infinite(schedule: Schedule) -> None:
+    assert schedule.bind(1000).factor(999) == np.inf

@@ -13,7 +13,7 @@ from tuilab.babysit.check import Check, Step, Sweep
 from tuilab.babysit.subject import Subject
 from tuilab.cli_options import say
 from tuilab.summary import to_json
-from tuilab.viewer.plot import Chart, Curve, Mark, draw, spans_decades
+from tuilab.viewer.plot import Chart, Curve, Mark, draw, wants_logarithm
 from tuilab.viewer.series import Reduced
 from tuilab.viewer.text import Line, plain
 
@@ -63,7 +63,7 @@ def sweep_chart(sweep: Sweep, *, colour: bool) -> list[str]:
     losses[~np.isfinite(losses)] = np.nan
     low, high = sweep.suggested or (math.inf, -math.inf)
     good = np.array([low <= t.rate <= high for t in tried])
-    logarithmic = spans_decades(losses)
+    logarithmic = wants_logarithm(np.append(losses, sweep.initial))
     chart = Chart(
         [
             Curve(_series(rates, losses), "loss"),

@@ -64,11 +64,15 @@ def spans_decades(values: Floats, decades: float = 2.0) -> bool:
     return bool(usable.size) and float(usable.max()) > 10**decades * float(usable.min())
 
 
+def wants_logarithm(values: Floats) -> bool:
+    """Tell whether a logarithmic axis is the one for `values`, which it must all have room for."""
+    return spans_decades(values) and not bool((values <= 0).any())
+
+
 def draw(chart: Chart, width: int, height: int) -> list[Line]:
     """Draw a chart into `height` lines of `width` cells; nothing where nothing is finite."""
-    scale = np.log10 if chart.logarithmic else np.asarray
-    finite = [scale(c.data.mean[np.isfinite(c.data.mean)]) for c in chart.curves]
-    values = np.concatenate(finite) if finite else np.empty(0)
+    heights = [_heights(chart, curve) for curve in chart.curves]
+    values = np.concatenate([h[np.isfinite(h)] for h in heights]) if heights else np.empty(0)
     if not values.size or height < 3 or width < 12:
         return []
     rows = height - 2 - bool(chart.marks)
@@ -89,6 +93,14 @@ def draw(chart: Chart, width: int, height: int) -> list[Line]:
         edge = f"{label or '':>{gutter}}{'┤' if label else '│'}"
         lines.append([(edge, "muted"), *_runs(cells)])
     return lines + (_decade_axis if chart.decades else x_axis)(span, gutter, columns)
+
+
+def _heights(chart: Chart, curve: Curve) -> Floats:
+    """Return a curve's values on the y axis; a gap where a logarithmic one has no place."""
+    if not chart.logarithmic:
+        return curve.data.mean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log10(curve.data.mean)
 
 
 def _span(chart: Chart) -> tuple[float, float]:
@@ -146,7 +158,7 @@ def _canvas(
     plotext.xlim(*span)
     plotext.ylim(*limits)
     for curve, colour in zip(chart.curves, _COLOURS, strict=False):
-        y = np.log10(curve.data.mean) if chart.logarithmic else curve.data.mean
+        y = _heights(chart, curve)
         for stretch in _stretches(y):
             call = plotext.scatter if curve.points or stretch.size == 1 else plotext.plot
             xs, ys = curve.data.x[stretch].tolist(), y[stretch].tolist()

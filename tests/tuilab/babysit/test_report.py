@@ -145,3 +145,9 @@ def test_numbers_that_overflow_are_no_warnings(lab: Path) -> None:
     done = tuilab("check", path, cwd=lab)
     assert (done.returncode, done.stderr) == (1, "")
     assert "overflow" in done.stdout
+
+
+def test_a_loss_of_zero_has_a_place_in_the_chart() -> None:
+    tried = [Tried(10.0**-k, loss, 0.5, "good") for k, loss in enumerate((0.0, 0.001, 1.0))][::-1]
+    sweep = Sweep(tried, (0.1, 1.0), own=0.1, initial=1.0, steps=30)
+    assert any("●" in line for line in sweep_chart(sweep, colour=False)[1:-1])

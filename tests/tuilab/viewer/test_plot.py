@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tuilab.viewer.plot import Chart, Curve, Mark, draw, spans_decades
+from tuilab.viewer.plot import Chart, Curve, Mark, draw, spans_decades, wants_logarithm
 from tuilab.viewer.series import Reduced, reduce
 from tuilab.viewer.text import plain
 
@@ -86,6 +86,17 @@ def test_a_logarithmic_axis_has_decades() -> None:
         "1e-3",
         "1e-4",
     ]
+
+
+def test_a_logarithmic_axis_has_a_gap_where_a_loss_is_zero() -> None:
+    with_zero = text(Chart([curve([1.0, 0.1, 0.0, 0.001])], logarithmic=True))
+    assert with_zero == text(Chart([curve([1.0, 0.1, math.nan, 0.001])], logarithmic=True)) != []
+
+
+def test_only_what_is_all_positive_wants_a_logarithmic_axis() -> None:
+    assert wants_logarithm(np.array([1.0, 101.0, math.nan]))
+    assert not wants_logarithm(np.array([1.0, 99.0]))
+    assert not wants_logarithm(np.array([1.0, 101.0, 0.0]))
 
 
 def test_nothing_finite_draws_nothing_and_one_point_draws_one() -> None:

@@ -30,7 +30,7 @@ def loss_chart(store: RunStore, cells: int, others: Others = ()) -> plot.Chart:
         curves,
         marks=marks(store.events),
         reference=math.log(store.info.classes) if store.info.classes > 1 else math.nan,
-        logarithmic=plot.spans_decades(values) and not bool((values <= 0).any()),
+        logarithmic=plot.wants_logarithm(values),
         cursor=math.nan if store.at is None else store.at,
     )
 
