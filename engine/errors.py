@@ -67,7 +67,7 @@ def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"unknown {kind} '{name}'{hint} (allowed: {', '.join(names)})"
+    return f"unknown {kind} '{name}'{hint} (allowed: {', '.join(names) or 'none'})"
 
 
 def require(condition: bool, key: str, message: str) -> None:

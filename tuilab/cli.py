@@ -118,8 +118,8 @@ def run(
 
     if (scenario is None) is (resume is None):
         raise click.UsageError("give a SCENARIO file, or --resume RUN")
-    if resume is not None and (out is not None or seed is not None):
-        raise click.UsageError("a resumed run keeps its folder and its seed")
+    if resume is not None and (out is not None or seed is not None or variant):
+        raise click.UsageError("a resumed run keeps its folder and its seed, and is one variant")
     if as_json and not headless:
         raise click.UsageError("--json goes with --headless")
     if not headless:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from engine.errors import ConfigError, UnknownNameError, require
@@ -83,6 +84,8 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
             return
         texts = self.bound in ("contains", "lacks")
         require(not texts, path, f"{self.metric} is a number, not a text")
+        if self.bound in ("between", "below", "above"):
+            require(not np.isnan(value).any(), path, "nan is no bound: nothing compares with it")
         if self.bound == "between":
             low, high = value
             require(

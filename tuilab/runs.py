@@ -189,6 +189,9 @@ def find(name: str | None, root: Path = DEFAULT_ROOT) -> RunFolder:
                 "give more of the name"
             )
     if not runs:
+        inside = sorted(db.parent for db in Path(name).glob("*/run.db")) if name else []
+        if variants := [str(path) for path in inside if _is_variant(path / "run.db")]:
+            raise RunError(f"{name} holds several runs: {', '.join(variants)}; name one of them")
         what = f"no run '{name}'" if name else "no runs"
         labels = {label(run, root): run for run in find_all(root)}
         near = get_close_matches(name or "", [*labels], n=1, cutoff=0.5)

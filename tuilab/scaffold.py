@@ -55,8 +55,10 @@ above = 0.9
 
 
 def create(name: str) -> Path:
-    """Write NAME.toml and return its path. Raises ScenarioError where there is one already."""
+    """Write NAME.toml and return its path. Raises ScenarioError where there can be none."""
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
+    if not path.stem or path.name.startswith("."):
+        raise ScenarioError(f"'{name}' is no name for a scenario: tuilab new my_network")
     if path.exists():
         raise ScenarioError(f"{path} is there already; choose another name, or remove it")
     if not path.parent.is_dir():

@@ -128,6 +128,7 @@ REFUSED = {
     ("--resume", "none"): "no run 'none'",
     ("--resume", "cut", "s.toml"): "give a SCENARIO file, or --resume RUN",
     ("--resume", "cut", "--seed", "3"): "keeps its folder and its seed",
+    ("--resume", "cut", "--variant", "a"): "keeps its folder and its seed, and is one variant",
     ("--resume", "cut", "--steps", "30", "--set", "network.activation=tanh"): "only a hyper-",
     ("--resume", "cut", "--steps", "30", "--set", "optimizer.beta3=1"): "did you mean 'beta",
     ("--resume", "cut", "--steps", "30", "--set", "optimizer.beta1=x"): "must be a number, is 'x'",

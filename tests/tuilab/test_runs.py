@@ -65,6 +65,11 @@ class TestComparisons:
         with pytest.raises(RunError, match="names 2 runs: 2030-rates/low, 2030-rates/high"):
             find("2030", tmp_path)
 
+    def test_where_one_run_is_wanted_those_of_a_comparison_are_named(self, tmp_path: Path) -> None:
+        group(tmp_path / "rates", "low", "high")
+        with pytest.raises(RunError, match=r"several runs: .*/high, .*/low; name one of them"):
+            find(str(tmp_path / "rates"), tmp_path / "elsewhere")
+
     def test_a_folder_of_other_runs_is_no_comparison(self, tmp_path: Path) -> None:
         make(tmp_path / "runs" / "a")
         make(tmp_path / "runs" / "b")

@@ -100,3 +100,11 @@ def test_new_overwrites_nothing(cli: Cli, lab: Path) -> None:
     code, _, err = cli("new", "nowhere/mine")
     assert code == 2
     assert "there is no folder nowhere" in err
+
+
+@pytest.mark.parametrize("name", ["", ".toml", ".."])
+def test_a_scenario_needs_a_name(cli: Cli, lab: Path, name: str) -> None:
+    code, _, err = cli("new", name)
+    assert code == 2
+    assert "is no name for a scenario" in err
+    assert not list(lab.iterdir())
