@@ -154,7 +154,7 @@ def diverge(recording: Recording) -> None:
     recording.end("diverged", message)
 
 
-@pytest.mark.parametrize("size", [(160, 48), (80, 24)])
+@pytest.mark.parametrize("size", [(160, 48), (80, 24), (40, 12)])
 async def test_a_diverged_run_says_where(
     record: Record, client: FakeClient, size: tuple[int, int]
 ) -> None:
