@@ -12,7 +12,7 @@ from rich.style import Style
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
 from engine.errors import TuilabError
 from engine.trainer import Command
@@ -212,6 +212,12 @@ class ViewerApp(App[Worker]):
                 self._flash = str(event.detail.get("key", "")), time.monotonic() + FLASH
             if event.kind in ("pause", "resume", "step"):
                 self._asked_pause = None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keep the keys of the table, also those that come first, from what lies behind a dialog."""
+        if action == "run" and isinstance(self.screen, ModalScreen):
+            return False
+        return super().check_action(action, parameters)
 
     def action_run(self, action: str) -> None:
         """Run an action by its id: what every key binding calls."""
