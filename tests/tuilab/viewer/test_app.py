@@ -36,7 +36,7 @@ async def test_a_small_terminal_has_tabs(record: Record, client: FakeClient) -> 
         await settle(app, pilot)
         assert "10 relu" in text(app)
         assert "output" in text(app)
-        await pilot.press("tab")
+        await pilot.press("tab", "shift+tab", "tab")
         await settle(app, pilot)
         assert "activations shrink" in text(app)
         await pilot.press("1")
