@@ -75,6 +75,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     socket: str = ""
     options: dict[str, str] = {}  # how the worker was started: backend, data_dir, threads
     restarted_from: str = ""
+    resumed: int = 0  # how often it went on from a checkpoint, forgetting what came after it
     version: str = ""
 
     @property

@@ -43,13 +43,15 @@ class RunWriter:
             )
             self._db.execute("DELETE FROM snapshot WHERE step >= ?", (step,))
             self._ordinal = KEPT_FIRST  # what came first is recorded
-            kept = [each for each in self._recorded("batch_dependence") if each["step"] <= step]
+            measured: list[dict[str, Any]] = self._recorded("batch_dependence", [])
+            kept = [each for each in measured if each["step"] <= step]
             self._batch_dependence = kept
-            self._describe({"step": step, "message": "", "batch_dependence": kept})
+            now = {"step": step, "message": "", "batch_dependence": kept}
+            self._describe(now | {"resumed": self._recorded("resumed", 0) + 1})
 
-    def _recorded(self, key: str) -> list[dict[str, Any]]:
+    def _recorded(self, key: str, otherwise: Any) -> Any:
         rows = self._db.execute("SELECT value FROM run WHERE key = ?", (key,)).fetchall()
-        return msgspec.json.decode(rows[0][0], type=list[dict[str, Any]]) if rows else []
+        return msgspec.json.decode(rows[0][0]) if rows else otherwise
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close it."""

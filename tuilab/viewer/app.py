@@ -12,7 +12,7 @@ from rich.style import Style
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
 from engine.errors import TuilabError
 from engine.trainer import Command
@@ -46,6 +46,7 @@ from tuilab.viewer.tour import Tour
 if TYPE_CHECKING:
     from tuilab.expectations import Expectation
 
+FIRST: Final = ("tab", "shift+tab")  # keys that come before Textual's own, which move the focus
 PERIOD: Final = 0.1  # seconds between two polls
 COMPANIONS_PERIOD: Final = 0.5  # seconds between two looks at the other runs
 FLASH: Final = 1.5  # seconds that a changed hyper-parameter stays highlighted
@@ -84,7 +85,7 @@ class ViewerApp(App[Worker]):
     CSS_PATH = "tuilab.tcss"
     TITLE = "tuilab"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(a.keys, f"run('{a.id}')", a.label, show=False, priority=a.keys == "tab")
+        Binding(a.keys, f"run('{a.id}')", a.label, show=False, priority=a.keys in FIRST)
         for a in ACTIONS
     ]
 
@@ -212,6 +213,12 @@ class ViewerApp(App[Worker]):
                 self._flash = str(event.detail.get("key", "")), time.monotonic() + FLASH
             if event.kind in ("pause", "resume", "step"):
                 self._asked_pause = None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keep the keys of the table, those in FIRST too, from what lies behind a dialog."""
+        if action == "run" and isinstance(self.screen, ModalScreen):
+            return False
+        return super().check_action(action, parameters)
 
     def action_run(self, action: str) -> None:
         """Run an action by its id: what every key binding calls."""

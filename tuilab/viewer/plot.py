@@ -18,6 +18,8 @@ from tuilab.viewer.series import Reduced
 from tuilab.viewer.text import Line
 
 _SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")
+LEAST_WIDTH: Final = 12
+LEAST_HEIGHT: Final = 3
 _COLOURS: Final = ("red", "green", "orange", "blue", "magenta", "cyan")  # plotext's 1 to 6
 
 
@@ -69,13 +71,19 @@ def wants_logarithm(values: Floats) -> bool:
     return spans_decades(values) and not bool((values <= 0).any())
 
 
+def has_room(width: int, height: int) -> bool:
+    """Tell whether a chart can be drawn into so many cells: a row, the axis and its labels."""
+    return width >= LEAST_WIDTH and height >= LEAST_HEIGHT
+
+
 def draw(chart: Chart, width: int, height: int) -> list[Line]:
     """Draw a chart into `height` lines of `width` cells; nothing where nothing is finite."""
     heights = [_heights(chart, curve) for curve in chart.curves]
     values = np.concatenate([h[np.isfinite(h)] for h in heights]) if heights else np.empty(0)
-    if not values.size or height < 3 or width < 12:
+    if not values.size or not has_room(width, height):
         return []
-    rows = height - 2 - bool(chart.marks)
+    marks = chart.marks if height > LEAST_HEIGHT else ()
+    rows = height - 2 - bool(marks)
     low, high = chart.limits or _padded(float(values.min()), float(values.max()))
     ticks = _ticks(low, high, max(rows // 3, 1) + 1, chart.logarithmic)
     labels = {_row(v, low, high, rows): text for v, text in ticks}
@@ -87,7 +95,7 @@ def draw(chart: Chart, width: int, height: int) -> list[Line]:
         _dash(canvas, _row(chart.reference, low, high, rows))
     if span[0] <= chart.cursor <= span[1]:
         _cross(canvas, round(chart.cursor / span[1] * (columns - 1)))
-    lines = [_mark_line(chart.marks, span, gutter + 1, columns)] if chart.marks else []
+    lines = [_mark_line(marks, span, gutter + 1, columns)] if marks else []
     for row, cells in enumerate(canvas):
         label = labels.get(row)
         edge = f"{label or '':>{gutter}}{'┤' if label else '│'}"

@@ -52,6 +52,13 @@ class Series:
         self._data[:, self._length : end] = points
         self._length = end
 
+    def value(self, kind: str, at: int | None) -> float:
+        """Return the newest "loss" or "accuracy", or that of the step `at`."""
+        if at is None:
+            return float(getattr(self, f"latest_{kind}"))
+        place = int(np.searchsorted(self.steps, at, side="right")) - 1
+        return float(getattr(self, kind)[max(place, 0)])
+
     @property
     def steps(self) -> Floats:
         """Step of each point: of several, the middle."""

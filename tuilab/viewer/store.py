@@ -147,16 +147,25 @@ class RunStore:
         self._version = version
         info = reader.info()
         # The step changes with every frame; nothing is arranged by it.
-        changed, self.info = info != msgspec.structs.replace(self.info, step=info.step), info
+        changed = info != msgspec.structs.replace(self.info, step=info.step)
+        anew, self.info = info.resumed != self.info.resumed, info
+        if anew:
+            self._forget()
         if self.state != "killed" or info.ended:
             self.state, self.message = info.state, info.message
         return Changes(
             info=changed,
-            series=self._read_blocks(reader),
-            validations=self._read_validations(reader),
-            events=self._read_events(reader),
-            snapshot=self._read_snapshot(reader),
+            series=self._read_blocks(reader) or anew,
+            validations=self._read_validations(reader) or anew,
+            events=self._read_events(reader) or anew,
+            snapshot=self._read_snapshot(reader) or anew,
         )
+
+    def _forget(self) -> None:
+        """Begin to read anew: the run went on from a checkpoint, and what came after it is void."""
+        self.series, self.last_block, self._last_event = Series(), None, 0
+        self.validations, self.events, self.findings = [], [], []
+        self.snapshot = self.first_snapshot = self.at = None
 
     def _read_blocks(self, reader: RunReader) -> bool:
         after = self.last_block.id if self.last_block else 0
@@ -210,7 +219,7 @@ class RunStore:
         keep the worker from taking it.
         """
         now = self._clock()
-        if self.info.ended or self.state in ("killed", "unreadable") or now < self._next_check:
+        if self.info.ended or self.state == "unreadable" or now < self._next_check:
             return
         self._next_check = now + LIFE_CHECK
         if self._reader is None:
@@ -221,6 +230,8 @@ class RunStore:
             return
         if self.folder.is_alive():
             self._silent_checks = 0
+            if self.state == "killed":  # somebody went on with it
+                self.state, self.message = self.info.state, self.info.message
             return
         self._silent_checks += 1
         if self._silent_checks > 1 and not self._catching_up:

@@ -36,7 +36,7 @@ async def test_a_small_terminal_has_tabs(record: Record, client: FakeClient) -> 
         await settle(app, pilot)
         assert "10 relu" in text(app)
         assert "output" in text(app)
-        await pilot.press("tab")
+        await pilot.press("tab", "shift+tab", "tab")
         await settle(app, pilot)
         assert "activations shrink" in text(app)
         await pilot.press("1")
@@ -154,7 +154,7 @@ def diverge(recording: Recording) -> None:
     recording.end("diverged", message)
 
 
-@pytest.mark.parametrize("size", [(160, 48), (80, 24)])
+@pytest.mark.parametrize("size", [(160, 48), (80, 24), (40, 12)])
 async def test_a_diverged_run_says_where(
     record: Record, client: FakeClient, size: tuple[int, int]
 ) -> None:

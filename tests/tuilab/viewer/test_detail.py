@@ -1,5 +1,6 @@
 """The panel of one layer, without an app."""
 
+import re
 from dataclasses import replace
 
 from engine.frames import TENSORS
@@ -57,6 +58,12 @@ def test_a_shared_axis_is_as_wide_as_the_widest_layer_needs(store: RunStore) -> 
     shared = axis_of(Look(10, shared=True), store.snapshot, "activation")
     assert shared.high == max(axis.high for axis in axes)
     assert axes[-1].high < shared.high  # activations shrink with depth here
+
+
+def test_the_ends_of_an_axis_never_run_together(store: RunStore) -> None:
+    narrow = lines(store, Look(3), cells=46, height=14)
+    assert any(re.search(r"\de-\d", line) for line in narrow)
+    assert not any(re.search(r"e-?\d+\.", line) for line in narrow)  # "−4.9e-44.9e-4"
 
 
 def test_a_tensor_that_is_not_finite_says_so(store: RunStore) -> None:

@@ -14,6 +14,7 @@ from tuilab.control import Reply
 from tuilab.errors import RunError
 from tuilab.launch import Worker
 from tuilab.runs import RunFolder
+from tuilab.viewer import formats
 from tuilab.viewer.screens import (
     HelpScreen,
     LeaveScreen,
@@ -229,6 +230,32 @@ async def test_the_arrows_go_through_time(record: Record, client: FakeClient) ->
         await settle(app, pilot)
         loss = f"{app.store.series.loss[0]:.2f}"
         assert f"train {loss}" in text(app)  # the curves are read at the cursor
+        assert "now step 15" in text(app)
+
+
+async def test_back_in_time_the_other_runs_are_read_as_of_then(
+    record: Record, client: FakeClient
+) -> None:
+    shown, other = record(steps=1), record(steps=1)
+    shown.steps(1)
+    other.frame(1, np.array([1.0]), np.array([0.75]))
+    async with viewing(shown.folder, client, other.folder) as (app, pilot):
+        await pilot.press("home")
+        await settle(app, pilot)
+        accuracy = app.stage.others[0].series.accuracy
+        assert accuracy[0] != accuracy[-1]
+        assert f"─ run1 {formats.significant(float(accuracy[0]))}" in text(app)
+
+
+@pytest.mark.parametrize("opening", ["p", "l", "question_mark", "q"])
+async def test_no_key_reaches_behind_a_dialog(
+    record: Record, client: FakeClient, opening: str
+) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        before = app.stage.tab, app.stage.alone
+        await pilot.press(opening, "tab", "2", "left")
+        assert (app.stage.tab, app.stage.alone) == before
+        assert len(app.screen_stack) == 2
 
 
 async def test_enter_opens_a_layer_and_keys_go_through_it(

@@ -15,7 +15,7 @@ from tuilab.viewer.panels.footer import footer
 from tuilab.viewer.panels.header import header, progress
 from tuilab.viewer.panels.reading import reading
 from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Piece, crop, fit, pad, plain, width, wrap
+from tuilab.viewer.text import Line, Piece, crop, fit, pad, plain, width, wrap
 
 
 def test_the_reading_says_what_the_gains_mean(store: RunStore) -> None:
@@ -59,6 +59,27 @@ def test_claims_have_verdict_number_and_band(store: RunStore) -> None:
     assert "✗ it diverges  finished = diverged" in lines
     narrow = [plain(line) for line in reading(store, claims, 24)]
     assert any("0.69\u00a00.64\u00a0…\u00a00.77" in line for line in narrow)
+
+
+def test_back_in_time_the_words_are_of_then(recording: Recording, follow: Follow) -> None:
+    recording.steps(5)
+    recording.frame(6, np.array([1e-6]), np.ones(1))  # learnt
+    store = follow(recording.folder)
+    store.poll()
+    verdict = Verdict("it holds", "loss", "end", 0.7, "< 1", True, "below", 1.0)
+    now, then = (
+        "\n".join(plain(line) for line in _looked(store, by, Claims([verdict]))) for by in (0, -9)
+    )
+    assert "the training loss is near zero" in now
+    assert "the training loss is near zero" not in then
+    assert "1 of 1 hold as of now" in then
+    assert "as of now" not in now
+
+
+def _looked(store: RunStore, by: int, claims: Claims) -> list[Line]:
+    if by:
+        store.look(by)
+    return reading(store, claims, 60)
 
 
 def test_claims_that_cannot_be_judged_say_why(store: RunStore) -> None:

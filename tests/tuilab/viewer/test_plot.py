@@ -105,7 +105,8 @@ def test_nothing_finite_draws_nothing_and_one_point_draws_one() -> None:
 
 
 def test_every_size_gives_lines_of_that_width() -> None:
-    chart = Chart([curve([3.0, 2.0, 1.0])], marks=[Mark(1, "▾", "lr", "update")])
+    marks = [Mark(1, "▾", "lr", "update")]
+    chart = Chart([curve([3.0, 2.0, 1.0])], marks=marks, reference=2.3, cursor=1)
     for width in range(1, 60, 3):
         for height in range(1, 20):
             lines = text(chart, width, height)

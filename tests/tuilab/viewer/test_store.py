@@ -148,6 +148,42 @@ def test_a_run_whose_worker_is_gone_was_killed(
     assert not store.live
 
 
+def test_a_killed_run_that_somebody_goes_on_with_lives_again(
+    follow: Follow, record: Record, clock: Clock
+) -> None:
+    recording = record(steps=2)
+    store = follow(recording.folder, clock=clock)
+    recording.drop()
+    for _ in range(3):
+        store.poll()
+        clock.now += 1.1
+    assert store.state == "killed"
+    recording.hold()
+    assert store.poll().state
+    assert (store.state, store.message) == ("running", "")
+
+
+def test_what_a_resumed_run_took_back_is_forgotten(follow: Follow, record: Record) -> None:
+    recording = record(steps=3)
+    recording.writer.checkpoint_saved(3, "3.npz")
+    recording.steps(4, events=[recording.scale(1.25), Event(6, 0.1, "diverged", {"step": 6})])
+    store = follow(recording.folder)
+    store.poll()
+    store.look(-9)
+    recording.writer.rewind(3)
+    changes = store.poll()
+    assert all((changes.series, changes.events, changes.validations, changes.snapshot))
+    assert (store.step, store.series.steps.tolist()) == (3, [0, 1, 2])
+    recording.made = 3
+    recording.steps(2)  # its rows have the numbers of those that are gone
+    store.poll()
+    assert (store.step, store.series.steps.tolist()) == (5, [0, 1, 2, 3, 4])
+    assert [v.step for v in store.validations] == [3, 5]
+    assert (store.events, store.divergence, store.at) == ([], None, None)
+    assert store.snapshot is not None
+    assert store.snapshot.step == 4
+
+
 def test_a_worker_that_ends_between_two_looks_was_not_killed(
     follow: Follow, record: Record, clock: Clock
 ) -> None:

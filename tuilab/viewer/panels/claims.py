@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 NO_BREAK = "\u00a0"
 
 
-def claim_lines(claims: Claims, cells: int) -> list[Line]:
-    """List the claims of the scenario, each with its verdict and the measured number."""
+def claim_lines(claims: Claims, cells: int, *, back: bool = False) -> list[Line]:
+    """List the claims of the scenario, each with its verdict and the measured number.
+
+    They are judged over all that is recorded, which is said where the rest is of the past (`back`).
+    """
     if claims.problem:
         return [[("claims", "muted")], *wrap([(claims.problem, "warning")], cells)]
     passed = sum(v.passed is True for v in claims.verdicts)
-    lines: list[Line] = [[("claims  ", "muted"), (f"{passed} of {len(claims.verdicts)} hold", "")]]
+    hold = f"{passed} of {len(claims.verdicts)} hold{' as of now' if back else ''}"
+    lines: list[Line] = [[("claims  ", "muted"), (hold, "")]]
     for verdict in claims.verdicts:
         lines += _claim(verdict, cells)
     return lines

@@ -103,17 +103,17 @@ def read_out(store: RunStore, kind: str) -> tuple[float, float | None]:
     until = math.inf if store.at is None else store.at
     known = [v for v in store.validations if v.step <= until]
     validation = getattr(known[-1], kind) if known else None
-    if store.at is None:
-        return getattr(store.series, f"latest_{kind}"), validation
-    place = int(np.searchsorted(store.series.steps, store.at, side="right")) - 1
-    return float(getattr(store.series, kind)[max(place, 0)]), validation
+    return store.series.value(kind, store.at), validation
 
 
-def names(others: Others, kind: str, cells: int) -> str:
-    """Return which curve is which run's, in Textual's markup, as far as there is room."""
+def names(others: Others, kind: str, cells: int, at: int | None = None) -> str:
+    """Return which curve is which run's, in Textual's markup, as far as there is room.
+
+    Their values are the newest, or those of the step `at`.
+    """
     kept, used = "", 0
     for other in others:
-        value = formats.significant(getattr(other.series, f"latest_{kind}"))
+        value = formats.significant(other.series.value(kind, at))
         used += len(other.name) + len(value) + 5
         if used > cells:
             break
@@ -137,9 +137,10 @@ class Curves(LinesPanel):
         is_loss = self.kind == "loss"
         chart = (loss_chart if is_loss else accuracy_chart)(store, width, others)
         lines = plot.draw(chart, width, height)
-        self.show(lines or _waiting(store))
+        room = plot.has_room(width, height)
+        self.show(lines or (_waiting(store) if room else [[("no room for curves", "muted")]]))
         self.border_title = legend(self.kind.capitalize(), *read_out(store, self.kind), width - 2)
-        self.border_subtitle = names(others, self.kind, width - 2)
+        self.border_subtitle = names(others, self.kind, width - 2, store.at)
 
 
 def _waiting(store: RunStore) -> list[Line]:

@@ -110,6 +110,8 @@ def _scale(h: Histogram, axis: Axis, cells: int) -> Line:
     zeros = h.zeros / h.total if h.total else 0.0
     middle = f"{formats.percent(zeros)} zero" if zeros >= 0.005 else ""
     room = cells - len(low) - len(high)
+    if room < 1:  # two numbers would read as one
+        return [(f"{high:>{cells}}", "muted")]
     if room < len(middle) + 2:
         middle = ""
     return [(low + f"{middle:^{max(room, 0)}}" + high, "muted")]

@@ -53,7 +53,7 @@ def _standing(store: RunStore, cells: int, highlighted: str) -> Line:
     share = _share(store)
     if room < BAR or math.isnan(share):
         return line
-    at = next((i for i, p in enumerate(pieces) if p.line[0][0] == "epoch "), 0) + 1
+    at = next((i for i, p in enumerate(pieces) if p.line[0][0].endswith(" %")), len(pieces))
     bar = progress(share, min(room, 42))
     return join([p.line for p in [*pieces[:at], Piece(0, bar), *pieces[at:]]])
 
@@ -80,7 +80,8 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
         return pieces
     if store.at is not None:
         pieces.append(Piece(97, [(f"◀ as of step {formats.count(store.at)}", "warning.bold")]))
-    pieces.append(Piece(99, [("step ", "muted"), (formats.count(store.step), "bold")]))
+    label = "step " if store.at is None else "now step "  # and all that follows is of now
+    pieces.append(Piece(99, [(label, "muted"), (formats.count(store.step), "bold")]))
     if info.steps_per_epoch:
         epochs = math.ceil(info.total_steps / info.steps_per_epoch)
         now = min(math.floor(store.epoch) + 1, epochs) if epochs else math.floor(store.epoch) + 1

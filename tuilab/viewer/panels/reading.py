@@ -57,7 +57,7 @@ def reading(
     if table is not None:
         lines += _standing(table, store, {finding.rule for finding in grave}, cells)
     if claims.verdicts or claims.problem:
-        lines += [[], *claim_lines(claims, cells)]
+        lines += [[], *claim_lines(claims, cells, back=store.at is not None)]
     if notes := note_lines([f for f in store.findings if f not in grave], cells):
         lines += [[], *notes]
     if question and store.info.question:
@@ -100,7 +100,7 @@ def _standing(table: Table, store: RunStore, found: set[str], cells: int) -> lis
         if not found & BACKWARD:
             lines += backward_words(table, cells)
     if not found & UPDATES:
-        learned = store.series.latest_loss < LEARNED * store.series.first_loss
+        learned = store.series.value("loss", store.at) < LEARNED * store.series.first_loss
         lines += _updates(table, learned, cells)
     return lines
 
