@@ -4,6 +4,7 @@ TuilabError
 ├── ScenarioError     a scenario file that cannot be used: says the file, the line, the key path
 ├── RunError          a run folder that is missing, taken, unwritable or not ours
 ├── FetchError        a data set that cannot be downloaded, checked or unpacked
+├── ViewError         the view broke; training is not touched by it (exit code 1)
 └── WorkerError       the training process failed; says where its log is (exit code 1)
 """
 
@@ -26,5 +27,11 @@ class FetchError(TuilabError):
 
 class WorkerError(TuilabError):
     """The training process failed in a way that is not the user's input."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ViewError(TuilabError):
+    """The view broke, which harms no run; says how to come back."""
 
     exit_code: ClassVar[int] = 1

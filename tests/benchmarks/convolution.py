@@ -74,7 +74,7 @@ def peer(x: Array, dy: Array, filters: int) -> Callable[[], object]:
     above = torch.from_numpy(np.ascontiguousarray(dy.transpose(0, 3, 1, 2)))
 
     def run() -> None:
-        module.weight.grad = module.bias.grad = inputs.grad = None  # type: ignore[union-attr]
+        module.weight.grad = module.bias.grad = inputs.grad = None  # type: ignore[union-attr, unused-ignore]
         module(inputs).backward(above)
 
     return run

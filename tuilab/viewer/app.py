@@ -19,6 +19,7 @@ from engine.trainer import Command
 from tuilab import launch, resuming
 from tuilab.catalog import Entry
 from tuilab.control import ControlClient
+from tuilab.errors import ViewError
 from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
@@ -453,9 +454,12 @@ def view(
 ) -> Sequence[Worker]:
     """Show runs until the user leaves; return what they are then (a restart makes another).
 
-    `expect` is what is expected over all of them.
+    `expect` is what is expected over all of them. Raises ViewError where the view breaks.
     """
     app = ViewerApp(*runs, expect=expect, tour=tour)
     app.run()
+    if app.return_code:  # Textual has printed why
+        path = app.worker.folder.path
+        raise ViewError(f"the view broke; a run that is alive goes on: tuilab attach {path}")
     app.store.close()
     return app.runs

@@ -11,8 +11,10 @@ from engine.frames import Event
 from tests.tuilab.viewer.conftest import Clock, FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
-from tuilab.errors import RunError
+from tuilab.errors import RunError, ViewError
+from tuilab.launch import Worker
 from tuilab.runs import RunFolder
+from tuilab.viewer.app import ViewerApp, view
 from tuilab.viewer.claims import Claims
 from tuilab.viewer.store import RunStore
 
@@ -193,3 +195,16 @@ async def test_other_themes_work(record: Record, client: FakeClient) -> None:
             await settle(app, pilot)
             assert app.role_styles != before
             assert "10 relu" in text(app)
+
+
+def test_a_view_that_breaks_does_not_end_well(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(app: ViewerApp) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ViewerApp, "tick", broken)
+    run = ViewerApp.run
+    monkeypatch.setattr(ViewerApp, "run", lambda app: run(app, headless=True))
+    with pytest.raises(ViewError, match="a run that is alive goes on: tuilab attach"):
+        view([Worker(record().folder)])
