@@ -13,14 +13,13 @@ from typing import Final
 
 from engine.checkpoint import Checkpoint
 from engine.trainer import Trainer
+from tuilab.diagnosis.loss import EXPLODED
 from tuilab.errors import RunError
 from tuilab.metrics import Record
 from tuilab.recording import RunReader, RunWriter
 from tuilab.runs import RunFolder
 
 KEPT: Final = 5
-EXPLODED: Final = 3.0
-"""Times the initial loss: what the lecture stops a run at."""
 INTERVAL: Final = 5.0  # seconds between two of them, where the scenario does not say
 BUDGET: Final = 0.01  # of the time at most, for which the interval grows
 

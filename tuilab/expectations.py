@@ -198,7 +198,7 @@ def _verdict(expectation: Expectation, records: Mapping[str, Record]) -> Verdict
     measured: Any = None
     passed: bool | None = None
     if values:
-        held = [all(map(expectation.holds, _flat(value))) for value in values]
+        held = [all(map(expectation.holds, values_of(value))) for value in values]
         passed = any(held) if at == "any" else all(held)
         shown = held.index(passed) if at in ("any", "always") else 0
         measured = values[shown]
@@ -235,5 +235,6 @@ def _closed(expression: Expression, at: str | int, passed: bool | None) -> bool:
     return passed is (at == "any") if moments & {"any", "always"} else True
 
 
-def _flat(value: Any) -> list[Any]:
+def values_of(value: Any) -> list[Any]:
+    """Return the values of a metric that may be one or several, such as one a layer."""
     return value if isinstance(value, list) else [value]

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from engine.errors import TuilabError
 from tuilab.comparison import Outcome, begin, result
 from tuilab.crowd import Done, Job, run_all
 from tuilab.data_folder import data_folder
 from tuilab.errors import ScenarioError
-from tuilab.expectations import Verdict
+from tuilab.expectations import Verdict, values_of
 from tuilab.headless import held_signals
 from tuilab.launch import Options
 from tuilab.scenario import ScenarioFile, load_file
@@ -74,7 +73,7 @@ class Result:
         run = f"{self.name}/{variant}" if variant else self.name
         passes = sum(verdict.passed is True for _, verdict in row)
         if len(row) > 1:
-            values = [value for _, verdict in row for value in _flat(verdict.measured)]
+            values = [value for _, verdict in row for value in values_of(verdict.measured)]
             first = replace(first, measured=values, passed=passes == len(row))
         return Claim(run, first, passes, len(row))
 
@@ -106,10 +105,6 @@ class Result:
             if said:
                 return said if len(self.trials) == 1 else f"seed {trial.seed}: {said}"
         return ""
-
-
-def _flat(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def collect(paths: Sequence[Path], pattern: str = "") -> list[Found]:

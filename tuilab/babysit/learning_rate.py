@@ -12,7 +12,8 @@ from engine.frames import Frame
 from engine.schedules import Constant
 from tuilab.babysit.check import LOOK, Check, Range, Speed, Step, Sweep, Tried, Verdict
 from tuilab.babysit.subject import Subject
-from tuilab.babysit.trials import EXPLODED, Trial, affordable, train
+from tuilab.babysit.trials import Trial, affordable, train
+from tuilab.diagnosis.loss import EXPLODED
 
 BATCH: Final = 500
 """A batch is no larger than this, whatever the scenario's."""

@@ -3,16 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Final
 
 import numpy as np
 
 from engine.frames import Floats, Frame
 from engine.network import BoundNetwork
 from engine.trainer import Trainer
-
-EXPLODED: Final = 3.0
-"""The lecture's limit: with a loss above 3 × that at first, it is not heading the right way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
 from tuilab.diagnosis.base import Rule, Seen, Severity, Symptom, initializer_advice, percent, rules
+
+EXPLODED: Final = 3.0
+"""The lecture's limit: with a loss above 3 × that at first, it is not heading the right way."""
 
 
 @rules.register("initial_loss")
@@ -51,7 +54,7 @@ class ExplodingLoss(Rule):
     """The loss, averaged over a window, exceeds a multiple of the first one (lecture 6)."""
 
     moment: ClassVar = "window"
-    times: float = 3.0
+    times: float = EXPLODED
 
     def look(self, seen: Seen, slack: float) -> Symptom | None:
         now, first = seen.past.loss[-1], seen.past.first_loss

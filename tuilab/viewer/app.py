@@ -328,19 +328,29 @@ class ViewerApp(App[Worker]):
             self._follow_another("going on from the last good checkpoint", self._go_on)
 
     def _follow_another(self, words: str, begin: Callable[[RunFolder], Worker]) -> None:
-        """Start a worker in the place of this one, off the event loop."""
+        """Start a worker in the place of this one."""
+        old = self.worker
+        self._supersede(
+            words,
+            lambda: Restarted(old, begin(old.folder)),
+            lambda problem: Restarted(old, None, problem),
+        )
+
+    def _supersede(
+        self, words: str, begin: Callable[[], Message], failed: Callable[[str], Message]
+    ) -> None:
+        """Stop the run that is shown, and begin another off the event loop; tell how it went."""
         if self._restarting:
             return
         self._restarting = True
         self.notify(words, timeout=3)
         self._stop_worker()
-        old = self.worker
 
         def start() -> None:
             try:
-                self._tell(Restarted(old, begin(old.folder)))
+                self._tell(begin())
             except TuilabError as error:
-                self._tell(Restarted(old, None, str(error)))
+                self._tell(failed(str(error)))
 
         self.sender.after(start)
 
@@ -379,21 +389,15 @@ class ViewerApp(App[Worker]):
 
     def _tour_to(self, entry: Entry | None) -> None:
         """Stop what is running, and run the scenario that was chosen, if one was."""
-        if entry is None or self.tour is None or self._restarting:
+        if entry is None or self.tour is None:
             return
-        self._restarting = True
-        self.notify(f"starting {entry.name}", timeout=3)
-        self._stop_worker()
-        self.sender.after(self._stop_others)
-        begin = self.tour.begin
+        tour = self.tour
 
-        def start() -> None:
-            try:
-                self._tell(Begun(entry, begin(entry)))
-            except TuilabError as error:
-                self._tell(Begun(entry, (), str(error)))
+        def begin() -> Begun:
+            self._stop_others()
+            return Begun(entry, tour.begin(entry))
 
-        self.sender.after(start)
+        self._supersede(f"starting {entry.name}", begin, lambda problem: Begun(entry, (), problem))
 
     def on_begun(self, message: Begun) -> None:
         """Show the scenario that was chosen."""

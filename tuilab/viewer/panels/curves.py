@@ -31,7 +31,7 @@ def loss_chart(store: RunStore, cells: int, others: Others = ()) -> plot.Chart:
         marks=marks(store.events),
         reference=math.log(store.info.classes) if store.info.classes > 1 else math.nan,
         logarithmic=plot.wants_logarithm(values),
-        cursor=math.nan if store.at is None else store.at,
+        cursor=_cursor(store),
     )
 
 
@@ -41,8 +41,11 @@ def accuracy_chart(store: RunStore, cells: int, others: Others = ()) -> plot.Cha
     curves = _curves(store, store.series.accuracy, validation, cells)
     curves = [*(_beside(other, other.series.accuracy, cells) for other in others), *curves]
     chance = 1 / store.info.classes if store.info.classes > 1 else math.nan
-    cursor = math.nan if store.at is None else store.at
-    return plot.Chart(curves, limits=(0.0, 1.0), reference=chance, cursor=cursor)
+    return plot.Chart(curves, limits=(0.0, 1.0), reference=chance, cursor=_cursor(store))
+
+
+def _cursor(store: RunStore) -> float:
+    return math.nan if store.at is None else store.at
 
 
 def _beside(other: Companion, values: Floats, cells: int) -> plot.Curve:
