@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -14,13 +13,12 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
-from engine.errors import TuilabError
 from engine.trainer import Command
 from tuilab import launch, resuming
 from tuilab.catalog import Entry
 from tuilab.control import ControlClient
 from tuilab.errors import ViewError
-from tuilab.launch import Worker, end, has_ended
+from tuilab.launch import Worker, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
@@ -40,6 +38,7 @@ from tuilab.viewer.screens import (
     ValueScreen,
     in_words,
 )
+from tuilab.viewer.session import Begun, Restarted, Session
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.tour import Tour
@@ -60,24 +59,6 @@ class Refused(Message):
 
     command: Command
     reason: str
-
-
-@dataclass
-class Restarted(Message):
-    """A new run has been started in the place of another, or could not be."""
-
-    instead_of: Worker
-    worker: Worker | None
-    error: str = ""
-
-
-@dataclass
-class Begun(Message):
-    """The runs of another scenario of the tour have been started, or could not be."""
-
-    entry: Entry
-    runs: Sequence[Worker]
-    error: str = ""
 
 
 class ViewerApp(App[Worker]):
@@ -115,30 +96,34 @@ class ViewerApp(App[Worker]):
         self._look = Look()
         self._seen_events = 0
         self._asked_pause: tuple[bool, float] | None = None
-        self._restarting = False
         self._on_terminal = is_terminal(sys.__stdin__)
         self.tour = tour
         self.stage.guide_lines = tour.guide if tour is not None else None
-        self.runs = [*runs]
+        self.session = Session(runs, self.sender, self._tell)
         self._companions, self._companions_due = Companions(()), 0.0
         self._beside = True  # the curves of the others are drawn too
-        self.stage.compared = len(runs) > 1
+        self.stage.compared = self.session.several
         self.follow(runs[0])
+
+    @property
+    def worker(self) -> Worker:
+        """The run that is shown."""
+        return self.session.worker
 
     def follow(self, worker: Worker) -> None:
         """Show another run from now on."""
-        self.worker = worker
+        self.session.worker = worker
         process = worker.process
         self.store = RunStore(worker.folder, process.poll if process else lambda: None)
         self.judge = ClaimJudge(worker.folder, self._claims)
         self._seen_events = 0
         self._asked_pause = None
         self._companions.close()
-        self._companions = Companions([run.folder for run in self.runs if run != worker])
+        self._companions = Companions([run.folder for run in self.session.others])
         self._companions_due = 0.0
 
     def _claims(self, folder: RunFolder) -> Claims:
-        folders = [run.folder for run in self.runs]
+        folders = [run.folder for run in self.session.runs]
         return judge_group(self._judge_folder(folder), self._expect, folders)
 
     def compose(self) -> ComposeResult:
@@ -198,7 +183,7 @@ class ViewerApp(App[Worker]):
 
     def toggle_beside(self) -> None:
         """Draw the curves of the other runs beside, or leave them out."""
-        if len(self.runs) < 2:
+        if not self.session.several:
             self.notify("there is no other run: tuilab compare shows several", timeout=3)
             return
         self._beside = not self._beside
@@ -304,11 +289,10 @@ class ViewerApp(App[Worker]):
 
     def next_variant(self) -> None:
         """Show the next run of a comparison."""
-        if len(self.runs) < 2:
+        if not self.session.several:
             self.notify("there is no other run: this scenario compares none", timeout=3)
             return
-        place = self.runs.index(self.worker) + 1
-        self._switch(self.runs[place % len(self.runs)])
+        self._switch(self.session.following)
 
     def _switch(self, worker: Worker) -> None:
         self.store.close()
@@ -329,46 +313,15 @@ class ViewerApp(App[Worker]):
 
     def _follow_another(self, words: str, begin: Callable[[RunFolder], Worker]) -> None:
         """Start a worker in the place of this one."""
-        old = self.worker
-        self._supersede(
-            words,
-            lambda: Restarted(old, begin(old.folder)),
-            lambda problem: Restarted(old, None, problem),
-        )
-
-    def _supersede(
-        self, words: str, begin: Callable[[], Message], failed: Callable[[str], Message]
-    ) -> None:
-        """Stop the run that is shown, and begin another off the event loop; tell how it went."""
-        if self._restarting:
-            return
-        self._restarting = True
-        self.notify(words, timeout=3)
-        self._stop_worker()
-
-        def start() -> None:
-            try:
-                self._tell(begin())
-            except TuilabError as error:
-                self._tell(failed(str(error)))
-
-        self.sender.after(start)
-
-    def _stop_worker(self) -> None:
-        process = self.worker.process
-        if self.store.live and self.store.info.socket:
-            self.sender.send(self.store.info.socket, Command("stop"))
-        elif process is not None and process.poll() is None:  # still loading: it has no ears yet
-            process.terminate()
+        if self.session.restart(self.store, begin):
+            self.notify(words, timeout=3)
 
     def on_restarted(self, message: Restarted) -> None:
         """Follow the new run."""
-        self._restarting = False
+        shown = self.session.replace(message)
         if message.worker is None:
             self.notify(message.error, title="no other run", severity="error")
-            return
-        self.runs[self.runs.index(message.instead_of)] = message.worker
-        if self.worker == message.instead_of:
+        elif shown:
             self._switch(message.worker)
 
     def show_tour(self) -> None:
@@ -391,28 +344,21 @@ class ViewerApp(App[Worker]):
         """Stop what is running, and run the scenario that was chosen, if one was."""
         if entry is None or self.tour is None:
             return
-        tour = self.tour
-
-        def begin() -> Begun:
-            self._stop_others()
-            return Begun(entry, tour.begin(entry))
-
-        self._supersede(f"starting {entry.name}", begin, lambda problem: Begun(entry, (), problem))
+        if self.session.begin(self.store, entry, self.tour.begin):
+            self.notify(f"starting {entry.name}", timeout=3)
 
     def on_begun(self, message: Begun) -> None:
         """Show the scenario that was chosen."""
-        self._restarting = False
-        if not message.runs or self.tour is None:
+        if not self.session.renew(message) or self.tour is None:
             self.notify(message.error, title="no other run", severity="error")
             return
         self.tour.go_to(message.entry)
         self._expect = self.tour.expected.get(message.entry.path, ())
-        self.runs = [*message.runs]
-        self.stage.compared = len(self.runs) > 1
-        self._switch(self.runs[0])
+        self.stage.compared = self.session.several
+        self._switch(self.session.runs[0])
 
     def _note_claims(self, tour: Tour) -> None:
-        if len(self.runs) == 1:  # of several, what is claimed of one is not all
+        if not self.session.several:  # of several, what is claimed of one is not all
             tour.note(self.store, self.stage.claims)
         self.stage.place()
 
@@ -428,7 +374,7 @@ class ViewerApp(App[Worker]):
 
     def leave(self) -> None:
         """Leave; ask first what becomes of runs that go on."""
-        going = [run for run in self._others() if not has_ended(run)]
+        going = [run for run in self.session.others if not has_ended(run)]
         if self.store.live:
             going.insert(0, self.worker)
         if not going:
@@ -436,21 +382,13 @@ class ViewerApp(App[Worker]):
         else:
             self.push_screen(LeaveScreen([str(run.folder.path) for run in going]), self._leave)
 
-    def _others(self) -> list[Worker]:
-        return [run for run in self.runs if run != self.worker]
-
     def _leave(self, choice: Choice | None) -> None:
         if choice == "stop":
-            self._stop_worker()
-            self.sender.after(self._stop_others)
+            self.session.stop(self.store)
+            self.sender.after(self.session.stop_others)
             self.sender.after(lambda: self.call_from_thread(self.exit, self.worker))
         elif choice == "leave":
             self.exit(self.worker)
-
-    def _stop_others(self) -> None:
-        for run in self._others():
-            with suppress(TuilabError):  # it ended meanwhile
-                end(run)
 
 
 def view(
@@ -466,4 +404,4 @@ def view(
         path = app.worker.folder.path
         raise ViewError(f"the view broke; a run that is alive goes on: tuilab attach {path}")
     app.store.close()
-    return app.runs
+    return app.session.runs

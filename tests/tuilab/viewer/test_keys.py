@@ -402,7 +402,7 @@ async def test_a_restart_takes_the_place_of_the_run_that_was_shown(
         await settle(app, pilot)
         assert calls == [(first.folder, False)]
         assert "step 3" in text(app)  # what is looked at stays
-        assert [run.folder for run in app.runs] == [new.folder, second.folder]
+        assert [run.folder for run in app.session.runs] == [new.folder, second.folder]
         await pilot.press("v")
         await settle(app, pilot)
         assert "step 5" in text(app)
@@ -414,7 +414,7 @@ async def test_leaving_a_comparison_asks_of_all_that_go_on(
     first, second, third = (record() for _ in range(3))
     first.end("finished")
     ended: list[RunFolder] = []
-    monkeypatch.setattr("tuilab.viewer.app.end", lambda worker: ended.append(worker.folder))
+    monkeypatch.setattr("tuilab.viewer.session.end", lambda worker: ended.append(worker.folder))
     folders = (second.folder, third.folder)
     async with viewing(first.folder, client, *folders) as (app, pilot):
         await pilot.press("q")

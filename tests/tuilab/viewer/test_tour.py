@@ -245,15 +245,15 @@ class TestOnTheWay:
         async with viewing(record().folder, client, tour=tour) as (app, pilot):
             await pilot.press("greater_than_sign")
             await self.following(app, pilot)
-            assert len(app.runs) == 2
-            assert app.worker == app.runs[0]
+            assert len(app.session.runs) == 2
+            assert app.worker == app.session.runs[0]
             await pilot.press("v")
             await self.following(app, pilot)
-            assert app.worker == app.runs[1]
+            assert app.worker == app.session.runs[1]
             starts.runs = 1
             await pilot.press("less_than_sign")
             await self.following(app, pilot)
-            assert app.runs == [app.worker]
+            assert app.session.runs == [app.worker]
 
     async def test_a_scenario_that_cannot_be_started(
         self, record: Record, client: FakeClient, tour: Tour, starts: Starts

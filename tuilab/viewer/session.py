@@ -1,0 +1,135 @@
+"""The runs that a view goes through: which is shown, and how others take the place of one.
+
+Workers are started and ended in the thread of the commands, so that no key press waits for them.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from engine.errors import TuilabError
+from engine.trainer import Command
+from tuilab.catalog import Entry
+from tuilab.launch import Worker, end
+from tuilab.runs import RunFolder
+from tuilab.viewer.commands import CommandSender
+from tuilab.viewer.store import RunStore
+
+
+@dataclass
+class Restarted(Message):
+    """A new run has been started in the place of another, or could not be."""
+
+    instead_of: Worker
+    worker: Worker | None
+    error: str = ""
+
+
+@dataclass
+class Begun(Message):
+    """The runs of another scenario of the tour have been started, or could not be."""
+
+    entry: Entry
+    runs: Sequence[Worker]
+    error: str = ""
+
+
+class Session:
+    """`runs` in their order, and `worker`, the one that is shown; `tell` hears of new ones."""
+
+    def __init__(
+        self, runs: Sequence[Worker], sender: CommandSender, tell: Callable[[Message], None]
+    ) -> None:
+        self.runs = [*runs]
+        self.worker = runs[0]
+        self._sender, self._tell = sender, tell
+        self._awaiting = False  # another run is on its way
+
+    @property
+    def several(self) -> bool:
+        """Tell whether there are runs beside the one that is shown."""
+        return len(self.runs) > 1
+
+    @property
+    def others(self) -> list[Worker]:
+        """The runs beside the one that is shown."""
+        return [run for run in self.runs if run != self.worker]
+
+    @property
+    def following(self) -> Worker:
+        """The run after the one that is shown, round and round."""
+        return self.runs[(self.runs.index(self.worker) + 1) % len(self.runs)]
+
+    def restart(self, store: RunStore, begin: Callable[[RunFolder], Worker]) -> bool:
+        """Stop the run that is shown and `begin` another from its folder; tells `Restarted`.
+
+        False where another is on its way already.
+        """
+        old = self.worker
+        return self._supersede(
+            store,
+            lambda: Restarted(old, begin(old.folder)),
+            lambda problem: Restarted(old, None, problem),
+        )
+
+    def begin(
+        self, store: RunStore, entry: Entry, begin: Callable[[Entry], Sequence[Worker]]
+    ) -> bool:
+        """Stop all runs and `begin` those of another scenario; tells `Begun`. False as above."""
+
+        def start() -> Begun:
+            self.stop_others()
+            return Begun(entry, begin(entry))
+
+        return self._supersede(store, start, lambda problem: Begun(entry, (), problem))
+
+    def _supersede(
+        self,
+        store: RunStore,
+        begin: Callable[[], Message],
+        failed: Callable[[str], Message],
+    ) -> bool:
+        if self._awaiting:
+            return False
+        self._awaiting = True
+        self.stop(store)
+
+        def start() -> None:
+            try:
+                self._tell(begin())
+            except TuilabError as error:
+                self._tell(failed(str(error)))
+
+        self._sender.after(start)
+        return True
+
+    def replace(self, message: Restarted) -> bool:
+        """Take the new run in; tells whether it takes the place of the one that is shown."""
+        self._awaiting = False
+        if message.worker is None:
+            return False
+        self.runs[self.runs.index(message.instead_of)] = message.worker
+        return self.worker == message.instead_of
+
+    def renew(self, message: Begun) -> bool:
+        """Take the runs of another scenario in the place of all; tells whether there are any."""
+        self._awaiting = False
+        if message.runs:
+            self.runs = [*message.runs]
+        return bool(message.runs)
+
+    def stop(self, store: RunStore) -> None:
+        """Stop the run that is shown."""
+        process = self.worker.process
+        if store.live and store.info.socket:
+            self._sender.send(store.info.socket, Command("stop"))
+        elif process is not None and process.poll() is None:  # still loading: it has no ears yet
+            process.terminate()
+
+    def stop_others(self) -> None:
+        """End the other runs, waiting for it."""
+        for run in self.others:
+            with suppress(TuilabError):  # it ended meanwhile
+                end(run)
