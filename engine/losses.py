@@ -57,7 +57,8 @@ class SoftmaxCrossEntropy(Loss):
 
     The target of an example is 1 − ε at its label plus ε/C at every class, with ε the
     `label_smoothing` (Szegedy et al., 2016). Computed from scores less their maximum, so that no
-    exponential overflows.
+    exponential overflows; with the classes along the first axis, for sums over a short last one
+    are several times slower.
     """
 
     chance_formula: ClassVar = "ln C"
@@ -69,31 +70,32 @@ class SoftmaxCrossEntropy(Loss):
 
     def bind(self, scores: Shape, batch: int, backend: Backend) -> BoundLoss:
         xp, (classes,) = backend.xp, scores
-        log_p, p, target = (backend.empty((batch, classes)) for _ in range(3))
-        column, per_example = backend.empty((batch, 1)), backend.empty((batch,))
+        log_p, p = (backend.empty((classes, batch)) for _ in range(2))
+        target, dscores = (backend.empty((batch, classes)) for _ in range(2))
+        row = backend.empty((batch,))
         targets = one_hot(classes, backend)
         targets *= 1 - self.label_smoothing
         targets += self.label_smoothing / classes
 
         def forward(scores: Array, labels: Array) -> float:
-            xp.max(scores, axis=1, keepdims=True, out=column)
-            xp.subtract(scores, column, out=log_p)
+            xp.copyto(log_p, scores.T)
+            log_p.max(axis=0, out=row)
+            xp.subtract(log_p, row, out=log_p)
             xp.exp(log_p, out=p)
-            xp.sum(p, axis=1, keepdims=True, out=column)
-            xp.divide(p, column, out=p)
-            xp.log(column, out=column)
-            xp.subtract(log_p, column, out=log_p)
+            p.sum(axis=0, out=row)
+            xp.divide(p, row, out=p)
+            xp.log(row, out=row)
+            xp.subtract(log_p, row, out=log_p)
             backend.take_rows(targets, labels, target)
-            xp.multiply(log_p, target, out=log_p)
-            xp.sum(log_p, axis=1, out=per_example)
-            return -float(xp.mean(per_example))
+            xp.multiply(log_p, target.T, out=log_p)
+            return -float(log_p.sum()) / batch
 
         def backward() -> Array:
-            xp.subtract(p, target, out=p)
-            xp.divide(p, batch, out=p)
-            return p
+            xp.subtract(p.T, target, out=dscores)
+            xp.divide(dscores, batch, out=dscores)
+            return dscores
 
-        return BoundLoss(forward, backward, p)
+        return BoundLoss(forward, backward, dscores)
 
 
 @losses.register("multiclass_svm")

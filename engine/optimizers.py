@@ -224,8 +224,11 @@ class Adam(Optimizer):
             if self.decoupled and hyper["weight_decay"]:
                 decay()
             beta1, beta2, epsilon = hyper["beta1"], hyper["beta2"], hyper["epsilon"]
-            rate = hyper.rate / (1 - beta1 ** int(step[0]))
+            # η · m/(1 − β₁ᵗ) / (√(s/(1 − β₂ᵗ)) + ε), with all that is the same for every weight
+            # gathered into two numbers.
             root = (1 - beta2 ** int(step[0])) ** 0.5
+            rate = hyper.rate * root / (1 - beta1 ** int(step[0]))
+            epsilon *= root
             for w, g, m, s, change in cut:
                 xp.subtract(g, m, out=change)
                 xp.multiply(change, 1 - beta1, out=change)
@@ -235,7 +238,6 @@ class Adam(Optimizer):
                 xp.multiply(change, 1 - beta2, out=change)
                 xp.add(s, change, out=s)
                 xp.sqrt(s, out=change)
-                xp.divide(change, root, out=change)
                 xp.add(change, epsilon, out=change)
                 xp.divide(m, change, out=change)
                 xp.multiply(change, rate, out=change)

@@ -11,7 +11,7 @@ from engine.errors import require
 
 def step_at_zero(xp: Any, x: Array, out: Array) -> None:
     """Write 1 where x > 0 and 0 elsewhere; NaN stays NaN."""
-    xp.maximum(x, 0, out=out)
+    xp.clip(x, 0, None, out=out)  # NumPy's maximum of an array and a number takes twice as long
     xp.sign(out, out=out)
 
 
@@ -38,7 +38,7 @@ class ReLU(Activation):
     silent_at = 0.0
 
     def forward(self, backend: Backend, x: Array, y: Array, scratch: Scratch = ()) -> None:
-        backend.xp.maximum(x, 0, out=y)
+        backend.xp.clip(x, 0, None, out=y)
 
     def backward(
         self, backend: Backend, x: Array, y: Array, dy: Array, dx: Array, scratch: Scratch = ()

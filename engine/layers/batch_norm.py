@@ -63,7 +63,8 @@ class BatchNorm(Layer):
         running_mean, running_var = scope.state["running_mean"], scope.state["running_var"]
         output, input_gradient = scope.buffer(x), scope.gradient(x)
         rows = (-1, x[-1])
-        y, dx, x_hat = output.reshape(rows), input_gradient.reshape(rows), backend.empty((n, x[-1]))
+        y, dx = output.reshape(rows), input_gradient.reshape(rows)
+        centred = backend.empty((n, x[-1]))  # x̂ = centred · scale: never written out, to save a pass
         ones = backend.full((n,), 1.0)
         mean, var, scale, row = (backend.empty(x[-1:]) for _ in range(4))
 
@@ -79,11 +80,11 @@ class BatchNorm(Layer):
             xp.divide(1, scale, out=scale)
 
         def measure(x: Array) -> None:
-            """Set mean and var to those of the batch, and x̂ to x − mean."""
+            """Set mean and var to those of the batch, and `centred` to x − mean."""
             xp.matmul(ones, x, out=mean)
             xp.divide(mean, n, out=mean)
-            xp.subtract(x, mean, out=x_hat)
-            xp.multiply(x_hat, x_hat, out=y)
+            xp.subtract(x, mean, out=centred)
+            xp.multiply(centred, centred, out=y)
             xp.matmul(ones, y, out=var)
             xp.divide(var, n, out=var)
 
@@ -104,20 +105,22 @@ class BatchNorm(Layer):
                 average(running_mean, mean, self.momentum)
                 average(running_var, var, self.momentum * n / (n - 1))
             else:
-                xp.subtract(x, running_mean, out=x_hat)
+                xp.subtract(x, running_mean, out=centred)
                 inverse_std(running_var)
-            xp.multiply(x_hat, scale, out=x_hat)
-            xp.multiply(x_hat, gamma, out=y)
+            xp.multiply(gamma, scale, out=row)
+            xp.multiply(centred, row, out=y)
             xp.add(y, beta, out=y)
             return output
 
         def backward(dy: Array) -> Array:
             dy = dy.reshape(rows)
-            xp.multiply(dy, x_hat, out=dx)
+            xp.multiply(dy, centred, out=dx)
             xp.matmul(ones, dx, out=dgamma)
+            xp.multiply(dgamma, scale, out=dgamma)
             xp.matmul(ones, dy, out=dbeta)
-            xp.divide(dgamma, n, out=row)
-            xp.multiply(x_hat, row, out=dx)
+            xp.multiply(dgamma, scale, out=row)
+            xp.divide(row, n, out=row)
+            xp.multiply(centred, row, out=dx)
             xp.divide(dbeta, n, out=row)
             xp.add(dx, row, out=dx)
             xp.subtract(dy, dx, out=dx)
