@@ -7,8 +7,6 @@
 Arrays in, frames out: it knows no terminal, no file format and no database.
 """
 
-import engine.data
-import engine.layers  # noqa: F401  (registers the layers, as the line above the sources)
 from engine.backend import make_backend
 from engine.network import Network, mlp
 from engine.trainer import Command, Trainer

@@ -8,10 +8,14 @@ A member registers where it is defined, so that adding one touches one file:
         std: float = 0.01
 
 Members are frozen dataclasses: their fields are their settings, in Python and in a scenario file.
+A family whose members have a file each names the package that these are in: a file put there is
+found without being named anywhere, and read when the family is first asked for.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, Generic, TypeVar
 
 from engine.errors import UnknownNameError
@@ -22,19 +26,29 @@ T = TypeVar("T")
 class Registry(Mapping[str, type[T]], Generic[T]):
     """A mapping from name to member class; `kind` names the family in error messages."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, package: str = "") -> None:
+        """Begin a family, to which all modules of `package` will add when it is first read."""
         self.kind = kind
-        self._members: dict[str, type[T]] = {}
+        self._registered: dict[str, type[T]] = {}
+        self._unread = package
+
+    @property
+    def _members(self) -> dict[str, type[T]]:
+        if self._unread:
+            package, self._unread = import_module(self._unread), ""
+            for module in iter_modules(package.__path__):
+                import_module(f"{package.__name__}.{module.name}")
+        return self._registered
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator: enter the member under `name` (which must be free)."""
 
         def enter(member: type[T]) -> type[T]:
-            if name in self._members:
+            if name in self._registered:
                 raise ValueError(f"{self.kind} '{name}' is registered twice")
             if not is_dataclass(member):
                 raise TypeError(f"{self.kind} '{name}' must be a dataclass")
-            self._members[name] = member
+            self._registered[name] = member
             return member
 
         return enter
@@ -65,7 +79,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
     def name_of(self, member: T) -> str:
         """Return the name under which the class of `member` is registered."""
-        for name, cls in self._members.items():
+        for name, cls in self._registered.items():
             if cls is type(member):
                 return name
-        raise UnknownNameError(self.kind, type(member).__name__, self._members)
+        raise UnknownNameError(self.kind, type(member).__name__, self._registered)

@@ -8,7 +8,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
-import engine.data  # noqa: F401  (registers the sources)
 from engine.data.dataset import sources
 from engine.initializers import initializers
 from engine.losses import losses

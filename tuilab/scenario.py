@@ -14,7 +14,6 @@ import msgspec
 import tomli_w
 from msgspec import Meta
 
-import engine.data  # noqa: F401  (registers the sources)
 from engine.activations import Activation
 from engine.backend import Backend
 from engine.data.augment import Augmentation, augmentations

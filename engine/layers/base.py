@@ -12,7 +12,7 @@ from engine.initializers import Initializer
 from engine.registry import Registry
 
 Shape: TypeAlias = tuple[int, ...]  # without the batch axis
-layers: Registry["Layer"] = Registry("layer")
+layers: Registry["Layer"] = Registry("layer", "engine.layers")
 
 
 @dataclass(frozen=True, slots=True)

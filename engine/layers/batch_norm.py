@@ -64,7 +64,7 @@ class BatchNorm(Layer):
         output, input_gradient = scope.buffer(x), scope.gradient(x)
         rows = (-1, x[-1])
         y, dx = output.reshape(rows), input_gradient.reshape(rows)
-        centred = backend.empty((n, x[-1]))  # x̂ = centred · scale: never written out, to save a pass
+        centred = backend.empty((n, x[-1]))  # × scale is x̂, which is never written out
         ones = backend.full((n,), 1.0)
         mean, var, scale, row = (backend.empty(x[-1:]) for _ in range(4))
 

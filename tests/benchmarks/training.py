@@ -188,7 +188,7 @@ def watched(work: Work) -> Callable[[], object]:
 
     def seen(_: torch.nn.Module, __: object, output: torch.Tensor) -> None:
         look(output)
-        output.register_hook(look)
+        output.register_hook(look)  # type: ignore[no-untyped-call, unused-ignore]
 
     kinds = ACTIVATIONS[work.activation][1]
     for each in network:
