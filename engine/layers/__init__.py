@@ -1,1 +1,1 @@
-"""The layers, one file each: what a file here registers is found without being named elsewhere."""
+"""The layers, one file each: what a file registers is found without being named elsewhere."""
