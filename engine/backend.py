@@ -6,6 +6,7 @@ libraries do not share stands here. This is the only module that imports cupy.
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Final, Protocol, TypeAlias
@@ -26,6 +27,7 @@ class Backend(Protocol):
     name: str
     dtype: np.dtype[Any]
     xp: Any  # the array module: numpy or cupy
+    block: int  # elements to work on at a time, so that they stay in a cache if there is one
 
     @property
     def device(self) -> str:
@@ -76,6 +78,7 @@ class NumPyBackend(_ArrayModule):
     name = "numpy"
     xp: Any = np
     device = f"CPU ({platform.machine()})"
+    block = 1 << 17
 
     def to_host(self, values: Array) -> Host:
         return np.asarray(values)
@@ -89,6 +92,7 @@ class CuPyBackend(_ArrayModule):
     """Arrays on the current CUDA device. Raises BackendError where there is none."""
 
     name = "cupy"
+    block = sys.maxsize
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)

@@ -1,9 +1,9 @@
-"""Convolution over images, channels last, as one matrix product."""
+"""Convolution over images, channels last, as a few matrix products."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from engine.backend import Array
+from engine.backend import Array, Backend
 from engine.errors import ShapeError, require
 from engine.initializers import Initializer, Xavier
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers, weight_and_bias
@@ -14,12 +14,49 @@ def window_count(length: int, kernel: int, stride: int, padding: int) -> int:
     return (length + 2 * padding - kernel) // stride + 1
 
 
-def windows(xp: Any, padded: Array, kernel: int, stride: int, out: tuple[int, int]) -> Array:
-    """View (batch, H, W, C) as its windows (batch, out height, out width, kernel, kernel, C)."""
-    n, y, x, c = padded.strides
-    shape = (len(padded), *out, kernel, kernel, padded.shape[3])
-    strides = (n, y * stride, x * stride, y, x, c)
-    return xp.lib.stride_tricks.as_strided(padded, shape, strides)
+def window_rows(xp: Any, images: Array, kernel: int, stride: int) -> Array:
+    """View (batch, H, W, C) as the windows along its width: (batch, H, out width, kernel · C).
+
+    With channels last, the values of a window along one row of pixels lie side by side.
+    """
+    n, y, x, c = images.strides
+    batch, height, width, channels = images.shape
+    shape = (batch, height, window_count(width, kernel, stride, 0), kernel * channels)
+    return xp.lib.stride_tricks.as_strided(images, shape, (n, y, x * stride, c))
+
+
+class Correlation:
+    """y[n, i, j] = Σ_u rows[n, i s + u, j] · K[u], over `rows` as `window_rows` gives them.
+
+    That is a matrix product for each row u of the kernel, with no copy of a row for each of them:
+    `kernel` times the images are in memory at once, and not `kernel`² times.
+    """
+
+    def __init__(
+        self, backend: Backend, batch: int, rows: Shape, kernel: int, stride: int, filters: int
+    ) -> None:
+        """Work on `batch` images of rows (height, out width, kernel · channels)."""
+        self._xp, self._kernel, self._stride = backend.xp, kernel, stride
+        self._height = window_count(rows[0], kernel, stride, 0)
+        self._part = backend.empty((batch, self._height, rows[1], filters))
+
+    def seen(self, rows: Array, u: int) -> Array:
+        """View `rows` as those that row `u` of the kernel meets, (batch, out height, width, ·)."""
+        return rows[:, u : u + self._stride * self._height : self._stride][:, : self._height]
+
+    def __call__(self, rows: Array, kernels: Array, y: Array) -> None:
+        """Write y (batch, out height, out width, filters); kernels (kernel, kernel · C, filters)."""
+        part, y = self._matrices(self._part[: len(y)]), self._matrices(y)
+        self._xp.matmul(self._matrices(self.seen(rows, 0)), kernels[0], out=y)
+        for u in range(1, self._kernel):
+            self._xp.matmul(self._matrices(self.seen(rows, u)), kernels[u], out=part)
+            self._xp.add(y, part, out=y)
+
+    def _matrices(self, images: Array) -> Array:
+        """View (batch, height, width, ·) as one matrix an image, unless a stride parts its rows."""
+        if self._stride > 1:
+            return images
+        return images.reshape(len(images), -1, images.shape[3])
 
 
 @layers.register("conv2d")
@@ -28,9 +65,8 @@ class Conv2d(Layer):
     """y[n, i, j, f] = b[f] + Σ x[n, i s + u, j s + v, c] W[u, v, c, f]; cross-correlation.
 
     x is (batch, height, width, channels) and W is kept as (kernel · kernel · channels, filters).
-    The windows are copied side by side into one matrix (im2col), so that forwards and both
-    gradients are three matrix products. With channels last, the product is already the output, and
-    a run of `kernel · channels` values of a window is contiguous.
+    Forwards, and backwards to dx, which is a correlation of dy with the kernel turned round, some
+    images at a time are worked on, so that all that is made of them stays in the cache.
     """
 
     kind: ClassVar = "conv2d"
@@ -65,48 +101,83 @@ class Conv2d(Layer):
         )
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
-        backend, xp, n, p = scope.backend, scope.backend.xp, scope.batch, self.padding
-        height, width, _ = self.output_shape(x)
+        backend, xp, n = scope.backend, scope.backend.xp, scope.batch
+        k, s, p, (height, width, channels) = self.kernel, self.stride, self.padding, x
+        out = self.output_shape(x)
         W, dW = scope.parameters["weight"], scope.gradients["weight"]
         b, db = scope.parameters.get("bias"), scope.gradients.get("bias")
-        padded = backend.full((n, x[0] + 2 * p, x[1] + 2 * p, x[2]), 0.0)
-        inner = padded[:, p : p + x[0], p : p + x[1]]
-        seen = windows(xp, padded, self.kernel, self.stride, (height, width))
-        columns = backend.empty((n * height * width, W.shape[0]))
-        y = scope.buffer((height, width, self.filters))
+        kernels, d_kernels = (each.reshape(k, k * channels, self.filters) for each in (W, dW))
+        y = scope.buffer(out)
         dx = scope.gradient(x) if scope.input_gradient else backend.empty((0, *x))
-        flat_y, ones = y.reshape(-1, self.filters), backend.full((len(columns),), 1.0)
+        padded_shape = height + 2 * p, width + 2 * p, channels
+        block = min(n, max(1, backend.block // (padded_shape[0] * out[1] * k * channels)))
+        cut = [slice(start, start + block) for start in range(0, n, block)]
+        padded = backend.full((block, *padded_shape), 0.0)
+        inner, seen = padded[:, p : p + height, p : p + width], window_rows(xp, padded, k, s)
+        rows = backend.empty((n, *seen.shape[1:]))
+        forwards = Correlation(backend, block, rows.shape[1:], k, s, self.filters)
+        ones = backend.full((n * out[0] * out[1],), 1.0)
+        part = backend.empty((block, *kernels.shape[1:]))
+        row = backend.empty(kernels.shape[1:])
+        to_input = InputGradient(self, x, out, block, backend) if scope.input_gradient else None
 
         def forward(x: Array, training: bool) -> Array:
-            xp.copyto(inner, x)
-            xp.copyto(columns.reshape(seen.shape), seen)
-            xp.matmul(columns, W, out=flat_y)
+            for at in cut:
+                images = x[at]
+                xp.copyto(inner[: len(images)], images)
+                xp.copyto(rows[at], seen[: len(images)])
+                forwards(rows[at], kernels, y[at])
             if b is not None:
-                xp.add(flat_y, b, out=flat_y)
+                xp.add(y, b, out=y)
             return y
 
         def backward(dy: Array) -> Array:
-            flat_dy = dy.reshape(-1, self.filters)
-            xp.matmul(columns.T, flat_dy, out=dW)
+            dW.fill(0)
+            for at in cut:
+                slopes = dy[at].reshape(-1, out[0] * out[1], self.filters)
+                for u in range(k):
+                    met = forwards.seen(rows[at], u).reshape(len(slopes), -1, k * channels)
+                    xp.matmul(met.transpose(0, 2, 1), slopes, out=part[: len(slopes)])
+                    xp.sum(part[: len(slopes)], axis=0, out=row)
+                    xp.add(d_kernels[u], row, out=d_kernels[u])
             if db is not None:
-                xp.matmul(ones, flat_dy, out=db)
-            if scope.input_gradient:
-                # The columns are not needed again before the next forward pass.
-                xp.matmul(flat_dy, W.T, out=columns)
-                self._scatter(xp, columns.reshape(seen.shape), padded, inner, dx)
+                xp.matmul(ones, dy.reshape(-1, self.filters), out=db)
+            if to_input is not None:
+                to_input.turn(kernels)
+                for at in cut:
+                    to_input(dy[at], dx[at])
             return dx
 
         return Bound(forward, backward, y, dx)
 
-    def _scatter(self, xp: Any, from_: Array, padded: Array, inner: Array, dx: Array) -> None:
-        """Add each window's gradient to where it came from; a kernel position at a time."""
-        height, width = from_.shape[1:3]
-        padded.fill(0)
-        for u in range(self.kernel):
-            for v in range(self.kernel):
-                rows = slice(u, u + self.stride * height, self.stride)
-                columns = slice(v, v + self.stride * width, self.stride)
-                target = padded[:, rows, columns][:, :height, :width]
-                xp.add(target, from_[:, :, :, u, v], out=target)
-        xp.copyto(dx, inner)
-        padded.fill(0)  # the border must be zero again; the inside is written in forward
+
+class InputGradient:
+    """dx[r] = Σ_u D[r + u] W[k − 1 − u], with dy as far apart in D as the stride says."""
+
+    def __init__(self, layer: Conv2d, x: Shape, out: Shape, block: int, backend: Backend) -> None:
+        k, s, p, self._xp = layer.kernel, layer.stride, layer.padding, backend.xp
+        height, width, channels = x
+        spread = backend.full(
+            (block, height + 2 * p + k - 1, width + 2 * p + k - 1, layer.filters), 0.0
+        )
+        first = k - 1
+        self._inner = spread[:, first : first + s * out[0] : s, first : first + s * out[1] : s]
+        self._seen = window_rows(
+            self._xp, spread[:, p : p + height + first, p : p + width + first], k, 1
+        )
+        self._rows = backend.empty(self._seen.shape)
+        self._kernels = backend.empty((k, k * layer.filters, channels))
+        self._correlate = Correlation(backend, block, self._rows.shape[1:], k, 1, channels)
+
+    def turn(self, kernels: Array) -> None:
+        """Take the kernels (kernel, kernel · channels, filters), turned round."""
+        k, _, channels = self._kernels.shape
+        turned = kernels.reshape(k, k, channels, -1)[::-1, ::-1].transpose(0, 1, 3, 2)
+        self._xp.copyto(self._kernels.reshape(turned.shape), turned)
+
+    def __call__(self, dy: Array, dx: Array) -> None:
+        """Write dx of some images from their dy."""
+        self._xp.copyto(self._inner[: len(dy), : dy.shape[1], : dy.shape[2]], dy)
+        rows = self._rows[: len(dy)]
+        self._xp.copyto(rows, self._seen[: len(dy)])
+        self._correlate(rows, self._kernels, dx)
