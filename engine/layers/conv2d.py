@@ -45,7 +45,7 @@ class Correlation:
         return rows[:, u : u + self._stride * self._height : self._stride][:, : self._height]
 
     def __call__(self, rows: Array, kernels: Array, y: Array) -> None:
-        """Write y (batch, out height, out width, filters); kernels (kernel, kernel · C, filters)."""
+        """Write y (batch, out height, out width, filters); kernels (kernel, ·, filters)."""
         part, y = self._matrices(self._part[: len(y)]), self._matrices(y)
         self._xp.matmul(self._matrices(self.seen(rows, 0)), kernels[0], out=y)
         for u in range(1, self._kernel):

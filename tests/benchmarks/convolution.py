@@ -1,11 +1,12 @@
 """How to convolve: `python -m tests.benchmarks.convolution`.
 
 Forwards and backwards of 3×3 convolutions with padding 1, float32, one thread, as this engine has
-them (im2col: one copy, three products), by nine shifted products without the copy, and by PyTorch.
+them (a product for each row of the kernel), by nine shifted products, and by PyTorch.
 """
 
 import argparse
 from collections.abc import Callable
+from statistics import median
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from engine.backend import Array, Backend, make_backend
 from engine.layers.base import Scope
 from engine.layers.conv2d import Conv2d
 from engine.parameters import allocate
-from tests.benchmarks.paired import paired
+from tests.benchmarks.paired import paired, table
 
 SHAPES = [(32, 3, 16), (32, 16, 32), (16, 16, 32), (16, 32, 32), (8, 32, 32), (8, 32, 64)]
 """(height and width, channels, filters)"""
@@ -94,13 +95,14 @@ def main() -> None:
         print(f"{size}×{size}, {channels} → {filters}, batch {options.batch}")
         times = paired(
             {
-                "im2col (ours)": ours(backend, x, dy, filters),
+                "ours": ours(backend, x, dy, filters),
                 "nine shifted products": shifted(x, dy, filters),
                 "PyTorch": peer(x, dy, filters),
             },
             options.rounds,
         )
-        ratios.append(times["PyTorch"] / times["im2col (ours)"])
+        table(times, "ms", 1e3)
+        ratios.append(median(times["PyTorch"]) / median(times["ours"]))
         print(f"    speed of ours: {ratios[-1]:.2f} × PyTorch")
     print(f"geometric mean {np.exp(np.mean(np.log(ratios))):.2f} × PyTorch")
 
