@@ -1,4 +1,6 @@
-"""The commands. Thin: each parses, calls, prints, and leaves with the contract's exit code.
+"""The commands: those that train, and the way into all others. Thin, as the others are:
+
+each parses, calls, prints, and leaves with the exit code of the contract.
 
 0 done and as expected · 1 an expectation or check failed, or training diverged unexpectedly ·
 2 bad input or usage · 130 interrupted.
@@ -29,17 +31,16 @@ from tuilab.cli_options import (
     variant,
     with_shortcuts,
 )
+from tuilab.cli_runs import RUNS
 from tuilab.cli_testing import test
 from tuilab.cli_tools import TOOLS
+from tuilab.cli_view import view
 from tuilab.terminal import is_terminal
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
-    from tuilab.expectations import Expectation
     from tuilab.launch import Options, Worker
     from tuilab.recording import RunReader
-    from tuilab.runs import RunFolder
     from tuilab.scenario import ScenarioFile
-    from tuilab.viewer.tour import Tour
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -144,7 +145,7 @@ def _resume(
     from tuilab.runs import find
 
     begin = partial(resume, find(name), options, steps=steps, sets=sets)
-    return _run_headless(begin, as_json) if headless else _view([begin()])
+    return _run_headless(begin, as_json) if headless else view([begin()])
 
 
 def _start(
@@ -167,7 +168,7 @@ def _start(
     if headless and "" not in file.runs:
         return _run_compared(file, path, options.for_several(), as_json)
     begin = partial(begin_all, file, path, options)
-    return _run_headless(lambda: begin()[0], as_json) if headless else _view(begin(), file.expect)
+    return _run_headless(lambda: begin()[0], as_json) if headless else view(begin(), file.expect)
 
 
 def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
@@ -223,36 +224,6 @@ def _warn_of_divergence(reader: "RunReader") -> None:
             say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
 
 
-def _view(
-    runs: "Sequence[Worker]", expect: "Sequence[Expectation]" = (), tour: "Tour | None" = None
-) -> int:
-    from tuilab.viewer.app import view
-
-    code = 0
-    for worker in view(runs, expect, tour):
-        folder = worker.folder
-        if worker.process is not None and (failure := _failure(worker)):
-            code = complain(failure, worker.process.poll() or 2)
-            continue
-        how = "attach" if folder.is_alive() else "replay"
-        say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
-    return code
-
-
-def _failure(worker: "Worker") -> str:
-    """Return why a run of ours could not begin or go on, or ""."""
-    from tuilab.errors import RunError
-    from tuilab.recording import RunReader
-
-    try:
-        with RunReader(worker.folder.database) as reader:
-            info = reader.info()
-    except RunError as error:
-        return str(error)
-    refused = worker.process is not None and (worker.process.poll() or 0) > 0
-    return info.message if info.state == "failed" or refused else ""
-
-
 @tuilab.command()
 @click.option("--list", "as_list", is_flag=True, help="Print the list of scenarios.")
 @backend
@@ -279,134 +250,10 @@ def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
     if entry is None:
         return 0
     expect = lecture_tour.expected.get(entry.path, ())
-    return _view(lecture_tour.begin(entry), expect, lecture_tour)
+    return view(lecture_tour.begin(entry), expect, lecture_tour)
 
 
-@tuilab.command()
-@click.argument("run", required=False)
-def attach(run: str | None) -> int:
-    """Return to a running RUN.
-
-    RUN is a run folder, its name, or a part of it; the newest that is alive, if none is named.
-    """
-    from tuilab.errors import RunError
-    from tuilab.launch import Worker
-    from tuilab.runs import find_all, find_group
-
-    need_terminal("tuilab show RUN prints a summary")
-    if run is None:
-        alive = [folder for folder in find_all() if folder.is_alive()]
-        if not alive:
-            raise RunError("no run is alive under runs/; tuilab replay RUN opens a finished one")
-        return _view([Worker(alive[-1])])
-    folders = find_group(run)
-    alive = [folder for folder in folders if folder.is_alive()]
-    if not alive:
-        where = folders[0].path if len(folders) == 1 else run
-        raise RunError(f"{where} is not running any more; open it: tuilab replay {run}")
-    return _view([Worker(folder) for folder in alive])
-
-
-@tuilab.command()
-@click.argument("run")
-@click.option("--verify", is_flag=True, help="Train it again, with its key presses, and compare.")
-def replay(run: str, verify: bool) -> int:
-    """Look at a finished RUN again.
-
-    RUN is a run folder, its name, or a part of it. Everything that was recorded is there. With
-    --verify the run is computed anew, and the exit code is 1 where a single bit differs.
-    """
-    from tuilab.launch import Worker
-    from tuilab.runs import find_group
-
-    folders = find_group(run)
-    if verify:
-        return max(_verify(folder) for folder in folders)
-    need_terminal("tuilab show RUN prints a summary")
-    return _view([Worker(folder) for folder in folders])
-
-
-def _verify(folder: "RunFolder") -> int:
-    from tuilab.recording import RunReader
-    from tuilab.verify import verify
-
-    with RunReader(folder.database) as reader:
-        steps = reader.info().step
-    hidden = not is_terminal(sys.stderr)
-    with click.progressbar(length=steps, label="again", file=sys.stderr, hidden=hidden) as bar:
-        found = verify(folder, lambda step: bar.update(step - bar.pos))
-    say(f"{folder.path}: {found}")
-    return 1 if found.difference else 0
-
-
-@tuilab.command()
-@click.argument("runs", nargs=-1, required=True)
-def compare(runs: tuple[str, ...]) -> int:
-    """Look at several RUNS, their curves beside each other.
-
-    In the view, v goes from one to the next. Each is a run folder, its name, or a part of it; the
-    folder of a comparison stands for its runs.
-    """
-    from tuilab.launch import Worker
-    from tuilab.runs import find_group
-
-    folders = [folder for run in runs for folder in find_group(run)]
-    need_terminal("tuilab show RUN prints a summary of one")
-    return _view([Worker(folder) for folder in folders])
-
-
-@tuilab.command(name="list")
-@click.option(
-    "--root", type=PATH, default=Path("runs"), show_default=True, help="Folder of run folders."
-)
-def list_runs(root: Path) -> int:
-    """List the runs, oldest first."""
-    from tuilab.listing import run_table
-
-    say(run_table(root))
-    return 0
-
-
-@tuilab.command()
-@click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="The document of run --headless --json.")
-def show(run: str | None, as_json: bool) -> int:
-    """Print the summary of a RUN, finished or not.
-
-    RUN is a run folder, its name, or a part of it; the newest, if none is named.
-    """
-    from tuilab.recording import RunReader
-    from tuilab.report import summary_text
-    from tuilab.runs import find
-    from tuilab.scenario import load
-    from tuilab.summary import summarize
-
-    folder = find(run)
-    with RunReader(folder.database) as reader:
-        summary, verdicts = summarize(folder, reader, load(folder.scenario).expect)
-        say(summary.to_json() if as_json else summary_text(summary, verdicts, reader))
-    return 0
-
-
-@tuilab.command()
-@click.argument("run", required=False)
-@click.option("--to", required=True, help="csv, json, tensorboard or svg.")
-@click.option("--out", type=PATH, help="File or folder to write [default: RUN/export/…].")
-def export(run: str | None, to: str, out: Path | None) -> int:
-    """Write a RUN in the format of another tool.
-
-    RUN is a run folder, its name, or a part of it; the newest, if none is named. csv: four tables;
-    json: one document; tensorboard: event files with all scalars and histograms; svg: the screen.
-    """
-    from tuilab.export import export
-    from tuilab.runs import find
-
-    for path in export(find(run), to, out):
-        say(str(path))
-    return 0
-
-
-for command in (*TOOLS, test):
+for command in (*RUNS, *TOOLS, test):
     tuilab.add_command(command)
 
 
