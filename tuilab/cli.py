@@ -83,6 +83,8 @@ def tuilab() -> None:
 @tuilab.command()
 @click.argument("scenario", type=PATH, required=False, callback=named_scenario)
 @click.option("--resume", metavar="RUN", help="Go on with a run that ended or was killed.")
+@click.option("--fork", metavar="RUN", help="Branch off a run, with other settings by --set.")
+@click.option("--at", type=click.IntRange(min=0), help="Step to fork at [default: now].")
 @click.option("--headless", is_flag=True, help="No view: a progress bar and a summary.")
 @click.option("--json", "as_json", is_flag=True, help="With --headless: one JSON document.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")
@@ -96,6 +98,8 @@ def tuilab() -> None:
 def run(
     scenario: Path | None,
     resume: str | None,
+    fork: str | None,
+    at: int | None,
     headless: bool,
     as_json: bool,
     steps: int | None,
@@ -114,20 +118,30 @@ def run(
 
     With --resume, RUN is a run folder, its name, or a part of it; --steps is then how many it shall
     have in the end, and --set changes hyper-parameters: --set optimizer.learning_rate=0.01.
+
+    With --fork too, but RUN stays as it is, or goes on: a new run, beside it unless --out says
+    where, begins at RUN's newest checkpoint until step --at, and sees the same batches from there.
     """
     from tuilab.launch import Options
 
-    if (scenario is None) is (resume is None):
-        raise click.UsageError("give a SCENARIO file, or --resume RUN")
+    if [scenario, resume, fork].count(None) != 2:
+        raise click.UsageError("give a SCENARIO file, or --resume RUN, or --fork RUN")
     if resume is not None and (out is not None or seed is not None or variant):
         raise click.UsageError("a resumed run keeps its folder and its seed, and is one variant")
+    if fork is not None and (seed is not None or variant):
+        raise click.UsageError("a fork keeps the seed of its run, and is one variant")
+    if at is not None and fork is None:
+        raise click.UsageError("--at goes with --fork")
     if as_json and not headless:
         raise click.UsageError("--json goes with --headless")
     if not headless:
         need_terminal("add --headless to train without the view")
     options = Options(backend, data_dir, threads)
-    if scenario is None:
-        return _resume(str(resume), options, steps, sets, headless, as_json)
+    if resume is not None:
+        return _resume(resume, options, steps, sets, headless, as_json)
+    if fork is not None:
+        return _fork(fork, at, options, steps, sets, out, headless, as_json)
+    assert scenario is not None
     return _start(
         scenario, variant, options, with_shortcuts(sets, seed, steps), out, headless, as_json
     )
@@ -146,6 +160,25 @@ def _resume(
 
     begin = partial(resume, find(name), options, steps=steps, sets=sets)
     return _run_headless(begin, as_json) if headless else view([begin()])
+
+
+def _fork(
+    name: str,
+    at: int | None,
+    options: "Options",
+    steps: int | None,
+    sets: Sequence[str],
+    out: Path | None,
+    headless: bool,
+    as_json: bool,
+) -> int:
+    from tuilab.forking import fork
+    from tuilab.launch import Worker
+    from tuilab.runs import find
+
+    parent = find(name)
+    begin = partial(fork, parent, options, at=at, steps=steps, sets=sets, out=out)
+    return _run_headless(begin, as_json) if headless else view([begin(), Worker(parent)])
 
 
 def _start(
