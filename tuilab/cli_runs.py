@@ -74,9 +74,9 @@ def _verify(folder: "RunFolder") -> int:
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
 def compare(runs: tuple[str, ...]) -> int:
-    """Look at several RUNS, their curves beside each other.
+    """Look at several RUNS, their curves and their layers beside each other.
 
-    In the view, v goes from one to the next. Each is a run folder, its name, or a part of it; the
+    In the view, v goes from one to the next, C through what is shown of their layers. Each is a run folder, its name, or a part of it; the
     folder of a comparison stands for its runs.
     """
     from tuilab.launch import Worker
@@ -84,7 +84,7 @@ def compare(runs: tuple[str, ...]) -> int:
 
     folders = [folder for run in runs for folder in find_group(run)]
     need_terminal("tuilab show RUN prints a summary of one")
-    return view([Worker(folder) for folder in folders])
+    return view([Worker(folder) for folder in folders], side_by_side=True)
 
 
 @click.command(name="list")

@@ -12,13 +12,17 @@ if TYPE_CHECKING:  # commands import what they need when they run, so that --hel
 
 
 def view(
-    runs: "Sequence[Worker]", expect: "Sequence[Expectation]" = (), tour: "Tour | None" = None
+    runs: "Sequence[Worker]",
+    expect: "Sequence[Expectation]" = (),
+    tour: "Tour | None" = None,
+    *,
+    side_by_side: bool = False,
 ) -> int:
     """Show runs until the user leaves, and tell how to see each again; return the exit code."""
     from tuilab.viewer import app
 
     code = 0
-    for worker in app.view(runs, expect, tour):
+    for worker in app.view(runs, expect, tour, side_by_side=side_by_side):
         folder = worker.folder
         if worker.process is not None and (failure := _failure(worker)):
             code = complain(failure, worker.process.poll() or 2)

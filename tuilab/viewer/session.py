@@ -28,6 +28,15 @@ class Restarted(Message):
 
 
 @dataclass
+class Forked(Message):
+    """A run that branches off another has been started, or could not be."""
+
+    parent: Worker
+    worker: Worker | None
+    error: str = ""
+
+
+@dataclass
 class Begun(Message):
     """The runs of another scenario of the tour have been started, or could not be."""
 
@@ -74,6 +83,14 @@ class Session:
             lambda problem: Restarted(old, None, problem),
         )
 
+    def fork(self, begin: Callable[[RunFolder], Worker]) -> bool:
+        """Let `begin` branch a run off the one that is shown; tells `Forked`. False as above."""
+        parent = self.worker
+        return self._start(
+            lambda: Forked(parent, begin(parent.folder)),
+            lambda problem: Forked(parent, None, problem),
+        )
+
     def begin(
         self, store: RunStore, entry: Entry, begin: Callable[[Entry], Sequence[Worker]]
     ) -> bool:
@@ -91,10 +108,14 @@ class Session:
         begin: Callable[[], Message],
         failed: Callable[[str], Message],
     ) -> bool:
+        if not self._awaiting:
+            self.stop(store)
+        return self._start(begin, failed)
+
+    def _start(self, begin: Callable[[], Message], failed: Callable[[str], Message]) -> bool:
         if self._awaiting:
             return False
         self._awaiting = True
-        self.stop(store)
 
         def start() -> None:
             try:
@@ -112,6 +133,14 @@ class Session:
             return False
         self.runs[self.runs.index(message.instead_of)] = message.worker
         return self.worker == message.instead_of
+
+    def join(self, message: Forked) -> bool:
+        """Take a fork in after its parent; tells whether that one is still shown."""
+        self._awaiting = False
+        if message.worker is None:
+            return False
+        self.runs.insert(self.runs.index(message.parent) + 1, message.worker)
+        return self.worker == message.parent
 
     def renew(self, message: Begun) -> bool:
         """Take the runs of another scenario in the place of all; tells whether there are any."""
