@@ -230,12 +230,13 @@ def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
 def _run_compared(file: "ScenarioFile", out: Path, options: "Options", as_json: bool) -> int:
     from engine.backend import usable_cores
     from tuilab.cli_status import StatusLine
-    from tuilab.comparison import begin, folders, result
+    from tuilab.comparison import begin, folders, keep_expectations, result
     from tuilab.crowd import Job, run_all
     from tuilab.headless import held_signals
     from tuilab.report import comparison_text
 
     places = folders(out, file)
+    keep_expectations(out, file)
     status = StatusLine(sys.stderr, len(places))
     todo = [Job(n, partial(begin, file.runs[n], place, options)) for n, place in places.items()]
     workers: dict[str, Worker] = {}

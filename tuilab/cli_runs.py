@@ -1,6 +1,7 @@
 """The commands over runs that were recorded, or are being: look, compare, list, export."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,6 @@ def attach(run: str | None) -> int:
     RUN is a run folder, its name, or a part of it; the newest that is alive, if none is named.
     """
     from tuilab.errors import RunError
-    from tuilab.launch import Worker
     from tuilab.runs import find_all, find_group
 
     need_terminal("tuilab show RUN prints a summary")
@@ -30,13 +30,14 @@ def attach(run: str | None) -> int:
         alive = [folder for folder in find_all() if folder.is_alive()]
         if not alive:
             raise RunError("no run is alive under runs/; tuilab replay RUN opens a finished one")
-        return view([Worker(alive[-1])])
+        return _view(alive[-1:])
     folders = find_group(run)
     alive = [folder for folder in folders if folder.is_alive()]
     if not alive:
         where = folders[0].path if len(folders) == 1 else run
         raise RunError(f"{where} is not running any more; open it: tuilab replay {run}")
-    return view([Worker(folder) for folder in alive])
+    ended = [folder for folder in folders if folder not in alive]
+    return _view([*alive, *ended])
 
 
 @click.command()
@@ -48,14 +49,13 @@ def replay(run: str, verify: bool) -> int:
     RUN is a run folder, its name, or a part of it. Everything that was recorded is there. With
     --verify the run is computed anew, and the exit code is 1 where a single bit differs.
     """
-    from tuilab.launch import Worker
     from tuilab.runs import find_group
 
     folders = find_group(run)
     if verify:
         return max(_verify(folder) for folder in folders)
     need_terminal("tuilab show RUN prints a summary")
-    return view([Worker(folder) for folder in folders])
+    return _view(folders)
 
 
 def _verify(folder: "RunFolder") -> int:
@@ -76,15 +76,14 @@ def _verify(folder: "RunFolder") -> int:
 def compare(runs: tuple[str, ...]) -> int:
     """Look at several RUNS, their curves and their layers beside each other.
 
-    In the view, v goes from one to the next, C through what is shown of their layers. Each is a run folder, its name, or a part of it; the
-    folder of a comparison stands for its runs.
+    In the view, v goes from one to the next, and C through what is shown of their layers. Each is a
+    run folder, its name, or a part of it; the folder of a comparison stands for its runs.
     """
-    from tuilab.launch import Worker
     from tuilab.runs import find_group
 
     folders = [folder for run in runs for folder in find_group(run)]
     need_terminal("tuilab show RUN prints a summary of one")
-    return view([Worker(folder) for folder in folders], side_by_side=True)
+    return _view(folders, side_by_side=True)
 
 
 @click.command(name="list")
@@ -136,6 +135,14 @@ def export(run: str | None, to: str, out: Path | None) -> int:
     for path in export(find(run), to, out):
         say(str(path))
     return 0
+
+
+def _view(folders: "Sequence[RunFolder]", *, side_by_side: bool = False) -> int:
+    from tuilab.comparison import kept_expectations
+    from tuilab.launch import Worker
+
+    workers = [Worker(folder) for folder in folders]
+    return view(workers, kept_expectations(folders), side_by_side=side_by_side)
 
 
 RUNS = (attach, replay, compare, list_runs, show, export)

@@ -19,6 +19,7 @@ def view(
     side_by_side: bool = False,
 ) -> int:
     """Show runs until the user leaves, and tell how to see each again; return the exit code."""
+    from tuilab.launch import info_of
     from tuilab.viewer import app
 
     code = 0
@@ -27,7 +28,9 @@ def view(
         if worker.process is not None and (failure := _failure(worker)):
             code = complain(failure, worker.process.poll() or 2)
             continue
-        how = "attach" if folder.is_alive() else "replay"
+        info = info_of(worker)
+        going = folder.is_alive() and not (info is not None and info.ended)
+        how = "attach" if going else "replay"
         say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
     return code
 

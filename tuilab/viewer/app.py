@@ -24,7 +24,7 @@ from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer import forks
 from tuilab.viewer.actions import ACTIONS, BY_ID
-from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_group
+from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_runs
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.companions import Companions
 from tuilab.viewer.detail import DetailScreen
@@ -106,6 +106,7 @@ class ViewerApp(App[Worker]):
         self.stage.guide_lines = tour.guide if tour is not None else None
         self.session = Session(runs, self.sender, self._tell)
         self._companions, self._companions_due = Companions(()), 0.0
+        self._others_going = self._others_changed = False
         self._beside = True  # the curves of the others are drawn too
         self.stage.compared = self.session.several
         if side_by_side and self.session.several:
@@ -131,7 +132,7 @@ class ViewerApp(App[Worker]):
 
     def _claims(self, folder: RunFolder) -> Claims:
         folders = [run.folder for run in self.session.runs]
-        return judge_group(self._judge_folder(folder), self._expect, folders)
+        return judge_runs(folder, self._judge_folder, self._expect, folders)
 
     def compose(self) -> ComposeResult:
         """Yield the stage; modals come above it."""
@@ -171,7 +172,8 @@ class ViewerApp(App[Worker]):
         self.stage.draw(store, changes, highlighted)
         if changes.snapshot:
             self._draw_detail()
-        self.judge.request(changed=changes.snapshot or changes.state)
+        self.judge.request(changed=changes.snapshot or changes.state or self._others_changed)
+        self._others_changed = False
         if self.judge.claims is not self.stage.claims:
             self.stage.claims = self.judge.claims
             self.stage.draw_reading(store)
@@ -183,6 +185,9 @@ class ViewerApp(App[Worker]):
             self._companions_due = now + COMPANIONS_PERIOD
             if self._companions.poll():
                 self._place_companions()
+            going = any(not has_ended(run) for run in self.session.others)
+            self._others_changed |= going or self._others_going  # once more when they have ended
+            self._others_going = going
 
     def _place_companions(self) -> None:
         self.stage.others = [*self._companions] if self._beside else []
@@ -195,6 +200,8 @@ class ViewerApp(App[Worker]):
             return
         self._beside = not self._beside
         self._place_companions()
+        if not self._beside and self.stage.side:
+            self.stage.show_side(None)
 
     def cycle_side_by_side(self) -> None:
         """Show the layers of all runs side by side: in one way, the next, or not any more."""
@@ -402,8 +409,7 @@ class ViewerApp(App[Worker]):
         self._switch(self.session.runs[0])
 
     def _note_claims(self, tour: Tour) -> None:
-        if not self.session.several:  # of several, what is claimed of one is not all
-            tour.note(self.store, self.stage.claims)
+        tour.note(self.stage.claims)
         self.stage.place()
 
     def on_refused(self, message: Refused) -> None:
@@ -453,4 +459,5 @@ def view(
         path = app.worker.folder.path
         raise ViewError(f"the view broke; a run that is alive goes on: tuilab attach {path}")
     app.store.close()
+    app.session.await_end()
     return app.session.runs

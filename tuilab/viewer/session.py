@@ -3,19 +3,24 @@
 Workers are started and ended in the thread of the commands, so that no key press waits for them.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from textual.message import Message
 
 from engine.errors import TuilabError
 from engine.trainer import Command
 from tuilab.catalog import Entry
-from tuilab.launch import Worker, end
+from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
 from tuilab.viewer.commands import CommandSender
 from tuilab.viewer.store import RunStore
+
+PATIENCE: Final = 3.0  # seconds that runs may take to stop, when leaving
+POLL: Final = 0.02  # seconds
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Session:
         self.worker = runs[0]
         self._sender, self._tell = sender, tell
         self._awaiting = False  # another run is on its way
+        self._asked: list[Worker] = []  # to stop
 
     @property
     def several(self) -> bool:
@@ -152,6 +158,7 @@ class Session:
     def stop(self, store: RunStore) -> None:
         """Stop the run that is shown."""
         process = self.worker.process
+        self._asked.append(self.worker)
         if store.live and store.info.socket:
             self._sender.send(store.info.socket, Command("stop"))
         elif process is not None and process.poll() is None:  # still loading: it has no ears yet
@@ -159,6 +166,13 @@ class Session:
 
     def stop_others(self) -> None:
         """End the other runs, waiting for it."""
+        self._asked += self.others
         for run in self.others:
             with suppress(TuilabError):  # it ended meanwhile
                 end(run)
+
+    def await_end(self) -> None:
+        """Wait a moment for runs that were asked to stop, so that they are spoken of rightly."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not all(map(has_ended, self._asked)):
+            time.sleep(POLL)

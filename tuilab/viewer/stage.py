@@ -11,7 +11,7 @@ from tuilab.viewer.actions import hints
 from tuilab.viewer.claims import Claims
 from tuilab.viewer.companions import Companion
 from tuilab.viewer.layout import Layout, arrange
-from tuilab.viewer.panels import status
+from tuilab.viewer.panels import side_by_side, status
 from tuilab.viewer.panels.base import Styles
 from tuilab.viewer.panels.curves import Curves
 from tuilab.viewer.panels.footer import Footer
@@ -116,9 +116,14 @@ class Stage(Vertical):
 
     def cycle_side(self) -> None:
         """Show the layers of all runs in the next way, or those of one again after the last."""
-        ways = (None, *VIEWS)
-        self.side = ways[(ways.index(self.side) + 1) % len(ways)]
-        self._side_due = 0.0
+        runs = compared(self._store, self.others) if self._store else []
+        ways = (None, *(side_by_side.ways(runs, self.app.size.width - 4) if runs else VIEWS))
+        here = self.side if self.side in ways else ways[1]
+        self.show_side(ways[(ways.index(here) + 1) % len(ways)])
+
+    def show_side(self, view: View | None) -> None:
+        """Show so much of the layers of all runs, or the layers of one."""
+        self.side, self._side_due = view, 0.0
         self.rearranged()
 
     def _draw_side(self, store: RunStore, view: View) -> None:

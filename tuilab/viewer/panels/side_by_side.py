@@ -1,6 +1,6 @@
 """The layers of several runs side by side: one row a layer, one block a run, on common axes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,19 +13,15 @@ from tuilab.viewer.companions import Companion
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.panels.layer_columns import Table, gain_role
 from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, Piece, Span, crop, fit, join, pad, width
+from tuilab.viewer.text import Line, Piece, Span, crop, fit, join, pad
 
 View = Literal["both", "activation", "gradient"]
 VIEWS: Final[tuple[View, ...]] = ("both", "activation", "gradient")
-TITLES: Final = {
-    "both": "activation and dL/dA",
-    "activation": "activation",
-    "gradient": "dL/dA",
-}
+TITLES: Final = {"activation": "activation", "gradient": "dL/dA"}
 TENSORS: Final = {"activation": "activation", "gradient": "activation_grad"}
 MOST: Final = 4  # runs
 BLOCK: Final = 11  # cells of a run, with its border, at least
-STRIP: Final = 8  # cells of a strip at least
+STRIP: Final = 6  # cells of a strip at least
 HEADER_LINES: Final = 3
 BORDER: Final[Span] = (" │ ", "faint")
 
@@ -68,9 +64,8 @@ def side_by_side(
     The first layers stand beside each other, and so do the outputs; what a run has not is blank.
     """
     labels = _labels(runs)
-    size = width([(labels[0], "")])
-    shown = runs[: max(min(len(runs), (cells - size) // BLOCK), 1)]
-    room = (cells - size) // len(shown) - len(BORDER[0])
+    size = len(labels[0])
+    shown, room = _fitting(runs, cells)
     columns = _choose(room, view)
     axes = {hue: _axes(shown, hue) for hue in TENSORS}
     blocks = [_block(run, columns, axes, len(labels), rows) for run in shown]
@@ -82,6 +77,28 @@ def side_by_side(
         for line, part in zip(lines, block, strict=True):
             line += [BORDER, *pad(part, room)]
     return [crop(line, cells) for line in lines]
+
+
+def title(runs: Sequence[Shown], cells: int, view: View) -> str:
+    """Return the title of the table: what is shown, for there is not always room for all."""
+    shown, room = _fitting(runs, cells)
+    hues = dict.fromkeys(column.hue for column in _choose(room, view))
+    missing = f", {len(shown)} of {len(runs)} runs" if len(shown) < len(runs) else ""
+    return f"Layers side by side: {' and '.join(TITLES[hue] for hue in hues)}{missing}"
+
+
+def ways(runs: Sequence[Shown], cells: int) -> tuple[View, ...]:
+    """Return the views that differ: there is not always room for activation and gradient."""
+    room = _fitting(runs, cells)[1]
+    hues = {column.hue for column in _choose(room, "both")}
+    return VIEWS if len(hues) > 1 else VIEWS[1:]
+
+
+def _fitting(runs: Sequence[Shown], cells: int) -> tuple[Sequence[Shown], int]:
+    """Return the runs that there is room for, and how many cells each has."""
+    left = cells - len(_labels(runs)[0])
+    number = max(min(len(runs), left // BLOCK), 1)
+    return runs[:number], left // number - len(BORDER[0])
 
 
 def depth(runs: Sequence[Shown]) -> int:
@@ -144,9 +161,7 @@ def _block(
         gap = 0 if before is None else 1 if before.hue == column.hue else 2
         before = column
         axis, own = axes[column.hue]
-        title = str(axis)[:cells] if column.kind == "strip" else column.title
-        place = title.center(cells) if column.kind == "strip" else title.rjust(cells)
-        lines[2] += [(" " * gap + place, "muted")]
+        lines[2] += [(" " * gap, ""), (_heading(column, columns, axis, cells), column.hue)]
         cell_rows = (
             _strips(run.table, column, cells, rows, axis, own)
             if column.kind == "strip"
@@ -159,6 +174,17 @@ def _block(
         ):
             line += [(" " * gap, ""), span]
     return [*lines, *body]
+
+
+def _heading(column: Column, columns: Collection[Column], axis: Axis, cells: int) -> str:
+    """Return the title of a column; a gradient's spread is called so where its strip is not."""
+    if column.kind == "strip":
+        return str(axis)[:cells].center(cells)
+    alone = column.kind == "std" and not any(
+        other.kind == "strip" and other.hue == column.hue for other in columns
+    )
+    named = TITLES[column.hue][:cells] if alone and column.hue == "gradient" else column.title
+    return named.rjust(cells)
 
 
 def _standing(run: Shown, columns: dict[Column, int]) -> Line:
@@ -188,7 +214,7 @@ def _strips(
         (line, _tint(h, column.hue)) for h in found[:-1] for line in _strip(h, axis, cells, rows)
     ]
     label = f" {own}"
-    if cells < len(label) + STRIP or found[-1].nonfinite:
+    if cells < len(label) + 2 * STRIP or found[-1].nonfinite:
         label = ""
     lines = _strip(found[-1], own, cells - len(label), rows)
     ends = [" " * len(label)] * (rows - 1) + [label]
@@ -248,6 +274,7 @@ class SideBySide(LinesPanel):
 
     def __init__(self, *args: object, **more: object) -> None:
         super().__init__(*args, **more)  # type: ignore[arg-type]
+        self.border_title = "Layers side by side"
         self.offset_layers = 0
         self._rows = 1
         self._runs: list[Shown] = []
@@ -272,11 +299,11 @@ class SideBySide(LinesPanel):
         cells, height = self.content_size
         if not cells:
             return
-        self.border_title = f"Layers side by side: {TITLES[self._view]}"
         self.border_subtitle = ""
         if not self._runs:
             self.show([[("waiting for the first statistics …", "muted")]])
             return
+        self.border_title = title(self._runs, cells, self._view)
         number = depth(self._runs)
         self._rows = max(1, min(4, (height - HEADER_LINES) // number))
         lines = side_by_side(self._runs, cells, self._rows, self._view)
