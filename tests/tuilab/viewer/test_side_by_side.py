@@ -121,6 +121,15 @@ def test_what_there_is_no_room_for_is_left_out(cells: int, number: int, view: Vi
     assert table[4].count("e+") + table[4].count("e-") >= blocks  # a number for each at least
 
 
+def test_an_axis_that_does_not_fit_is_not_cut_off() -> None:
+    tiny = [run(name, depth=3, gain=0.02) for name in "ab"]
+    wide, narrow = lines(tiny, 160)[2], lines(tiny, 75)[2]
+    axis = next(word for word in wide.split() if word.startswith("±"))
+    assert len(axis) > 6  # the cells of a strip
+    assert axis[:5] not in narrow
+    assert narrow.count("dL/dA") == 2
+
+
 def test_the_title_says_what_is_shown_and_ways_leave_out_what_is_the_same() -> None:
     runs = [run(str(k), **HEALTHY) for k in range(4)]
     assert title(runs, 196, "both") == "Layers side by side: activation and dL/dA"

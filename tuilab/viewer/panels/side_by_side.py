@@ -179,7 +179,8 @@ def _block(
 def _heading(column: Column, columns: Collection[Column], axis: Axis, cells: int) -> str:
     """Return the title of a column; a gradient's spread is called so where its strip is not."""
     if column.kind == "strip":
-        return str(axis)[:cells].center(cells)
+        words = (str(axis), TITLES[column.hue], "")  # a number cut off would be another number
+        return next(text for text in words if len(text) <= cells).center(cells)
     alone = column.kind == "std" and not any(
         other.kind == "strip" and other.hue == column.hue for other in columns
     )
