@@ -36,10 +36,11 @@ class Command:
     """Something to do between two steps.
 
     "set" gives the hyper-parameter `key` a `value`, "scale" multiplies it by `value`; "pause" makes
-    one last step, whose statistics are measured, and "step" one more.
+    one last step, whose statistics are measured, and "step" one more. "checkpoint" changes nothing:
+    whoever keeps checkpoints hears from its event that one is wanted.
     """
 
-    kind: Literal["set", "scale", "pause", "resume", "step", "stop"]
+    kind: Literal["set", "scale", "pause", "resume", "step", "stop", "checkpoint"]
     key: str = ""
     value: float = 0.0
 

@@ -38,8 +38,8 @@ def saved(folder: RunFolder, reader: RunReader) -> list[Saved]:
     return [each for each in found if each.path.is_file()]
 
 
-def newest(folder: RunFolder) -> tuple[Saved, Checkpoint]:
-    """Return where a run can go on, and what is there. Raises RunError, CheckpointError.
+def usable(folder: RunFolder) -> tuple[list[Saved], bool]:
+    """Return where a run can go on, oldest first, and whether it diverged. Raises RunError.
 
     A run that diverged goes on from before its loss began to explode.
     """
@@ -50,6 +50,12 @@ def newest(folder: RunFolder) -> tuple[Saved, Checkpoint]:
             after = [float(loss[min(each.step, len(loss) - 1)]) for each in found]  # what it led to
             good = [value <= EXPLODED * loss[0] for value in after]
             found = list(compress(found, good))
+    return found, diverged
+
+
+def newest(folder: RunFolder) -> tuple[Saved, Checkpoint]:
+    """Return where a run can go on last, and what is there. Raises RunError, CheckpointError."""
+    found, diverged = usable(folder)
     if not found:
         when = "the loss exploded" if diverged else "it ended"
         advice = " with a lower learning rate: --set optimizer.learning_rate=…" if diverged else ""
@@ -76,16 +82,16 @@ class Keeper:
         self._last = monotonic()
         self._interval = INTERVAL
 
-    def frame_recorded(self, trainer: Trainer) -> None:
-        """Save a checkpoint if one is due; always of a run that has ended well."""
-        if trainer.state != "diverged" and self._is_due(trainer):
+    def frame_recorded(self, trainer: Trainer, *, wanted: bool = False) -> None:
+        """Save a checkpoint if one is due or `wanted`; always of a run that has ended well."""
+        if trainer.state != "diverged" and self._is_due(trainer, wanted):
             self._save(trainer)
 
-    def _is_due(self, trainer: Trainer) -> bool:
+    def _is_due(self, trainer: Trainer, wanted: bool) -> bool:
         before = self._kept[-1].step if self._kept else 0
         if trainer.step <= before:
             return False
-        if trainer.state in ("finished", "stopped"):
+        if wanted or trainer.state in ("finished", "stopped"):
             return True
         if self._every is not None:
             return trainer.step // self._every > before // self._every

@@ -1,4 +1,6 @@
-"""The commands. Thin: each parses, calls, prints, and leaves with the contract's exit code.
+"""The commands: those that train, and the way into all others. Thin, as the others are:
+
+each parses, calls, prints, and leaves with the exit code of the contract.
 
 0 done and as expected · 1 an expectation or check failed, or training diverged unexpectedly ·
 2 bad input or usage · 130 interrupted.
@@ -29,17 +31,16 @@ from tuilab.cli_options import (
     variant,
     with_shortcuts,
 )
+from tuilab.cli_runs import RUNS
 from tuilab.cli_testing import test
 from tuilab.cli_tools import TOOLS
+from tuilab.cli_view import view
 from tuilab.terminal import is_terminal
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
-    from tuilab.expectations import Expectation
     from tuilab.launch import Options, Worker
     from tuilab.recording import RunReader
-    from tuilab.runs import RunFolder
     from tuilab.scenario import ScenarioFile
-    from tuilab.viewer.tour import Tour
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,6 +83,8 @@ def tuilab() -> None:
 @tuilab.command()
 @click.argument("scenario", type=PATH, required=False, callback=named_scenario)
 @click.option("--resume", metavar="RUN", help="Go on with a run that ended or was killed.")
+@click.option("--fork", metavar="RUN", help="Branch off a run, with other settings by --set.")
+@click.option("--at", type=click.IntRange(min=0), help="Step to fork at [default: now].")
 @click.option("--headless", is_flag=True, help="No view: a progress bar and a summary.")
 @click.option("--json", "as_json", is_flag=True, help="With --headless: one JSON document.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps.")
@@ -95,6 +98,8 @@ def tuilab() -> None:
 def run(
     scenario: Path | None,
     resume: str | None,
+    fork: str | None,
+    at: int | None,
     headless: bool,
     as_json: bool,
     steps: int | None,
@@ -113,20 +118,30 @@ def run(
 
     With --resume, RUN is a run folder, its name, or a part of it; --steps is then how many it shall
     have in the end, and --set changes hyper-parameters: --set optimizer.learning_rate=0.01.
+
+    With --fork too, but RUN stays as it is, or goes on: a new run, beside it unless --out says
+    where, begins at RUN's newest checkpoint until step --at, and sees the same batches from there.
     """
     from tuilab.launch import Options
 
-    if (scenario is None) is (resume is None):
-        raise click.UsageError("give a SCENARIO file, or --resume RUN")
+    if [scenario, resume, fork].count(None) != 2:
+        raise click.UsageError("give a SCENARIO file, or --resume RUN, or --fork RUN")
     if resume is not None and (out is not None or seed is not None or variant):
         raise click.UsageError("a resumed run keeps its folder and its seed, and is one variant")
+    if fork is not None and (seed is not None or variant):
+        raise click.UsageError("a fork keeps the seed of its run, and is one variant")
+    if at is not None and fork is None:
+        raise click.UsageError("--at goes with --fork")
     if as_json and not headless:
         raise click.UsageError("--json goes with --headless")
     if not headless:
         need_terminal("add --headless to train without the view")
     options = Options(backend, data_dir, threads)
-    if scenario is None:
-        return _resume(str(resume), options, steps, sets, headless, as_json)
+    if resume is not None:
+        return _resume(resume, options, steps, sets, headless, as_json)
+    if fork is not None:
+        return _fork(fork, at, options, steps, sets, out, headless, as_json)
+    assert scenario is not None
     return _start(
         scenario, variant, options, with_shortcuts(sets, seed, steps), out, headless, as_json
     )
@@ -144,7 +159,26 @@ def _resume(
     from tuilab.runs import find
 
     begin = partial(resume, find(name), options, steps=steps, sets=sets)
-    return _run_headless(begin, as_json) if headless else _view([begin()])
+    return _run_headless(begin, as_json) if headless else view([begin()])
+
+
+def _fork(
+    name: str,
+    at: int | None,
+    options: "Options",
+    steps: int | None,
+    sets: Sequence[str],
+    out: Path | None,
+    headless: bool,
+    as_json: bool,
+) -> int:
+    from tuilab.forking import fork
+    from tuilab.launch import Worker
+    from tuilab.runs import find
+
+    parent = find(name)
+    begin = partial(fork, parent, options, at=at, steps=steps, sets=sets, out=out)
+    return _run_headless(begin, as_json) if headless else view([begin(), Worker(parent)])
 
 
 def _start(
@@ -167,7 +201,7 @@ def _start(
     if headless and "" not in file.runs:
         return _run_compared(file, path, options.for_several(), as_json)
     begin = partial(begin_all, file, path, options)
-    return _run_headless(lambda: begin()[0], as_json) if headless else _view(begin(), file.expect)
+    return _run_headless(lambda: begin()[0], as_json) if headless else view(begin(), file.expect)
 
 
 def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
@@ -196,12 +230,13 @@ def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
 def _run_compared(file: "ScenarioFile", out: Path, options: "Options", as_json: bool) -> int:
     from engine.backend import usable_cores
     from tuilab.cli_status import StatusLine
-    from tuilab.comparison import begin, folders, result
+    from tuilab.comparison import begin, folders, keep_expectations, result
     from tuilab.crowd import Job, run_all
     from tuilab.headless import held_signals
     from tuilab.report import comparison_text
 
     places = folders(out, file)
+    keep_expectations(out, file)
     status = StatusLine(sys.stderr, len(places))
     todo = [Job(n, partial(begin, file.runs[n], place, options)) for n, place in places.items()]
     workers: dict[str, Worker] = {}
@@ -221,36 +256,6 @@ def _warn_of_divergence(reader: "RunReader") -> None:
     for _, event in reader.events():
         if event.kind == "diverged":
             say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)
-
-
-def _view(
-    runs: "Sequence[Worker]", expect: "Sequence[Expectation]" = (), tour: "Tour | None" = None
-) -> int:
-    from tuilab.viewer.app import view
-
-    code = 0
-    for worker in view(runs, expect, tour):
-        folder = worker.folder
-        if worker.process is not None and (failure := _failure(worker)):
-            code = complain(failure, worker.process.poll() or 2)
-            continue
-        how = "attach" if folder.is_alive() else "replay"
-        say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
-    return code
-
-
-def _failure(worker: "Worker") -> str:
-    """Return why a run of ours could not begin or go on, or ""."""
-    from tuilab.errors import RunError
-    from tuilab.recording import RunReader
-
-    try:
-        with RunReader(worker.folder.database) as reader:
-            info = reader.info()
-    except RunError as error:
-        return str(error)
-    refused = worker.process is not None and (worker.process.poll() or 0) > 0
-    return info.message if info.state == "failed" or refused else ""
 
 
 @tuilab.command()
@@ -279,134 +284,10 @@ def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
     if entry is None:
         return 0
     expect = lecture_tour.expected.get(entry.path, ())
-    return _view(lecture_tour.begin(entry), expect, lecture_tour)
+    return view(lecture_tour.begin(entry), expect, lecture_tour)
 
 
-@tuilab.command()
-@click.argument("run", required=False)
-def attach(run: str | None) -> int:
-    """Return to a running RUN.
-
-    RUN is a run folder, its name, or a part of it; the newest that is alive, if none is named.
-    """
-    from tuilab.errors import RunError
-    from tuilab.launch import Worker
-    from tuilab.runs import find_all, find_group
-
-    need_terminal("tuilab show RUN prints a summary")
-    if run is None:
-        alive = [folder for folder in find_all() if folder.is_alive()]
-        if not alive:
-            raise RunError("no run is alive under runs/; tuilab replay RUN opens a finished one")
-        return _view([Worker(alive[-1])])
-    folders = find_group(run)
-    alive = [folder for folder in folders if folder.is_alive()]
-    if not alive:
-        where = folders[0].path if len(folders) == 1 else run
-        raise RunError(f"{where} is not running any more; open it: tuilab replay {run}")
-    return _view([Worker(folder) for folder in alive])
-
-
-@tuilab.command()
-@click.argument("run")
-@click.option("--verify", is_flag=True, help="Train it again, with its key presses, and compare.")
-def replay(run: str, verify: bool) -> int:
-    """Look at a finished RUN again.
-
-    RUN is a run folder, its name, or a part of it. Everything that was recorded is there. With
-    --verify the run is computed anew, and the exit code is 1 where a single bit differs.
-    """
-    from tuilab.launch import Worker
-    from tuilab.runs import find_group
-
-    folders = find_group(run)
-    if verify:
-        return max(_verify(folder) for folder in folders)
-    need_terminal("tuilab show RUN prints a summary")
-    return _view([Worker(folder) for folder in folders])
-
-
-def _verify(folder: "RunFolder") -> int:
-    from tuilab.recording import RunReader
-    from tuilab.verify import verify
-
-    with RunReader(folder.database) as reader:
-        steps = reader.info().step
-    hidden = not is_terminal(sys.stderr)
-    with click.progressbar(length=steps, label="again", file=sys.stderr, hidden=hidden) as bar:
-        found = verify(folder, lambda step: bar.update(step - bar.pos))
-    say(f"{folder.path}: {found}")
-    return 1 if found.difference else 0
-
-
-@tuilab.command()
-@click.argument("runs", nargs=-1, required=True)
-def compare(runs: tuple[str, ...]) -> int:
-    """Look at several RUNS, their curves beside each other.
-
-    In the view, v goes from one to the next. Each is a run folder, its name, or a part of it; the
-    folder of a comparison stands for its runs.
-    """
-    from tuilab.launch import Worker
-    from tuilab.runs import find_group
-
-    folders = [folder for run in runs for folder in find_group(run)]
-    need_terminal("tuilab show RUN prints a summary of one")
-    return _view([Worker(folder) for folder in folders])
-
-
-@tuilab.command(name="list")
-@click.option(
-    "--root", type=PATH, default=Path("runs"), show_default=True, help="Folder of run folders."
-)
-def list_runs(root: Path) -> int:
-    """List the runs, oldest first."""
-    from tuilab.listing import run_table
-
-    say(run_table(root))
-    return 0
-
-
-@tuilab.command()
-@click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="The document of run --headless --json.")
-def show(run: str | None, as_json: bool) -> int:
-    """Print the summary of a RUN, finished or not.
-
-    RUN is a run folder, its name, or a part of it; the newest, if none is named.
-    """
-    from tuilab.recording import RunReader
-    from tuilab.report import summary_text
-    from tuilab.runs import find
-    from tuilab.scenario import load
-    from tuilab.summary import summarize
-
-    folder = find(run)
-    with RunReader(folder.database) as reader:
-        summary, verdicts = summarize(folder, reader, load(folder.scenario).expect)
-        say(summary.to_json() if as_json else summary_text(summary, verdicts, reader))
-    return 0
-
-
-@tuilab.command()
-@click.argument("run", required=False)
-@click.option("--to", required=True, help="csv, json, tensorboard or svg.")
-@click.option("--out", type=PATH, help="File or folder to write [default: RUN/export/…].")
-def export(run: str | None, to: str, out: Path | None) -> int:
-    """Write a RUN in the format of another tool.
-
-    RUN is a run folder, its name, or a part of it; the newest, if none is named. csv: four tables;
-    json: one document; tensorboard: event files with all scalars and histograms; svg: the screen.
-    """
-    from tuilab.export import export
-    from tuilab.runs import find
-
-    for path in export(find(run), to, out):
-        say(str(path))
-    return 0
-
-
-for command in (*TOOLS, test):
+for command in (*RUNS, *TOOLS, test):
     tuilab.add_command(command)
 
 

@@ -4,19 +4,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from engine.errors import TuilabError
 from tuilab.expectations import Expectation, Verdict, judge
 from tuilab.headless import outcome
-from tuilab.launch import Options, Worker, start
+from tuilab.launch import Options, Worker, start, write_atomically
 from tuilab.metrics import Record
 from tuilab.recording import RunReader
-from tuilab.runs import RunFolder, refuse_taken
-from tuilab.scenario import Scenario, ScenarioFile
+from tuilab.runs import RunFolder, find_group, refuse_taken
+from tuilab.scenario import Scenario, ScenarioFile, load, load_expectations
 from tuilab.summary import Summary, diverged_unexpectedly, to_json, verdict_document
+
+EXPECTATIONS: Final = "comparison.toml"
+"""What is expected over several runs, in the folder that holds theirs."""
 
 
 class ComparisonSummary(msgspec.Struct, frozen=True):
@@ -62,6 +65,29 @@ def folders(out: Path, file: ScenarioFile) -> dict[str, Path]:
     return found
 
 
+def keep_expectations(out: Path, file: ScenarioFile) -> None:
+    """Leave what is expected over several runs of `file` beside them. Raises RunError."""
+    if file.expect:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / EXPECTATIONS, file.expectations_toml())
+
+
+def kept_expectations(runs: Sequence[RunFolder]) -> tuple[Expectation, ...]:
+    """Return what is expected over the comparison that `runs` are of; nothing of any others.
+
+    Raises RunError, ScenarioError.
+    """
+    places = {run.path.parent for run in runs}
+    path = places.pop() / EXPECTATIONS
+    if places or not path.is_file():
+        return ()
+    depths = {}
+    for run in find_group(str(path.parent)):
+        with RunReader(run.database) as reader:
+            depths[reader.info().variant] = load(run.scenario).depth
+    return load_expectations(path, depths)
+
+
 def begin(scenario: Scenario, path: Path, options: Options) -> Worker:
     """Start one run; what is wrong with a variant is said with its name."""
     try:
@@ -73,6 +99,7 @@ def begin(scenario: Scenario, path: Path, options: Options) -> Worker:
 def begin_all(file: ScenarioFile, out: Path, options: Options) -> list[Worker]:
     """Start every run of `file`, in `out` or below it. Raises RunError where one is taken."""
     places = folders(out, file)
+    keep_expectations(out, file)
     options = options if "" in places else options.for_several()
     return [begin(file.runs[name], place, options) for name, place in places.items()]
 

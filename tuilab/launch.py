@@ -21,7 +21,7 @@ from engine.backend import usable_cores
 from engine.trainer import Command
 from tuilab.control import ControlClient
 from tuilab.errors import RunError
-from tuilab.recording import RunInfo, RunReader
+from tuilab.recording import Fork, RunInfo, RunReader
 from tuilab.runs import RunFolder, create, free_path
 from tuilab.scenario import Scenario, load
 
@@ -36,6 +36,7 @@ class Options:
     data_dir: str = ""
     threads: int = 0
     restarted_from: str = ""
+    fork: Fork | None = None
     checkpoints: bool = True
 
     def or_else(self, recorded: "Options") -> "Options":
@@ -45,6 +46,7 @@ class Options:
             data_dir=self.data_dir or recorded.data_dir,
             threads=self.threads or recorded.threads,
             restarted_from=self.restarted_from,
+            fork=self.fork,
         )
 
     def for_several(self) -> "Options":
@@ -86,6 +88,8 @@ def launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str) 
         arguments.append(f"--data-dir={options.data_dir}")
     if options.restarted_from:
         arguments.append(f"--restarted-from={options.restarted_from}")
+    if options.fork is not None:
+        arguments.append(f"--fork={msgspec.json.encode(options.fork).decode()}")
     if not options.checkpoints:
         arguments.append("--no-checkpoints")
     # NumPy's BLAS reads these once, when it is loaded.

@@ -12,7 +12,7 @@ from tuilab.runs import RunFolder, find_all, label
 def run_table(root: Path) -> str:
     """Return a table of the runs under `root`, oldest first."""
     rows: list[tuple[str, ...]] = [
-        ("run", "state", "step", "epoch", "loss", "validation", "started")
+        ("run", "state", "step", "epoch", "loss", "validation", "started", "")
     ]
     rows += [_row(folder, label(folder, root)) for folder in find_all(root)]
     return aligned(rows) if len(rows) > 1 else f"no runs under {root}/"
@@ -25,7 +25,7 @@ def _row(folder: RunFolder, name: str) -> tuple[str, ...]:
             validations = reader.validations()
             state = folder.state(info)
     except TuilabError:
-        return (name, "unreadable", *[""] * 5)
+        return (name, "unreadable", *[""] * 6)
     return (
         name,
         state,
@@ -34,4 +34,5 @@ def _row(folder: RunFolder, name: str) -> tuple[str, ...]:
         f"{last.loss[-1]:.4g}" if last else "—",
         f"{validations[-1].accuracy:.1%}" if validations else "—",
         time.strftime("%Y-%m-%d %H:%M", time.localtime(info.created)),
+        str(info.fork or ""),
     )

@@ -69,6 +69,8 @@ def _headline(summary: Summary, reader: RunReader) -> str:
         f" · {info.data} · {summary.backend} {info.dtype} · seed {summary.seed}"
         f" · {speed['steps_per_second']:.0f} steps/s, statistics {speed['probe_share']:.1%}",
     ]
+    if info.fork is not None:
+        lines.append(str(info.fork))
     if info.message:
         lines.append(info.message)
     for event in (event for _, event in reader.events() if event.kind == "diverged"):

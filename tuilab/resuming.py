@@ -1,16 +1,19 @@
 """Going on with a run that has ended, from one of its checkpoints."""
 
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
 
 from engine.errors import ConfigError
 from engine.hyperparameters import Hyperparameters
-from tuilab.checkpoints import newest
+from tuilab.checkpoints import Saved, newest
 from tuilab.errors import RunError
 from tuilab.launch import Options, Worker, launch, options_of, restart, write_atomically
-from tuilab.recording import RunReader
+from tuilab.recording import RunReader, RunWriter
 from tuilab.runs import RunFolder, create, free_path
 from tuilab.scenario import load
 
@@ -27,7 +30,7 @@ def resume(
         raise RunError(f"{folder.path} is being trained: tuilab attach {folder.path} shows it")
     last, checkpoint = newest(folder)
     hyper = Hyperparameters(checkpoint.hyperparameters)
-    changes = [_change(hyper, assignment) for assignment in sets]
+    changes = [parse_change(hyper, assignment) for assignment in sets]
     recorded, name, variant = options_of(folder)
     scenario = load(folder.scenario, [] if steps is None else [f"train.steps={steps}"])
     if steps is None:
@@ -39,7 +42,8 @@ def resume(
         )
     write_atomically(folder.scenario, scenario.to_toml())
     named = msgspec.structs.replace(scenario, name=name, variant=variant)
-    return launch(folder, named, options.or_else(recorded), "--resume", *changes)
+    first = as_arguments(changes)
+    return launch(folder, named, options.or_else(recorded), "--resume", *first)
 
 
 def go_on(folder: RunFolder) -> Worker:
@@ -59,13 +63,7 @@ def go_on(folder: RunFolder) -> Worker:
     except RunError:  # there is nothing good but the start
         return restart(folder, sets=[f"optimizer.learning_rate={lower:g}"])
     lower = min(lower, checkpoint.hyperparameters["learning_rate"])
-    copy = create(free_path(folder.path))
-    with RunReader(folder.database) as reader:
-        reader.copy_to(copy.database)
-    copy.checkpoints.mkdir()
-    for path in (folder.scenario, folder.preprocess, last.path):
-        if path.exists():
-            shutil.copyfile(path, copy.path / path.relative_to(folder.path))
+    copy = branch(folder, last, free_path(folder.path))
     return resume(
         copy,
         Options(restarted_from=folder.name),
@@ -74,8 +72,41 @@ def go_on(folder: RunFolder) -> Worker:
     )
 
 
-def _change(hyper: Hyperparameters, assignment: str) -> str:
-    """Return the worker's option for "optimizer.KEY=VALUE". Raises ConfigError."""
+def branch(folder: RunFolder, last: Saved, path: Path) -> RunFolder:
+    """Copy a run, alive or not, up to the checkpoint `last`. Raises RunError, FileNotFoundError.
+
+    FileNotFoundError where the checkpoint has been thinned out meanwhile; nothing is left then.
+    """
+    copy = create(path)
+    copy.checkpoints.mkdir(exist_ok=True)
+    try:
+        shutil.copyfile(last.path, copy.checkpoints / last.path.name)
+    except FileNotFoundError:
+        copy.checkpoints.rmdir()
+        raise
+    for file in (folder.scenario, folder.preprocess):
+        if file.exists():
+            shutil.copyfile(file, copy.path / file.name)
+    with RunReader(folder.database) as reader:
+        reader.copy_to(copy.database)
+    with closing(RunWriter(copy.database, resume=True)) as writer:
+        writer.rewind(last.step)
+        # A copy of what is known of a living run would lead commands to that one.
+        writer.describe(
+            state="starting",
+            phase="",
+            socket="",
+            pid=0,
+            resumed=0,
+            created=time.time(),
+            restarted_from="",
+            fork=None,
+        )
+    return copy
+
+
+def parse_change(hyper: Hyperparameters, assignment: str) -> tuple[str, float]:
+    """Return what "optimizer.KEY=VALUE" sets, and to what. Raises ConfigError."""
     key, _, text = (part.strip() for part in assignment.partition("="))
     section, _, name = key.rpartition(".")
     if section != "optimizer":
@@ -85,4 +116,9 @@ def _change(hyper: Hyperparameters, assignment: str) -> str:
     except ValueError:
         raise ConfigError(f"must be a number, is '{text}'", key) from None
     hyper.validate(name, value)
-    return f"--set={name}={value!r}"
+    return name, value
+
+
+def as_arguments(changes: Sequence[tuple[str, float]]) -> list[str]:
+    """Return the worker's options that make these changes before its first step."""
+    return [f"--set={name}={value!r}" for name, value in changes]

@@ -1,6 +1,6 @@
 """Run folders: where they are, what lies in them, which of them are alive.
 
-runs/<time>-<scenario>/    (of a comparison: a folder in it for each variant)
+runs/<time>-<scenario>/    (of a comparison: a folder in it for each variant, and comparison.toml)
     run.db          everything that is known of the run (see `tuilab.recording`)
     scenario.toml   the scenario as resolved, so that the run can be repeated
     preprocess.npz  the statistics of the training split that inputs were preprocessed with

@@ -6,7 +6,7 @@ names the file, the line, the key path, what was found and what is allowed.
 
 import math
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -198,6 +198,10 @@ class ScenarioFile(msgspec.Struct, frozen=True):
         """What stands before the first table, as the first run has it."""
         return next(iter(self.runs.values())).header
 
+    def expectations_toml(self) -> str:
+        """Return what is expected over several runs as tables of a file."""
+        return tomli_w.dumps({"expect": [msgspec.to_builtins(each) for each in self.expect]})
+
     def only(self, variant: str) -> "ScenarioFile":
         """Return the file as if it said one run and no more. Raises ScenarioError."""
         return ScenarioFile(self.path, {"": self.run(variant)})
@@ -240,6 +244,24 @@ def load_file(path: Path, sets: Sequence[str] = ()) -> ScenarioFile:
         raise ScenarioError(f"{path}: nested too deeply") from None
     except ConfigError as error:
         raise located(path, text, error, sets) from None
+
+
+def load_expectations(path: Path, depths: Mapping[str, int]) -> tuple[Expectation, ...]:
+    """Read what is expected over several runs, as it was kept beside them. Raises ScenarioError.
+
+    `depths` are the numbers of hidden layers, by variant.
+    """
+    text = read(path)
+    try:
+        entries = _list_of_tables(tomllib.loads(text).get("expect", []))
+        return tuple(
+            Expectation.parse(entry, f"expect[{index}]", 0, depths)
+            for index, entry in enumerate(entries)
+        )
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{path}: not valid TOML: {error}") from None
+    except ConfigError as error:
+        raise located(path, text, error, ()) from None
 
 
 def _compared(table: Table, path: Path, sets: Sequence[str]) -> ScenarioFile:

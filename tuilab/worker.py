@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+import msgspec
 from threadpoolctl import threadpool_limits
 
 from engine.backend import make_backend
@@ -122,7 +123,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--restarted-from", default="")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--set", action="append", default=[])  # hyper-parameters, when resumed
+    parser.add_argument("--set", action="append", default=[])  # hyper-parameters, first of all
+    parser.add_argument("--fork", default="")  # where it branched off, as JSON
     parser.add_argument("--no-checkpoints", action="store_true")
     return parser.parse_args(arguments)
 
@@ -138,6 +140,8 @@ def _train(
         writer.describe(created=time.time(), **_chosen(options))
     if options.restarted_from:
         writer.describe(restarted_from=options.restarted_from)
+    if options.fork:
+        writer.describe(fork=msgspec.json.decode(options.fork))
     writer.describe(**_what(scenario, options), phase=PREPARATION[0])
     data = load_data(scenario, data_folder(options.data_dir))
     inputs = {
@@ -160,8 +164,8 @@ def _train(
         trainer = build_trainer(scenario, data, backend)
         if options.resume:
             _go_back(folder, writer, trainer)
-            for key, value in (assignment.split("=") for assignment in options.set):
-                inbox.put(Command("set", key, float(value)))
+        for key, value in (assignment.split("=") for assignment in options.set):
+            inbox.put(Command("set", key, float(value)))
         keeper = Keeper(folder, writer, scenario.train.checkpoint_every)
         server = ControlServer(folder.path, inbox, trainer.refusal)
         try:
@@ -175,7 +179,8 @@ def _train(
                 events = (*frame.events, *monitor.see(frame))
                 _record(writer, replace(frame, events=events), inbox)
                 if not options.no_checkpoints:
-                    keeper.frame_recorded(trainer)
+                    wanted = any(event.kind == "checkpoint" for event in frame.events)
+                    keeper.frame_recorded(trainer, wanted=wanted)
         finally:
             server.close()
 

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from tests.tuilab.support import (
     write_scenario,
 )
 from tuilab.cli_status import StatusLine
-from tuilab.recording import RunReader
-from tuilab.runs import RunFolder
+from tuilab.comparison import kept_expectations
+from tuilab.recording import RunReader, RunWriter
+from tuilab.runs import RunFolder, hold_lock
 from tuilab.scenario import load_file
-from tuilab.viewer.claims import judge_folder, judge_group
+from tuilab.viewer.claims import judge_folder, judge_group, judge_runs
 
 SLOW = {"name": "slow", "optimizer": {"learning_rate": 1e-6}}
 FAST = {"name": "fast"}
@@ -231,6 +233,63 @@ def test_the_view_judges_what_is_expected_over_several(cli: Cli, lab: Path) -> N
     waiting = judge_group(own, expect, [folders[0], RunFolder(lab / "not" / "there")]).verdicts
     assert [v.passed for v in waiting] == [True, None]
     assert judge_group(own, (), folders) is own
+
+
+def test_what_is_expected_over_several_is_kept_beside_them(
+    cli: Cli, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = compared(lab, SLOW, FAST, expect=[EACH, RATIO])
+    assert cli("run", path, "--headless", "--out", "out")[0] == 0
+    assert cli("run", path, "--headless", "--out", "alone", "--variant", "fast")[0] == 0
+    expected = load_file(path).expect
+    slow, fast = (RunFolder(lab / "out" / name) for name in ("slow", "fast"))
+    assert kept_expectations([slow, fast]) == kept_expectations([fast]) == expected
+    assert kept_expectations([slow, RunFolder(lab / "alone")]) == ()
+    assert kept_expectations([RunFolder(lab / "alone")]) == ()
+    seen: list[tuple[list[str], Any, bool]] = []
+
+    def view(runs: Any, expect: Any, tour: Any, *, side_by_side: bool) -> Any:
+        seen.append(([run.folder.name for run in runs], expect, side_by_side))
+        return runs
+
+    monkeypatch.setattr("tuilab.viewer.app.view", view)
+    monkeypatch.setattr("tuilab.cli_runs.need_terminal", lambda advice: None)
+    code, out, _ = cli("replay", "out")
+    assert (code, out.count("tuilab replay ")) == (0, 2)
+    assert cli("compare", "out/fast", "out/slow")[0] == 0
+    lock = hold_lock(slow)
+    with RunReader(slow.database) as reader:
+        assert reader.info().ended  # its process only has not gone yet
+    code, out, _ = cli("attach", "out")
+    lock.close()
+    assert (code, out.count("tuilab replay "), out.count("tuilab attach ")) == (0, 2, 0)
+    assert seen == [
+        (["slow", "fast"], expected, False),
+        (["fast", "slow"], expected, True),
+        (["slow", "fast"], expected, False),
+    ]
+    (lab / "out" / "comparison.toml").write_text("[[expect]]\nmetric = 3\nabove = 1\n")
+    code, _, err = cli("replay", "out")
+    assert (code, "comparison.toml:2" in err) == (2, True)
+
+
+def test_the_whole_is_judged_once_all_have_ended_and_without_forks(cli: Cli, lab: Path) -> None:
+    path = compared(lab, SLOW, FAST, expect=[EACH, RATIO])
+    assert cli("run", path, "--headless", "--out", "out")[0] == 0
+    fork = ("--fork", "out/fast", "--at", "5", "--set", "optimizer.learning_rate=1e-9")
+    assert cli("run", *fork, "--headless", "--out", "out/fork")[0] == 0
+    folders = [RunFolder(lab / "out" / name) for name in ("slow", "fast", "fork")]
+    expect = load_file(path).expect
+    for shown in folders:
+        claims = judge_runs(shown, judge_folder, expect, folders)
+        assert [(v.claim, v.passed) for v in claims.verdicts] == [
+            *((EACH["claim"], True), (RATIO["claim"], True))
+        ]
+        assert [v.claim for v in claims.whole] == [EACH["claim"], EACH["claim"], RATIO["claim"]]
+        assert all(v.passed for v in claims.whole)
+    with closing(RunWriter(folders[0].database, resume=True)) as writer:
+        writer.describe(state="running")
+    assert judge_runs(folders[1], judge_folder, expect, folders).whole == ()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -142,6 +142,11 @@ class RunReader:
         step = self._rows("SELECT max(step) FROM snapshot")[0][0]
         return None if step is None else int(step)
 
+    def nearest_snapshot_step(self, step: int) -> int | None:
+        """Return the step of the snapshot nearest to `step`, or None."""
+        found = self._rows("SELECT step FROM snapshot ORDER BY abs(step - ?) LIMIT 1", step)
+        return int(found[0][0]) if found else None
+
     def snapshot(self, step: int | None = None) -> Snapshot | None:
         """Return the snapshot at `step`, or the newest one; None when there is none."""
         if step is None:

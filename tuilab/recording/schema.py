@@ -36,6 +36,27 @@ PRAGMA user_version = {FORMAT};
 """
 
 
+class Fork(msgspec.Struct, frozen=True):
+    """Where a run branched off another, and with which hyper-parameters changed."""
+
+    parent: str  # name of its run folder
+    step: int  # that both have in common
+    changes: dict[str, float] = {}
+
+    def __str__(self) -> str:
+        changed = ", ".join(f"{key} {value:g}" for key, value in self.changes.items())
+        return f"forked from {self.parent} at step {self.step:,}" + f" with {changed}" * bool(
+            changed
+        )
+
+    @property
+    def label(self) -> str:
+        """What it is called beside its parent: "fork@1200 lr 0.1"."""
+        short = {"learning_rate": "lr", "weight_decay": "λ"}
+        changed = [f"{short.get(key, key)} {value:g}" for key, value in self.changes.items()]
+        return " ".join([f"fork@{self.step}", *changed])
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What is trained and how it stands; keys that are not known yet have their defaults."""
 
@@ -75,6 +96,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     socket: str = ""
     options: dict[str, str] = {}  # how the worker was started: backend, data_dir, threads
     restarted_from: str = ""
+    fork: Fork | None = None
     resumed: int = 0  # how often it went on from a checkpoint, forgetting what came after it
     version: str = ""
 

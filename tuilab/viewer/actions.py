@@ -31,6 +31,8 @@ class View(Protocol):
     def ask(self, key: str) -> None: ...
     def next_variant(self) -> None: ...
     def toggle_beside(self) -> None: ...
+    def cycle_side_by_side(self) -> None: ...
+    def fork_run(self) -> None: ...
     def restart_run(self, *, new_seed: bool) -> None: ...
     def go_on(self) -> None: ...
     def look(self, by: int) -> None: ...
@@ -95,6 +97,9 @@ ACTIONS: Final = (
     Action("go_on", "g", "g", "go on",
            "go on with a run that ended; after a divergence from before it, at a lower rate",
            lambda app: app.go_on(), "run"),
+    Action("fork", "f", "f", "fork",
+           "branch off: a new run from the checkpoint before what is shown, with other settings",
+           lambda app: app.fork_run(), "run", 58),
     Action("next_scenario", "greater_than_sign", ">", "next scenario", "next scenario of the tour",
            lambda app: app.tour_by(1), "tour", 94),
     Action("previous_scenario", "less_than_sign", "<", "previous", "previous scenario of the tour",
@@ -104,7 +109,10 @@ ACTIONS: Final = (
     Action("variant", "v", "v", "next variant", "the next run, where several are compared",
            lambda app: app.next_variant(), "view", 75),
     Action("beside", "c", "c", "compare", "the curves of the other runs beside, or not",
-           lambda app: app.toggle_beside(), "view"),
+           lambda app: app.toggle_beside(), "view", 74),
+    Action("side_by_side", "C,upper_c", "C", "layers beside",
+           "the layers of all runs side by side: both, activation, dL/dA, off",
+           lambda app: app.cycle_side_by_side(), "view", 73),
     Action("curves", "1", "1", "curves", "curves alone (again: everything)",
            lambda app: app.stage.toggle("curves")),
     Action("layers", "2", "2", "layers", "layers alone (again: everything)",
@@ -146,8 +154,10 @@ ACTIONS: Final = (
 BY_ID: Final = {action.id: action for action in ACTIONS}
 
 
-AFTER_THE_END: Final = {"go_on": 88, "restart": 65, "reseed": 40}
+AFTER_THE_END: Final = {"go_on": 88, "restart": 65, "fork": 58, "reseed": 40}
 """What control is left over a run that has ended, and its priority then."""
+OF_SEVERAL: Final = ("variant", "beside", "side_by_side")
+"""What there is no use for where a run is alone."""
 
 
 def hints(
@@ -159,7 +169,7 @@ def hints(
         priority = action.priority
         if ended and action.section == "run":
             priority = AFTER_THE_END.get(action.id, 0)
-        usable = touring if action.section == "tour" else compared or action.id != "variant"
+        usable = touring if action.section == "tour" else compared or action.id not in OF_SEVERAL
         if priority and usable:
             label = "resume" if action.id == "pause" and paused else action.label
             kept.append((priority, action.shown, label, action.id))

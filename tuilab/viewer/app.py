@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -13,19 +13,22 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
+from engine.errors import TuilabError
 from engine.trainer import Command
-from tuilab import launch, resuming
+from tuilab import forking, launch, resuming
 from tuilab.catalog import Entry
 from tuilab.control import ControlClient
 from tuilab.errors import ViewError
-from tuilab.launch import Worker, has_ended
+from tuilab.launch import Options, Worker, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
+from tuilab.viewer import forks
 from tuilab.viewer.actions import ACTIONS, BY_ID
-from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_group
+from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_runs
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.companions import Companions
 from tuilab.viewer.detail import DetailScreen
+from tuilab.viewer.forks import ForkScreen
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.panels.detail import Look
@@ -38,7 +41,7 @@ from tuilab.viewer.screens import (
     ValueScreen,
     in_words,
 )
-from tuilab.viewer.session import Begun, Restarted, Session
+from tuilab.viewer.session import Begun, Forked, Restarted, Session
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.tour import Tour
@@ -77,9 +80,11 @@ class ViewerApp(App[Worker]):
         make_client: MakeClient = ControlClient,
         restart: Callable[..., Worker] = launch.restart,
         go_on: Callable[[RunFolder], Worker] = resuming.go_on,
+        fork: Callable[..., Worker] = forking.fork,
         judge: Callable[[RunFolder], Claims] = judge_folder,
         expect: "Sequence[Expectation]" = (),
         tour: Tour | None = None,
+        side_by_side: bool = False,
     ) -> None:
         super().__init__()
         self.role_styles: dict[str, Style] = {}
@@ -88,7 +93,7 @@ class ViewerApp(App[Worker]):
         self.theme = "tuilab"
         self.animation_level = "none"
         self._judge_folder, self._expect = judge, expect
-        self._restart, self._go_on = restart, go_on
+        self._restart, self._go_on, self._fork = restart, go_on, fork
         self.sender = CommandSender(
             lambda command, reason: self._tell(Refused(command, reason)), make_client
         )
@@ -101,8 +106,11 @@ class ViewerApp(App[Worker]):
         self.stage.guide_lines = tour.guide if tour is not None else None
         self.session = Session(runs, self.sender, self._tell)
         self._companions, self._companions_due = Companions(()), 0.0
+        self._others_going = self._others_changed = False
         self._beside = True  # the curves of the others are drawn too
         self.stage.compared = self.session.several
+        if side_by_side and self.session.several:
+            self.stage.side = "both"
         self.follow(runs[0])
 
     @property
@@ -124,7 +132,7 @@ class ViewerApp(App[Worker]):
 
     def _claims(self, folder: RunFolder) -> Claims:
         folders = [run.folder for run in self.session.runs]
-        return judge_group(self._judge_folder(folder), self._expect, folders)
+        return judge_runs(folder, self._judge_folder, self._expect, folders)
 
     def compose(self) -> ComposeResult:
         """Yield the stage; modals come above it."""
@@ -164,7 +172,8 @@ class ViewerApp(App[Worker]):
         self.stage.draw(store, changes, highlighted)
         if changes.snapshot:
             self._draw_detail()
-        self.judge.request(changed=changes.snapshot or changes.state)
+        self.judge.request(changed=changes.snapshot or changes.state or self._others_changed)
+        self._others_changed = False
         if self.judge.claims is not self.stage.claims:
             self.stage.claims = self.judge.claims
             self.stage.draw_reading(store)
@@ -176,6 +185,9 @@ class ViewerApp(App[Worker]):
             self._companions_due = now + COMPANIONS_PERIOD
             if self._companions.poll():
                 self._place_companions()
+            going = any(not has_ended(run) for run in self.session.others)
+            self._others_changed |= going or self._others_going  # once more when they have ended
+            self._others_going = going
 
     def _place_companions(self) -> None:
         self.stage.others = [*self._companions] if self._beside else []
@@ -188,6 +200,17 @@ class ViewerApp(App[Worker]):
             return
         self._beside = not self._beside
         self._place_companions()
+        if not self._beside and self.stage.side:
+            self.stage.show_side(None)
+
+    def cycle_side_by_side(self) -> None:
+        """Show the layers of all runs side by side: in one way, the next, or not any more."""
+        if not self.session.several:
+            self.notify("there is no other run: tuilab compare shows several", timeout=3)
+            return
+        self._beside = True
+        self._place_companions()
+        self.stage.cycle_side()
 
     def _notice_events(self) -> None:
         """Highlight what was changed while we watch; not the history of a run just opened."""
@@ -324,6 +347,33 @@ class ViewerApp(App[Worker]):
         elif shown:
             self._switch(message.worker)
 
+    def fork_run(self) -> None:
+        """Ask what shall be different in a run that branches off this one."""
+        try:
+            plan = forks.plan(self.store)
+        except TuilabError as error:
+            self.notify(str(error), title="no fork", severity="error")
+        else:
+            self.push_screen(ForkScreen(plan), partial(self._fork_with, plan.at))
+
+    def _fork_with(self, at: int | None, changes: Mapping[str, float] | None) -> None:
+        if changes is None:
+            return
+        sets = [f"optimizer.{key}={value!r}" for key, value in changes.items()]
+        if self.session.fork(lambda folder: self._fork(folder, Options(), at=at, sets=sets)):
+            self.notify("branching off", timeout=3)
+
+    def on_forked(self, message: Forked) -> None:
+        """Show the fork; the run it came from is a key away."""
+        shown = self.session.join(message)
+        if message.worker is None:
+            self.notify(message.error, title="no fork", severity="error")
+            return
+        self.stage.compared = True
+        if shown:
+            self._switch(message.worker)
+            self.notify("this is the fork; v goes round, back to where it came from", timeout=5)
+
     def show_tour(self) -> None:
         """Open the list of scenarios; the run goes on until another is chosen."""
         if self.tour is None:
@@ -355,11 +405,11 @@ class ViewerApp(App[Worker]):
         self.tour.go_to(message.entry)
         self._expect = self.tour.expected.get(message.entry.path, ())
         self.stage.compared = self.session.several
+        self.stage.side = None
         self._switch(self.session.runs[0])
 
     def _note_claims(self, tour: Tour) -> None:
-        if not self.session.several:  # of several, what is claimed of one is not all
-            tour.note(self.store, self.stage.claims)
+        tour.note(self.stage.claims)
         self.stage.place()
 
     def on_refused(self, message: Refused) -> None:
@@ -392,16 +442,22 @@ class ViewerApp(App[Worker]):
 
 
 def view(
-    runs: Sequence[Worker], expect: "Sequence[Expectation]" = (), tour: Tour | None = None
+    runs: Sequence[Worker],
+    expect: "Sequence[Expectation]" = (),
+    tour: Tour | None = None,
+    *,
+    side_by_side: bool = False,
 ) -> Sequence[Worker]:
     """Show runs until the user leaves; return what they are then (a restart makes another).
 
-    `expect` is what is expected over all of them. Raises ViewError where the view breaks.
+    `expect` is what is expected over all of them; `side_by_side`, whether their layers stand
+    beside each other at first. Raises ViewError where the view breaks.
     """
-    app = ViewerApp(*runs, expect=expect, tour=tour)
+    app = ViewerApp(*runs, expect=expect, tour=tour, side_by_side=side_by_side)
     app.run()
     if app.return_code:  # Textual has printed why
         path = app.worker.folder.path
         raise ViewError(f"the view broke; a run that is alive goes on: tuilab attach {path}")
     app.store.close()
+    app.session.await_end()
     return app.session.runs

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tuilab.expectations import Expectation, Verdict
 
 PERIOD = 1.0  # seconds between two looks, at least
+COMPLETE = ("finished", "diverged")  # a run that was stopped proves nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Claims:
 
     verdicts: "Sequence[Verdict]" = ()
     problem: str = ""
+    whole: "Sequence[Verdict]" = ()  # on all runs and over them, once each has come to its end
 
 
 def judge_folder(folder: RunFolder) -> Claims:
@@ -52,8 +54,38 @@ def judge_group(
         if not folder.database.is_file():  # it is being started
             continue
         with RunReader(folder.database) as reader:
-            runs[reader.info().variant] = folder
+            info = reader.info()
+        if info.fork is None:  # that of a variant is no run of the comparison
+            runs[info.variant] = folder
     return Claims([*claims.verdicts, *comparison.judge_several(expect, runs)])
+
+
+def judge_runs(
+    shown: RunFolder,
+    judge: Callable[[RunFolder], Claims],
+    expect: "Sequence[Expectation]",
+    folders: Sequence[RunFolder],
+) -> Claims:
+    """Judge the run that is shown, what is expected over all, and in the end the whole.
+
+    Forks are shown with what is claimed of them, but the whole is that of the others.
+    """
+    own = judge(shown)
+    claims = judge_group(own, expect, folders)
+    states = {}
+    for folder in folders:
+        if not folder.database.is_file():
+            return claims
+        with RunReader(folder.database) as reader:
+            info = reader.info()
+        if info.fork is None:
+            states[folder] = info.state
+    if not all(state in COMPLETE for state in states.values()):
+        return claims
+    each = [judge(folder) if folder != shown else own for folder in states]
+    over_several = claims.verdicts[len(own.verdicts) :]
+    whole = (*(verdict for found in each for verdict in found.verdicts), *over_several)
+    return Claims(claims.verdicts, claims.problem, whole)
 
 
 class ClaimJudge:

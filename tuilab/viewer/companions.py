@@ -1,9 +1,11 @@
 """The other runs of a comparison, whose curves are drawn beside those of the one that is shown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from engine.frames import Snapshot
+from tuilab.recording import RunInfo
 from tuilab.runs import RunFolder
 from tuilab.viewer.series import Series
 from tuilab.viewer.store import RunStore
@@ -14,11 +16,13 @@ HUES: Final = ("gradient", "warning", "activation", "update")
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """One of the other runs, as far as the curves need it."""
+    """One of the other runs: its curves, and the statistics nearest to a step when asked for."""
 
     name: str
     role: str
-    series: Series
+    series: Series  # of a fork, from where it branched off
+    info: RunInfo
+    nearest: Callable[[int], Snapshot | None]
 
 
 class Companions:
@@ -40,5 +44,7 @@ class Companions:
     def __iter__(self) -> Iterator[Companion]:
         """Yield those that have made a step."""
         for store, role in zip(self._stores, HUES, strict=False):
-            if len(store.series):
-                yield Companion(store.info.variant or store.folder.name, role, store.series)
+            fork = store.info.fork
+            series = store.series.since(fork.step) if fork is not None else store.series
+            if len(series):
+                yield Companion(store.name, role, series, store.info, store.nearest)

@@ -52,6 +52,16 @@ class Series:
         self._data[:, self._length : end] = points
         self._length = end
 
+    def since(self, step: int) -> "Series":
+        """Return the series from `step` on; it shares memory with this one, and is not added to."""
+        part = Series()
+        part.stride, part.first_loss = self.stride, self.first_loss
+        part.latest_loss, part.latest_accuracy = self.latest_loss, self.latest_accuracy
+        start = int(np.searchsorted(self.steps, step))
+        part._data = self._data[:, start : self._length]
+        part._length = self._length - start
+        return part
+
     def value(self, kind: str, at: int | None) -> float:
         """Return the newest "loss" or "accuracy", or that of the step `at`."""
         if at is None:

@@ -3,19 +3,24 @@
 Workers are started and ended in the thread of the commands, so that no key press waits for them.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from textual.message import Message
 
 from engine.errors import TuilabError
 from engine.trainer import Command
 from tuilab.catalog import Entry
-from tuilab.launch import Worker, end
+from tuilab.launch import Worker, end, has_ended
 from tuilab.runs import RunFolder
 from tuilab.viewer.commands import CommandSender
 from tuilab.viewer.store import RunStore
+
+PATIENCE: Final = 3.0  # seconds that runs may take to stop, when leaving
+POLL: Final = 0.02  # seconds
 
 
 @dataclass
@@ -23,6 +28,15 @@ class Restarted(Message):
     """A new run has been started in the place of another, or could not be."""
 
     instead_of: Worker
+    worker: Worker | None
+    error: str = ""
+
+
+@dataclass
+class Forked(Message):
+    """A run that branches off another has been started, or could not be."""
+
+    parent: Worker
     worker: Worker | None
     error: str = ""
 
@@ -46,6 +60,7 @@ class Session:
         self.worker = runs[0]
         self._sender, self._tell = sender, tell
         self._awaiting = False  # another run is on its way
+        self._asked: list[Worker] = []  # to stop
 
     @property
     def several(self) -> bool:
@@ -74,6 +89,14 @@ class Session:
             lambda problem: Restarted(old, None, problem),
         )
 
+    def fork(self, begin: Callable[[RunFolder], Worker]) -> bool:
+        """Let `begin` branch a run off the one that is shown; tells `Forked`. False as above."""
+        parent = self.worker
+        return self._start(
+            lambda: Forked(parent, begin(parent.folder)),
+            lambda problem: Forked(parent, None, problem),
+        )
+
     def begin(
         self, store: RunStore, entry: Entry, begin: Callable[[Entry], Sequence[Worker]]
     ) -> bool:
@@ -91,10 +114,14 @@ class Session:
         begin: Callable[[], Message],
         failed: Callable[[str], Message],
     ) -> bool:
+        if not self._awaiting:
+            self.stop(store)
+        return self._start(begin, failed)
+
+    def _start(self, begin: Callable[[], Message], failed: Callable[[str], Message]) -> bool:
         if self._awaiting:
             return False
         self._awaiting = True
-        self.stop(store)
 
         def start() -> None:
             try:
@@ -113,6 +140,14 @@ class Session:
         self.runs[self.runs.index(message.instead_of)] = message.worker
         return self.worker == message.instead_of
 
+    def join(self, message: Forked) -> bool:
+        """Take a fork in after its parent; tells whether that one is still shown."""
+        self._awaiting = False
+        if message.worker is None:
+            return False
+        self.runs.insert(self.runs.index(message.parent) + 1, message.worker)
+        return self.worker == message.parent
+
     def renew(self, message: Begun) -> bool:
         """Take the runs of another scenario in the place of all; tells whether there are any."""
         self._awaiting = False
@@ -123,6 +158,7 @@ class Session:
     def stop(self, store: RunStore) -> None:
         """Stop the run that is shown."""
         process = self.worker.process
+        self._asked.append(self.worker)
         if store.live and store.info.socket:
             self._sender.send(store.info.socket, Command("stop"))
         elif process is not None and process.poll() is None:  # still loading: it has no ears yet
@@ -130,6 +166,13 @@ class Session:
 
     def stop_others(self) -> None:
         """End the other runs, waiting for it."""
+        self._asked += self.others
         for run in self.others:
             with suppress(TuilabError):  # it ended meanwhile
                 end(run)
+
+    def await_end(self) -> None:
+        """Wait a moment for runs that were asked to stop, so that they are spoken of rightly."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not all(map(has_ended, self._asked)):
+            time.sleep(POLL)

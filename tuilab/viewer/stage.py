@@ -11,13 +11,14 @@ from tuilab.viewer.actions import hints
 from tuilab.viewer.claims import Claims
 from tuilab.viewer.companions import Companion
 from tuilab.viewer.layout import Layout, arrange
-from tuilab.viewer.panels import status
+from tuilab.viewer.panels import side_by_side, status
 from tuilab.viewer.panels.base import Styles
 from tuilab.viewer.panels.curves import Curves
 from tuilab.viewer.panels.footer import Footer
 from tuilab.viewer.panels.header import Header
 from tuilab.viewer.panels.layers import Layers
 from tuilab.viewer.panels.reading import Reading
+from tuilab.viewer.panels.side_by_side import VIEWS, SideBySide, View, compared, depth
 from tuilab.viewer.store import Changes, RunStore
 from tuilab.viewer.text import Line
 
@@ -42,7 +43,8 @@ class Stage(Vertical):
         self.reading = Reading(styles, id="reading")
         self.layer_table = Layers(styles, id="layers")
         self.bar = Footer(styles, run, id="footer")
-        for panel in (self.loss, self.accuracy, self.reading, self.layer_table):
+        self.side_table = SideBySide(styles, id="side")
+        for panel in (self.loss, self.accuracy, self.reading, self.layer_table, self.side_table):
             panel.add_class("panel")
         self.tab = "curves"
         self.alone = False  # one panel fills the screen although all would fit
@@ -50,10 +52,13 @@ class Stage(Vertical):
         self.guide_lines: Callable[[RunStore, Claims, int], list[Line]] | None = None  # of a tour
         self.others: Sequence[Companion] = ()  # runs whose curves are drawn beside
         self.compared = False  # there are other runs to switch to
+        self.side: View | None = None  # what is shown of the layers of all runs, if anything
         self.arranged = Layout("tiny")
         self._store: RunStore | None = None
         self._curves_due = 0.0
         self._curves_stale = False
+        self._side_due = 0.0
+        self._side_stale = False
 
     def compose(self) -> ComposeResult:
         """Place the panels; the style sheet shows those that the layout wants."""
@@ -69,6 +74,7 @@ class Stage(Vertical):
                     yield self.accuracy
                 yield self.reading
             yield self.layer_table
+            yield self.side_table
         yield self.bar
         yield self.small
 
@@ -89,11 +95,15 @@ class Stage(Vertical):
             return
         if changes.snapshot or changes.state or changes.info:
             self.draw_layers(store)
+            self._side_stale = True
         if changes.snapshot or changes.state or changes.info or changes.events:
             self.draw_reading(store)
         self._curves_stale |= changes.series or changes.validations or changes.events
         self._curves_stale |= changes.state
         now = time.monotonic()
+        if self._side_stale and now >= self._side_due and self.side and self._in_sight("layers"):
+            self._side_stale, self._side_due = False, now + CURVE_PERIOD
+            self._draw_side(store, self.side)
         if self._curves_stale and now >= self._curves_due and self._in_sight("curves"):
             self._curves_stale, self._curves_due = False, now + CURVE_PERIOD
             for panel in (self.loss, self.accuracy):
@@ -102,10 +112,27 @@ class Stage(Vertical):
     def redraw_curves(self) -> None:
         """Let the next `draw` draw the curves, however short ago the last time was."""
         self._curves_stale, self._curves_due = True, 0.0
+        self._side_stale = True
+
+    def cycle_side(self) -> None:
+        """Show the layers of all runs in the next way, or those of one again after the last."""
+        runs = compared(self._store, self.others) if self._store else []
+        ways = (None, *(side_by_side.ways(runs, self.app.size.width - 4) if runs else VIEWS))
+        here = self.side if self.side in ways else ways[1]
+        self.show_side(ways[(ways.index(here) + 1) % len(ways)])
+
+    def show_side(self, view: View | None) -> None:
+        """Show so much of the layers of all runs, or the layers of one."""
+        self.side, self._side_due = view, 0.0
+        self.rearranged()
+
+    def _draw_side(self, store: RunStore, view: View) -> None:
+        panel = self.side_table
+        panel.draw_by(lambda: panel.update(store, self.others, view))
 
     def draw_layers(self, store: RunStore) -> None:
         """Draw the layer table."""
-        if self._in_sight("layers"):
+        if self._in_sight("layers") and not self.side:
             panel = self.layer_table
             panel.draw_by(lambda: panel.update(store, self.arranged.row_height))
 
@@ -135,6 +162,8 @@ class Stage(Vertical):
         if opening and not store.live:
             lines = []  # the opening says it at length
         layers = len(store.snapshot.statistics) if store.snapshot else 0
+        if self.side and (runs := compared(store, self.others)):
+            layers = depth(runs) + 1  # its header has one line more
         guide = self.guide_lines(store, self.claims, width) if self.guide_lines else []
         taken = len(lines) + len(guide)
         self.arranged = arrange(width, height, layers, taken, alone=self.alone)
@@ -142,10 +171,12 @@ class Stage(Vertical):
         self.set_class(self.arranged.mode == "tiny", "tiny")
         self.set_class(opening, "opening")
         self.set_class(tabbed, "tabbed")
+        self.set_class(self.side is not None, "side")
         self.set_class(self.arranged.stacked, "stacked")
         for tab in TABS:
             self.set_class(tabbed and self.tab == tab, tab)
         self.layer_table.styles.height = "1fr" if tabbed else self.arranged.layers_height
+        self.side_table.styles.height = self.layer_table.styles.height
         self.notice.styles.height = max(len(lines), 1)
         self.notice.display = bool(lines) and self.arranged.mode != "tiny"
         self.notice.draw_by(lambda: self.notice.show(status.notice(store, self.notice.size.width)))
@@ -205,4 +236,5 @@ class Stage(Vertical):
             height = self.reading.content_size.height
             self.reading.scroll_lines(lines + round(pages * height))
         else:
-            self.layer_table.scroll_layers(lines + round(pages * self.layer_table.room))
+            table = self.side_table if self.side else self.layer_table
+            table.scroll_layers(lines + round(pages * table.room))

@@ -63,6 +63,7 @@ class RunStore:
         self.last_block: Block | None = None
         self.state = "starting"
         self.message = ""  # why the run cannot be read, or ended
+        self._near: Snapshot | None = None  # what `nearest` found last
         self._exit_code, self._clock = exit_code, clock
         self._reader: RunReader | None = None
         self._version = -1
@@ -91,6 +92,22 @@ class RunStore:
     def divergence(self) -> Event | None:
         """The event that tells where the run diverged, if it did."""
         return next((e for e in reversed(self.events) if e.kind == "diverged"), None)
+
+    @property
+    def name(self) -> str:
+        """What the run is called among several: its variant, or where it branched off."""
+        if (fork := self.info.fork) is not None:
+            return f"{self.info.variant} {fork.label}".strip()
+        return self.info.variant or self.folder.name
+
+    def nearest(self, step: int) -> Snapshot | None:
+        """Return the recorded snapshot nearest to `step`; read only where it is another one."""
+        if self._reader is None:
+            return None
+        found = self._reader.nearest_snapshot_step(step)
+        if found is not None and (self._near is None or self._near.step != found):
+            self._near = self._reader.snapshot(found)
+        return self._near
 
     def look(self, by: int) -> bool:
         """Go `by` snapshots back (negative) or forth; beyond the newest the view is live again.
@@ -165,7 +182,7 @@ class RunStore:
         """Begin to read anew: the run went on from a checkpoint, and what came after it is void."""
         self.series, self.last_block, self._last_event = Series(), None, 0
         self.validations, self.events, self.findings = [], [], []
-        self.snapshot = self.first_snapshot = self.at = None
+        self.snapshot = self.first_snapshot = self._near = self.at = None
 
     def _read_blocks(self, reader: RunReader) -> bool:
         after = self.last_block.id if self.last_block else 0

@@ -17,7 +17,6 @@ from tuilab.viewer.text import Line, Span, pad, wrap
 if TYPE_CHECKING:
     from tuilab.expectations import Expectation
 
-COMPLETE: Final = ("finished", "diverged")  # a run that was stopped proves nothing
 LINES: Final = 3  # that the guide takes at most
 
 
@@ -75,10 +74,10 @@ class Tour:
         """Take `entry` for the one that is on."""
         self.at = self.entries.index(entry)
 
-    def note(self, store: RunStore, claims: Claims) -> None:
-        """Remember what came of the run that is on, if it has come to its end."""
-        if claims.verdicts and store.state in COMPLETE:
-            self.results[self.entry.name] = all(v.passed is True for v in claims.verdicts)
+    def note(self, claims: Claims) -> None:
+        """Remember what came of the scenario that is on, once all its runs have ended."""
+        if claims.whole:
+            self.results[self.entry.name] = all(v.passed is True for v in claims.whole)
 
     def guide(self, store: RunStore, claims: Claims, cells: int) -> list[Line]:
         """Build the lines beside the panels: what to look at, and in the end the verdict."""
@@ -91,11 +90,11 @@ class Tour:
         return [pad(line, cells) for line in [*lines[: LINES - bool(ended)], *ended]]
 
     def _verdict(self, store: RunStore, claims: Claims) -> list[Line]:
-        held = sum(v.passed is True for v in claims.verdicts)
-        count = f" {held} of {len(claims.verdicts)} claims hold"
-        if not claims.verdicts or store.state not in COMPLETE:
+        held = sum(v.passed is True for v in claims.whole)
+        count = f" {held} of {len(claims.whole)} claims hold"
+        if not claims.whole:
             line: Line = [(f" {store.state} ", "muted")]
-        elif held == len(claims.verdicts):
+        elif held == len(claims.whole):
             line = [(" ✓ as claimed ", "success.tag"), (count, "success")]
         else:
             line = [(" ✗ not as claimed ", "error.tag"), (count, "error")]

@@ -1,5 +1,6 @@
 """The app through Pilot: every action and every modal; the worker's end is a fake."""
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ from tuilab.errors import RunError
 from tuilab.launch import Worker
 from tuilab.runs import RunFolder
 from tuilab.viewer import formats
+from tuilab.viewer.app import ViewerApp, view
 from tuilab.viewer.screens import (
     HelpScreen,
     LeaveScreen,
@@ -471,3 +473,28 @@ async def test_the_command_palette_offers_the_table(record: Record, client: Fake
         assert type(app.screen).__name__ == "CommandPalette"
         helps = {c.help for c in app.get_system_commands(app.screen)}
         assert "make one step and pause" in helps
+
+
+async def test_what_there_is_to_do_with_several_runs_stands_below(
+    record: Record, client: FakeClient
+) -> None:
+    async with viewing(record().folder, client, record().folder) as (app, pilot):
+        await pilot.resize_terminal(200, 48)
+        await settle(app, pilot)
+        for hint in ("v next variant", "c compare", "C layers beside", "f fork"):
+            assert hint in text(app)
+
+
+def test_runs_that_were_asked_to_stop_are_waited_for(
+    record: Record, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = record()
+
+    def run(app: ViewerApp) -> None:
+        app.store.poll()
+        app.session.stop(app.store)
+        threading.Timer(0.3, recording.end, ["stopped"]).start()
+
+    monkeypatch.setattr(ViewerApp, "run", run)
+    (worker,) = view([Worker(recording.folder)])
+    assert not worker.folder.is_alive()

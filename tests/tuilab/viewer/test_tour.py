@@ -15,6 +15,7 @@ from tuilab.catalog import Entry
 from tuilab.errors import RunError
 from tuilab.expectations import Verdict
 from tuilab.launch import Worker
+from tuilab.runs import RunFolder
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.claims import Claims
 from tuilab.viewer.picker import PickerApp, PickerScreen
@@ -254,6 +255,28 @@ class TestOnTheWay:
             await pilot.press("less_than_sign")
             await self.following(app, pilot)
             assert app.session.runs == [app.worker]
+
+    @pytest.mark.parametrize("second_holds", [True, False])
+    async def test_a_comparison_has_a_verdict_once_all_its_runs_have_ended(
+        self, record: Record, client: FakeClient, tour: Tour, second_holds: bool
+    ) -> None:
+        first, second = record(steps=20), record(steps=20)
+        first.end("finished")
+
+        def judge(folder: RunFolder) -> Claims:
+            return Claims([verdict(folder == first.folder or second_holds)])
+
+        async with viewing(first.folder, client, second.folder, tour=tour, judge=judge) as (
+            app,
+            pilot,
+        ):
+            await until(app, pilot, lambda: bool(app.stage.claims.verdicts))
+            assert "as claimed" not in text(app)
+            assert tour.results == {}
+            second.end("finished")
+            await until(app, pilot, lambda: "as claimed" in text(app))
+            assert f"{1 + second_holds} of 2 claims hold" in text(app)
+            assert tour.results == {"xavier_relu": second_holds}
 
     async def test_a_scenario_that_cannot_be_started(
         self, record: Record, client: FakeClient, tour: Tour, starts: Starts

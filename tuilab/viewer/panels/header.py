@@ -37,6 +37,8 @@ def identity(info: RunInfo, fallback: str, cells: int) -> Line:
     name: Line = [(info.scenario or fallback, "bold")]
     if info.variant:
         name += [(" · ", "muted"), (info.variant, "bold")]
+    if info.fork is not None:
+        name += [(" · ", "muted"), (info.fork.label, "bold")]
     facts = [(2, info.data), (1, engine), (0, threads)]
     right = [Piece(p, [(text, "muted")]) for p, text in facts if text]
     question: Line = [(info.question or info.title, "muted")]
