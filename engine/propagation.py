@@ -82,6 +82,7 @@ class Passage:
     forward: float  # std over that of the layer before; of the first: the input's
     weights: float  # σ_w √fan_in
     kept: float  # share of the root mean square that the non-linearity keeps
+    slope: float  # √E[φ′²], its share going backwards
     backward: float = math.nan  # std of dL/dA over that of the layer after; the last has none
 
 
@@ -123,7 +124,8 @@ def expected(layers: Sequence[LayerInfo], input_std: float, input_mean: float = 
         backward.append(down / (weights * std) if norm and weights * std else down)
         reached = math.hypot(before, 0.0 if norm else first.bias)
         kept = math.sqrt(found.square) / reached if reached else math.nan
-        passages.append(Passage(found.std, found.std / std if std else math.nan, weights, kept))
+        gained, slope = found.std / std if std else math.nan, math.sqrt(found.slope_square)
+        passages.append(Passage(found.std, gained, weights, kept, slope))
         square, std = found.square, found.std
     relative = np.cumprod([1.0, *backward[:0:-1]])[::-1].tolist() if passages else []
     for at, factor in enumerate(backward[1:]):

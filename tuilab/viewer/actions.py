@@ -111,6 +111,8 @@ ACTIONS: Final = (
            lambda app: app.stage.toggle("layers")),
     Action("reading", "3", "3", "reading", "reading alone (again: everything)",
            lambda app: app.stage.toggle("reading")),
+    Action("gain", "4", "4", "gain", "gain a layer against theory (again: everything)",
+           lambda app: app.stage.toggle("gain")),
     Action("next", "tab", "tab", "next panel", "next panel",
            lambda app: app.next_panel(1), "view", 30),
     Action("previous", "shift+tab", "shift+tab", "previous panel", "previous panel",

@@ -219,3 +219,34 @@ def bar(value: float, low: float, high: float, columns: int) -> str:
     share = math.log(min(max(value, low), high) / low) / math.log(high / low)
     filled = round(share * columns)
     return "━" * filled + "╌" * (columns - filled)
+
+
+def gain_bar(value: float, theory: float, span: float, columns: int) -> str:
+    """Draw a factor on a logarithmic scale from 1/`span` to `span`, ×1 in the middle (┊).
+
+    ● is measured, ◇ expected, ◆ both; beyond the scale an arrow points there. NaN is left out.
+    """
+    middle = columns // 2
+    cells = list(" " * columns)
+    at, expected = (_place(factor, span, middle) for factor in (value, theory))
+    if at is not None:
+        first, last = sorted((middle, min(max(at, 0), 2 * middle)))
+        cells[first : last + 1] = "━" * (last + 1 - first)
+    cells[middle] = "┊"
+    if expected is not None:
+        cells[min(max(expected, 0), 2 * middle)] = "◇"
+    if at is not None:
+        beyond = "◀" if at < 0 else "▶" if at > 2 * middle else ""
+        end = beyond or ("◆" if at == expected else "●")
+        cells[min(max(at, 0), 2 * middle)] = end
+    return "".join(cells)
+
+
+def _place(factor: float, span: float, middle: int) -> int | None:
+    """Return the column of a factor, which may lie beyond the scale; None where there is none."""
+    if math.isnan(factor) or factor < 0:
+        return None
+    if factor == 0 or math.isinf(factor):
+        return -1 if factor == 0 else 2 * middle + 1
+    share = math.log(factor) / math.log(span)
+    return round(middle * min(max(share, -2.0), 2.0)) + middle

@@ -15,6 +15,7 @@ from tuilab.viewer.panels import status
 from tuilab.viewer.panels.base import Styles
 from tuilab.viewer.panels.curves import Curves
 from tuilab.viewer.panels.footer import Footer
+from tuilab.viewer.panels.gain import Gain
 from tuilab.viewer.panels.header import Header
 from tuilab.viewer.panels.layers import Layers
 from tuilab.viewer.panels.reading import Reading
@@ -22,7 +23,7 @@ from tuilab.viewer.store import Changes, RunStore
 from tuilab.viewer.text import Line
 
 CURVE_PERIOD: Final = 0.33  # seconds between two drawings of the curves
-TABS: Final = ("curves", "layers", "reading")
+TABS: Final = tuple(status.TABS)
 EVERYTHING: Final = Changes(*[True] * 6)
 
 
@@ -41,8 +42,9 @@ class Stage(Vertical):
         self.accuracy = Curves(styles, kind="accuracy", id="accuracy")
         self.reading = Reading(styles, id="reading")
         self.layer_table = Layers(styles, id="layers")
+        self.gain = Gain(styles, id="gain")
         self.bar = Footer(styles, run, id="footer")
-        for panel in (self.loss, self.accuracy, self.reading, self.layer_table):
+        for panel in (self.loss, self.accuracy, self.reading, self.layer_table, self.gain):
             panel.add_class("panel")
         self.tab = "curves"
         self.alone = False  # one panel fills the screen although all would fit
@@ -67,6 +69,7 @@ class Stage(Vertical):
                 with Horizontal(id="curves"):
                     yield self.loss
                     yield self.accuracy
+                yield self.gain
                 yield self.reading
             yield self.layer_table
         yield self.bar
@@ -89,6 +92,7 @@ class Stage(Vertical):
             return
         if changes.snapshot or changes.state or changes.info:
             self.draw_layers(store)
+            self.draw_gain(store)
         if changes.snapshot or changes.state or changes.info or changes.events:
             self.draw_reading(store)
         self._curves_stale |= changes.series or changes.validations or changes.events
@@ -115,8 +119,15 @@ class Stage(Vertical):
             scrolls = not self.overview
             self.reading.draw_by(lambda: self.reading.update(store, self.claims, scrolls=scrolls))
 
+    def draw_gain(self, store: RunStore) -> None:
+        """Draw the gains."""
+        if self._in_sight("gain"):
+            self.gain.draw_by(lambda: self.gain.update(store))
+
     def _in_sight(self, tab: str) -> bool:
-        return self.overview or self.tab == tab
+        if self.overview:
+            return tab != "gain" or self.arranged.gain
+        return self.tab == tab
 
     def _draw_opening(self, store: RunStore) -> None:
         panel = self.opening
@@ -143,6 +154,7 @@ class Stage(Vertical):
         self.set_class(opening, "opening")
         self.set_class(tabbed, "tabbed")
         self.set_class(self.arranged.stacked, "stacked")
+        self.set_class(self.arranged.gain, "with-gain")
         for tab in TABS:
             self.set_class(tabbed and self.tab == tab, tab)
         self.layer_table.styles.height = "1fr" if tabbed else self.arranged.layers_height
@@ -200,9 +212,9 @@ class Stage(Vertical):
             self.draw(self._store, EVERYTHING)
 
     def scroll_panel(self, pages: float, lines: int) -> None:
-        """Scroll the reading where it stands alone, the layers otherwise."""
-        if not self.overview and self.tab == "reading":
-            height = self.reading.content_size.height
-            self.reading.scroll_lines(lines + round(pages * height))
+        """Scroll the panel of words that stands alone, the layers otherwise."""
+        alone = {"reading": self.reading, "gain": self.gain}.get(self.tab)
+        if not self.overview and alone is not None:
+            alone.scroll_lines(lines + round(pages * alone.content_size.height))
         else:
             self.layer_table.scroll_layers(lines + round(pages * self.layer_table.room))

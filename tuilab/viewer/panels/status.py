@@ -8,7 +8,10 @@ from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, crop, pad, wrap
 
 BROKEN: Final = ("diverged", "killed", "failed", "unreadable")
-TABS: Final = (("curves", "1 curves"), ("layers", "2 layers"), ("reading", "3 reading"))
+TABS: Final = {
+    "curves": "1 curves", "layers": "2 layers", "reading": "3 reading", "gain": "4 gain",
+}  # fmt: skip
+"""The panels that fill the screen by themselves, and what their tabs say."""
 
 
 def what_happened(store: RunStore) -> str:
@@ -55,8 +58,10 @@ def opening(store: RunStore, cells: int, height: int) -> list[Line]:
 def tabs(active: str, cells: int) -> list[Line]:
     """Return the line of tabs of the narrow layout."""
     line: Line = []
-    for key, title in TABS:
-        line += [(f" {title} ", "activation.tag" if key == active else "muted"), (" ", "")]
+    roomy = sum(len(title) + 3 for title in TABS.values()) <= cells
+    for key, title in TABS.items():
+        text = f" {title} " if roomy else title
+        line += [(text, "activation.tag" if key == active else "muted"), (" ", "")]
     return [pad(line, cells)]
 
 
