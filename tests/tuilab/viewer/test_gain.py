@@ -45,7 +45,8 @@ def test_what_is_expected_has_a_colour_of_its_own() -> None:
 
 def shown(store: RunStore, cells: int = 116, height: int = 40) -> list[str]:
     assert store.snapshot is not None
-    lines = gain_lines(store, Table.of(store.snapshot, store.info), cells, height)
+    table = Table.of(store.snapshot, store.info)
+    lines = gain_lines(table, store.info, store.first_snapshot, cells, height)
     assert all(width(line) <= cells for line in lines)
     return [plain(line) for line in lines]
 
@@ -111,7 +112,7 @@ def replace_first(layer: object) -> object:
 
 def test_the_scale_holds_what_it_must(store: RunStore) -> None:
     assert store.snapshot is not None
-    both, _ = ways(store, Table.of(store.snapshot, store.info))
+    both, _ = ways(Table.of(store.snapshot, store.info), store.info, None)
     assert span_of(both) == 2.0
     both[0].measured[3] = 3.0
     assert span_of(both) == 4.0

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.frames import Floats
+from engine.frames import Floats, Snapshot
 from engine.propagation import Expectation, expected
 from tuilab.recording import RunInfo
 from tuilab.viewer import charts, formats
@@ -15,7 +15,7 @@ from tuilab.viewer.panels.base import Styles, TextPanel
 from tuilab.viewer.panels.layer_columns import Table, gain_role
 from tuilab.viewer.panels.layers import names
 from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, width, wrap
+from tuilab.viewer.text import Line, crop, width, wrap
 
 CLOSE: Final = math.log(1.1)  # of a factor a layer: as theory says
 SPANS: Final = (2.0, 4.0, 10.0, 100.0)  # ends of the scale: the first that holds all
@@ -41,9 +41,11 @@ class Way:
     cause: str  # of the expected factor, in a formula
 
 
-def ways(store: RunStore, table: Table) -> tuple[tuple[Way, Way], Expectation]:
+def ways(
+    table: Table, info: RunInfo, first: Snapshot | None
+) -> tuple[tuple[Way, Way], Expectation]:
     """Return both directions, and the theory behind them."""
-    info, first, snapshot = store.info, store.first_snapshot, table.snapshot
+    snapshot = table.snapshot
     theory = expect(info)
     hidden = table.hidden
     forward, backward = np.full((2, hidden), np.nan)
@@ -127,13 +129,15 @@ def _share(left: float) -> str:
     return formats.percent(left) if left == 0 or 5e-4 <= left < 1.5 else formats.factor(left)
 
 
-def gain_lines(store: RunStore, table: Table, cells: int, height: int) -> list[Line]:
+def gain_lines(
+    table: Table, info: RunInfo, first: Snapshot | None, cells: int, height: int
+) -> list[Line]:
     """Build the panel: both verdicts, and a row for each hidden layer.
 
     What explains the verdicts goes where the rows would not fit into `height` otherwise.
     """
-    both, theory = ways(store, table)
-    heads = [_head(way, theory, store.info, table, cells) for way in both]
+    both, theory = ways(table, info, first)
+    heads = [_head(way, theory, info, table, cells) for way in both]
     if not table.hidden:
         return [line for head in heads for line in head]
     rows = _rows(both, table, cells)
@@ -148,7 +152,8 @@ def gain_lines(store: RunStore, table: Table, cells: int, height: int) -> list[L
             break
     airy = len(words) + 1 + 2 * len(rows) - 3 <= height
     body = [line for row in rows[2:] for line in ([row, []] if airy else [row])]
-    return [*words, [], *rows[:2], *body][: -1 if airy else None]
+    lines = [*words, [], *rows[:2], *body]
+    return [crop(line, cells) for line in (lines[:-1] if airy else lines)]
 
 
 def _head(way: Way, theory: Expectation, info: RunInfo, table: Table, cells: int) -> list[Line]:
@@ -248,7 +253,7 @@ class Gain(TextPanel):
             return
         self.border_title = f"Gain  at step {formats.count(store.snapshot.step)}"
         table = Table.of(store.snapshot, store.info)
-        self.show_text(gain_lines(store, table, *self.content_size))
+        self.show_text(gain_lines(table, store.info, store.first_snapshot, *self.content_size))
         legend = "● measured  ◇ theory  ◆ both  ┊ ×1"
         if not self.border_subtitle and width([(legend, "")]) < self.content_size.width:
             self.border_subtitle = legend
