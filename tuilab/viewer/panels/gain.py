@@ -93,7 +93,7 @@ def causes(theory: Expectation, info: RunInfo) -> tuple[str, str]:
 
 def close(a: float, b: float) -> bool:
     """Tell whether two factors are the same but for chance."""
-    return a > 0 and b > 0 and abs(math.log(a / b)) < CLOSE
+    return a > 0 and b > 0 and abs(math.log(a) - math.log(b)) < CLOSE
 
 
 def verdict(way: Way, theory: Expectation, info: RunInfo, step: int) -> str:
@@ -176,8 +176,8 @@ def span_of(both: Sequence[Way]) -> float:
     """Return the end of the scale that holds what is measured and expected."""
     values = np.concatenate([[1.0], *(np.concatenate([w.measured, w.expected]) for w in both)])
     usable = np.abs(np.log(values[np.isfinite(values) & (values > 0)]))
-    reach = float(np.exp(usable.max()))
-    return next((span for span in SPANS if reach <= 1.05 * span), SPANS[-1])
+    reach = float(usable.max())
+    return next((span for span in SPANS if reach <= math.log(1.05 * span)), SPANS[-1])
 
 
 def _rows(both: Sequence[Way], table: Table, cells: int) -> list[Line]:
