@@ -18,6 +18,8 @@ class Panels(Protocol):
 
     def toggle(self, tab: str) -> None: ...
     def show_overview(self) -> None: ...
+    def next_way(self) -> None: ...
+    def toggle_log(self) -> None: ...
     def scroll_panel(self, pages: float, lines: int) -> None: ...
 
 
@@ -113,6 +115,10 @@ ACTIONS: Final = (
            lambda app: app.stage.toggle("reading")),
     Action("gain", "4", "4", "gain", "gain a layer against theory (again: everything)",
            lambda app: app.stage.toggle("gain")),
+    Action("way", "h", "h", "strips", "the layers' strips as bars, heat, or percentile bands",
+           lambda app: app.stage.next_way(), "view", 33),
+    Action("log", "H,upper_h", "H", "log axis", "the strips along magnitudes, logarithmically",
+           lambda app: app.stage.toggle_log()),
     Action("next", "tab", "tab", "next panel", "next panel",
            lambda app: app.next_panel(1), "view", 30),
     Action("previous", "shift+tab", "shift+tab", "previous panel", "previous panel",

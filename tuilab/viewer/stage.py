@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from textual.app import ComposeResult
@@ -185,6 +186,15 @@ class Stage(Vertical):
         """Show one tab; where there is room for all, let it fill the screen, or end that."""
         again = self.alone and self.tab == tab
         self._go_to(tab, alone=self.arranged.mode == "wide" and not again)
+
+    def next_way(self) -> None:
+        """Draw the strips of the layers in the next way."""
+        self.layer_table.change(self.layer_table.look.following())
+
+    def toggle_log(self) -> None:
+        """Draw the strips of the layers along magnitudes, or along values again."""
+        look = self.layer_table.look
+        self.layer_table.change(replace(look, log=not look.log))
 
     def next_panel(self, by: int) -> None:
         """Go round the panels."""
