@@ -6,6 +6,8 @@ import numpy as np
 
 from engine.frames import Floats
 from tuilab.diagnosis.base import Flags, Rule, Seen, Severity, Symptom, numbered, percent, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, activate, set_rate
 
 
 @rules.register("dead_units")
@@ -60,3 +62,9 @@ class DeadUnits(Rule):
         else:
             advice = 'lower optimizer.learning_rate, or network.activation = "leaky_relu"'
         return Symptom(severity, worst, threshold, key, cause, advice, numbered(over))
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        if case.own_layers:
+            return set_rate(case, 1 / FAR)
+        bias = Fix("biases that begin at 0.01", settings=("network.bias=0.01",))
+        return [*set_rate(case, 1 / FAR), *activate(case, "leaky_relu"), bias]

@@ -40,6 +40,7 @@ class View(Protocol):
     def tour_by(self, places: int) -> None: ...
     def next_panel(self, by: int) -> None: ...
     def show_detail(self) -> None: ...
+    def show_findings(self) -> None: ...
     def show_help(self) -> None: ...
     def leave(self) -> None: ...
     def action_command_palette(self) -> Any: ...
@@ -127,6 +128,8 @@ ACTIONS: Final = (
            lambda app: app.stage.show_overview()),
     Action("detail", "enter", "enter", "layer", "one layer alone: its tensors, and over time",
            lambda app: app.show_detail(), "view", 54),
+    Action("findings", "a", "a", "findings", "what the diagnosis found: why, where, what mends it",
+           lambda app: app.show_findings(), "view", 57),
     Action("back", "left", "←", "back in time", "an earlier snapshot; training goes on behind it",
            lambda app: app.look(-1), "view", 55),
     Action("forth", "right", "→", "forth", "a later snapshot, up to now",
@@ -151,6 +154,13 @@ ACTIONS: Final = (
     Action("leave", "q,ctrl+c,ctrl+q", "q", "leave", "leave; a run that goes on can be left alone",
            lambda app: app.leave(), "view", 99),
 )  # fmt: skip
+ON_STAGE: Final = frozenset((
+    *("curves", "layers", "reading", "gain", "overview"),
+    *("beside", "way", "log"),
+))  # fmt: skip
+"""What changes the panels of the main screen: another screen above it is left first."""
+SCROLLING: Final = frozenset(("up", "down", "page_up", "page_down"))
+"""What scrolls them: nothing that is covered is scrolled."""
 BY_ID: Final = {action.id: action for action in ACTIONS}
 
 

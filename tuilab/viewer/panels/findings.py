@@ -1,10 +1,16 @@
 """What the diagnosis found, in words: severity, rule, layers, evidence, advice."""
 
+import inspect
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import MARKS, Finding
-from tuilab.viewer.text import Line, wrap
+from tuilab.diagnosis.fixes import Case, Fix
+from tuilab.recording import RunInfo
+from tuilab.viewer import formats
+from tuilab.viewer.text import Line, crop, pad, width, wrap
 
 ROLES: Final = {"error": "error", "warning": "warning", "info": "muted"}
 
@@ -33,3 +39,75 @@ def note_lines(findings: Iterable[Finding], cells: int) -> list[Line]:
         head = f"{MARKS[finding.severity]} {finding.title}{where}: "
         lines += wrap([(head, "muted"), (finding.cause, "")], cells, 2)
     return [[("worth knowing", "muted")], *lines] if lines else []
+
+
+def case_of(info: RunInfo, *, live: bool) -> Case:
+    """Return what rules need to know of a run to say what helps."""
+    initializer = info.initializer.partition(" ")[0]
+    return Case(info.layers, initializer, info.own_layers, info.hyperparameters, live)
+
+
+def fixes_of(finding: Finding, info: RunInfo, *, live: bool) -> list[Fix]:
+    """Return the changes that help; none against a rule that this version does not know."""
+    if finding.rule not in rules:
+        return []
+    return rules[finding.rule]().fixes(finding, case_of(info, live=live))
+
+
+def list_lines(
+    findings: Sequence[Finding], standing: Iterable[str], chosen: int, cells: int
+) -> list[Line]:
+    """Return one line a finding: severity, rule, layers, and since when or whether it is over."""
+    standing = set(standing)
+    lines: list[Line] = []
+    for at, finding in enumerate(findings):
+        over = finding.rule not in standing
+        role = "faint" if over else ROLES[finding.severity]
+        when = "over" if over else f"step {formats.count(finding.first_step)}"
+        title = "activation.tag" if at == chosen else f"{role}.bold" if not over else "muted"
+        line: Line = [("▸ " if at == chosen else "  ", "activation"),
+                      (f"{MARKS[finding.severity]} ", role), (finding.title, title)]  # fmt: skip
+        if finding.where:
+            line.append((f"  {finding.where}", "muted"))
+        end = f"  {when}"
+        lines.append([*pad(crop(line, cells - len(end)), cells - len(end)), (end, "muted")])
+    return lines
+
+
+def explanation(finding: Finding, fixes: Sequence[Fix], *, over: bool, cells: int) -> list[Line]:
+    """Explain one finding: evidence, what can be done by key, and what the rule looks for."""
+    role = ROLES[finding.severity]
+    where = f" in {finding.where}" if finding.where else ""
+    since = f"{where}, from step {formats.count(finding.first_step)}{'; it is over' * over}"
+    head: Line = [(f"{MARKS[finding.severity]} {finding.severity}", f"{role}.bold")]
+    lines = [*wrap([*head, (since, "muted")], cells, 2), *wrap([(finding.cause, "bold")], cells)]
+    if math.isfinite(finding.measured):
+        lines += wrap(_measured(finding, cells), cells)
+    lines += [[], [("what helps", "muted")]]
+    lines += wrap([("→ ", "update"), (finding.advice or "nothing is known", "")], cells, 2)
+    for number, fix in enumerate(fixes, start=1):
+        text: Line = [(f"{number} ", "key"), (fix.label, "bold"), (f"  {fix.how}", "muted")]
+        lines += wrap(text, cells, 2)
+    paragraphs = meaning(finding.rule)
+    lines += [[], [("what the rule looks for", "muted")]] if paragraphs else []
+    for paragraph in paragraphs:
+        lines += wrap([(paragraph, "")], cells)
+    return lines
+
+
+def _measured(finding: Finding, cells: int) -> Line:
+    line: Line = [("measured ", "muted"), (f"{finding.measured:.3g}", ROLES[finding.severity])]
+    if math.isfinite(finding.threshold):
+        line += [("   threshold ", "muted"), (f"{finding.threshold:g}", "")]
+        key: Line = [(f"   {finding.key}", "faint")]
+        if width([*line, *key]) <= cells:
+            line += key
+    return line
+
+
+def meaning(rule: str) -> list[str]:
+    """Return what a rule looks for, and why, in paragraphs: as its code says it."""
+    if rule not in rules:
+        return []
+    text = inspect.getdoc(rules[rule]) or ""
+    return [" ".join(each.split()).replace("`", "") for each in text.split("\n\n")]

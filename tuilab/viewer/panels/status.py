@@ -7,6 +7,7 @@ from tuilab.viewer.panels.header import STATES
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, crop, pad, wrap
 
+NOTICE: Final = 3  # lines that it may take
 BROKEN: Final = ("diverged", "killed", "failed", "unreadable")
 TABS: Final = {
     "curves": "1 curves", "layers": "2 layers", "reading": "3 reading", "gain": "4 gain",
@@ -30,12 +31,20 @@ def notice(store: RunStore, cells: int) -> list[Line]:
     if store.state not in BROKEN:
         return []
     glyph, _ = STATES[store.state]
-    line: Line = [(f" {glyph} {store.state} ", "error.tag"), (f" {what_happened(store)}", "error")]
+    tag: Line = [(f" {glyph} {store.state} ", "error.tag")]
+    then = f"log: {store.folder.log}"
     if store.state == "diverged":
-        line.append(("  g goes back to before it, at a lower learning rate", "muted"))
-    else:
-        line.append((f"  log: {store.folder.log}", "muted"))
-    return [pad(row, cells) for row in wrap(line, cells, 2)[:3]]
+        then = "g goes back to before it, at a lower learning rate"
+    told: Line = [(f" {what_happened(store)}", "error")]
+    line = wrap([*tag, *told, (f"  {then}", "muted")], cells, 2)
+    if len(line) > NOTICE:  # what to do counts before the last of what happened
+        happened = wrap([*tag, *told], cells, 2)
+        action = wrap([("  ", ""), (then, "muted")], cells, 2)
+        room = max(NOTICE - len(action), 1)
+        if len(happened) > room:
+            happened[room - 1 :] = [crop([*happened[room - 1], (" …", "error")], cells)]
+        line = [*happened, *action][:NOTICE]
+    return [pad(row, cells) for row in line]
 
 
 def opening(store: RunStore, cells: int, height: int) -> list[Line]:
