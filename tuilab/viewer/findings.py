@@ -18,7 +18,7 @@ from tuilab.viewer.text import Line, Piece, fit, join, pad
 
 KEYS: Final = (
     (9, "↑↓", "finding"),
-    (8, "enter", "its layer and moment"),
+    (8, "enter", "go there"),
     (7, "1…", "mend it"),
     (4, "pgdn", "more"),
     (10, "esc", "back"),

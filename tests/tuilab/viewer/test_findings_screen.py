@@ -106,6 +106,12 @@ def test_a_rule_of_another_version_is_shown_without_its_reason() -> None:
     assert meaning("flying_saucers") == []
 
 
+def test_thresholds_have_their_values_where_a_rule_is_explained() -> None:
+    said = " ".join(meaning("late_start"))
+    assert "within 0.01 (flat) of its first value for a share 0.1 (of_run)" in said
+    assert "`" not in said
+
+
 async def test_the_worst_that_stands_is_chosen_first(
     diagnosed: Recording, client: FakeClient
 ) -> None:

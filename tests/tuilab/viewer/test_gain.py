@@ -129,6 +129,11 @@ def test_rows_come_before_explanations(store: RunStore, cells: int, height: int)
     assert any(line.startswith("10 relu") for line in lines)
 
 
+def test_narrow_panels_have_the_verdict_in_numbers(store: RunStore) -> None:
+    assert shown(store, 36, 8)[0].endswith(", theory ×0.71")
+    assert shown(store, 36, 8)[0].startswith("▲ forwards ×0.")
+
+
 def test_a_shallow_network_has_gains_but_no_factor_a_layer(record: Record, follow: Follow) -> None:
     store = follow(record(depth=1).folder)
     store.poll()

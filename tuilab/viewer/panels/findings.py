@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Final
 
 from tuilab.diagnosis.base import rules
@@ -106,8 +107,14 @@ def _measured(finding: Finding, cells: int) -> Line:
 
 
 def meaning(rule: str) -> list[str]:
-    """Return what a rule looks for, and why, in paragraphs: as its code says it."""
+    """Return what a rule looks for, and why, in paragraphs: as its code says it.
+
+    `thresholds` get the value that they have where a scenario sets none.
+    """
     if rule not in rules:
         return []
-    text = inspect.getdoc(rules[rule]) or ""
-    return [" ".join(each.split()).replace("`", "") for each in text.split("\n\n")]
+    usual = rules[rule]()
+    text = inspect.getdoc(usual) or ""
+    for each in fields(usual):
+        text = text.replace(f"`{each.name}`", f"{getattr(usual, each.name):g} ({each.name})")
+    return [" ".join(paragraph.split()).replace("`", "") for paragraph in text.split("\n\n")]

@@ -20,6 +20,7 @@ from tuilab.viewer.text import Line, crop, width, wrap
 CLOSE: Final = math.log(1.1)  # of a factor a layer: as theory says
 SPANS: Final = (2.0, 4.0, 10.0, 100.0)  # ends of the scale: the first that holds all
 BAR: Final = (7, 41)  # cells of a bar, at least and at most
+NARROW: Final = 46  # cells below which the verdicts are but numbers
 NUMBERS: Final = 66  # cells from which the expected factors stand in numbers, too
 LEFT: Final = 84  # and from which what is left of the signal does
 MARKS: Final = {"◇": "warning", "┊": "faint"}
@@ -161,6 +162,8 @@ def _head(way: Way, theory: Expectation, info: RunInfo, table: Table, cells: int
     tint = {"": "success", "faint": "muted"}.get(role, role)
     glyph = {"": "●", "faint": "○"}.get(role, "▲")
     head = verdict(way, theory, info, table.snapshot.step)
+    if cells < NARROW and not math.isnan(way.theory):
+        head = f"{way.word} {formats.factor(way.gain)}, theory {formats.factor(way.theory)}"
     return wrap([(f"{glyph} ", tint), (head, f"{tint}.bold")], cells, 2)
 
 
