@@ -12,7 +12,8 @@ from textual.screen import Screen
 from tuilab.diagnosis.finding import Finding, active, all_found
 from tuilab.diagnosis.fixes import Fix
 from tuilab.viewer.panels.base import LinesPanel, Styles, TextPanel
-from tuilab.viewer.panels.findings import explanation, fixes_of, list_lines
+from tuilab.viewer.panels.findings import evidence, explanation, fixes_of, list_lines
+from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, Piece, fit, join, pad
 
@@ -106,7 +107,10 @@ class FindingsScreen(Screen[Answer | None]):
         over = chosen.rule not in self._standing
         cells = self._text.content_size.width
         self._text.border_title = chosen.title.capitalize()
-        self._text.show_text(explanation(chosen, self._fixes, over=over, cells=cells))
+        lines = explanation(chosen, self._fixes, over=over, cells=cells)
+        if store.snapshot is not None:
+            lines += evidence(chosen, Table.of(store.snapshot, store.info), cells)
+        self._text.show_text(lines)
 
     def _draw_keys(self) -> None:
         pieces = [Piece(p, [(k, "key"), (f" {what}", "muted")]) for p, k, what in KEYS]

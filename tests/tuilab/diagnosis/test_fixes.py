@@ -7,8 +7,10 @@ import pytest
 
 from engine.frames import LayerInfo
 from engine.hyperparameters import check
+from engine.trainer import Command
 from tests.tuilab.support import layer_infos
 from tuilab.diagnosis import rules
+from tuilab.diagnosis.dead_units import LOWER
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer, initialize
 from tuilab.diagnosis.learning_rate import MEND
@@ -101,6 +103,12 @@ def test_a_signal_that_dies_is_mended_before_the_rate() -> None:
     assert [bool(fix.settings) for fix in fixes] == [True, True, False]
 
 
+def test_units_that_died_while_training_want_a_lower_rate() -> None:
+    died = offers("dead_units", case(), advice=f"{LOWER}, or …")
+    assert died[0].command == Command("set", "learning_rate", 0.01)
+    assert offers("dead_units", case())[0].label == "leaky_relu as non-linearity"
+
+
 def test_after_a_divergence_it_goes_on_from_before() -> None:
     assert offers("not_finite", case(live=False))[0].go_on
 
@@ -120,7 +128,9 @@ def test_what_is_there_already_is_not_offered() -> None:
     layers = [LayerInfo(1, "relu", "linear", 9, "relu", "batch_norm"), *layer_infos(1)]
     assert initialize(Case(layers, "he")) == []
     assert initialize(Case(layer_infos(), "he", own_layers=True)) == []
-    assert offers("dead_units", case(activation="leaky_relu"))[1].label.startswith("biases")
+    assert [f.label for f in offers("dead_units", case(activation="leaky_relu"))] == [
+        "biases that begin at 0.01"
+    ]
     assert offers("vanishing_gradient", case(activation="tanh"))[-1].label == "batch normalisation"
 
 

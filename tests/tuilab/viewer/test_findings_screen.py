@@ -20,7 +20,8 @@ from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.findings import FindingsScreen
 from tuilab.viewer.panels import status
-from tuilab.viewer.panels.findings import explanation, fixes_of, list_lines, meaning
+from tuilab.viewer.panels.findings import evidence, explanation, fixes_of, list_lines, meaning
+from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.text import plain, width
 
 SLOW = Finding(
@@ -110,6 +111,25 @@ def test_thresholds_have_their_values_where_a_rule_is_explained() -> None:
     said = " ".join(meaning("late_start"))
     assert "within 0.01 (flat) of its first value for a share 0.1 (of_run)" in said
     assert "`" not in said
+
+
+def test_the_evidence_is_drawn_for_all_layers_and_its_own_stand_out(
+    diagnosed: Recording, follow: Follow
+) -> None:
+    store = follow(diagnosed.folder)
+    store.poll()
+    assert store.snapshot is not None
+    table = Table.of(store.snapshot, store.info)
+    lines = evidence(DEAD, table, 90)
+    assert plain(lines[1]) == "|activation| of each layer at step 5"
+    assert len(lines) == 3 + 11
+    assert [line[0][1] for line in lines[3:8]] == ["muted", "muted", "bold", "bold", "muted"]
+    std = store.snapshot.field("activation", "std")
+    assert plain(lines[5]).endswith(f"  {std[2]:.1e}")
+    assert "ΔW" in plain(evidence(SLOW, table, 90)[1])
+    assert evidence(OVER, table, 90) == []
+    assert evidence(DEAD, table, 30) == []
+    assert all(width(line) <= 40 for line in evidence(DEAD, table, 40))
 
 
 async def test_the_worst_that_stands_is_chosen_first(
@@ -266,7 +286,7 @@ async def test_it_can_be_read_at_any_size(
         for _ in range(8):
             await pilot.press("pagedown")
         await pilot.pause()
-        assert "weight" in text(app)  # (lecture 6, "weight initialization"), its last words
+        assert "output" in text(app)  # the last row of the evidence
         await pilot.resize_terminal(100, 30)
         await pilot.pause()
         assert "Findings  1 of 4" in text(app)

@@ -11,8 +11,20 @@ from tuilab.diagnosis.finding import MARKS, Finding
 from tuilab.diagnosis.fixes import Case, Fix
 from tuilab.recording import RunInfo
 from tuilab.viewer import formats
+from tuilab.viewer.panels.layer_columns import Table
+from tuilab.viewer.panels.layers import axis_line, names
+from tuilab.viewer.strips import WAYS
 from tuilab.viewer.text import Line, crop, pad, width, wrap
 
+TENSORS: Final = {
+    "activation": ("activation", "activation"),
+    "activation_grad": ("dL/dA", "gradient"),
+    "weight": ("W", "train"),
+    "update": ("ΔW", "update"),
+}
+"""What the tensors of rules are called, and their hues."""
+NARROWEST: Final = 16  # cells of a strip
+WIDEST: Final = 64
 ROLES: Final = {"error": "error", "warning": "warning", "info": "muted"}
 
 
@@ -104,6 +116,33 @@ def _measured(finding: Finding, cells: int) -> Line:
         if width([*line, *key]) <= cells:
             line += key
     return line
+
+
+def evidence(finding: Finding, table: Table, cells: int) -> list[Line]:
+    """Draw what the finding is about in all layers, along magnitudes; its layers stand out."""
+    known = finding.rule in rules
+    tensor = rules[finding.rule].tensor if known else ""
+    if tensor not in TENSORS or not (finding.layers or tensor == "update"):
+        return []
+    labels = names(table)
+    size = len(labels[0])
+    room = min(cells - size - 11, WIDEST)
+    if room < NARROWEST:
+        return []
+    word, role = TENSORS[tensor]
+    histograms, axis = table.histograms(tensor, log=True)
+    step = formats.count(table.snapshot.step)
+    head: Line = [(f"|{word}|", f"{role}.bold"), (f" of each layer at step {step}", "muted")]
+    lines: list[Line] = [[], wrap(head, cells)[0]]
+    lines.append([(" " * (size + 2), ""), *axis_line(axis, room), (f"{'std':>9}", "muted")])
+    std = table.snapshot.field(tensor, "std").tolist()
+    for layer, label, h, spread in zip(table.layers, labels, histograms, std, strict=True):
+        meant = not finding.layers or layer.index in finding.layers
+        (strip,) = WAYS["bars"](h, axis, room, 1)
+        hue = "error" if h.nonfinite else role if meant else f"{role}.dim"
+        lines.append([(label, "bold" if meant else "muted"), ("  ", ""), (strip, hue),
+                      (f"  {formats.sci(spread)}", "" if meant else "muted")])  # fmt: skip
+    return [crop(line, cells) for line in lines]
 
 
 def meaning(rule: str) -> list[str]:

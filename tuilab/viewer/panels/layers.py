@@ -78,7 +78,7 @@ def table_lines(table: Table, cells: int, rows: int = 1, look: Look = Look()) ->
             size = widths[column.key]
             if column.weight:
                 strips, axis = _strips(table, column.key, size, rows, look)
-                below.append([(gap, ""), *_axis_line(axis, size)])
+                below.append([(gap, ""), *axis_line(axis, size)])
                 for at, line in enumerate(strips):
                     body[at].append([(gap, ""), line])
                 continue
@@ -117,7 +117,7 @@ def _group_title(group: str, members: Sequence[Column], look: Look) -> Line:
     return [(title, f"{role}.bold" if role else "bold")]
 
 
-def _axis_line(axis: Axis, cells: int) -> Line:
+def axis_line(axis: Axis, cells: int) -> Line:
     """Write the ends of the axis over the ends of its strip, and a middle where there is room."""
     low, high, middle = (_short(value, axis) for value in (axis.low, axis.high, axis.middle))
     if len(low) + len(high) + 2 > cells:
