@@ -8,6 +8,7 @@ from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, crop, pad, wrap
 
 NOTICE: Final = 3  # lines that it may take
+NARROW: Final = 60  # cells below which it may take one more
 BROKEN: Final = ("diverged", "killed", "failed", "unreadable")
 TABS: Final = {
     "curves": "1 curves", "layers": "2 layers", "reading": "3 reading", "gain": "4 gain",
@@ -35,15 +36,18 @@ def notice(store: RunStore, cells: int) -> list[Line]:
     then = f"log: {store.folder.log}"
     if store.state == "diverged":
         then = "g goes back to before it, at a lower learning rate"
+        if cells < NARROW:
+            then = "g goes back, and slows down"
     told: Line = [(f" {what_happened(store)}", "error")]
     line = wrap([*tag, *told, (f"  {then}", "muted")], cells, 2)
-    if len(line) > NOTICE:  # what to do counts before the last of what happened
+    lines = NOTICE + (cells < NARROW)
+    if len(line) > lines:  # what to do counts before the last of what happened
         happened = wrap([*tag, *told], cells, 2)
         action = wrap([("  ", ""), (then, "muted")], cells, 2)
-        room = max(NOTICE - len(action), 1)
+        room = max(lines - len(action), 1)
         if len(happened) > room:
             happened[room - 1 :] = [crop([*happened[room - 1], (" …", "error")], cells)]
-        line = [*happened, *action][:NOTICE]
+        line = [*happened, *action][:lines]
     return [pad(row, cells) for row in line]
 
 
