@@ -167,10 +167,8 @@ class ViewerApp(App[Worker]):
         highlighted = self._flash[0] if time.monotonic() < self._flash[1] else ""
         self._follow_companions()
         self.stage.draw(store, changes, highlighted)
-        if changes.snapshot:
-            self._draw_detail()
-        if isinstance(self.screen, FindingsScreen) and (changes.events or changes.state):
-            self.screen.draw()
+        if changes.snapshot or changes.events or changes.state:
+            self._draw_above()
         self.judge.request(changed=changes.snapshot or changes.state)
         if self.judge.claims is not self.stage.claims:
             self.stage.claims = self.judge.claims
@@ -275,7 +273,7 @@ class ViewerApp(App[Worker]):
         """Go through the recorded snapshots, back or forth in time."""
         if self.store.look(by):
             self.stage.rearranged()
-            self._draw_detail()
+            self._draw_above()
 
     def show_detail(self) -> None:
         """Open the screen of one layer."""
@@ -342,8 +340,8 @@ class ViewerApp(App[Worker]):
     def _remember(self, screen: DetailScreen) -> None:
         self._look = screen.look
 
-    def _draw_detail(self) -> None:
-        if isinstance(self.screen, DetailScreen):
+    def _draw_above(self) -> None:
+        if isinstance(self.screen, DetailScreen | FindingsScreen):
             self.screen.draw()
 
     def next_variant(self) -> None:

@@ -174,6 +174,17 @@ async def test_a_finding_without_layers_shows_its_moment(
         assert "as of step 3" in text(app)
 
 
+async def test_its_evidence_follows_the_time_machine(
+    diagnosed: Recording, client: FakeClient
+) -> None:
+    async with viewing(diagnosed.folder, client, size=(120, 50)) as (app, pilot):
+        await opened(app, pilot)
+        assert "of each layer at step 5" in text(app)
+        await pilot.press("left", "left")
+        await pilot.pause()
+        assert "of each layer at step 3" in text(app)
+
+
 async def test_a_number_mends_it_live(diagnosed: Recording, client: FakeClient) -> None:
     async with viewing(diagnosed.folder, client) as (app, pilot):
         await opened(app, pilot)
