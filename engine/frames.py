@@ -37,6 +37,16 @@ BINS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
+class FirstWeights:
+    """How a layer's weights are drawn: with mean 0 and a std that follows from the fans."""
+
+    fan_in: int  # inputs of a unit
+    fan_out: int  # units that an input goes to
+    std: float
+    bias: float = 0.0  # the first value of every bias
+
+
+@dataclass(frozen=True, slots=True)
 class LayerInfo:
     """A layer as the lecture counts: a linear map, its normalisation and its non-linearity."""
 
@@ -47,6 +57,9 @@ class LayerInfo:
     activation: str  # "relu"; "identity" at the output
     normalization: str = ""  # "batch_norm" or ""
     parameters: int = 0
+    first: FirstWeights | None = None  # None where they have no mean of 0, or no known std
+    settings: dict[str, Any] = field(default_factory=dict)  # of the non-linearity
+    between: tuple[str, ...] = ()  # kinds of what else stands in the layer: "dropout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,13 +33,16 @@ class Initializer:
         """Draw weights of `shape`, in float64, of units with so many inputs and outputs."""
         raise NotImplementedError
 
+    def std_for(self, fan_in: int, fan_out: int) -> float | None:
+        """Standard deviation of one weight of a linear layer; None where their mean is not 0."""
+        return None
+
 
 @dataclass(frozen=True)
 class _Spread(Initializer):
     """Mean 0 and a standard deviation that follows from the fans: a Gaussian."""
 
     def std_for(self, fan_in: int, fan_out: int) -> float:
-        """Standard deviation of one weight."""
         raise NotImplementedError
 
     def __call__(
@@ -104,6 +107,9 @@ class Zeros(Initializer):
         generator: np.random.Generator,
     ) -> Weights:
         return np.zeros(shape)
+
+    def std_for(self, fan_in: int, fan_out: int) -> float:
+        return 0.0
 
 
 @initializers.register("normal")
@@ -212,6 +218,9 @@ class Orthogonal(Initializer):
         q *= np.sign(np.diag(r))  # else the factors of some signs would never be drawn
         matrix = q if rows >= columns else q.T
         return np.ascontiguousarray(self.gain * matrix).reshape(shape)
+
+    def std_for(self, fan_in: int, fan_out: int) -> float:
+        return abs(self.gain) / sqrt(max(fan_in, fan_out))  # of a matrix (fan_in, fan_out)
 
 
 @initializers.register("identity")

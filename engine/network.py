@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from math import prod
 
@@ -17,6 +17,7 @@ from engine.layers.base import Bound, Layer, Scope, Shape, layers
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
+from engine.layers.reshape import Flatten
 from engine.parameters import ParameterStore, allocate
 from engine.registry import Registry
 
@@ -102,8 +103,22 @@ class Network:
             activation=name,
             normalization="batch_norm" if any(isinstance(m, BatchNorm) for m in members) else "",
             parameters=count,
+            first=members[0].first_weights(shapes[first]),
+            settings=asdict(activation),
+            between=self._between(first, end, at),
         )
         return Group(first, at, info, activation)
+
+    def _between(self, first: int, end: int, activation: int) -> tuple[str, ...]:
+        """Return the kinds of what changes the signal beside weights, norm and non-linearity."""
+        begin = 0 if first == self.first_weighted else first  # what the data go through, too
+        kinds = []
+        for position, layer in enumerate(self.layers[begin:end], start=begin):
+            plain = isinstance(layer, BatchNorm) and layer.start == "normalized"
+            known = position in (first, activation) or (plain and position < activation)
+            if not known and not isinstance(layer, Flatten):
+                kinds.append(layer.kind)
+        return tuple(kinds)
 
     def bind(
         self,

@@ -215,6 +215,7 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
         "activation": scenario.activation_name,
         "initializer": scenario.initializer_text,
         "batch_norm": scenario.normalized,
+        "own_layers": bool(scenario.layers),
         "schedule": schedules.name_of(scenario.schedule),
         "state": "starting",
         "pid": os.getpid(),

@@ -21,6 +21,7 @@ class InputStatistics:
     std: tuple[float, float]  # of the population
     correlation: float  # the largest |r| of two features; 0 where fewer than two vary
     spread: float  # std of all values taken as one
+    offset: float  # mean of all values
 
 
 def describe(x: Table) -> InputStatistics:
@@ -41,6 +42,7 @@ def describe(x: Table) -> InputStatistics:
         _range(std),
         _largest_correlation(products),
         float(np.sqrt(variance.mean() + mean.var())),
+        float(mean.mean()),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.backend import Array, Backend
+from engine.frames import FirstWeights
 from engine.initializers import Initializer
 from engine.registry import Registry
 
@@ -122,6 +123,13 @@ class Layer:
     def parameters(self, x: Shape) -> dict[str, Parameter]:
         """Return the trained arrays for an input of shape `x`."""
         return {}
+
+    def first_weights(self, x: Shape) -> FirstWeights | None:
+        """Return how the weights are drawn for an input of shape `x`; None where it is not known.
+
+        None too where a unit does not see the whole input once: convolutions.
+        """
+        return None
 
     def state(self, x: Shape) -> dict[str, npt.NDArray[Any]]:
         """Return the first values of what is kept but not trained."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from engine.backend import Array
 from engine.errors import ShapeError, require
+from engine.frames import FirstWeights
 from engine.initializers import Initializer, Xavier
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers, weight_and_bias
 
@@ -35,6 +36,10 @@ class Linear(Layer):
         return weight_and_bias(
             (x[0], self.units), self.initializer, self.bias, fan_in=x[0], fan_out=self.units
         )
+
+    def first_weights(self, x: Shape) -> FirstWeights | None:
+        std = self.initializer.std_for(x[0], self.units)
+        return None if std is None else FirstWeights(x[0], self.units, std, self.bias or 0.0)
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         xp = scope.backend.xp

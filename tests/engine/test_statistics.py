@@ -18,6 +18,7 @@ def test_they_are_those_of_numpy(examples: int, dtype: type) -> None:
     assert found.mean == pytest.approx((mean.min(), mean.max()), rel=exact)
     assert found.std == pytest.approx((std.min(), std.max()), rel=exact)
     assert found.spread == pytest.approx(x.std(), rel=exact)
+    assert found.offset == pytest.approx(x.mean(), rel=exact, abs=1e-12)
     r = np.abs(np.corrcoef(x, rowvar=False) - np.eye(6))
     assert found.correlation == pytest.approx(r.max(), rel=exact)
 

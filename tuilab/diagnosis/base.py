@@ -11,14 +11,18 @@ which the first may also be given alone (`saturation = 0.6`).
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.frames import Floats, Frame, Snapshot
 from engine.registry import Registry
+from tuilab.diagnosis.fixes import Case, Fix, good_initializer
 from tuilab.diagnosis.past import Moment, Past, RunFacts
+
+if TYPE_CHECKING:
+    from tuilab.diagnosis.finding import Finding
 
 Severity = Literal["info", "warning", "error"]
 Flags = npt.NDArray[np.bool_]
@@ -73,6 +77,8 @@ class Rule:
     """Whether it can begin at step 0 only; it may still clear later."""
     patient: ClassVar[bool] = True
     """Whether it must hold for several moments; False where one says it all."""
+    tensor: ClassVar[str] = "activation"
+    """Which tensor of a layer shows it best."""
 
     def look(self, seen: Seen, slack: float) -> Symptom | None:
         """Return the symptom if the condition holds with thresholds `slack` times looser.
@@ -80,6 +86,10 @@ class Rule:
         Slack is 1 until there is a finding, and larger while it stands (hysteresis).
         """
         raise NotImplementedError
+
+    def fixes(self, finding: "Finding", case: Case) -> list[Fix]:
+        """Return the changes that help against a finding of this rule, the best first."""
+        return []
 
 
 def above(value: float, threshold: float, slack: float) -> bool:
@@ -117,13 +127,6 @@ def percent(share: float) -> str:
     return (
         f"{value:.0f} %" if value >= 9.95 else f"{value:.1g} %" if value < 1 else f"{value:.1f} %"
     )
-
-
-def good_initializer(activation: str) -> str:
-    """Name the initialiser that keeps the spread with this non-linearity."""
-    if activation in ("tanh", "sigmoid", "identity"):
-        return "xavier"
-    return "lecun" if activation == "selu" else "he"
 
 
 def initializer_advice(run: RunFacts) -> str:

@@ -1,11 +1,16 @@
 """Units that no training example reaches."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from engine.frames import Floats
 from tuilab.diagnosis.base import Flags, Rule, Seen, Severity, Symptom, numbered, percent, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, activate, set_rate
+
+LOWER: Final = "lower optimizer.learning_rate"
 
 
 @rules.register("dead_units")
@@ -58,5 +63,12 @@ class DeadUnits(Rule):
             if severity == "info":
                 advice = "depth alone makes some; leaky_relu has none"
         else:
-            advice = 'lower optimizer.learning_rate, or network.activation = "leaky_relu"'
+            advice = f'{LOWER}, or network.activation = "leaky_relu"'
         return Symptom(severity, worst, threshold, key, cause, advice, numbered(over))
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        slower = set_rate(case, 1 / FAR) if finding.advice.startswith(LOWER) else []
+        if case.own_layers:
+            return slower
+        bias = Fix("biases that begin at 0.01", settings=("network.bias=0.01",))
+        return [*slower, *activate(case, "leaky_relu"), bias]

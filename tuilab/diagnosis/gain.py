@@ -17,6 +17,8 @@ from tuilab.diagnosis.base import (
     percent,
     rules,
 )
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import Case, Fix, activate, initialize
 
 SATURATED: Final = 0.5
 """Share of a layer's activations from which saturation is part of what a gradient suffers."""
@@ -49,6 +51,9 @@ def trend(seen: Seen, gain: float, levels: Levels, what: str, slack: float) -> S
 class ShrinkingActivations(Rule):
     """gain.forward is below a threshold at the start: the initial scale is too small.
 
+    Each layer multiplies the spread by its gain, so that of 0.5 a layer a thousandth is left after
+    ten (lecture 6, "weight initialization").
+
     Only the start tells of the initial scale; later, layers scale as they learn to.
     """
 
@@ -62,11 +67,18 @@ class ShrinkingActivations(Rule):
         gain = seen.snapshot.gain_forward
         return trend(seen, gain, levels, "the spread of activations", slack)
 
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        return initialize(case)
+
 
 @rules.register("growing_activations")
 @dataclass(frozen=True)
 class GrowingActivations(ShrinkingActivations):
-    """gain.forward is above a threshold at the start: the initial scale is too large."""
+    """gain.forward is above a threshold at the start: the initial scale is too large.
+
+    Large pre-activations saturate tanh and sigmoid, and make a loss far above that of guessing
+    (lecture 6, "weight initialization").
+    """
 
     warning: float = 1.25
     error: float = 2.0
@@ -75,8 +87,13 @@ class GrowingActivations(ShrinkingActivations):
 @rules.register("vanishing_gradient")
 @dataclass(frozen=True)
 class VanishingGradient(Rule):
-    """gain.backward is below a threshold, at any time: the first layers learn next to nothing."""
+    """gain.backward is below a threshold, at any time: the first layers learn next to nothing.
 
+    On its way back dL/dA is multiplied by weights and slopes of each layer; a sigmoid's slope is
+    ¼ at most (lecture 6, "activation functions").
+    """
+
+    tensor: ClassVar = "activation_grad"
     at_start: ClassVar = True
     gain: float = 0.5
 
@@ -91,11 +108,18 @@ class VanishingGradient(Rule):
             return replace(found, advice=advice)
         return found
 
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        other = activate(case, "tanh") if case.activation == "sigmoid" else []
+        return initialize(case) + other
+
 
 @rules.register("exploding_gradient")
 @dataclass(frozen=True)
 class ExplodingGradient(VanishingGradient):
-    """gain.backward is above a threshold, at any time: the first layers are thrown about."""
+    """gain.backward is above a threshold, at any time: the first layers are thrown about.
+
+    So it goes with weights of std 1 (lecture 6, "weight initialization").
+    """
 
     gain: float = 2.0
 

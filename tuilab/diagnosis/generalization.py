@@ -8,6 +8,8 @@ from typing import ClassVar, Final
 import numpy as np
 
 from tuilab.diagnosis.base import Rule, Seen, Symptom, percent, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import Case, Fix, set_hyperparameter
 from tuilab.diagnosis.past import SMOOTHED, Checked
 
 SURE: Final = 3.0  # standard errors from which a difference of accuracies is no chance
@@ -62,6 +64,17 @@ class Overfitting(Rule):
         error = math.sqrt((best * (1 - best) + now * (1 - now)) / examples)
         return best - now if best - now > SURE * error else 0.0
 
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        now = case.hyperparameters.get("weight_decay", 0.0)
+        decay = set_hyperparameter(
+            case, "weight_decay", max(10 * now, 1e-3), "optimizer.weight_decay"
+        )
+        half = max(0.5, case.hyperparameters.get("dropout", 0.0))
+        drops = "dropout" in case.hyperparameters and case.hyperparameters["dropout"] < half
+        return decay + (
+            set_hyperparameter(case, "dropout", half, "") if drops and case.live else []
+        )
+
 
 @rules.register("underfitting")
 @dataclass(frozen=True)
@@ -89,3 +102,9 @@ class Underfitting(Rule):
         cause = f"training and validation accuracy are both about {percent(accuracy)}"
         advice = "more capacity: network.hidden; or train for longer"
         return Symptom("info", gap, self.gap, "gap", cause, advice)
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        if case.own_layers or len(case.layers) < 2:
+            return []
+        units = [2 * layer.units for layer in case.layers[:-1]]
+        return [Fix("twice as many hidden units", settings=(f"network.hidden={units}",))]

@@ -6,6 +6,8 @@ import numpy as np
 
 from engine.frames import Floats
 from tuilab.diagnosis.base import Rule, Seen, Severity, Symptom, numbered, percent, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import Case, Fix, activate
 
 
 @rules.register("not_zero_centered")
@@ -47,3 +49,9 @@ class NotZeroCentered(Rule):
         std = seen.hidden(seen.snapshot.field("activation", "std"))
         with np.errstate(all="ignore"):
             return np.concatenate([[np.inf], np.abs(mean) / std])
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        if 1 in finding.layers:
+            settings = ('data.preprocess=["zero_mean"]',)
+            return [Fix("centre the data", settings=settings)]
+        return activate(case, "tanh") + activate(case, "elu")

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -14,11 +14,14 @@ from tuilab.diagnosis.base import (
     initializer_advice,
     rules,
 )
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, healthy_rate, initialize, set_rate
 from tuilab.diagnosis.past import Past
 
 RATE: Final = "optimizer.learning_rate"
 DYING: Final = 0.8  # gain a layer below which it is not the learning rate that is to blame
 BLOCKED: Final = 0.9  # share of dead units in a layer beyond which next to no gradient passes
+MEND: Final = "mend the signal first, which dies on its way"
 PROGRESS: Final = 0.98  # of the lowest loss so far: below, there is progress
 
 
@@ -50,6 +53,7 @@ class LowLearningRate(Rule):
     none through; nor where a schedule has lowered the rate. Lecture 6: about 1e-3 is healthy.
     """
 
+    tensor: ClassVar = "update"
     update_ratio: float = 1e-4
     change: float = 1e-3
     epochs: int = 3
@@ -62,7 +66,7 @@ class LowLearningRate(Rule):
         advice = f"raise {RATE}"
         run, snapshot = seen.run, seen.snapshot
         if run.hidden >= DEEP and min(snapshot.gain_forward, snapshot.gain_backward) < DYING:
-            advice = f"mend the signal first, which dies on its way: {initializer_advice(run)}"
+            advice = f"{MEND}: {initializer_advice(run)}"
         if ratio < self.update_ratio * slack:
             cause = f"an update changes the weights by {ratio:.1g} of their size; 1e-3 is healthy"
             return Symptom("warning", ratio, self.update_ratio, "update_ratio", cause, advice)
@@ -80,6 +84,10 @@ class LowLearningRate(Rule):
         last = past.loss[-span:]
         return float((last.max() - last.min()) / abs(last.mean()))
 
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        rate = healthy_rate(case, finding.measured if finding.key.endswith("update_ratio") else 0.0)
+        return initialize(case) + rate if finding.advice.startswith(MEND) else rate
+
 
 @rules.register("high_learning_rate")
 @dataclass(frozen=True)
@@ -92,6 +100,7 @@ class HighLearningRate(Rule):
     more than `oscillation` of its mean.
     """
 
+    tensor: ClassVar = "update"
     warning: float = 1e-2
     error: float = 1e-1
     oscillation: float = 0.05
@@ -114,3 +123,8 @@ class HighLearningRate(Rule):
             cause = f"the loss stays about {last.mean():.3g} and varies by {100 * swing:.0f} %"
             return Symptom("warning", swing, self.oscillation, "oscillation", cause, advice)
         return None
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        if finding.key.endswith("oscillation"):
+            return set_rate(case, 1 / FAR)
+        return healthy_rate(case, finding.measured)

@@ -7,6 +7,8 @@ from typing import ClassVar, Final
 import numpy as np
 
 from tuilab.diagnosis.base import Rule, Seen, Severity, Symptom, initializer_advice, percent, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, initialize, set_hyperparameter, set_rate
 
 EXPLODED: Final = 3.0
 """The lecture's limit: with a loss above 3 × that at first, it is not heading the right way."""
@@ -47,6 +49,9 @@ class InitialLoss(Rule):
             return Symptom(severity, ratio, self.warning, "warning", cause, advice)
         return Symptom(severity, abs(ratio - 1), self.off, "off", cause, advice)
 
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        return initialize(case) if finding.measured > 1 else []
+
 
 @rules.register("exploding_loss")
 @dataclass(frozen=True)
@@ -64,6 +69,10 @@ class ExplodingLoss(Rule):
         cause = f"the loss is {now:.3g}, {ratio:.3g} times its first value {first:.3g}"
         advice = "lower optimizer.learning_rate and begin anew; optimizer.clip_norm = 1.0 limits it"
         return Symptom("error", ratio, self.times, "times", cause, advice)
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        clip = set_hyperparameter(case, "clip_norm", 1.0, "optimizer.clip_norm")
+        return set_rate(case, 1 / FAR) + clip
 
 
 @rules.register("late_start")
@@ -90,3 +99,6 @@ class LateStart(Rule):
             return None
         cause = f"the loss stood at {loss[0]:.3g} for {percent(share)} of the run, then fell"
         return Symptom("warning", share, self.of_run, "of_run", cause, initializer_advice(seen.run))
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        return initialize(case)

@@ -7,6 +7,8 @@ from typing import ClassVar, Final
 import numpy as np
 
 from tuilab.diagnosis.base import Rule, Seen, Symptom, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, set_rate
 
 STANDING: Final = Symptom("error", math.nan, math.inf, "", "nothing was trained since", "")
 
@@ -14,7 +16,10 @@ STANDING: Final = Symptom("error", math.nan, math.inf, "", "nothing was trained 
 @rules.register("not_finite")
 @dataclass(frozen=True)
 class NotFinite(Rule):
-    """A loss that is NaN or infinite; the trainer names the first layer and tensor that is so."""
+    """A loss that is NaN or infinite; the trainer names the first layer and tensor that is so.
+
+    "NaN almost always means high learning rate" (lecture 6, "babysitting the learning process").
+    """
 
     moment: ClassVar = "frame"
     patient: ClassVar = False
@@ -35,3 +40,8 @@ class NotFinite(Rule):
         )
         layers = (int(layer),) if layer is not None else ()
         return Symptom("error", float(loss), math.inf, "", cause, advice, layers)
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        back = Fix("before it, at a lower learning rate", go_on=True)
+        clip = Fix("steps of limited size", settings=("optimizer.clip_norm=1.0",))
+        return ([] if case.live else [back]) + set_rate(case, 1 / FAR) + [clip]

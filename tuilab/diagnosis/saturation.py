@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuilab.diagnosis.base import Rule, Seen, Symptom, initializer_advice, numbered, percent, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, initialize, set_rate
 
 
 @rules.register("saturation")
@@ -31,3 +33,6 @@ class Saturation(Rule):
                 advice = "steps are too large: lower optimizer.learning_rate"
         cause = f"{percent(worst)} of a layer's activations are saturated: no gradient passes there"
         return Symptom("warning", worst, self.share, "share", cause, advice, numbered(over))
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        return initialize(case) + set_rate(case, 1 / FAR)

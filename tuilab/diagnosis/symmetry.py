@@ -1,10 +1,13 @@
 """Units that are all the same."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from tuilab.diagnosis.base import Rule, Seen, Symptom, initializer_advice, numbered, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import Case, Fix, initialize
 
 
 @rules.register("symmetric_units")
@@ -13,9 +16,10 @@ class SymmetricUnits(Rule):
     """All columns of a weight matrix are equal: units that begin the same stay the same.
 
     An output layer may well begin with zeros: the first update breaks its symmetry, as each class
-    has labels of its own. Hidden units have nothing to tell them apart.
+    has labels of its own. Hidden units have nothing to tell them apart (lecture 6, "W = 0").
     """
 
+    tensor: ClassVar = "weight"
     asymmetry: float = 1e-3
 
     def look(self, seen: Seen, slack: float) -> Symptom | None:
@@ -32,3 +36,6 @@ class SymmetricUnits(Rule):
         return Symptom(
             "error", measured, self.asymmetry, "asymmetry", cause, advice, numbered(same)
         )
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        return [fix for fix in initialize(case) if "initializer" in fix.settings[0]]

@@ -75,6 +75,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     activation: str = ""
     initializer: str = ""
     batch_norm: bool = False
+    own_layers: bool = False  # written in [[layer]] tables
     schedule: str = ""  # of the learning rate: "cosine"
     parameters: int = 0
     layers: tuple[LayerInfo, ...] = ()  # hidden layers from 1, the output layer last

@@ -18,6 +18,8 @@ class Panels(Protocol):
 
     def toggle(self, tab: str) -> None: ...
     def show_overview(self) -> None: ...
+    def next_way(self) -> None: ...
+    def toggle_log(self) -> None: ...
     def scroll_panel(self, pages: float, lines: int) -> None: ...
 
 
@@ -40,6 +42,7 @@ class View(Protocol):
     def tour_by(self, places: int) -> None: ...
     def next_panel(self, by: int) -> None: ...
     def show_detail(self) -> None: ...
+    def show_findings(self) -> None: ...
     def show_help(self) -> None: ...
     def leave(self) -> None: ...
     def action_command_palette(self) -> Any: ...
@@ -119,6 +122,12 @@ ACTIONS: Final = (
            lambda app: app.stage.toggle("layers")),
     Action("reading", "3", "3", "reading", "reading alone (again: everything)",
            lambda app: app.stage.toggle("reading")),
+    Action("gain", "4", "4", "gain", "gain a layer against theory (again: everything)",
+           lambda app: app.stage.toggle("gain")),
+    Action("way", "h", "h", "strips", "the layers' strips as bars, heat, or percentile bands",
+           lambda app: app.stage.next_way(), "view", 33),
+    Action("log", "H,upper_h", "H", "log axis", "the strips along magnitudes, logarithmically",
+           lambda app: app.stage.toggle_log()),
     Action("next", "tab", "tab", "next panel", "next panel",
            lambda app: app.next_panel(1), "view", 30),
     Action("previous", "shift+tab", "shift+tab", "previous panel", "previous panel",
@@ -127,6 +136,8 @@ ACTIONS: Final = (
            lambda app: app.stage.show_overview()),
     Action("detail", "enter", "enter", "layer", "one layer alone: its tensors, and over time",
            lambda app: app.show_detail(), "view", 54),
+    Action("findings", "a", "a", "findings", "what the diagnosis found: why, where, what mends it",
+           lambda app: app.show_findings(), "view", 57),
     Action("back", "left", "←", "back in time", "an earlier snapshot; training goes on behind it",
            lambda app: app.look(-1), "view", 55),
     Action("forth", "right", "→", "forth", "a later snapshot, up to now",
@@ -151,6 +162,13 @@ ACTIONS: Final = (
     Action("leave", "q,ctrl+c,ctrl+q", "q", "leave", "leave; a run that goes on can be left alone",
            lambda app: app.leave(), "view", 99),
 )  # fmt: skip
+ON_STAGE: Final = frozenset((
+    *("curves", "layers", "reading", "gain", "overview"),
+    *("beside", "side_by_side", "way", "log"),
+))  # fmt: skip
+"""What changes the panels of the main screen: another screen above it is left first."""
+SCROLLING: Final = frozenset(("up", "down", "page_up", "page_down"))
+"""What scrolls them: nothing that is covered is scrolled."""
 BY_ID: Final = {action.id: action for action in ACTIONS}
 
 

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -18,16 +18,20 @@ from engine.trainer import Command
 from tuilab import forking, launch, resuming
 from tuilab.catalog import Entry
 from tuilab.control import ControlClient
+from tuilab.diagnosis.base import rules
+from tuilab.diagnosis.finding import FOUND, Finding
+from tuilab.diagnosis.fixes import Fix
 from tuilab.errors import ViewError
 from tuilab.launch import Options, Worker, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer import forks
-from tuilab.viewer.actions import ACTIONS, BY_ID
+from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
 from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_runs
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.companions import Companions
 from tuilab.viewer.detail import DetailScreen
+from tuilab.viewer.findings import Answer, FindingsScreen
 from tuilab.viewer.forks import ForkScreen
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
@@ -170,8 +174,8 @@ class ViewerApp(App[Worker]):
         highlighted = self._flash[0] if time.monotonic() < self._flash[1] else ""
         self._follow_companions()
         self.stage.draw(store, changes, highlighted)
-        if changes.snapshot:
-            self._draw_detail()
+        if changes.snapshot or changes.events or changes.state:
+            self._draw_above()
         self.judge.request(changed=changes.snapshot or changes.state or self._others_changed)
         self._others_changed = False
         if self.judge.claims is not self.stage.claims:
@@ -234,7 +238,12 @@ class ViewerApp(App[Worker]):
         self.run_by_id(action)
 
     def run_by_id(self, action: str) -> None:
-        """Run an action of the table."""
+        """Run an action of the table; one on the panels leaves the screen that covers them."""
+        if isinstance(self.screen, DetailScreen | FindingsScreen):
+            if action in SCROLLING:
+                return
+            if action in ON_STAGE:
+                self.screen.dismiss()
         BY_ID[action].run(self)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
@@ -286,7 +295,7 @@ class ViewerApp(App[Worker]):
         """Go through the recorded snapshots, back or forth in time."""
         if self.store.look(by):
             self.stage.rearranged()
-            self._draw_detail()
+            self._draw_above()
 
     def show_detail(self) -> None:
         """Open the screen of one layer."""
@@ -296,18 +305,65 @@ class ViewerApp(App[Worker]):
             screen = DetailScreen(lambda: self.role_styles, lambda: self.store, self._look)
             self.push_screen(screen, lambda _: self._remember(screen))
 
+    def show_findings(self) -> None:
+        """Open what the diagnosis found."""
+        if not any(event.kind == FOUND for event in self.store.events):
+            self.notify("the diagnosis has found nothing until now", timeout=3)
+        elif not isinstance(self.screen, FindingsScreen):
+            screen = FindingsScreen(lambda: self.role_styles, lambda: self.store)
+            self.push_screen(screen, self._answer)
+
+    def _answer(self, answer: Answer | None) -> None:
+        if answer is None:
+            return
+        if answer.fix is None:
+            self._see(answer.finding)
+        else:
+            self.mend(answer.fix)
+
+    def _see(self, finding: Finding) -> None:
+        """Show the first layer of a finding as it was at its first step."""
+        self.store.look_at(finding.first_step)
+        self.stage.rearranged()
+        if finding.layers and finding.rule in rules:
+            tensor = rules[finding.rule].tensor
+            self._look = replace(self._look, layer=finding.layers[0], tensor=tensor)
+            self.show_detail()
+
+    def mend(self, fix: Fix) -> None:
+        """Make a change that helps against a finding; the settings of a new run are tried first."""
+        if fix.command is not None:
+            self.command(fix.command)
+        elif fix.go_on:
+            self.go_on()
+        else:
+            self._restart_with(fix)
+
+    def _restart_with(self, fix: Fix) -> None:
+        from tuilab import scenario  # it loads the engine: not before the first frame
+
+        try:
+            scenario.load(self.store.folder.scenario, list(fix.settings))
+        except TuilabError as error:
+            self.notify(str(error), title=f"{fix.label}: not possible", severity="warning")
+            return
+        words = f"starting anew: {fix.label}"
+        self._follow_another(words, partial(self._restart, sets=fix.settings))
+
     def next_panel(self, by: int) -> None:
         """Go round the panels, or the tensors of the layer that stands alone."""
         if isinstance(self.screen, DetailScreen):
             self.screen.action_tensor(by)
+        elif isinstance(self.screen, FindingsScreen):
+            self.screen.action_choose(by)
         else:
             self.stage.next_panel(by)
 
     def _remember(self, screen: DetailScreen) -> None:
         self._look = screen.look
 
-    def _draw_detail(self) -> None:
-        if isinstance(self.screen, DetailScreen):
+    def _draw_above(self) -> None:
+        if isinstance(self.screen, DetailScreen | FindingsScreen):
             self.screen.draw()
 
     def next_variant(self) -> None:

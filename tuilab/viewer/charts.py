@@ -1,8 +1,9 @@
 """Distributions to strips of blocks: pure, without Textual, tested against literal text."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -19,10 +20,28 @@ _FALL: Final = 1 - (1 - _TAIL) ** 2  # share of the tail that lies before each
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A range that several histograms share."""
+    """A range that several histograms share; `log`: of magnitudes, on a logarithmic scale."""
 
     low: float
     high: float
+    log: bool = False
+
+    @property
+    def middle(self) -> float:
+        """The value half-way."""
+        return (
+            math.sqrt(self.low) * math.sqrt(self.high) if self.log else (self.low + self.high) / 2
+        )
+
+    def edges(self, columns: int) -> Floats:
+        """Return the edges of so many equal parts."""
+        space = np.geomspace if self.log else np.linspace
+        return np.asarray(space(self.low, self.high, columns + 1))
+
+    def column(self, value: float, columns: int) -> int:
+        """Return in which of so many columns a value lies; the nearest, where outside."""
+        at = int(np.searchsorted(self.edges(columns), abs(value) if self.log else value, "right"))
+        return min(max(at - 1, 0), columns - 1)
 
     def __str__(self) -> str:
         if self.low == -self.high:
@@ -71,6 +90,27 @@ class Histogram:
                 [bins[0] * (1 - _TAIL[::-1]) ** 2, counts, counts[-1] + bins[-1] * _FALL]
             ),
         )
+
+    def magnitudes(self) -> tuple[Floats, Floats]:
+        """Return magnitudes and how many of the non-zero values lie below each, from 0 on.
+
+        Values that all lie within a bin or two (of tanh, whose bins are fixed) are taken for a
+        Gaussian of their mean and std, which is all that is known of them.
+        """
+        if 0 < self.std < (self.high - self.low) / BINS and math.isfinite(self.mean):
+            normal = NormalDist(self.mean, self.std)
+            sizes = np.linspace(0.0, abs(self.mean) + 4 * self.std, 257)
+            shares = [normal.cdf(size) - normal.cdf(-size) for size in sizes.tolist()]
+            return sizes, max(self.total - self.zeros, 0.0) * np.array(shares)
+        edges, cumulative = self.cumulative(zeros=False)
+        sizes = np.unique(np.append(np.abs(edges), 0.0))
+        inside = np.interp(sizes, edges, cumulative) - np.interp(-sizes, edges, cumulative)
+        return sizes, inside
+
+    def quantiles(self, shares: Sequence[float], *, magnitude: bool = False) -> Floats:
+        """Return below which value each share of the non-zero values lies, or their magnitudes."""
+        edges, cumulative = self.magnitudes() if magnitude else self.cumulative(zeros=False)
+        return np.asarray(np.interp(np.array(shares) * cumulative[-1], cumulative, edges))
 
 
 def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
@@ -124,10 +164,11 @@ def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
     press all else flat. What lies outside the axis is counted in its end columns, but for the few
     in the tails that `common_axis` leaves out on purpose: they would look like a mode.
     """
-    edges, cumulative = h.cumulative(zeros=False)
-    at_columns = np.interp(np.linspace(axis.low, axis.high, columns + 1), edges, cumulative)
+    edges, cumulative = h.magnitudes() if axis.log else h.cumulative(zeros=False)
+    at_columns = np.interp(axis.edges(columns), edges, cumulative)
     counts = np.diff(at_columns)
-    below, above = at_columns[0], cumulative[-1] - at_columns[-1]
+    below = 0.0 if axis.log else at_columns[0]  # there is no end to how small values may be
+    above = cumulative[-1] - at_columns[-1]
     if below + above > STRAY * h.total:
         counts[0] += below
         counts[-1] += above
@@ -144,6 +185,23 @@ def logarithm(counts: Floats) -> Floats:
     return np.log1p(counts)
 
 
+def is_empty(h: Histogram) -> bool:
+    """Tell whether there is nothing finite to draw."""
+    return not h.total or not h.high > h.low
+
+
+def is_spike(h: Histogram) -> bool:
+    """Tell whether all values are the same."""
+    return h.std == 0 and math.isfinite(h.mean)
+
+
+def nothing(h: Histogram, columns: int, rows: int) -> list[str]:
+    """Return a strip that is empty, or says that nothing is finite, as far as that fits."""
+    words = ("✕ nothing finite", "✕ NaN", "✕") if h.nonfinite else ("",)
+    fitting = next((text for text in words if len(text) <= columns), "")
+    return [" " * columns] * (rows - 1) + [fitting.ljust(columns)]
+
+
 def strip(
     h: Histogram,
     axis: Axis,
@@ -157,14 +215,11 @@ def strip(
     without spread is one spike at its value; one with nothing finite says so.
     """
     top = 8 * rows - 1
-    if not h.total or not h.high > h.low:
-        words = ("✕ nothing finite", "✕ NaN", "✕") if h.nonfinite else ("",)
-        fitting = next((text for text in words if len(text) <= columns), "")
-        return [" " * columns] * (rows - 1) + [fitting.ljust(columns)]
-    if h.std == 0 and math.isfinite(h.mean):
+    if is_empty(h):
+        return nothing(h, columns, rows)
+    if is_spike(h):
         levels = np.zeros(columns, np.int64)
-        share = min(max((h.mean - axis.low) / (axis.high - axis.low), 0.0), 1.0)
-        levels[min(int(share * columns), columns - 1)] = top
+        levels[axis.column(h.mean, columns)] = top
     else:
         heights = height(rebin(h, axis, columns))
         peak = float(heights.max())
@@ -198,24 +253,48 @@ def heat(histograms: list[Histogram], axis: Axis, rows: int) -> list[str]:
 
 
 def _shaded(h: Histogram, axis: Axis, rows: int) -> str:
-    if not h.total or not h.high > h.low:
+    if is_empty(h):
         return ("✕" if h.nonfinite else " ") * rows
-    if h.std == 0 and math.isfinite(h.mean):
-        share = min(max((h.mean - axis.low) / (axis.high - axis.low), 0.0), 1.0)
-        at = rows - 1 - min(int(share * rows), rows - 1)
+    if is_spike(h):
+        at = rows - 1 - axis.column(h.mean, rows)
         return " " * at + SHADES[-1] + " " * (rows - 1 - at)
-    heights = np.sqrt(rebin(h, axis, rows))
+    return "".join(reversed(shades(rebin(h, axis, rows))))
+
+
+def shades(counts: Floats) -> list[str]:
+    """Return a shade for each count, relative to the largest, by square roots."""
+    heights = np.sqrt(counts)
     peak = float(heights.max())
-    if not peak > 0:
-        return " " * rows
-    levels = np.ceil(heights / peak * (len(SHADES) - 1)).astype(np.int64)
-    return "".join(SHADES[level] for level in reversed(levels.tolist()))
+    levels = np.ceil(heights / peak * (len(SHADES) - 1)) if peak > 0 else np.zeros(len(counts))
+    return [SHADES[level] for level in levels.astype(np.int64).tolist()]
 
 
-def bar(value: float, low: float, high: float, columns: int) -> str:
-    """Draw `value` on a logarithmic scale from `low` to `high` as a bar of `columns`."""
-    if not (value > 0 and high > low > 0 and math.isfinite(high / low)):
-        return "╌" * columns
-    share = math.log(min(max(value, low), high) / low) / math.log(high / low)
-    filled = round(share * columns)
-    return "━" * filled + "╌" * (columns - filled)
+def gain_bar(value: float, theory: float, span: float, columns: int) -> str:
+    """Draw a factor on a logarithmic scale from 1/`span` to `span`, ×1 in the middle (┊).
+
+    ● is measured, ◇ expected, ◆ both; beyond the scale an arrow points there. NaN is left out.
+    """
+    middle = columns // 2
+    cells = list(" " * columns)
+    at, expected = (_place(factor, span, middle) for factor in (value, theory))
+    if at is not None:
+        first, last = sorted((middle, min(max(at, 0), 2 * middle)))
+        cells[first : last + 1] = "━" * (last + 1 - first)
+    cells[middle] = "┊"
+    if expected is not None:
+        cells[min(max(expected, 0), 2 * middle)] = "◇"
+    if at is not None:
+        beyond = "◀" if at < 0 else "▶" if at > 2 * middle else ""
+        end = beyond or ("◆" if at == expected else "●")
+        cells[min(max(at, 0), 2 * middle)] = end
+    return "".join(cells)
+
+
+def _place(factor: float, span: float, middle: int) -> int | None:
+    """Return the column of a factor, which may lie beyond the scale; None where there is none."""
+    if math.isnan(factor) or factor < 0:
+        return None
+    if factor == 0 or math.isinf(factor):
+        return -1 if factor == 0 else 2 * middle + 1
+    share = math.log(factor) / math.log(span)
+    return round(middle * min(max(share, -2.0), 2.0)) + middle

@@ -9,6 +9,8 @@ WIDE_WIDTH: Final = 110
 WIDE_HEIGHT: Final = 28
 CURVES_AT_LEAST: Final = 9  # rows of the upper panels, with their borders
 CURVES_WANTED: Final = 14
+GAIN_WIDTH: Final = 200  # of a terminal that has room for the gains beside everything else
+GAIN_HEIGHT: Final = 60
 FRAME: Final = 4  # of the layer table: two borders, two header lines
 
 Mode = Literal["wide", "narrow", "tiny"]
@@ -22,6 +24,7 @@ class Layout:
     row_height: int = 1
     layers_height: int = 0
     stacked: bool = False  # loss above accuracy, where they have a tab of their own
+    gain: bool = False  # there is room for the gains beside all else
 
 
 def arrange(
@@ -39,4 +42,5 @@ def arrange(
     fitting = [r for r in (4, 3, 2) if body - FRAME - layers * r >= CURVES_WANTED]
     row = fitting[0] if fitting else 1
     wanted = FRAME + max(layers, 4) * row
-    return Layout("wide", row, min(wanted, body - CURVES_AT_LEAST))
+    roomy = width >= GAIN_WIDTH and height >= GAIN_HEIGHT
+    return Layout("wide", row, min(wanted, body - CURVES_AT_LEAST), gain=roomy)

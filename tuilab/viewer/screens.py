@@ -27,6 +27,8 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("log₁₀ΔW/W", "size of one update against the weights; healthy −4…−2"),
     ("dead", "units silent over the last whole epoch; above 10 % a warning, 40 % an error"),
     ("sat.", "activations so flat that they pass next to no gradient on"),
+    ("─▒█▒─", "percentiles: a box from 25 to 75 %, its median, whiskers to 5 and 95 %"),
+    ("● ◇ ◆", "gain: measured, expected by theory of the first weights, both the same"),
     ("╌╌╌", "in the curves: the loss and accuracy of guessing"),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from textual.app import ComposeResult
@@ -15,6 +16,7 @@ from tuilab.viewer.panels import side_by_side, status
 from tuilab.viewer.panels.base import Styles
 from tuilab.viewer.panels.curves import Curves
 from tuilab.viewer.panels.footer import Footer
+from tuilab.viewer.panels.gain import Gain
 from tuilab.viewer.panels.header import Header
 from tuilab.viewer.panels.layers import Layers
 from tuilab.viewer.panels.reading import Reading
@@ -23,7 +25,7 @@ from tuilab.viewer.store import Changes, RunStore
 from tuilab.viewer.text import Line
 
 CURVE_PERIOD: Final = 0.33  # seconds between two drawings of the curves
-TABS: Final = ("curves", "layers", "reading")
+TABS: Final = tuple(status.TABS)
 EVERYTHING: Final = Changes(*[True] * 6)
 
 
@@ -42,9 +44,11 @@ class Stage(Vertical):
         self.accuracy = Curves(styles, kind="accuracy", id="accuracy")
         self.reading = Reading(styles, id="reading")
         self.layer_table = Layers(styles, id="layers")
+        self.gain = Gain(styles, id="gain")
         self.bar = Footer(styles, run, id="footer")
         self.side_table = SideBySide(styles, id="side")
-        for panel in (self.loss, self.accuracy, self.reading, self.layer_table, self.side_table):
+        tables = (self.layer_table, self.side_table)
+        for panel in (self.loss, self.accuracy, self.reading, self.gain, *tables):
             panel.add_class("panel")
         self.tab = "curves"
         self.alone = False  # one panel fills the screen although all would fit
@@ -72,6 +76,7 @@ class Stage(Vertical):
                 with Horizontal(id="curves"):
                     yield self.loss
                     yield self.accuracy
+                yield self.gain
                 yield self.reading
             yield self.layer_table
             yield self.side_table
@@ -95,6 +100,7 @@ class Stage(Vertical):
             return
         if changes.snapshot or changes.state or changes.info:
             self.draw_layers(store)
+            self.draw_gain(store)
             self._side_stale = True
         if changes.snapshot or changes.state or changes.info or changes.events:
             self.draw_reading(store)
@@ -142,8 +148,15 @@ class Stage(Vertical):
             scrolls = not self.overview
             self.reading.draw_by(lambda: self.reading.update(store, self.claims, scrolls=scrolls))
 
+    def draw_gain(self, store: RunStore) -> None:
+        """Draw the gains."""
+        if self._in_sight("gain"):
+            self.gain.draw_by(lambda: self.gain.update(store))
+
     def _in_sight(self, tab: str) -> bool:
-        return self.overview or self.tab == tab
+        if self.overview:
+            return tab != "gain" or self.arranged.gain
+        return self.tab == tab
 
     def _draw_opening(self, store: RunStore) -> None:
         panel = self.opening
@@ -173,6 +186,7 @@ class Stage(Vertical):
         self.set_class(tabbed, "tabbed")
         self.set_class(self.side is not None, "side")
         self.set_class(self.arranged.stacked, "stacked")
+        self.set_class(self.arranged.gain, "with-gain")
         for tab in TABS:
             self.set_class(tabbed and self.tab == tab, tab)
         self.layer_table.styles.height = "1fr" if tabbed else self.arranged.layers_height
@@ -205,6 +219,15 @@ class Stage(Vertical):
         again = self.alone and self.tab == tab
         self._go_to(tab, alone=self.arranged.mode == "wide" and not again)
 
+    def next_way(self) -> None:
+        """Draw the strips of the layers in the next way."""
+        self.layer_table.change(self.layer_table.look.following())
+
+    def toggle_log(self) -> None:
+        """Draw the strips of the layers along magnitudes, or along values again."""
+        look = self.layer_table.look
+        self.layer_table.change(replace(look, log=not look.log))
+
     def next_panel(self, by: int) -> None:
         """Go round the panels."""
         if self.overview:
@@ -231,10 +254,10 @@ class Stage(Vertical):
             self.draw(self._store, EVERYTHING)
 
     def scroll_panel(self, pages: float, lines: int) -> None:
-        """Scroll the reading where it stands alone, the layers otherwise."""
-        if not self.overview and self.tab == "reading":
-            height = self.reading.content_size.height
-            self.reading.scroll_lines(lines + round(pages * height))
+        """Scroll the panel of words that stands alone, the layers otherwise."""
+        alone = {"reading": self.reading, "gain": self.gain}.get(self.tab)
+        if not self.overview and alone is not None:
+            alone.scroll_lines(lines + round(pages * alone.content_size.height))
         else:
             table = self.side_table if self.side else self.layer_table
             table.scroll_layers(lines + round(pages * table.room))

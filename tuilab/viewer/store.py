@@ -128,6 +128,13 @@ class RunStore:
         self._take_findings()
         return True
 
+    def look_at(self, step: int) -> bool:
+        """Go to the first snapshot from `step` on, or live where it is the newest; as `look`."""
+        if self._reader is None or self.snapshot is None:
+            return False
+        steps = self._reader.snapshot_steps()
+        return self.look(bisect_left(steps, step) - bisect_left(steps, self.snapshot.step))
+
     def _take_findings(self) -> None:
         """Take those that stand now, or stood at the step that is looked at."""
         self.findings = active(e for e in self.events if self.at is None or e.step <= self.at)

@@ -12,7 +12,17 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine.frames import BINS, TENSORS, Event, Floats, Frame, LayerInfo, Snapshot, Validation
+from engine.frames import (
+    BINS,
+    TENSORS,
+    Event,
+    FirstWeights,
+    Floats,
+    Frame,
+    LayerInfo,
+    Snapshot,
+    Validation,
+)
 from tuilab import runs
 from tuilab.recording import RunWriter
 from tuilab.runs import RunFolder
@@ -26,7 +36,7 @@ class Network:
         gain: float = 1.0, learning_rate: float = 0.01, seed: int = 0,
     ) -> None:  # fmt: skip
         rng = np.random.default_rng(seed)
-        self.activation, self.learning_rate = activation, learning_rate
+        self.activation, self.learning_rate, self.gain = activation, learning_rate, gain
         sizes = [units] * (depth + 1) + [10]
         self.weights = [
             rng.normal(0, gain / np.sqrt(a), (a, b)) for a, b in itertools.pairwise(sizes)
@@ -115,19 +125,28 @@ class Recording:
     def __post_init__(self) -> None:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.writer = RunWriter(self.folder.database)
-        depth, net = len(self.network.weights) - 1, self.network
-        layers = [
-            LayerInfo(k + 1, f"{k + 1} {net.activation}", "linear", w.shape[1], net.activation)
-            for k, w in enumerate(net.weights[:-1])
-        ]
+        net = self.network
         self.writer.describe(
             scenario="xavier_relu", title="ReLU after Xavier initialisation",
             question="Why does a rule that works for tanh starve a deep ReLU network?",
             data=f"gaussian 1000×{net.x.shape[1]}", backend="numpy", dtype="float32", threads=1,
             activation=net.activation, initializer="xavier", input_std=1.0, classes=10,
-            layers=[*layers, LayerInfo(depth + 1, "output", "linear", 10, "identity")],
+            layers=self.infos,
             total_steps=self.total, steps_per_epoch=8, batch_size=100, samples=(800, 200),
             hyperparameters=self.hyperparameters, state="running", pid=1, socket="nowhere",
+        )  # fmt: skip
+
+    @property
+    def infos(self) -> tuple[LayerInfo, ...]:
+        """What a worker says of the layers."""
+        net, last = self.network, len(self.network.weights)
+        names = [net.activation] * (last - 1) + ["identity"]
+        return tuple(
+            LayerInfo(
+                at, f"{at} {name}" if at < last else "output", "linear", w.shape[1], name,
+                first=FirstWeights(w.shape[0], w.shape[1], net.gain / w.shape[0] ** 0.5),
+            )
+            for at, (w, name) in enumerate(zip(net.weights, names, strict=True), start=1)
         )  # fmt: skip
 
     @property

@@ -4,14 +4,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.frames import BINS, FIELDS, TENSORS, LayerInfo, Snapshot
+from engine.frames import BINS, FIELDS, TENSORS, FirstWeights, LayerInfo, Snapshot
 from tuilab.recording import RunInfo
+from tuilab.viewer.panels.gain import gain_lines
 from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.panels.layers import subtitle, table_lines
+from tuilab.viewer.panels.layers import Look, subtitle, table_lines
 from tuilab.viewer.panels.reading import backward_words, forward_words
+from tuilab.viewer.strips import WAYS
 from tuilab.viewer.text import plain
 
 LAYERS = 5
+LOOKS = [Look(way, log=log) for way in WAYS for log in (False, True)]
 NUMBERS = st.one_of(
     st.sampled_from([0.0, np.nan, np.inf, -np.inf, 1e-300, 1e300, -1e300, 5e-324, 1.0]),
     st.floats(-10, 10),
@@ -46,7 +49,10 @@ INFO = RunInfo(
     activation="relu",
     initializer="he",
     input_std=1.0,
-    layers=tuple(LayerInfo(k + 1, "relu", "linear", 10, "relu") for k in range(LAYERS)),
+    layers=tuple(
+        LayerInfo(k + 1, "relu", "linear", 10, "relu", first=FirstWeights(10, 10, 0.3))
+        for k in range(LAYERS)
+    ),
 )
 
 
@@ -56,6 +62,11 @@ def test_the_panels_draw_any_numbers(snapshot: Snapshot, cells: int, height: int
     table = Table.of(snapshot, INFO, broken=2)
     lines = table_lines(table, cells, height)
     assert all(len(plain(line)) <= cells for line in lines)
+    for look in LOOKS:
+        drawn = table_lines(table, cells, height, look)
+        assert all(len(plain(line)) <= cells for line in drawn)
     assert len(subtitle(table, "", cells)) <= cells
-    assert forward_words(table, INFO, snapshot, cells)
+    assert forward_words(table, INFO, cells)
     assert backward_words(table, cells)
+    gains = gain_lines(table, INFO, snapshot, cells, 10 * height)
+    assert all(len(plain(line)) <= cells for line in gains)

@@ -123,11 +123,6 @@ def test_numbers(function: Any, value: float, text: str) -> None:
     assert function(value) == text
 
 
-def test_a_bar_is_logarithmic() -> None:
-    assert charts.bar(1e-2, 1e-4, 1.0, 8) == "━━━━╌╌╌╌"
-    assert charts.bar(0.0, 1e-4, 1.0, 4) == "╌╌╌╌"
-
-
 def test_what_lies_beyond_the_bins_tails_off_to_the_extreme() -> None:
     h = make({63: 70, BINS: 30}, 0.0, 1.0, max=3.0)
     assert common_axis([h]) == Axis(0, 4)

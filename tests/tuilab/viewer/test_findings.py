@@ -55,7 +55,8 @@ def test_the_gravest_stands_first_with_layers_evidence_and_advice(diagnosed: Run
 def test_what_a_finding_says_is_not_said_again(diagnosed: RunStore) -> None:
     lines = shown(diagnosed)
     assert not any("activations shrink ×" in line for line in lines)
-    assert "  theory, step 0: σ_w√fan_in·√½ = 0.71" in lines  # and what is expected stays
+    said = " ".join(" ".join(lines).split())  # and what is expected stays
+    assert "theory, step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu keeps ×0.71)" in said
     assert any(line.startswith("▲ gradients shrink ×") for line in lines)
 
 

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tuilab.viewer.text import Line
+from tuilab.viewer.text import Line, crop
 
 Styles = Callable[[], dict[str, Style]]
 
@@ -75,3 +76,39 @@ class LinesPanel(Widget):
         styles = self._styles()
         segments = [Segment(text, base + styles.get(role, Style())) for text, role in line]
         return Strip(segments).simplify().adjust_cell_length(self.content_size.width, base)
+
+
+class TextPanel(LinesPanel):
+    """Lines that scroll where they are longer than the panel."""
+
+    def __init__(self, styles: Styles, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(styles, id=id)
+        self._text: list[Line] = []
+        self._start = 0
+
+    def show_text(self, lines: Sequence[Line]) -> None:
+        """Show what fits of `lines` from where it was scrolled to."""
+        self._text = list(lines)
+        self._draw()
+
+    def scroll_lines(self, by: int) -> None:
+        """Move by so many lines."""
+        self._start += by
+        self._draw()
+
+    def _draw(self) -> None:
+        width, height = self.content_size
+        self._start = min(max(self._start, 0), max(len(self._text) - height, 0))
+        more = len(self._text) - self._start - height
+        self.border_subtitle = f"{more} more ↓" if more > 0 else ""
+        self.show([crop(line, width) for line in self._text[self._start :][:height]])
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Scroll with the wheel."""
+        event.stop()
+        self.scroll_lines(1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Scroll with the wheel."""
+        event.stop()
+        self.scroll_lines(-1)

@@ -15,7 +15,7 @@ from tuilab.diagnosis.gain import GrowingActivations, ShrinkingActivations
 from tuilab.diagnosis.learning_rate import HighLearningRate, LowLearningRate
 from tuilab.diagnosis.saturation import Saturation
 from tuilab.recording import RunInfo
-from tuilab.viewer import charts, formats
+from tuilab.viewer import charts, formats, strips
 from tuilab.viewer.charts import Axis, Histogram
 from tuilab.viewer.text import Span
 
@@ -64,10 +64,12 @@ class Table:
             if name in activations
         )
 
-    def histograms(self, tensor: str) -> tuple[list[Histogram], Axis]:
-        """Return every layer's histogram, and the axis that the hidden ones share."""
+    def histograms(self, tensor: str, *, log: bool = False) -> tuple[list[Histogram], Axis]:
+        """Return every layer's histogram, and the axis that the hidden ones share, or all do."""
         number = len(self.layers)
         found = [charts.histogram(self.snapshot, k, tensor) for k in range(number)]
+        if log:
+            return found, strips.log_axis(found)
         return found, charts.common_axis(found[:-1] or found)
 
     def gains_forward(self) -> Floats:
@@ -179,15 +181,6 @@ def _hidden_only(cells: Cells) -> Cells:
     return [*cells[:-1], ("–", "faint")]
 
 
-def _bars(table: Table) -> Cells:
-    """Draw the norms of dL/dW on one logarithmic scale of at least three decades."""
-    norms = table.snapshot.field("weight_grad", "norm")
-    usable = norms[np.isfinite(norms) & (norms > 0)]
-    high = float(usable.max()) if usable.size else 1.0
-    low = min(float(usable.min()) if usable.size else 1.0, high / 1e3) / 2
-    return [(charts.bar(v, low, high, 8), "update") for v in norms.tolist()]
-
-
 def _falls_silent(table: Table) -> bool:
     return table.any_activation("silent_at")
 
@@ -206,8 +199,8 @@ COLUMNS: Final = (
     Column("gradient", "gradient", "", 9, 65, weight=2),
     Column("gstd", "gradient", "std", 7, 90, _values("activation_grad", "std")),
     Column("gnorm", "gradient", "norm", 7, 40, _values("activation_grad", "norm")),
-    Column("bar", "update", "‖dL/dW‖", 8, 20, _bars),
-    Column("wnorm", "update", "‖dL/dW‖", 7, 50, _values("weight_grad", "norm")),
+    Column("weight", "update", "", 14, 20, weight=2),
+    Column("wnorm", "update", "norm", 7, 50, _values("weight_grad", "norm")),
     Column("ratio", "update", "log₁₀ΔW/W", 9, 85, _update_ratio),
     Column("forward", "gain", "fwd →", 6, 93, _forward),
     Column("backward", "gain", "← bwd", 6, 91, _backward),

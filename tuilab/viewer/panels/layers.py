@@ -1,6 +1,7 @@
 """The layer table: one row a layer, from the first to the output, on common axes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from textual import events
@@ -10,15 +11,21 @@ from tuilab.viewer.charts import Axis, Histogram
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.panels.layer_columns import COLUMNS, Column, Table, choose
 from tuilab.viewer.store import RunStore
+from tuilab.viewer.strips import WAYS, Strip
 from tuilab.viewer.text import Line, Span, crop, pad, width
 
 GROUPS: Final = {
     "activation": ("activation", "activation"),
     "gradient": ("dL/dA", "gradient"),
-    "update": ("update", "update"),
+    "update": ("dL/dW", "update"),
     "gain": ("gain", ""),
 }
-STRIPS: Final = {"activation": "activation", "gradient": "activation_grad"}
+STRIPS: Final = {
+    "activation": ("activation", "activation"),
+    "gradient": ("activation_grad", "gradient"),
+    "weight": ("weight_grad", "update"),
+}
+"""Columns of strips, with the tensor that each shows and its hue."""
 HEADER_LINES: Final = 2
 
 
@@ -33,7 +40,23 @@ def names(table: Table) -> list[str]:
     return [row.ljust(longest) for row in rows]
 
 
-def table_lines(table: Table, cells: int, rows: int = 1) -> list[Line]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the strips are drawn: one of `strips.WAYS`, along values or along magnitudes."""
+
+    way: str = "bars"
+    log: bool = False
+
+    def following(self) -> "Look":
+        """Return the look with the next way, round and round."""
+        ways = [*WAYS]
+        return replace(self, way=ways[(ways.index(self.way) + 1) % len(ways)])
+
+    def __str__(self) -> str:
+        return f"{self.way}{', magnitudes on a logarithmic axis' if self.log else ''}"
+
+
+def table_lines(table: Table, cells: int, rows: int = 1, look: Look = Look()) -> list[Line]:
     """Build the whole table: two header lines, then `rows` lines for each layer."""
     labels = names(table)
     widths = choose(table, cells, len(labels[0]))
@@ -49,18 +72,17 @@ def table_lines(table: Table, cells: int, rows: int = 1) -> list[Line]:
         top.append([(" │ ", "faint")])
         below.append([(" │ ", "faint")])
         total = sum(widths[c.key] for c in members) + len(members) - 1
-        top.append(pad(_group_title(group, members), total))
+        top.append(pad(_group_title(group, members, look), total))
         for number, column in enumerate(members):
             gap = " " if number else ""
             size = widths[column.key]
             if column.weight:
-                strips, axis = _strips(table, column.key, size, rows)
-                below.append([(gap, ""), *_axis_line(axis, size)])
+                strips, axis = _strips(table, column.key, size, rows, look)
+                below.append([(gap, ""), *axis_line(axis, size)])
                 for at, line in enumerate(strips):
                     body[at].append([(gap, ""), line])
                 continue
-            title = "" if column.key == "bar" else column.title
-            below.append([(f"{gap}{title:>{size}}", "muted")])
+            below.append([(f"{gap}{column.title:>{size}}", "muted")])
             spans = column.cells(table) if column.cells else []
             _append(body, [[(f"{gap}{text:>{size}}", role)] for text, role in spans], rows)
     return [_flat(line, cells) for line in [top, below, *body]]
@@ -88,41 +110,54 @@ def _grouped(columns: Sequence[Column]) -> list[tuple[str, list[Column]]]:
     ]
 
 
-def _group_title(group: str, members: Sequence[Column]) -> Line:
+def _group_title(group: str, members: Sequence[Column], look: Look) -> Line:
     title, role = GROUPS[group]
+    if look.log and any(column.weight for column in members):
+        title = f"|{title}|"
     return [(title, f"{role}.bold" if role else "bold")]
 
 
-def _axis_line(axis: Axis, cells: int) -> Line:
+def axis_line(axis: Axis, cells: int) -> Line:
     """Write the ends of the axis over the ends of its strip, and a middle where there is room."""
-    low, high = formats.short(axis.low), formats.short(axis.high)
+    low, high, middle = (_short(value, axis) for value in (axis.low, axis.high, axis.middle))
     if len(low) + len(high) + 2 > cells:
         return [(f"{str(axis)[:cells]:^{cells}}", "muted")]
     line = low + " " * (cells - len(low) - len(high)) + high
-    middle = formats.short((axis.low + axis.high) / 2)
     if cells > len(low) + len(high) + len(middle) + 8:
         start = (cells - len(middle)) // 2
         line = line[:start] + middle + line[start + len(middle) :]
     return [(line, "muted")]
 
 
-def _strips(table: Table, key: str, cells: int, rows: int) -> tuple[list[Span], Axis]:
-    """Draw a group's histograms; the output layer has an axis of its own, written beside it."""
-    histograms, axis = table.histograms(STRIPS[key])
+def _short(value: float, axis: Axis) -> str:
+    return formats.short(value).replace(".0e", "e") if axis.log else formats.short(value)
+
+
+def _strips(table: Table, key: str, cells: int, rows: int, look: Look) -> tuple[list[Span], Axis]:
+    """Draw a group's histograms; along values the output layer has an axis of its own."""
+    tensor, role = STRIPS[key]
+    histograms, axis = table.histograms(tensor, log=look.log)
+    draw = WAYS[look.way]
     spans: list[Span] = []
     for histogram in histograms[:-1]:
-        role = "error" if histogram.nonfinite else key
-        spans += [(line, role) for line in charts.strip(histogram, axis, cells, rows)]
-    return spans + _output_strip(histograms[-1], key, cells, rows), axis
+        tint = "error" if histogram.nonfinite else role
+        spans += [(line, tint) for line in draw(histogram, axis, cells, rows)]
+    if look.log:
+        tint = "error" if histograms[-1].nonfinite else f"{role}.dim"
+        return spans + [(line, tint) for line in draw(histograms[-1], axis, cells, rows)], axis
+    return spans + _output_strip(histograms[-1], role, cells, rows, draw), axis
 
 
-def _output_strip(histogram: Histogram, key: str, cells: int, rows: int) -> list[Span]:
+def _output_strip(
+    histogram: Histogram, role: str, cells: int, rows: int, draw: Strip
+) -> list[Span]:
+    """Draw the output layer on its own axis, which is written beside it."""
     own = charts.common_axis([histogram])
     label = f" {own}"
-    role = "error" if histogram.nonfinite else f"{key}.dim"
+    role = "error" if histogram.nonfinite else f"{role}.dim"
     if histogram.nonfinite or cells < len(label) + 8:
-        return [(line, role) for line in charts.strip(histogram, own, cells, rows)]
-    lines = charts.strip(histogram, own, cells - len(label), rows)
+        return [(line, role) for line in draw(histogram, own, cells, rows)]
+    lines = draw(histogram, own, cells - len(label), rows)
     labels = [" " * len(label)] * (rows - 1) + [label]
     return [(line + text, role) for line, text in zip(lines, labels, strict=True)]
 
@@ -135,6 +170,7 @@ class Layers(LinesPanel):
         self.border_title = "Layers"
         self.offset_layers = 0
         self.row_height = 1
+        self.look = Look()
         self._table: Table | None = None
 
     @property
@@ -156,6 +192,12 @@ class Layers(LinesPanel):
             return
         self._draw()
 
+    def change(self, look: Look) -> None:
+        """Draw the strips in another way."""
+        self.look = look
+        self.border_title = "Layers" if look == Look() else f"Layers  {look}"
+        self._draw()
+
     def scroll_layers(self, by: int) -> None:
         """Move by so many layers."""
         self.offset_layers += by
@@ -165,7 +207,7 @@ class Layers(LinesPanel):
         table = self._table
         if table is None or not self.content_size.width:
             return
-        lines = table_lines(table, self.content_size.width, self.row_height)
+        lines = table_lines(table, self.content_size.width, self.row_height, self.look)
         number = len(table.layers)
         self.offset_layers = min(max(self.offset_layers, 0), max(number - self.room, 0))
         start = HEADER_LINES + self.offset_layers * self.row_height

@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from textual import events
 
-from engine.frames import Snapshot
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.past import LEARNED
 from tuilab.recording import RunInfo
 from tuilab.viewer import formats
 from tuilab.viewer.claims import Claims
-from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.panels.base import Styles, TextPanel
 from tuilab.viewer.panels.claims import claim_lines
 from tuilab.viewer.panels.findings import finding_lines, note_lines
+from tuilab.viewer.panels.gain import causes, expect
 from tuilab.viewer.panels.header import identity
 from tuilab.viewer.panels.layer_columns import (
     GAIN_HEALTHY,
@@ -25,14 +24,13 @@ from tuilab.viewer.panels.layer_columns import (
     update_ratio_role,
 )
 from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, crop, plain, wrap
+from tuilab.viewer.text import Line, plain, wrap
 
 WORDS: Final = 0.7  # of the room that complaints may take with their advice
 FORWARD: Final = {"shrinking_activations", "growing_activations"}
 BACKWARD: Final = {"vanishing_gradient", "exploding_gradient"}
 UPDATES: Final = {"low_learning_rate", "high_learning_rate"}
 """Rules whose findings say what the words on a gain, or on updates, would say."""
-SLOPES = {"relu": (math.sqrt(0.5), "√½"), "identity": (1.0, ""), "tanh": (1.0, "")}
 
 
 def reading(
@@ -82,10 +80,9 @@ def _complaints(
 
 def _details(rule: str, store: RunStore) -> list[str]:
     """Return what is known beyond a finding's evidence: the gain that theory expects."""
-    first, info = store.first_snapshot, store.info
-    if rule not in FORWARD or first is None or info.batch_norm:
+    if rule not in FORWARD or store.info.batch_norm:
         return []
-    words = theory(Table.of(first, info), info)
+    words = theory(store.info)
     return [words] if words else []
 
 
@@ -96,7 +93,7 @@ def _standing(table: Table, store: RunStore, found: set[str], cells: int) -> lis
         lines += _shallow(table, cells)
     else:
         if not found & FORWARD:
-            lines += forward_words(table, store.info, store.first_snapshot, cells)
+            lines += forward_words(table, store.info, cells)
         if not found & BACKWARD:
             lines += backward_words(table, cells)
     if not found & UPDATES:
@@ -121,7 +118,7 @@ def _shallow(table: Table, cells: int) -> list[Line]:
     return _paragraph("faint", text, [], cells)
 
 
-def forward_words(table: Table, info: RunInfo, first: Snapshot | None, cells: int) -> list[Line]:
+def forward_words(table: Table, info: RunInfo, cells: int) -> list[Line]:
     """Say what becomes of the signal on its way to the output, and what theory expects."""
     value = table.snapshot.gain_forward
     std = table.snapshot.field("activation", "std")[:-1]
@@ -133,7 +130,7 @@ def forward_words(table: Table, info: RunInfo, first: Snapshot | None, cells: in
         details.append(f"{spread} of the spread after {table.hidden} layers")
     if info.batch_norm:
         details.append("batch normalisation resets the spread in each layer")
-    elif first is not None and (words := theory(Table.of(first, info), info)):
+    elif words := theory(info):
         details.append(words)
     head = _head("activations", value)
     return _paragraph(gain_role(value), head, details, cells)
@@ -163,25 +160,13 @@ def _head(what: str, value: float) -> str:
     return f"{what} {trend} {formats.factor(value)} a layer"
 
 
-def theory(table: Table, info: RunInfo) -> str:
-    """Return the gain that the weights of step 0 let expect, where that is known.
-
-    A layer multiplies the second moment by fan_in·σ_w², of which ReLU keeps half; tanh keeps all
-    while its inputs are small. Weights are those of the hidden layers from the second on.
-    """
-    slope = SLOPES.get(info.activation)
-    units = [layer.units for layer in table.layers[:-1]]
-    linear = all(layer.kind == "linear" for layer in table.layers)
-    if slope is None or not linear or table.hidden < 2:
+def theory(info: RunInfo) -> str:
+    """Return the gain that theory expects at the start, and what it is made of, where known."""
+    found = expect(info)
+    if math.isnan(found.gain_forward):
         return ""
-    std = table.snapshot.field("weight", "std")[1:-1]
-    gains = std * np.sqrt(units[:-1])
-    if not np.isfinite(gains).all() or not (gains > 0).all():
-        return ""
-    linear_gain = float(np.exp(np.log(gains).mean()))
-    product = "σ_w√fan_in" + (f"·{slope[1]}" if slope[1] else "")
-    bound = " (an upper bound)" if info.activation == "tanh" else ""
-    return f"theory, step 0: {product} = {linear_gain * slope[0]:.2f}{bound}"
+    cause, _ = causes(found, info)
+    return f"theory, step 0: {formats.factor(found.gain_forward)} ({cause})"
 
 
 def _updates(table: Table, learned: bool, cells: int) -> list[Line]:
@@ -198,14 +183,12 @@ def _updates(table: Table, learned: bool, cells: int) -> list[Line]:
     return _paragraph(role, head, [], cells)
 
 
-class Reading(LinesPanel):
-    """The words as a widget; scrolls where they are longer than the panel."""
+class Reading(TextPanel):
+    """The words as a widget."""
 
-    def __init__(self, *args: object, **more: object) -> None:
-        super().__init__(*args, **more)  # type: ignore[arg-type]
+    def __init__(self, styles: Styles, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(styles, id=id)
         self.border_title = "Reading"
-        self._text: list[Line] = []
-        self._start = 0
 
     def update(self, store: RunStore, claims: Claims, *, scrolls: bool) -> None:
         """Say what is known now; `scrolls`: keys reach what does not fit."""
@@ -215,31 +198,8 @@ class Reading(LinesPanel):
         question = store.info.question not in above
         width, height = self.content_size
         room = 0 if scrolls else height
-        self._text = reading(store, claims, width, question=question, room=room)
-        if not self._text:
-            text = "waiting for the first statistics …" if store.live else "no statistics"
-            self._text = [[(text, "muted")]]
-        self._draw()
-
-    def scroll_lines(self, by: int) -> None:
-        """Move by so many lines."""
-        self._start += by
-        self._draw()
-
-    def _draw(self) -> None:
-        height = self.content_size.height
-        self._start = min(max(self._start, 0), max(len(self._text) - height, 0))
-        more = len(self._text) - self._start - height
-        self.border_subtitle = f"{more} more ↓" if more > 0 else ""
-        width = self.content_size.width
-        self.show([crop(line, width) for line in self._text[self._start :][:height]])
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Scroll with the wheel."""
-        event.stop()
-        self.scroll_lines(1)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Scroll with the wheel."""
-        event.stop()
-        self.scroll_lines(-1)
+        text = reading(store, claims, width, question=question, room=room)
+        if not text:
+            text = [[("waiting for the first statistics …" if store.live else "no statistics",
+                      "muted")]]  # fmt: skip
+        self.show_text(text)

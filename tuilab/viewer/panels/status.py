@@ -7,8 +7,13 @@ from tuilab.viewer.panels.header import STATES
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, crop, pad, wrap
 
+NOTICE: Final = 3  # lines that it may take
+NARROW: Final = 60  # cells below which it may take one more
 BROKEN: Final = ("diverged", "killed", "failed", "unreadable")
-TABS: Final = (("curves", "1 curves"), ("layers", "2 layers"), ("reading", "3 reading"))
+TABS: Final = {
+    "curves": "1 curves", "layers": "2 layers", "reading": "3 reading", "gain": "4 gain",
+}  # fmt: skip
+"""The panels that fill the screen by themselves, and what their tabs say."""
 
 
 def what_happened(store: RunStore) -> str:
@@ -27,12 +32,23 @@ def notice(store: RunStore, cells: int) -> list[Line]:
     if store.state not in BROKEN:
         return []
     glyph, _ = STATES[store.state]
-    line: Line = [(f" {glyph} {store.state} ", "error.tag"), (f" {what_happened(store)}", "error")]
+    tag: Line = [(f" {glyph} {store.state} ", "error.tag")]
+    then = f"log: {store.folder.log}"
     if store.state == "diverged":
-        line.append(("  g goes back to before it, at a lower learning rate", "muted"))
-    else:
-        line.append((f"  log: {store.folder.log}", "muted"))
-    return [pad(row, cells) for row in wrap(line, cells, 2)[:3]]
+        then = "g goes back to before it, at a lower learning rate"
+        if cells < NARROW:
+            then = "g goes back, and slows down"
+    told: Line = [(f" {what_happened(store)}", "error")]
+    line = wrap([*tag, *told, (f"  {then}", "muted")], cells, 2)
+    lines = NOTICE + (cells < NARROW)
+    if len(line) > lines:  # what to do counts before the last of what happened
+        happened = wrap([*tag, *told], cells, 2)
+        action = wrap([("  ", ""), (then, "muted")], cells, 2)
+        room = max(lines - len(action), 1)
+        if len(happened) > room:
+            happened[room - 1 :] = [crop([*happened[room - 1], (" …", "error")], cells)]
+        line = [*happened, *action][:lines]
+    return [pad(row, cells) for row in line]
 
 
 def opening(store: RunStore, cells: int, height: int) -> list[Line]:
@@ -55,8 +71,10 @@ def opening(store: RunStore, cells: int, height: int) -> list[Line]:
 def tabs(active: str, cells: int) -> list[Line]:
     """Return the line of tabs of the narrow layout."""
     line: Line = []
-    for key, title in TABS:
-        line += [(f" {title} ", "activation.tag" if key == active else "muted"), (" ", "")]
+    roomy = sum(len(title) + 3 for title in TABS.values()) <= cells
+    for key, title in TABS.items():
+        text = f" {title} " if roomy else title
+        line += [(text, "activation.tag" if key == active else "muted"), (" ", "")]
     return [pad(line, cells)]
 
 

@@ -1,0 +1,106 @@
+"""What mends a finding: a change that the view can make, live or by starting the run anew.
+
+Each rule says which of these help against it (`Rule.fixes`), the best first.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from engine.frames import LayerInfo
+from engine.trainer import Command
+
+HEALTHY: Final = 1e-3  # an update, as a share of the weights (lecture 6)
+FAR: Final = 10.0  # the largest factor by which a learning rate is changed at once
+RATE: Final = "optimizer.learning_rate"
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """One change: a command to the run that goes on, or settings with which to begin anew."""
+
+    label: str
+    command: Command | None = None
+    settings: tuple[str, ...] = ()  # as `--set` takes them
+    go_on: bool = False  # from the last good checkpoint
+
+    @property
+    def how(self) -> str:
+        """What is done, in words."""
+        if self.command is not None:
+            return "now, from the next step on"
+        return "goes on from the last good checkpoint" if self.go_on else "starts the run anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A run as far as it matters for what can be changed in it."""
+
+    layers: Sequence[LayerInfo]  # hidden ones from 1, the output layer last
+    initializer: str = ""  # by its name
+    own_layers: bool = False  # written in [[layer]] tables, which settings do not reach
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    live: bool = True
+
+    @property
+    def activation(self) -> str:
+        """The non-linearity of the first layer."""
+        return self.layers[0].activation if self.layers else ""
+
+    @property
+    def normalized(self) -> bool:
+        """Tell whether there is batch normalisation."""
+        return any(layer.normalization for layer in self.layers)
+
+
+def good_initializer(activation: str) -> str:
+    """Name the initialiser that keeps the spread with this non-linearity."""
+    if activation in ("tanh", "sigmoid", "identity"):
+        return "xavier"
+    return "lecun" if activation == "selu" else "he"
+
+
+def set_rate(case: Case, factor: float) -> list[Fix]:
+    """Multiply the learning rate: live, or else in a new run."""
+    rate = case.hyperparameters.get("learning_rate", 0.0)
+    if rate <= 0:
+        return []
+    new = float(f"{rate * factor:.2g}")
+    label = f"learning rate {rate:.3g} → {new:.3g}"
+    if case.live:
+        return [Fix(label, Command("set", "learning_rate", new))]
+    return [Fix(label, settings=(f"{RATE}={new:g}",))]
+
+
+def healthy_rate(case: Case, ratio: float) -> list[Fix]:
+    """Bring an update of `ratio` of the weights to a healthy size: it goes with the rate."""
+    factor = HEALTHY / ratio if ratio > 0 else FAR
+    return set_rate(case, min(max(factor, 1 / FAR), FAR))
+
+
+def initialize(case: Case) -> list[Fix]:
+    """Begin with weights that suit the non-linearity, or normalise."""
+    if case.own_layers:
+        return []
+    found = []
+    wanted = good_initializer(case.activation)
+    if case.initializer != wanted:
+        found.append(Fix(f"{wanted} initialisation", settings=(f'network.initializer="{wanted}"',)))
+    if not case.normalized:
+        found.append(Fix("batch normalisation", settings=("network.batch_norm=true",)))
+    return found
+
+
+def activate(case: Case, name: str) -> list[Fix]:
+    """Take another non-linearity."""
+    if case.own_layers or case.activation == name:
+        return []
+    return [Fix(f"{name} as non-linearity", settings=(f'network.activation="{name}"',))]
+
+
+def set_hyperparameter(case: Case, key: str, value: float, path: str) -> list[Fix]:
+    """Set a hyper-parameter live where the run has it, or else in a new run, at `path`."""
+    label = f"{key.replace('_', ' ')} {value:g}"
+    if case.live and key in case.hyperparameters:
+        return [Fix(label, Command("set", key, value))]
+    return [Fix(label, settings=(f"{path}={value:g}",))]
