@@ -294,7 +294,7 @@ async def test_it_can_be_read_at_any_size(
         await opened(app, pilot)
         assert "▸ ▲ shrinking" in text(app)
         assert "warning in layers" in text(app)
-        for _ in range(8):
+        for _ in range(20):  # pages of four lines, where there is least room
             await pilot.press("pagedown")
         await pilot.pause()
         assert "output" in text(app)  # the last row of the evidence
