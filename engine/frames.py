@@ -47,6 +47,20 @@ class LayerInfo:
     activation: str  # "relu"; "identity" at the output
     normalization: str = ""  # "batch_norm" or ""
     parameters: int = 0
+    sees: tuple[int, ...] = ()  # what one unit is connected to: (inputs,), or a window (h, w, c)
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What each unit of a layer did over the examples of one batch; arrays (units,).
+
+    A unit of a convolution is a channel, and each of its places counts as an example.
+    """
+
+    mean: npt.NDArray[np.float32]  # of its activation
+    active: Floats | None  # share of examples on which it rose above its floor; None: it has none
+    saturated: Floats | None  # share of examples on which it was saturated; None: it cannot be
+    dead: npt.NDArray[np.bool_] | None  # silent over the last whole epoch; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,7 @@ class Snapshot:
     update_ratio: Floats  # (layers,): ‖ΔW‖ / ‖W‖
     asymmetry: Floats  # (layers,): ‖W − mean over units‖ / ‖W‖; 0: all units are the same
     one_signed: Floats  # (layers,): share of (example, unit) pairs whose dW has one sign
+    units: Sequence[Units | None] = ()  # of each layer, where they were measured
 
     def field(self, tensor: str, name: str) -> Floats:
         """Return one field of one tensor for all layers, shape (layers,); also `norm` (L2)."""

@@ -17,6 +17,7 @@ from engine.layers.base import Bound, Layer, Scope, Shape, layers
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
+from engine.layers.reshape import Flatten
 from engine.parameters import ParameterStore, allocate
 from engine.registry import Registry
 
@@ -102,8 +103,15 @@ class Network:
             activation=name,
             normalization="batch_norm" if any(isinstance(m, BatchNorm) for m in members) else "",
             parameters=count,
+            sees=self._sees(first, shapes),
         )
         return Group(first, at, info, activation)
+
+    def _sees(self, position: int, shapes: list[Shape]) -> Shape:
+        """Return what a unit of a layer is connected to; of images made flat, the images."""
+        if position and isinstance(self.layers[position - 1], Flatten):
+            return shapes[position - 1]
+        return self.layers[position].sees(shapes[position])
 
     def bind(
         self,
