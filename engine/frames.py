@@ -45,7 +45,7 @@ class LayerInfo:
     kind: str  # "linear"
     units: int
     activation: str  # "relu"; "identity" at the output
-    normalization: str = ""  # "batch_norm" or ""
+    normalization: str = ""  # "batch_norm", "layer_norm" or ""
     parameters: int = 0
     sees: tuple[int, ...] = ()  # what one unit is connected to: (inputs,), or a window (h, w, c)
 

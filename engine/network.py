@@ -15,6 +15,7 @@ from engine.frames import LayerInfo
 from engine.initializers import Initializer
 from engine.layers.base import Bound, Layer, Scope, Shape, layers
 from engine.layers.batch_norm import BatchNorm
+from engine.layers.layer_norm import LayerNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten
@@ -101,7 +102,9 @@ class Network:
             kind=members[0].kind,
             units=shapes[at + 1][-1],  # of images, the channels
             activation=name,
-            normalization="batch_norm" if any(isinstance(m, BatchNorm) for m in members) else "",
+            normalization=next(
+                (m.kind for m in members if isinstance(m, BatchNorm | LayerNorm)), ""
+            ),
             parameters=count,
             sees=self._sees(first, shapes),
         )

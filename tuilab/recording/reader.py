@@ -156,7 +156,7 @@ class RunReader:
     def history(self, layer: int, tensor: str) -> History:
         """Return a tensor of a layer (from 1) over all recorded snapshots."""
         rows = self._rows(
-            "SELECT step, mean, std, min, max, count * zero_fraction, low, high, histogram"
+            "SELECT step, mean, std, min, max, zero_fraction, low, high, histogram"
             " FROM tensor"
             " JOIN snapshot ON snapshot.id = tensor.snapshot"
             " WHERE layer = ? AND tensor = ? ORDER BY step",

@@ -122,6 +122,6 @@ class History:
     std: Floats  # (n,)
     min: Floats  # (n,)
     max: Floats  # (n,)
-    zeros: Floats  # (n,): how many values are exactly zero
+    zero_fraction: Floats  # (n,)
     ranges: Floats  # (n, 2): of the bins
     histograms: Floats  # (n, 1 + BINS + 1)

@@ -28,7 +28,7 @@ from tuilab.viewer.companions import Companions
 from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.panels.detail import Look
+from tuilab.viewer.panels.layer_view import Look
 from tuilab.viewer.picker import PickerScreen
 from tuilab.viewer.screens import (
     Choice,
@@ -274,9 +274,9 @@ class ViewerApp(App[Worker]):
             self.push_screen(screen, lambda _: self._remember(screen))
 
     def next_panel(self, by: int) -> None:
-        """Go round the panels, or the tensors of the layer that stands alone."""
+        """Go round the panels, or what there is in the view of the layer that stands alone."""
         if isinstance(self.screen, DetailScreen):
-            self.screen.action_tensor(by)
+            self.screen.action_turn(by)
         else:
             self.stage.next_panel(by)
 

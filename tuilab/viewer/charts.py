@@ -12,6 +12,8 @@ from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from tuilab.viewer import formats
 
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+OCTAVES: Final = 8
+"""Length of a logarithmic axis: below, the equal bins of a histogram tell next to nothing."""
 STRAY: Final = 0.01  # share of a layer's values that may lie outside the common axis
 _TAIL: Final = np.linspace(0.125, 1.0, 8)  # places between the end of the bins and the extreme
 _FALL: Final = 1 - (1 - _TAIL) ** 2  # share of the tail that lies before each
@@ -19,10 +21,29 @@ _FALL: Final = 1 - (1 - _TAIL) ** 2  # share of the tail that lies before each
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A range that several histograms share."""
+    """A range that several histograms share; if `logarithmic`, of |x|, from `low` > 0."""
 
     low: float
     high: float
+    logarithmic: bool = False
+
+    def edges(self, parts: int) -> Floats:
+        """Return where `parts` equal parts begin and end."""
+        ends = np.geomspace if self.logarithmic else np.linspace
+        return np.asarray(ends(self.low, self.high, parts + 1))
+
+    def share(self, value: float) -> float:
+        """Return where `value` lies, from 0 at the low end to 1 at the high one, or beyond it."""
+        low, high = self.low, self.high
+        if self.logarithmic:
+            value = math.log(abs(value) or low)
+            low, high = math.log(low), math.log(high)
+        return min(max((value - low) / (high - low), 0.0), 1.0)
+
+    def of_magnitudes(self) -> "Axis":
+        """Return the logarithmic axis of |x| that ends where this one does."""
+        reach = max(abs(self.low), abs(self.high))
+        return Axis(reach * 2.0**-OCTAVES, reach, logarithmic=True)
 
     def __str__(self) -> str:
         if self.low == -self.high:
@@ -41,7 +62,7 @@ class Histogram:
     std: float = math.nan
     min: float = math.nan
     max: float = math.nan
-    zeros: float = 0.0  # how many are exactly zero
+    zeros: float = 0.0  # how many of those in the bins are exactly zero
     nonfinite: float = 0.0
 
     @property
@@ -77,17 +98,18 @@ def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
     """Take one tensor's histogram out of a snapshot; `layer` counts from 0."""
     at = layer, TENSORS.index(tensor)
     fields = dict(zip(FIELDS, snapshot.statistics[at].tolist(), strict=True))
-    count, zeros = fields["count"], fields["zero_fraction"]
     low, high = snapshot.ranges[at].tolist()
+    bins = snapshot.histograms[at].astype(np.float64)
+    zeros = fields["zero_fraction"] * bins.sum()  # the bins count a sample, the fields everything
     return Histogram(
-        bins=snapshot.histograms[at].astype(np.float64),
+        bins=bins,
         low=low,
         high=high,
         mean=fields["mean"],
         std=fields["std"],
         min=fields["min"],
         max=fields["max"],
-        zeros=count * zeros if count * zeros > 0 else 0.0,
+        zeros=zeros if zeros > 0 else 0.0,
         nonfinite=fields["nonfinite"] if fields["nonfinite"] > 0 else 0.0,
     )
 
@@ -125,13 +147,25 @@ def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
     in the tails that `common_axis` leaves out on purpose: they would look like a mode.
     """
     edges, cumulative = h.cumulative(zeros=False)
-    at_columns = np.interp(np.linspace(axis.low, axis.high, columns + 1), edges, cumulative)
+    wanted = axis.edges(columns)
+    at_columns = np.interp(wanted, edges, cumulative)
+    if axis.logarithmic:  # how many lie between −x and x
+        at_columns -= np.interp(-wanted, edges, cumulative)
     counts = np.diff(at_columns)
     below, above = at_columns[0], cumulative[-1] - at_columns[-1]
+    if axis.logarithmic:  # which never reaches 0: nothing is odd in values below it
+        below = 0.0
     if below + above > STRAY * h.total:
         counts[0] += below
         counts[-1] += above
     return np.asarray(counts)
+
+
+def smaller(h: Histogram, axis: Axis) -> float:
+    """Return the share of the non-zero values that a logarithmic axis is too short for."""
+    edges, cumulative = h.cumulative(zeros=False)
+    upto, downto = np.interp((axis.low, -axis.low), edges, cumulative)
+    return float((upto - downto) / cumulative[-1]) if cumulative[-1] > 0 else 0.0
 
 
 def square_root(counts: Floats) -> Floats:
@@ -163,8 +197,7 @@ def strip(
         return [" " * columns] * (rows - 1) + [fitting.ljust(columns)]
     if h.std == 0 and math.isfinite(h.mean):
         levels = np.zeros(columns, np.int64)
-        share = min(max((h.mean - axis.low) / (axis.high - axis.low), 0.0), 1.0)
-        levels[min(int(share * columns), columns - 1)] = top
+        levels[min(int(axis.share(h.mean) * columns), columns - 1)] = top
     else:
         heights = height(rebin(h, axis, columns))
         peak = float(heights.max())
@@ -201,8 +234,7 @@ def _shaded(h: Histogram, axis: Axis, rows: int) -> str:
     if not h.total or not h.high > h.low:
         return ("✕" if h.nonfinite else " ") * rows
     if h.std == 0 and math.isfinite(h.mean):
-        share = min(max((h.mean - axis.low) / (axis.high - axis.low), 0.0), 1.0)
-        at = rows - 1 - min(int(share * rows), rows - 1)
+        at = rows - 1 - min(int(axis.share(h.mean) * rows), rows - 1)
         return " " * at + SHADES[-1] + " " * (rows - 1 - at)
     heights = np.sqrt(rebin(h, axis, rows))
     peak = float(heights.max())

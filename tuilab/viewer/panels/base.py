@@ -8,6 +8,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tuilab.viewer.ramps import painted
 from tuilab.viewer.text import Line
 
 Styles = Callable[[], dict[str, Style]]
@@ -73,5 +74,8 @@ class LinesPanel(Widget):
 
     def _strip(self, line: Line, base: Style) -> Strip:
         styles = self._styles()
-        segments = [Segment(text, base + styles.get(role, Style())) for text, role in line]
+        for _, role in line:
+            if role not in styles:
+                styles[role] = painted(role, styles)
+        segments = [Segment(text, base + styles[role]) for text, role in line]
         return Strip(segments).simplify().adjust_cell_length(self.content_size.width, base)
