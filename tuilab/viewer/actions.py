@@ -117,7 +117,7 @@ ACTIONS: Final = (
            lambda app: app.next_panel(-1)),
     Action("overview", "escape,0", "0, esc", "overview", "everything on one screen again",
            lambda app: app.stage.show_overview()),
-    Action("detail", "enter", "enter", "layer", "one layer alone: its tensors, and over time",
+    Action("detail", "enter", "enter", "layer", "one layer alone: tensors, units, weights",
            lambda app: app.show_detail(), "view", 54),
     Action("back", "left", "←", "back in time", "an earlier snapshot; training goes on behind it",
            lambda app: app.look(-1), "view", 55),

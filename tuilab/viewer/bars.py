@@ -26,7 +26,8 @@ def about(values: Floats, level: float, role: str, cells: int, rows: int) -> lis
     columns = cells - gutter - 1
     if columns < 1:
         return []
-    shown = values[np.rint(np.linspace(0, len(values) - 1, columns)).astype(int)]
+    shown = np.where(np.isfinite(values), values, level)
+    shown = shown[np.rint(np.linspace(0, len(values) - 1, columns)).astype(int)]
     lines: list[Line] = []
     for row in range(rows):
         label = texts.get(row, "")
@@ -43,8 +44,8 @@ def _row(values: Floats, level: float, ends: tuple[float, float], row: int, rows
     half = (high - low) / rows / 2
     cells = np.zeros(len(values), int)
     for bit, middle in ((2, high - (2 * row + 0.5) * half), (1, high - (2 * row + 1.5) * half)):
-        up = (level < middle) & (middle < values + half / 2)
-        down = (values - half / 2 < middle) & (middle < level)
+        up = (values > level) & (level < middle) & (middle < values + half / 2)
+        down = (values < level) & (values - half / 2 < middle) & (middle < level)
         cells |= bit * (up | down)
     return "".join(HALVES[cell] for cell in cells.tolist())
 

@@ -56,8 +56,8 @@ class DetailScreen(Screen[None]):
             return
         self._panel.border_title = self._title(subject)
         try:
-            self._panel.show(detail(subject, size.width, size.height))
             self._draw_keys(subject)
+            self._panel.show(detail(subject, size.width, size.height))
         except TuilabError as error:  # of a checkpoint that cannot be read
             self._panel.show(wrap([(str(error), "error")], size.width))
 

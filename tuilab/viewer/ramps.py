@@ -5,6 +5,7 @@ A role "signed.-5" or "active.3" names a step of a scale; "A/B" is the colour of
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from rich.color import Color as RichColor
@@ -47,7 +48,12 @@ def ramps(variables: Mapping[str, str]) -> dict[str, Style]:
 def painted(role: str, styles: Mapping[str, Style]) -> Style:
     """Return the style of a role that is not in the table: a colour, or one colour on another."""
     front, _, back = role.partition("/")
-    return Style(color=_colour(front, styles), bgcolor=_colour(back, styles))
+    return _style(_colour(front, styles), _colour(back, styles))
+
+
+@lru_cache(4096)  # a picture in full colour has some thousands
+def _style(front: RichColor | None, back: RichColor | None) -> Style:
+    return Style(color=front, bgcolor=back)
 
 
 def _colour(name: str, styles: Mapping[str, Style]) -> RichColor | None:

@@ -14,6 +14,7 @@ from engine.errors import ConfigError
 from engine.hyperparameters import check
 from tuilab.viewer import formats
 from tuilab.viewer.actions import ACTIONS
+from tuilab.viewer.panels.detail import help_lines
 
 Choice = Literal["stop", "leave", "cancel"]
 
@@ -166,6 +167,9 @@ class HelpScreen(ModalScreen[None]):
                     if action.section == section:
                         shown = action.shown.replace("[", "\\[").ljust(12 + (action.shown == "["))
                         yield Static(f"  [b $text-primary]{shown}[/]{action.help}")
+            yield Static("[b]one layer[/]")
+            for key, what in help_lines():
+                yield Static(f"  [b $text-primary]{key:<12}[/]{what}")
             yield Static("[b]the numbers[/]")
             for name, meaning in LEGEND:
                 with Horizontal(classes="entry"):

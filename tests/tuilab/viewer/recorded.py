@@ -143,7 +143,14 @@ class Recording:
         self.writer = RunWriter(self.folder.database)
         depth, net = len(self.network.weights) - 1, self.network
         layers = [
-            LayerInfo(k + 1, f"{k + 1} {net.activation}", "linear", w.shape[1], net.activation)
+            LayerInfo(
+                k + 1,
+                f"{k + 1} {net.activation}",
+                "linear",
+                w.shape[1],
+                net.activation,
+                sees=w.shape[:1],
+            )
             for k, w in enumerate(net.weights[:-1])
         ]
         self.writer.describe(

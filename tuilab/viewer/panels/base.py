@@ -74,8 +74,8 @@ class LinesPanel(Widget):
 
     def _strip(self, line: Line, base: Style) -> Strip:
         styles = self._styles()
-        for _, role in line:
-            if role not in styles:
-                styles[role] = painted(role, styles)
-        segments = [Segment(text, base + styles[role]) for text, role in line]
+        segments = [
+            Segment(text, base + (styles[role] if role in styles else painted(role, styles)))
+            for text, role in line
+        ]
         return Strip(segments).simplify().adjust_cell_length(self.content_size.width, base)

@@ -16,6 +16,15 @@ KEYS: Final[tuple[Key, ...]] = (
 LEAST: Final = 16  # lines, below which none is given to the names of the views
 
 
+def help_lines() -> list[tuple[str, str]]:
+    """Return all that can be pressed here, and what it does."""
+    lines = [("↑ ↓", "the layer above, below"), ("← →", "back and forth in time")]
+    for view in VIEWS:
+        lines.append((view.key, view.help))
+        lines += [(f"  {key}", f"there: {what}") for _, key, what in view.keys]
+    return lines
+
+
 def offered(subject: Subject) -> list[View]:
     """Return the views that there are of a layer; the first is there of every layer."""
     return [view for view in VIEWS if view.offered(subject)]

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from engine.backend import Host
+from engine.errors import CheckpointError
 from engine.frames import Floats
 from tuilab.viewer import formats
 from tuilab.viewer.bars import about
@@ -41,7 +42,10 @@ def offered(subject: Subject) -> bool:
     """Tell whether a layer normalises; of a residual block, its parameters tell."""
     if subject.layer.kind != "residual":
         return bool(subject.layer.normalization)
-    parameters = subject.parameters()
+    try:
+        parameters = subject.parameters()
+    except CheckpointError:  # which is told where parameters are looked at
+        return False
     return parameters is not None and bool(blocks(parameters.arrays))
 
 
@@ -54,10 +58,10 @@ def draw(subject: Subject, cells: int, height: int) -> list[Line]:
     """Draw a chart of each array, its values in order of size, into `height` lines of `cells`."""
     parameters = subject.parameters()
     if parameters is None:
-        return [[(WAITING, "muted")]][:height]
+        return [crop([(WAITING, "muted")], cells)][:height]
     prefixes = blocks(parameters.arrays)
     if not prefixes:
-        return [[("nothing is normalised here", "muted")]][:height]
+        return [crop([("nothing is normalised here", "muted")], cells)][:height]
     prefix = prefixes[subject.look.page % len(prefixes)]
     kept = [each for each in KEPT if prefix + each.name in parameters.arrays]
     across = 2 if cells >= 60 else 1

@@ -16,7 +16,7 @@ Pixels = npt.NDArray[Any]  # (height, width, channels); channels 1 or 3, NaN whe
 LARGEST: Final = 8  # times that a small picture is magnified at most
 SMALLEST: Final = 4  # pixels that are averaged into one, each way, at most
 ENOUGH: Final = 8  # pictures at once, before they are made smaller for more
-LEVELS: Final = 32  # of each colour: a terminal has to be told of every change
+LEVELS: Final = 16  # of each colour: a terminal has to be told of every change
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,10 +183,12 @@ def _scale(quantity: Quantity, total: int, cells: int, rows: int) -> Line:
     ends = (f"−{formats.sci(quantity.reach)}", formats.sci(quantity.reach))
     low, high = ends if quantity.signed else ("0%", "100%")
     ramp: Line = [solid(f"{quantity.ramp}.{each}", 2) for each in steps]
-    line: Line = [(f"{low} ", "muted"), *ramp, (f" {high}", "muted"), (f"  {quantity.name}", "")]
+    pieces = [Piece(8, [(f"{low} ", "muted"), *ramp, (f" {high}", "muted")])]
+    pieces.append(Piece(7, [(quantity.name, "")]))
     if total > cells * rows:
-        line.append((f"   the first {cells * rows:,} of {total:,}", "warning"))
-    return line
+        words = f"the first {cells * rows:,} of {total:,}"
+        pieces.append(Piece(9, [(words, "warning")]))
+    return join([piece.line for piece in fit(pieces, cells)])
 
 
 def title(subject: Subject) -> Line:

@@ -1,22 +1,33 @@
 """The weights of a layer over pixels as pictures, and the filters of a convolution."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.backend import Host
 from tuilab.parameters import Parameters
 from tuilab.viewer import formats
 from tuilab.viewer.panels.layer_view import Look, Subject, View, as_of
 from tuilab.viewer.panels.pictures import Arrangement, arrange, rows_of
 from tuilab.viewer.ramps import STEPS, solid
-from tuilab.viewer.text import Line, Piece, fit, join
+from tuilab.viewer.text import Line, Piece, crop, fit, join
 
 WAITING: Final = "waiting for the first checkpoint: weights are saved about every five seconds"
+TOO_SMALL: Final = "too small a screen for these weights"
 NORMALISED: Final = "each by its own largest weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The weights (inputs, units) of a layer, and what they lie over."""
+
+    parameters: Parameters
+    sees: tuple[int, ...]
+    planes: tuple[int, int, int] | None  # channels, height, width, where inputs are plane by plane
+    dead: bytes | None = None  # which units are
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +52,16 @@ def _planes(subject: Subject) -> tuple[int, int, int] | None:
     return pixels if first and fits else None
 
 
-def images(weight: Host, subject: Subject) -> npt.NDArray[Any]:
+def images(seen: Seen) -> npt.NDArray[Any]:
     """Return weights (inputs, units) as pictures (units, height, width, channels), 1 or 3 channels.
 
     Other channels stand beside each other, a column of NaN between them.
     """
-    planes = _planes(subject)
-    if planes is not None:
-        stacked = weight.reshape(*planes, -1).transpose(3, 1, 2, 0)
+    weight = seen.parameters.arrays["weight"]
+    if seen.planes is not None:
+        stacked = weight.reshape(*seen.planes, -1).transpose(3, 1, 2, 0)
     else:
-        stacked = weight.reshape(*subject.layer.sees, -1).transpose(3, 0, 1, 2)
+        stacked = weight.reshape(*seen.sees, -1).transpose(3, 0, 1, 2)
     if stacked.shape[3] in (1, 3):
         return np.asarray(stacked)
     units, height, width, channels = stacked.shape
@@ -61,21 +72,28 @@ def images(weight: Host, subject: Subject) -> npt.NDArray[Any]:
 
 def draw(subject: Subject, cells: int, height: int) -> list[Line]:
     """Draw a page of pictures and their scale into `height` lines of `cells`."""
-    parameters = subject.parameters()
+    parameters, found = subject.parameters(), subject.units()
     if parameters is None:
-        return [[(WAITING, "muted")]][:height]
-    pictures = _cropped(images(parameters.arrays["weight"], subject), subject, cells)
-    shown = _page(pictures, subject.look.page, cells, height - 2)
-    if not shown.arrangement.most:
-        return [[("too small a screen for these weights", "muted")]][:height]
-    members = [pictures[unit] for unit in shown.units]
-    found = subject.units()
+        return [crop([(WAITING, "muted")], cells)][:height]
     dead = found[1].dead if found is not None else None
-    marked = dead if dead is not None and len(dead) == len(pictures) else None
-    captions = [_caption(unit, marked is not None and bool(marked[unit])) for unit in shown.units]
+    seen = Seen(
+        parameters, subject.layer.sees, _planes(subject), None if dead is None else bytes(dead)
+    )
+    return list(_lines(seen, subject.look.page, cells, height))
+
+
+@lru_cache(2)  # pictures are dear, and change only when a checkpoint was saved
+def _lines(seen: Seen, page: int, cells: int, height: int) -> tuple[Line, ...]:
+    pictures = _cropped(images(seen), seen, cells)
+    shown = _page(pictures, page, cells, height - 2)
+    if not shown.arrangement.most:
+        return (crop([(TOO_SMALL, "muted")], cells),)[:height]
+    members = [pictures[unit] for unit in shown.units]
+    dead = seen.dead if seen.dead is not None and len(seen.dead) == len(pictures) else None
+    captions = [_caption(unit, dead is not None and bool(dead[unit])) for unit in shown.units]
     lines = rows_of(members, captions, shown.arrangement, _least(len(pictures)))
     lines += [[] for _ in range(height - 1 - len(lines))]
-    return [*lines, _legend(pictures, shown, cells)][:height]
+    return (*lines, _legend(pictures, shown, cells))[:height]
 
 
 def _least(units: int) -> int:
@@ -86,9 +104,9 @@ def _caption(unit: int, dead: bool) -> Line:
     return [(f"✕ {unit + 1}", "error")] if dead else [(f"{unit + 1}", "muted")]
 
 
-def _cropped(pictures: npt.NDArray[Any], subject: Subject, cells: int) -> npt.NDArray[Any]:
+def _cropped(pictures: npt.NDArray[Any], seen: Seen, cells: int) -> npt.NDArray[Any]:
     """Leave out input channels that have no room beside the others."""
-    sees = subject.layer.sees
+    sees = seen.sees
     if len(sees) == 3 and sees[2] not in (1, 3) and pictures.shape[2] > cells:
         return pictures[:, :, : max(cells // (sees[1] + 1), 1) * (sees[1] + 1) - 1]
     return pictures
