@@ -98,7 +98,10 @@ class DetailScreen(Screen[None]):
         return f"{place}  {name}  at step {snapshot.step:,}{back}"
 
     def _draw_keys(self, subject: Subject) -> None:
-        pieces = [Piece(p, [(k, "key"), (f" {what}", "muted")]) for p, k, what in keys(subject)]
+        pieces = [
+            Piece(key.priority, [(key.shown, "key"), (f" {key.label}", "muted")])
+            for key in keys(subject)
+        ]
         width = self._keys.size.width
         line: Line = join([piece.line for piece in fit(pieces, width - 2)])
         self._keys.show([pad([(" ", ""), *line], width)])

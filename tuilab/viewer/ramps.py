@@ -27,6 +27,7 @@ def ramps(variables: Mapping[str, str]) -> dict[str, Style]:
     """
     ground, foreground = Color.parse(variables["background"]), Color.parse(variables["foreground"])
     zero = ground.blend(foreground, FAINTEST)
+    error = Color.parse(variables.get("text-error", variables["foreground"]))
 
     def scale(name: str, variable: str, sign: int = 1) -> dict[str, Style]:
         hue = Color.parse(variables.get(variable, variables["foreground"]))
@@ -38,6 +39,7 @@ def ramps(variables: Mapping[str, str]) -> dict[str, Style]:
     return {
         "ground": Style(color=ground.rich_color),
         "ink": Style(color=foreground.rich_color),
+        "dead": Style(color=zero.blend(error, 0.25).rich_color),
         **scale("signed", "text-primary", -1),
         **scale("signed", "text-warning"),
         **scale("active", "text-primary"),

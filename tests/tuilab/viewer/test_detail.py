@@ -132,7 +132,7 @@ def test_a_view_that_a_layer_has_not_gives_way_to_the_first(store: RunStore) -> 
 
 def test_footer_and_help_name_the_keys_of_the_views(store: RunStore) -> None:
     found = keys(subject_of(store, Look(2, view="units")))
-    assert {key for _, key, _ in found} == {"h", "u", "tab", *(key for _, key, _ in KEYS)}
+    assert {key.shown for key in found} == {"h", "u", "tab", *(key.shown for key in KEYS)}
     words = dict(help_lines())
     assert all(words[view.key] == view.help for view in VIEWS)
     assert "  x" in words

@@ -71,7 +71,7 @@ def test_five_hundred_units_fit_on_the_smallest_screen_and_dead_ones_are_marked(
     assert text.count("✕") == 167 + 1  # in the map, and in the line above
     assert "✕ 167 dead  33%" in text
     marked = [role for line in lines[2:] for mark, role in line if mark == "✕"]
-    assert set(marked) == {"error/active.0"}
+    assert set(marked) == {"error/dead"}
 
 
 def test_a_unit_is_as_bright_as_it_is_active() -> None:

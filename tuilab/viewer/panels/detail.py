@@ -7,10 +7,10 @@ from tuilab.viewer.panels.layer_view import Key, Subject, View
 from tuilab.viewer.text import Line, crop, width
 
 VIEWS: Final = (histograms.VIEW, unit_map.VIEW, weight_images.VIEW, norm.VIEW)
-KEYS: Final[tuple[Key, ...]] = (
-    (9, "↑↓", "layer"),
-    (7, "←→", "time"),
-    (10, "esc", "back"),
+KEYS: Final = (
+    Key(9, "↑↓", "layer", "the layer above, below"),
+    Key(7, "←→", "time", "back and forth in time"),
+    Key(10, "esc", "back", "all layers again"),
 )
 """The keys of every view."""
 LEAST: Final = 16  # lines, below which none is given to the names of the views
@@ -18,10 +18,10 @@ LEAST: Final = 16  # lines, below which none is given to the names of the views
 
 def help_lines() -> list[tuple[str, str]]:
     """Return all that can be pressed here, and what it does."""
-    lines = [("↑ ↓", "the layer above, below"), ("← →", "back and forth in time")]
+    lines = [(key.shown, key.help) for key in KEYS]
     for view in VIEWS:
         lines.append((view.key, view.help))
-        lines += [(f"  {key}", f"there: {what}") for _, key, what in view.keys]
+        lines += [(f"  {key.shown}", key.help) for key in view.keys]
     return lines
 
 
@@ -60,5 +60,5 @@ def tabs(subject: Subject, cells: int) -> Line:
 
 def keys(subject: Subject) -> list[Key]:
     """Return what can be pressed now, in the order of the screen's lower line."""
-    views = [(6, view.key, view.name) for view in offered(subject)]
+    views = [Key(3, view.key, view.name, view.help) for view in offered(subject)]
     return [KEYS[0], *(views if len(views) > 1 else []), *chosen(subject).keys, *KEYS[1:]]

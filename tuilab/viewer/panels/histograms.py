@@ -9,7 +9,7 @@ from engine.activations import activations
 from engine.frames import TENSORS, Snapshot
 from tuilab.viewer import charts, formats
 from tuilab.viewer.charts import Axis, Histogram
-from tuilab.viewer.panels.layer_view import AxisMode, Look, Subject, View
+from tuilab.viewer.panels.layer_view import AxisMode, Key, Look, Subject, View
 from tuilab.viewer.panels.over_time import over_time
 from tuilab.viewer.text import Line, crop, pad, width
 
@@ -22,6 +22,9 @@ NAMES: Final = {
     "update": ("update ΔW", "update"),
 }
 """What each tensor is called, and its hue."""
+SHORT: Final = {"pre_activation": "pre-act."}
+"""Names where a box is narrower than ROOMY cells."""
+ROOMY: Final = 28
 GRID: Final = ("activation", "activation_grad", "weight", "pre_activation", "weight_grad", "update")
 COLUMNS: Final = 3
 GAP: Final = 3
@@ -98,6 +101,8 @@ def _box(look: Look, snapshot: Snapshot, tensor: str, cells: int, rows: int) -> 
     h = charts.histogram(snapshot, look.layer - 1, tensor)
     axis = axis_of(look, snapshot, tensor)
     name, role = NAMES[tensor]
+    if cells < ROOMY:
+        name = SHORT.get(tensor, name)
     chosen = tensor == look.tensor
     shown = charts.logarithm if look.logarithmic else charts.square_root
     strips = charts.strip(h, axis, cells, rows, shown)
@@ -167,9 +172,9 @@ VIEW: Final = View(
     draw,
     turn,
     keys=(
-        (8, "tab", "tensor"),
-        (5, "x", "axis: own, of all layers, fixed, log"),
-        (4, "y", "heights: √, or log"),
+        Key(8, "tab", "tensor", "the next tensor over time"),
+        Key(5, "x", "axis", "axis: each its own, that of all layers, fixed as it is now, log |x|"),
+        Key(4, "y", "heights", "heights of the histograms: √, or log"),
     ),
 )
 assert set(GRID) == set(TENSORS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from engine.frames import LayerInfo, Snapshot, Units
 from tuilab.parameters import Parameters
@@ -11,7 +11,15 @@ from tuilab.viewer.charts import Axis
 from tuilab.viewer.text import Line
 
 AxisMode = Literal["own", "shared", "fixed", "log"]
-Key = tuple[int, str, str]  # priority in the footer, how it is written, what it does
+
+
+class Key(NamedTuple):
+    """A key of a view: `priority` orders the footer's survivors where room is short."""
+
+    priority: int
+    shown: str
+    label: str
+    help: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.frames import Floats, Units
 from tuilab.viewer import formats
-from tuilab.viewer.panels.layer_view import Look, Subject, View, as_of
+from tuilab.viewer.panels.layer_view import Key, Look, Subject, View, as_of
 from tuilab.viewer.ramps import STEPS, on, solid, step
 from tuilab.viewer.text import Line, Piece, fit, join
 
@@ -147,8 +147,8 @@ def _face(units: Units, quantity: Quantity, unit: int, cell: Cell) -> list[Line]
     share = value / quantity.reach if math.isfinite(value) else 0.0
     mark = _mark(units, value, unit)
     dead = mark == DEAD
-    back = f"{quantity.ramp}.{0 if dead else step(share)}"
-    ink, cells = on(back, share), cell.width - cell.gap
+    back = "dead" if dead else f"{quantity.ramp}.{step(share)}"
+    ink, cells = on(back, 0.0 if dead else share), cell.width - cell.gap
     lines: list[Line] = [[solid(back, cells)] for _ in range(max(cell.height - 1, 1))]
     if cell.written:
         number = formats.number(value) if quantity.signed else formats.percent(value)
@@ -217,5 +217,5 @@ VIEW: Final = View(
     title,
     draw,
     turn,
-    keys=((8, "tab", "quantity"),),
+    keys=(Key(8, "tab", "quantity", "how active on average, how often saturated"),),
 )

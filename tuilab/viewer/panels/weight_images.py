@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tuilab.parameters import Parameters
 from tuilab.viewer import formats
-from tuilab.viewer.panels.layer_view import Look, Subject, View, as_of
+from tuilab.viewer.panels.layer_view import Key, Look, Subject, View, as_of
 from tuilab.viewer.panels.pictures import Arrangement, arrange, rows_of
 from tuilab.viewer.ramps import STEPS, solid
 from tuilab.viewer.text import Line, Piece, crop, fit, join
@@ -168,5 +168,5 @@ VIEW: Final = View(
     title,
     draw,
     turn,
-    keys=((8, "tab", "next page"),),
+    keys=(Key(8, "tab", "next page", "those that have no room on this page"),),
 )
