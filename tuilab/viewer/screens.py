@@ -167,11 +167,11 @@ class HelpScreen(ModalScreen[None]):
                     if action.section == section:
                         shown = action.shown.replace("[", "\\[").ljust(12 + (action.shown == "["))
                         yield Static(f"  [b $text-primary]{shown}[/]{action.help}")
-            yield Static("[b]one layer[/]")
-            for key, what in help_lines():
-                yield Static(f"  [b $text-primary]{key:<12}[/]{what}")
             yield Static("[b]the numbers[/]")
             for name, meaning in LEGEND:
                 with Horizontal(classes="entry"):
                     yield Static(f"  [b]{name}[/]", classes="term")
                     yield Static(meaning, classes="meaning")
+            yield Static("[b]one layer[/]")
+            for key, what in help_lines():
+                yield Static(f"  [b $text-primary]{key:<12}[/]{what}")
