@@ -100,7 +100,8 @@ def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
     fields = dict(zip(FIELDS, snapshot.statistics[at].tolist(), strict=True))
     low, high = snapshot.ranges[at].tolist()
     bins = snapshot.histograms[at].astype(np.float64)
-    zeros = fields["zero_fraction"] * bins.sum()  # the bins count a sample, the fields everything
+    # The bins count a sample, the fields everything.
+    zeros = fields["zero_fraction"] * float(bins.sum())
     return Histogram(
         bins=bins,
         low=low,

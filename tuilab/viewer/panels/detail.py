@@ -55,7 +55,8 @@ def tabs(subject: Subject, cells: int) -> Line:
     room = cells - width(line) - 2
     if width(right) > room:
         right = crop(right, room) if room > 10 else []
-    return [*line, (" " * max(cells - width(line) - width(right), 0), ""), *right]
+    gap = " " * max(cells - width(line) - width(right), 0)
+    return crop([*line, (gap, ""), *right], cells)
 
 
 def keys(subject: Subject) -> list[Key]:

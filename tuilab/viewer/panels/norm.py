@@ -89,7 +89,10 @@ def _box(kept: Kept, values: Host, cells: int, height: int) -> list[Line]:
 
 def _numbers(values: Floats, cells: int) -> Line:
     """Return mean and spread, in words or in Greek, as far as they fit."""
-    mean, std = formats.number(float(values.mean())), formats.number(float(values.std()))
+    if broken := int(np.count_nonzero(~np.isfinite(values))):
+        return [(f"  {broken:,} not finite", "error")]
+    with np.errstate(over="ignore"):  # of values whose squares are beyond what there is
+        mean, std = formats.number(float(values.mean())), formats.number(float(values.std()))
     for before, between in (("   mean ", "  std "), ("   μ ", "  σ ")):
         line: Line = [(before, "muted"), (mean, ""), (between, "muted"), (std, "")]
         if width(line) <= cells:

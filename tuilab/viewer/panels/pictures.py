@@ -69,7 +69,8 @@ def scaled(pixels: Pixels, arrangement: Arrangement) -> Pixels:
         short = [(0, -length % parts) for length in (height, width)]
         full = np.pad(pixels, [*short, (0, 0)], mode="edge")
         blocks = full.reshape(full.shape[0] // parts, parts, -1, parts, channels)
-        pixels = blocks.mean(axis=(1, 3))
+        with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite
+            pixels = blocks.mean(axis=(1, 3))
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 

@@ -122,7 +122,8 @@ def _page(pictures: npt.NDArray[Any], page: int, cells: int, rows: int) -> Shown
 
 
 def _legend(pictures: npt.NDArray[Any], shown: Shown, cells: int) -> Line:
-    largest = np.nanmax(np.abs(pictures[shown.units.start : shown.units.stop]), axis=(1, 2, 3))
+    members = pictures[shown.units.start : shown.units.stop]
+    largest = np.abs(np.where(np.isfinite(members), members, 0)).max(axis=(1, 2, 3))
     reach = f"{formats.sci(float(largest.min()))} … {formats.sci(float(largest.max()))}"
     if pictures.shape[3] == 3:
         scale: Line = [solid("#7b7b7b", 2), (" zero is mid-grey", "muted")]
