@@ -21,29 +21,26 @@ _FALL: Final = 1 - (1 - _TAIL) ** 2  # share of the tail that lies before each
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A range that several histograms share; if `logarithmic`, of |x|, from `low` > 0."""
+    """A range that several histograms share; if `log`, of |x|, from `low` > 0."""
 
     low: float
     high: float
-    logarithmic: bool = False
+    log: bool = False
 
     def edges(self, parts: int) -> Floats:
         """Return where `parts` equal parts begin and end."""
-        ends = np.geomspace if self.logarithmic else np.linspace
+        ends = np.geomspace if self.log else np.linspace
         return np.asarray(ends(self.low, self.high, parts + 1))
 
-    def share(self, value: float) -> float:
-        """Return where `value` lies, from 0 at the low end to 1 at the high one, or beyond it."""
-        low, high = self.low, self.high
-        if self.logarithmic:
-            value = math.log(abs(value) or low)
-            low, high = math.log(low), math.log(high)
-        return min(max((value - low) / (high - low), 0.0), 1.0)
+    def column(self, value: float, columns: int) -> int:
+        """Return in which of so many columns a value lies; the nearest, where outside."""
+        at = int(np.searchsorted(self.edges(columns), abs(value) if self.log else value, "right"))
+        return min(max(at - 1, 0), columns - 1)
 
     def of_magnitudes(self) -> "Axis":
         """Return the logarithmic axis of |x| that ends where this one does."""
         reach = max(abs(self.low), abs(self.high))
-        return Axis(reach * 2.0**-OCTAVES, reach, logarithmic=True)
+        return Axis(reach * 2.0**-OCTAVES, reach, log=True)
 
     def __str__(self) -> str:
         if self.low == -self.high:
@@ -150,11 +147,11 @@ def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
     edges, cumulative = h.cumulative(zeros=False)
     wanted = axis.edges(columns)
     at_columns = np.interp(wanted, edges, cumulative)
-    if axis.logarithmic:  # how many lie between −x and x
+    if axis.log:  # how many lie between −x and x
         at_columns -= np.interp(-wanted, edges, cumulative)
     counts = np.diff(at_columns)
     below, above = at_columns[0], cumulative[-1] - at_columns[-1]
-    if axis.logarithmic:  # which never reaches 0: nothing is odd in values below it
+    if axis.log:  # which never reaches 0: nothing is odd in values below it
         below = 0.0
     if below + above > STRAY * h.total:
         counts[0] += below
@@ -198,7 +195,7 @@ def strip(
         return [" " * columns] * (rows - 1) + [fitting.ljust(columns)]
     if h.std == 0 and math.isfinite(h.mean):
         levels = np.zeros(columns, np.int64)
-        levels[min(int(axis.share(h.mean) * columns), columns - 1)] = top
+        levels[axis.column(h.mean, columns)] = top
     else:
         heights = height(rebin(h, axis, columns))
         peak = float(heights.max())
@@ -235,7 +232,7 @@ def _shaded(h: Histogram, axis: Axis, rows: int) -> str:
     if not h.total or not h.high > h.low:
         return ("✕" if h.nonfinite else " ") * rows
     if h.std == 0 and math.isfinite(h.mean):
-        at = rows - 1 - min(int(axis.share(h.mean) * rows), rows - 1)
+        at = rows - 1 - axis.column(h.mean, rows)
         return " " * at + SHADES[-1] + " " * (rows - 1 - at)
     heights = np.sqrt(rebin(h, axis, rows))
     peak = float(heights.max())

@@ -131,7 +131,7 @@ def _scale(h: Histogram, axis: Axis, cells: int) -> Line:
     low, high = formats.short(axis.low), formats.short(axis.high)
     zeros = h.zeros / h.total if h.total else 0.0
     middle = f"{formats.percent(zeros)} zero" if zeros >= 0.005 else ""
-    if axis.logarithmic:
+    if axis.log:
         less = charts.smaller(h, axis)
         small = f"{formats.percent(less)} smaller" if less >= 0.005 else ""
         middle = "   ".join(filter(None, (small, "log |x|", middle)))
