@@ -6,9 +6,9 @@ rest. A checksum over both shows that a file was damaged, its `identity` that it
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +21,9 @@ from engine.backend import Array, Backend, Host
 from engine.data.dataset import Examples
 from engine.errors import CheckpointError
 from engine.hyperparameters import Hyperparameters
+from engine.slices import Slice
 
-FORMAT: Final = "tuilab checkpoint 1"
+FORMAT: Final = "tuilab checkpoint 2"
 FINGERPRINT_ROWS: Final = 64
 """A data set is told from another by so many of its examples, for all of them may be gigabytes."""
 
@@ -38,10 +39,12 @@ class Checkpoint:
     generators: Mapping[str, Any]  # states of NumPy's bit generators, by purpose
     arrays: Mapping[str, Host]
     total_steps: int = 0  # that the run was to have; 0 where it was not noted
+    slices: Sequence[Slice] = ()  # where the parameters of each layer lie
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all: into a scratch file, flushed, renamed. Raises OSError."""
-        rest = json.dumps({k: v for k, v in self._parts().items() if k != "arrays"})
+        parts = {k: v for k, v in self._parts().items() if k != "arrays"}
+        rest = json.dumps(parts, default=asdict)  # of the slices
         metadata = {"format": FORMAT, "checksum": _checksum(rest, self.arrays), "state": rest}
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -61,19 +64,41 @@ class Checkpoint:
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
         """Read one back. Raises CheckpointError where it is damaged or none of ours."""
-        try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    found = metadata.get("format", "no format")
-                    raise CheckpointError(f"{path}: no checkpoint of this tuilab (it says {found})")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, safetensors.SafetensorError, ValueError) as error:
-            raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
+        with _open(path) as (file, metadata):
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         rest = metadata.get("state", "")
         if metadata.get("checksum") != _checksum(rest, arrays):
             raise CheckpointError(f"{path}: damaged: its contents do not match its checksum")
-        return cls(arrays=arrays, **json.loads(rest))
+        values = json.loads(rest)
+        return cls(**{**values, "slices": _parsed(values["slices"])}, arrays=arrays)
+
+
+def read_layer(path: Path, layer: int) -> dict[Slice, Host]:
+    """Read what a checkpoint holds of one layer (from 1), and nothing else of the file.
+
+    The checksum is over the whole file and is not looked at. Raises CheckpointError.
+    """
+    with _open(path) as (file, metadata):
+        wanted = [s for s in _parsed(json.loads(metadata["state"])["slices"]) if s.layer == layer]
+        return {s: file.get_slice(s.array)[s.start : s.stop].reshape(s.shape) for s in wanted}
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, Mapping[str, str]]]:
+    """Open a file and its metadata. Raises CheckpointError, also for what fails inside."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                found = metadata.get("format", "no format")
+                raise CheckpointError(f"{path}: no checkpoint of this tuilab (it says {found})")
+            yield file, metadata
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
+
+
+def _parsed(slices: Sequence[Mapping[str, Any]]) -> list[Slice]:
+    return [Slice.parse(each) for each in slices]
 
 
 def _checksum(rest: str, arrays: Mapping[str, Host]) -> str:
@@ -112,6 +137,7 @@ class TrainingState:
     generators: Mapping[str, np.random.Generator]
     arrays: Mapping[str, Array]  # on the device or the host
     backend: Backend
+    slices: Sequence[Slice]  # of the arrays
 
     def copy(self, step: int, seconds: float, total_steps: int) -> Checkpoint:
         """Return a checkpoint that shares no memory with the run."""
@@ -123,6 +149,7 @@ class TrainingState:
             {name: each.bit_generator.state for name, each in self.generators.items()},
             {name: self.backend.to_host(each).copy() for name, each in self.arrays.items()},
             total_steps,
+            self.slices,
         )
 
     def put_back(self, checkpoint: Checkpoint) -> None:

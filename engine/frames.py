@@ -55,11 +55,25 @@ class LayerInfo:
     kind: str  # "linear"
     units: int
     activation: str  # "relu"; "identity" at the output
-    normalization: str = ""  # "batch_norm" or ""
+    normalization: str = ""  # "batch_norm", "layer_norm" or ""
     parameters: int = 0
     first: FirstWeights | None = None  # None where they have no mean of 0, or no known std
     settings: dict[str, Any] = field(default_factory=dict)  # of the non-linearity
     between: tuple[str, ...] = ()  # kinds of what else stands in the layer: "dropout"
+    sees: tuple[int, ...] = ()  # what one unit is connected to: (inputs,), or a window (h, w, c)
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What each unit of a layer did over the examples of one batch; arrays (units,).
+
+    A unit of a convolution is a channel, and each of its places counts as an example.
+    """
+
+    mean: npt.NDArray[np.float32]  # of its activation
+    active: Floats | None  # share of examples on which it rose above its floor; None: it has none
+    saturated: Floats | None  # share of examples on which it was saturated; None: it cannot be
+    dead: npt.NDArray[np.bool_] | None  # silent over the last whole epoch; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,7 @@ class Snapshot:
     update_ratio: Floats  # (layers,): ‖ΔW‖ / ‖W‖
     asymmetry: Floats  # (layers,): ‖W − mean over units‖ / ‖W‖; 0: all units are the same
     one_signed: Floats  # (layers,): share of (example, unit) pairs whose dW has one sign
+    units: Sequence[Units | None] = ()  # of each layer, where they were measured
 
     def field(self, tensor: str, name: str) -> Floats:
         """Return one field of one tensor for all layers, shape (layers,); also `norm` (L2)."""

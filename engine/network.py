@@ -15,6 +15,7 @@ from engine.frames import LayerInfo
 from engine.initializers import Initializer
 from engine.layers.base import Bound, Layer, Scope, Shape, layers
 from engine.layers.batch_norm import BatchNorm
+from engine.layers.layer_norm import LayerNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten
@@ -101,11 +102,14 @@ class Network:
             kind=members[0].kind,
             units=shapes[at + 1][-1],  # of images, the channels
             activation=name,
-            normalization="batch_norm" if any(isinstance(m, BatchNorm) for m in members) else "",
+            normalization=next(
+                (m.kind for m in members if isinstance(m, BatchNorm | LayerNorm)), ""
+            ),
             parameters=count,
             first=members[0].first_weights(shapes[first]),
             settings=asdict(activation),
             between=self._between(first, end, at),
+            sees=self._sees(first, shapes),
         )
         return Group(first, at, info, activation)
 
@@ -119,6 +123,12 @@ class Network:
             if not known and not isinstance(layer, Flatten):
                 kinds.append(layer.kind)
         return tuple(kinds)
+
+    def _sees(self, position: int, shapes: list[Shape]) -> Shape:
+        """Return what a unit of a layer is connected to; of images made flat, the images."""
+        if position and isinstance(self.layers[position - 1], Flatten):
+            return shapes[position - 1]
+        return self.layers[position].sees(shapes[position])
 
     def bind(
         self,

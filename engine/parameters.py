@@ -6,7 +6,7 @@ The optimiser, a checkpoint and weight decay then each see one vector. What deca
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from engine.backend import Array, Backend
 from engine.layers.base import Parameter
 
 Views = dict[str, Array]
+Layout: TypeAlias = "Sequence[dict[str, tuple[int, tuple[int, ...]]]]"
+"""For each layer, where its named arrays begin in a flat one, and their shapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class ParameterStore:
     gradients: Array  # (P,)
     state: Array  # (S,)
     decaying: int  # the first so many of P are under weight decay
-    layout: Sequence[dict[str, tuple[int, tuple[int, ...]]]]  # where each lies in P, and its shape
+    layout: Layout  # where each lies in P, and its shape
+    state_layout: Layout  # the same in S
     value_views: Sequence[Views]
     gradient_views: Sequence[Views]
     state_views: Sequence[Views]
@@ -35,7 +38,7 @@ class ParameterStore:
         return _views(flat, self.layout)
 
 
-def _views(flat: Array, layout: Sequence[dict[str, tuple[int, tuple[int, ...]]]]) -> list[Views]:
+def _views(flat: Array, layout: Layout) -> list[Views]:
     return [
         {
             name: flat[start : start + prod(shape)].reshape(shape)
@@ -66,30 +69,30 @@ def allocate(
     for layer, named in enumerate(parameters):
         for name, parameter in named.items():
             value_views[layer][name][...] = backend.to_device(parameter.draw(generator))
-    state, state_views = _allocate_state(states, backend)
+    state_layout, state = _allocate_state(states, backend)
     return ParameterStore(
         values,
         gradients,
         state,
         decaying,
         layout,
+        state_layout,
         value_views,
         _views(gradients, layout),
-        state_views,
+        _views(state, state_layout),
     )
 
 
 def _allocate_state(
     states: Sequence[dict[str, npt.NDArray[Any]]], backend: Backend
-) -> tuple[Array, list[Views]]:
+) -> tuple[Layout, Array]:
     flat = backend.empty((sum(first.size for named in states for first in named.values()),))
-    views: list[Views] = []
+    layout: list[dict[str, tuple[int, tuple[int, ...]]]] = []
     start = 0
     for named in states:
-        views.append({})
+        layout.append({})
         for name, first in named.items():
-            view = flat[start : start + first.size].reshape(first.shape)
-            view[...] = backend.to_device(first)
-            views[-1][name] = view
+            layout[-1][name] = start, first.shape
+            flat[start : start + first.size] = backend.to_device(first.reshape(-1))
             start += first.size
-    return flat, views
+    return layout, flat

@@ -1,17 +1,19 @@
 """What is measured at each layer, and how: read-only, so that training never depends on it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.activations import Activation
 from engine.backend import Array, Host
-from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
+from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot, Units
 from engine.network import BoundNetwork, Group
 from engine.unit_statistics import EXAMPLES, WEIGHTS, asymmetry, every_kth_row, one_signed
+from engine.units import UnitProbe
 
 BLOCK: Final = 1 << 15
 """Elements measured at a time: they and the scratch space beside them stay in the L2 cache."""
@@ -166,6 +168,8 @@ class Probes:
             )
         self._meter = Meter(network.backend.dtype)
         self.silent = SilentUnits(network)
+        self._unit_probe = UnitProbe(network)
+        self._units: list[Units | None] = []
         shape = (len(groups), len(TENSORS))
         self._statistics = np.empty((*shape, len(FIELDS)))
         self._histograms = np.empty((*shape, BINS + 2), np.int64)
@@ -179,6 +183,7 @@ class Probes:
         for position in range(len(TENSORS) - 1):
             self._measure(position)
         self._measure_units()
+        self._units = self._unit_probe.measure()
 
     def finish(self, step: int, epoch: float, *, updated: bool = True) -> Snapshot:
         """Measure the update that was made since `start`, if one was, and return everything."""
@@ -198,6 +203,10 @@ class Probes:
             np.empty(len(self._layers)),
             self._asymmetry.copy(),
             self._one_signed.copy(),
+            [
+                None if units is None else replace(units, dead=self.silent.dead(index))
+                for index, units in enumerate(self._units)
+            ],
         )
         weight, update = snapshot.field("weight", "norm"), snapshot.field("update", "norm")
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -252,6 +261,7 @@ class SilentUnits:
         groups = network.network.groups(network.batch_shape[1:])
         self.fraction = np.zeros(len(groups))
         self._watched = []
+        self._dead: dict[int, npt.NDArray[np.bool_]] = {}
         for index, group in enumerate(groups):
             floor = group.activation.silent_at
             if floor is not None:
@@ -260,6 +270,7 @@ class SilentUnits:
                 highest, row = (network.backend.full(units, floor) for _ in range(2))
                 output = output.reshape(-1, *units)
                 self._watched.append((index, floor, output, highest, row))
+                self._dead[index] = np.zeros(units, np.bool_)
                 self.fraction[index] = np.nan
 
     @property
@@ -269,9 +280,18 @@ class SilentUnits:
 
     @property
     def state(self) -> dict[str, Array]:
-        """What a checkpoint must save: `fraction`, and the highest of this epoch by layer."""
+        """What a checkpoint must save: what is told, and the highest of this epoch by layer."""
         highest = {f"highest{index}": high for index, _, _, high, _ in self._watched}
-        return {"fraction": self.fraction, **highest}
+        dead = {f"dead{index}": mask for index, mask in self._dead.items()}
+        return {"fraction": self.fraction, **highest, **dead}
+
+    def dead(self, layer: int) -> npt.NDArray[np.bool_] | None:
+        """Return which units (units,) of a layer (from 0) were silent over the last whole epoch.
+
+        None where units cannot die, or no epoch is complete.
+        """
+        known = layer in self._dead and not np.isnan(self.fraction[layer])
+        return self._dead[layer].copy() if known else None
 
     def update(self) -> None:
         """Take in the activations of the step just made."""
@@ -282,5 +302,6 @@ class SilentUnits:
     def end_epoch(self) -> None:
         """Set `fraction` from what was seen since the last call, and begin anew."""
         for index, floor, _, highest, _ in self._watched:
-            self.fraction[index] = float(np.mean(self._to_host(highest) <= floor))
+            self._dead[index][...] = self._to_host(highest) <= floor
+            self.fraction[index] = float(np.mean(self._dead[index]))
             highest.fill(floor)

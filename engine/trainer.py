@@ -24,6 +24,7 @@ from engine.optimizers import SGD, Optimizer
 from engine.pace import Pace
 from engine.preparation import look_for_silent_units, start_from_data
 from engine.schedules import Constant, Schedule
+from engine.slices import slices
 from engine.step import Result, TrainingStep
 from engine.streams import stream
 
@@ -123,6 +124,7 @@ class Trainer:
                 **self.training_step.arrays,
             },
             backend=self.backend,
+            slices=slices(bound),
         )
         self._snapshot_at = frozenset(snapshot_at) | {0, self.total_steps - 1}
         self.step = 0

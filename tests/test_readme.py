@@ -14,6 +14,7 @@ from tuilab.cli import tuilab
 from tuilab.diagnosis import rules
 from tuilab.scenario import load_file, parse
 from tuilab.viewer.actions import ACTIONS
+from tuilab.viewer.panels.detail import VIEWS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -56,6 +57,11 @@ def test_every_key_it_names_is_one() -> None:
     named = {key for row in re.findall(r"^\| (`.*?) \|", keys, re.MULTILINE) for key in row.split()}
     shown = {part.strip() for action in ACTIONS for part in action.shown.split(",")}
     assert {key.strip("`") for key in named} <= shown
+
+
+def test_it_tells_of_every_view_of_a_layer() -> None:
+    section = README.partition("## One layer alone")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(.)` \|", section, re.MULTILINE) == [view.key for view in VIEWS]
 
 
 def test_the_engine_loads_neither_the_view_nor_a_gpu() -> None:

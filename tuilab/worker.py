@@ -152,6 +152,7 @@ def _train(
     writer.describe(
         data=data.name,
         classes=len(data.classes),
+        pixels=data.pixels,
         samples=(len(data.train), 0 if data.validation is None else len(data.validation)),
         input_std=inputs["train"].spread,
         inputs=inputs,

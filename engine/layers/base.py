@@ -120,6 +120,10 @@ class Layer:
         """Return the shape of the output for an input of shape `x`; raise ShapeError."""
         return x
 
+    def sees(self, x: Shape) -> Shape:
+        """Return the shape of what one unit is connected to, in the order of its weights."""
+        return x
+
     def parameters(self, x: Shape) -> dict[str, Parameter]:
         """Return the trained arrays for an input of shape `x`."""
         return {}

@@ -93,6 +93,9 @@ class Conv2d(Layer):
             raise ShapeError(f"a kernel of {self.kernel} does not fit into images of {x[:2]}")
         return (*size, self.filters)
 
+    def sees(self, x: Shape) -> Shape:
+        return (self.kernel, self.kernel, x[2])
+
     def parameters(self, x: Shape) -> dict[str, Parameter]:
         area = self.kernel * self.kernel
         fan_in, fan_out = area * x[2], area * self.filters

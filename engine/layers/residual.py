@@ -50,6 +50,10 @@ class Residual(Layer):
     def _shapes(self, x: Shape) -> list[Shape]:
         return list(accumulate(self.layers, lambda s, layer: layer.output_shape(s), initial=x))
 
+    def sees(self, x: Shape) -> Shape:
+        inside = zip(self.layers, self._shapes(x), strict=False)
+        return next(layer.sees(shape) for layer, shape in inside if layer.weighted)
+
     def _name(self, position: int, name: str) -> str:
         first = next(i for i, layer in enumerate(self.layers) if layer.weighted)
         return name if (position, name) == (first, "weight") else f"{position}.{name}"

@@ -158,7 +158,7 @@ def flip_a_bit(content: bytes) -> bytes:
         (lambda content: content[: len(content) // 2], "cannot be read"),
         (lambda content: b"", "cannot be read"),
         (lambda content: b"\x08\0\0\0\0\0\0\0{}      ", "no checkpoint of this tuilab"),
-        (lambda content: content.replace(b"checkpoint 1", b"checkpoint 9"), "checkpoint 9"),
+        (lambda content: content.replace(b"checkpoint 2", b"checkpoint 9"), "checkpoint 9"),
     ],
 )
 def test_a_damaged_file_is_refused(

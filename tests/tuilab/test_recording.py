@@ -6,17 +6,18 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.frames import PER_LAYER, BatchDependence, Event, Snapshot, Validation
+from engine.frames import PER_LAYER, BatchDependence, Event, Snapshot, Units, Validation
 from tests.tuilab.support import environment, frame, layer_infos, snapshot, wait_for
 from tuilab.errors import RunError
 from tuilab.recording import KEPT_FIRST, SPREAD, RunReader, RunWriter
-from tuilab.recording.schema import FORMAT
+from tuilab.recording.schema import FORMAT, WITHOUT_UNITS
+from tuilab.recording.writer import UNITS_APART
 
 
 @pytest.fixture
@@ -102,6 +103,40 @@ class TestRoundTrip:
         with RunReader(path) as reader:
             assert_equal(reader.snapshot(), snapshot(0, value=value))
 
+    def test_units_come_back_as_of_the_step_or_before(self, path: Path) -> None:
+        relu = Units(
+            np.array([0.1, 1e-12, np.inf], np.float32),
+            np.array([0.25, 0.0, 1.0]),
+            None,
+            np.array([False, True, False]),
+        )
+        scores = Units(np.array([1.0, -2.0], np.float32), None, np.array([0.5, 0.125]), None)
+        writer = RunWriter(path)
+        writer.write(frame(0, [1.0], shot=replace(snapshot(0), units=(relu, None, scores))))
+        writer.write(frame(1, [1.0], shot=snapshot(1)))
+        later = replace(scores, mean=scores.mean + 1)
+        writer.write(frame(2, [1.0], shot=replace(snapshot(2), units=(relu, None, later))))
+        writer.close()
+        with RunReader(path) as reader:
+            for layer, step, expected in ((1, 0, relu), (3, 0, scores), (3, 1, scores)):
+                at, found = reader.units(layer, step) or pytest.fail("nothing found")
+                assert at == 0
+                for field in fields(Units):
+                    wanted = getattr(expected, field.name)
+                    np.testing.assert_array_equal(getattr(found, field.name), wanted, field.name)
+            at, found = reader.units(3, 99) or pytest.fail("nothing found")
+            assert (at, found.mean.tolist()) == (2, [2.0, -1.0])
+            assert reader.units(2, 99) is None
+
+    def test_a_run_from_before_units_were_recorded_can_be_read(self, path: Path) -> None:
+        writer = RunWriter(path)
+        writer.write(frame(0, [1.0], shot=snapshot(0)))
+        writer._db.executescript(f"DROP TABLE units; PRAGMA user_version = {WITHOUT_UNITS}")
+        writer.close()
+        with RunReader(path) as reader:
+            assert_equal(reader.snapshot(0), snapshot(0))
+            assert reader.units(1, 0) is None
+
     def test_validations_and_events_come_back_in_order(self, path: Path) -> None:
         first = Event(1, 0.5, "set", {"key": "learning_rate", "value": 0.2, "previous": 0.1})
         second = Event(3, 0.75, "pause")
@@ -151,7 +186,8 @@ class TestThinning:
         for n in range(self.TOTAL):
             events = [Event(n * 10, 0.0, "set")] if n in (777, 2001) else []
             state = "finished" if n == self.TOTAL - 1 else "running"
-            shot = snapshot(n * 10, layers=1)
+            units = Units(np.full(4, n, np.float32), None, None, None)
+            shot = replace(snapshot(n * 10, layers=1), units=(units,))
             writer.write(frame(n * 10, [1.0], shot=shot, events=events, state=state))
             most = max(most, db.execute("SELECT count(*) FROM snapshot").fetchone()[0])
         writer.close()
@@ -175,6 +211,18 @@ class TestThinning:
                 "SELECT count(*) FROM tensor WHERE snapshot NOT IN (SELECT id FROM snapshot)"
             ).fetchone()
         assert orphans == 0
+
+    def test_units_are_kept_of_fewer_snapshots(self, steps: list[int], path: Path) -> None:
+        with closing(sqlite3.connect(path)) as db:
+            found = db.execute(
+                "SELECT step FROM snapshot JOIN units ON snapshot.id = units.snapshot ORDER BY step"
+            ).fetchall()
+        numbers = [step // 10 for (step,) in found]
+        assert numbers[:KEPT_FIRST] == list(range(KEPT_FIRST))
+        assert {777, 2001, self.TOTAL - 1} <= set(numbers)
+        assert len(numbers) <= KEPT_FIRST + 3 + 2 * SPREAD / UNITS_APART
+        assert np.diff(numbers).max() <= 2 * UNITS_APART * self.TOTAL / SPREAD
+        assert {n * 10 for n in numbers} <= set(steps)
 
     def test_a_snapshot_that_goes_while_it_is_read_is_none(self, path: Path) -> None:
         writer = RunWriter(path)

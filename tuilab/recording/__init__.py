@@ -12,10 +12,12 @@ readers never wait for the writer. Anyone can open it with `sqlite3` or pandas:
     snapshot    one row a recorded snapshot
     tensor      the statistics of one tensor of one layer in a snapshot; `histogram` is
                 1 + 64 + 1 int64: below `low`, 64 equal bins, above `high`
+    units       what each unit of a layer did in a snapshot: `mean` float32, `active` and
+                `saturated` float16, `dead` bytes of 0 and 1; NULL where that is no question
     checkpoint  files in checkpoints/, with the step, and the event, after which they were saved
 
 History is bounded: of the snapshots, step 0, the first ones, those around an event and the newest
-are kept, and of the others an even spread.
+are kept, and of the others an even spread. The units are kept of fewer.
 """
 
 from tuilab.recording.reader import RunReader

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 
-from engine.frames import BINS, FIELDS, PER_LAYER, TENSORS, Event, Snapshot, Validation
+from engine.frames import BINS, FIELDS, PER_LAYER, TENSORS, Event, Snapshot, Units, Validation
 from tuilab.errors import RunError
-from tuilab.recording.schema import FORMAT, Block, History, RunInfo
+from tuilab.recording.schema import FORMAT, WITHOUT_UNITS, Block, History, RunInfo
 
 
 class RunReader:
@@ -26,7 +26,8 @@ class RunReader:
             version = self._open("mode=rw")
         except sqlite3.Error:
             version = self._open_immutable()
-        if version != FORMAT:
+        self._has_units = version == FORMAT
+        if version not in (FORMAT, WITHOUT_UNITS):
             self._db.close()
             raise RunError(
                 f"{path} is not a run that this tuilab can read (format {version}, not {FORMAT}: "
@@ -148,7 +149,10 @@ class RunReader:
         return int(found[0][0]) if found else None
 
     def snapshot(self, step: int | None = None) -> Snapshot | None:
-        """Return the snapshot at `step`, or the newest one; None when there is none."""
+        """Return the snapshot at `step`, or the newest one; None when there is none.
+
+        Its units are left unread: see `units`.
+        """
         if step is None:
             step = self.newest_snapshot_step()
         found = self._rows("SELECT id, step, epoch FROM snapshot WHERE step = ?", step)
@@ -157,7 +161,7 @@ class RunReader:
     def history(self, layer: int, tensor: str) -> History:
         """Return a tensor of a layer (from 1) over all recorded snapshots."""
         rows = self._rows(
-            "SELECT step, mean, std, min, max, count * zero_fraction, low, high, histogram"
+            "SELECT step, mean, std, min, max, zero_fraction, low, high, histogram"
             " FROM tensor"
             " JOIN snapshot ON snapshot.id = tensor.snapshot"
             " WHERE layer = ? AND tensor = ? ORDER BY step",
@@ -169,6 +173,31 @@ class RunReader:
         steps, mean, std, low, high, zeros = numbers[:, :6].T
         histograms = np.array(bins).reshape(-1, BINS + 2)
         return History(steps, mean, std, low, high, zeros, numbers[:, 6:], histograms)
+
+    def units(self, layer: int, step: int) -> tuple[int, Units] | None:
+        """Return what the units of a layer (from 1) did at `step`, and the step that it is of.
+
+        That is an earlier one where they were not kept. None where nothing is known: the layer has
+        too many units, or the run is of a version that did not measure them.
+        """
+        if not self._has_units:
+            return None
+        rows = self._rows(
+            "SELECT step, mean, active, saturated, dead FROM units"
+            " JOIN snapshot ON snapshot.id = units.snapshot"
+            " WHERE layer = ? AND step <= ? ORDER BY step DESC LIMIT 1",
+            layer,
+            step,
+        )
+        if not rows:
+            return None
+        found, mean, active, saturated, dead = rows[0]
+        return found, Units(
+            np.frombuffer(mean, "<f4"),
+            None if active is None else np.frombuffer(active, "<f2").astype(np.float64),
+            None if saturated is None else np.frombuffer(saturated, "<f2").astype(np.float64),
+            None if dead is None else np.frombuffer(dead, "?"),
+        )
 
     def _assemble(self, key: int, step: int, epoch: float) -> Snapshot | None:
         rows = self._rows("SELECT * FROM tensor WHERE snapshot = ?", key)

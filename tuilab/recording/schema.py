@@ -7,7 +7,8 @@ import msgspec
 
 from engine.frames import FIELDS, PER_LAYER, Floats, LayerInfo
 
-FORMAT: Final = 3
+FORMAT: Final = 4
+WITHOUT_UNITS: Final = 3  # the format before; it is read as well
 
 SCHEMA: Final = f"""
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -30,6 +31,10 @@ CREATE TABLE tensor (
     low REAL, high REAL, histogram BLOB NOT NULL,
     {", ".join(f"{name} REAL" for name in PER_LAYER)},
     PRIMARY KEY (snapshot, layer, tensor)) WITHOUT ROWID;
+CREATE TABLE units (
+    snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE, layer INTEGER NOT NULL,
+    mean BLOB NOT NULL, active BLOB, saturated BLOB, dead BLOB,
+    PRIMARY KEY (snapshot, layer)) WITHOUT ROWID;
 CREATE TABLE checkpoint (
     id INTEGER PRIMARY KEY, step INTEGER NOT NULL, file TEXT NOT NULL, last_event INTEGER NOT NULL);
 PRAGMA user_version = {FORMAT};
@@ -79,6 +84,9 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str = ""  # of the learning rate: "cosine"
     parameters: int = 0
     layers: tuple[LayerInfo, ...] = ()  # hidden layers from 1, the output layer last
+    pixels: tuple[int, int, int] | None = (
+        None  # (channels, height, width) of inputs, plane by plane
+    )
     input_std: float = 0.0  # of the training inputs after preprocessing
     inputs: dict[str, dict[str, Any]] = {}  # "train", "validation": InputStatistics
     batch_dependence: tuple[dict[str, float | None], ...] = ()  # BatchDependence; None is NaN
@@ -137,6 +145,6 @@ class History:
     std: Floats  # (n,)
     min: Floats  # (n,)
     max: Floats  # (n,)
-    zeros: Floats  # (n,): how many values are exactly zero
+    zero_fraction: Floats  # (n,)
     ranges: Floats  # (n, 2): of the bins
     histograms: Floats  # (n, 1 + BINS + 1)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from engine.frames import FIELDS, PER_LAYER, TENSORS, Floats, Frame, Snapshot
 from tuilab.errors import RunError
@@ -15,6 +16,7 @@ from tuilab.recording.schema import SCHEMA
 
 KEPT_FIRST: Final = 16  # snapshots from the start that are never thinned
 SPREAD: Final = 256  # thinning starts at twice this many others, and leaves this many
+UNITS_APART: Final = 8  # of the others, every so many'th of those that are left keeps its units
 _TENSOR_COLUMNS: Final = 6 + len(FIELDS) + len(PER_LAYER)  # 6: snapshot, layer, tensor …
 
 
@@ -155,7 +157,23 @@ class RunWriter:
                 )
         marks = ",".join("?" * _TENSOR_COLUMNS)
         self._db.executemany(f"INSERT INTO tensor VALUES ({marks})", rows)
+        self._write_units(key, snapshot)
         self._thin()
+
+    def _write_units(self, key: int | None, snapshot: Snapshot) -> None:
+        rows = [
+            (
+                key,
+                layer,
+                units.mean.astype("<f4").tobytes(),
+                _bytes(units.active, "<f2"),
+                _bytes(units.saturated, "<f2"),
+                _bytes(units.dead, "u1"),
+            )
+            for layer, units in enumerate(snapshot.units, start=1)
+            if units is not None
+        ]
+        self._db.executemany("INSERT INTO units VALUES (?,?,?,?,?,?)", rows)
 
     def _thin(self) -> None:
         """Keep an even spread: every `_stride`-th one; when there are twice too many, half of them.
@@ -165,6 +183,13 @@ class RunWriter:
         (count,) = self._db.execute("SELECT count(*) FROM snapshot WHERE NOT kept").fetchone()
         if count >= 2 * SPREAD:
             self._stride *= 2
+        self._db.execute(
+            "DELETE FROM units WHERE snapshot IN (SELECT snapshot.id FROM snapshot"
+            " JOIN units ON units.snapshot = snapshot.id"
+            " WHERE NOT kept AND snapshot.id % ? != 0"
+            " AND snapshot.id < (SELECT max(id) FROM snapshot))",
+            (self._stride * UNITS_APART,),
+        )
         if self._stride == 1:
             return
         self._db.execute(
@@ -176,6 +201,10 @@ class RunWriter:
 
 def _constant_once(values: Floats) -> Floats:
     return values[:1] if (values == values[0]).all() else values
+
+
+def _bytes(values: npt.NDArray[Any] | None, form: str) -> bytes | None:
+    return None if values is None else values.astype(form).tobytes()
 
 
 def _open(path: Path, *, create: bool) -> sqlite3.Connection:

@@ -134,7 +134,7 @@ ACTIONS: Final = (
            lambda app: app.next_panel(-1)),
     Action("overview", "escape,0", "0, esc", "overview", "everything on one screen again",
            lambda app: app.stage.show_overview()),
-    Action("detail", "enter", "enter", "layer", "one layer alone: its tensors, and over time",
+    Action("detail", "enter", "enter", "layer", "one layer alone: tensors, units, weights",
            lambda app: app.show_detail(), "view", 54),
     Action("findings", "a", "a", "findings", "what the diagnosis found: why, where, what mends it",
            lambda app: app.show_findings(), "view", 57),

@@ -35,7 +35,7 @@ from tuilab.viewer.findings import Answer, FindingsScreen
 from tuilab.viewer.forks import ForkScreen
 from tuilab.viewer.palette import TUILAB, role_styles
 from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.panels.detail import Look
+from tuilab.viewer.panels.layer_view import Look
 from tuilab.viewer.picker import PickerScreen
 from tuilab.viewer.screens import (
     Choice,
@@ -351,9 +351,9 @@ class ViewerApp(App[Worker]):
         self._follow_another(words, partial(self._restart, sets=fix.settings))
 
     def next_panel(self, by: int) -> None:
-        """Go round the panels, or the tensors of the layer that stands alone."""
+        """Go round the panels, or what there is in the view of the layer that stands alone."""
         if isinstance(self.screen, DetailScreen):
-            self.screen.action_tensor(by)
+            self.screen.action_turn(by)
         elif isinstance(self.screen, FindingsScreen):
             self.screen.action_choose(by)
         else:

@@ -13,6 +13,8 @@ from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from tuilab.viewer import formats
 
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+OCTAVES: Final = 8
+"""Length of a logarithmic axis: below, the equal bins of a histogram tell next to nothing."""
 STRAY: Final = 0.01  # share of a layer's values that may lie outside the common axis
 _TAIL: Final = np.linspace(0.125, 1.0, 8)  # places between the end of the bins and the extreme
 _FALL: Final = 1 - (1 - _TAIL) ** 2  # share of the tail that lies before each
@@ -43,6 +45,11 @@ class Axis:
         at = int(np.searchsorted(self.edges(columns), abs(value) if self.log else value, "right"))
         return min(max(at - 1, 0), columns - 1)
 
+    def of_magnitudes(self) -> "Axis":
+        """Return the logarithmic axis of |x| that ends where this one does."""
+        reach = max(abs(self.low), abs(self.high))
+        return Axis(reach * 2.0**-OCTAVES, reach, log=True)
+
     def __str__(self) -> str:
         if self.low == -self.high:
             return f"±{formats.short(self.high)}"
@@ -60,7 +67,7 @@ class Histogram:
     std: float = math.nan
     min: float = math.nan
     max: float = math.nan
-    zeros: float = 0.0  # how many are exactly zero
+    zeros: float = 0.0  # how many of those in the bins are exactly zero
     nonfinite: float = 0.0
 
     @property
@@ -117,17 +124,19 @@ def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
     """Take one tensor's histogram out of a snapshot; `layer` counts from 0."""
     at = layer, TENSORS.index(tensor)
     fields = dict(zip(FIELDS, snapshot.statistics[at].tolist(), strict=True))
-    count, zeros = fields["count"], fields["zero_fraction"]
     low, high = snapshot.ranges[at].tolist()
+    bins = snapshot.histograms[at].astype(np.float64)
+    # The bins count a sample, the fields everything.
+    zeros = fields["zero_fraction"] * float(bins.sum())
     return Histogram(
-        bins=snapshot.histograms[at].astype(np.float64),
+        bins=bins,
         low=low,
         high=high,
         mean=fields["mean"],
         std=fields["std"],
         min=fields["min"],
         max=fields["max"],
-        zeros=count * zeros if count * zeros > 0 else 0.0,
+        zeros=zeros if zeros > 0 else 0.0,
         nonfinite=fields["nonfinite"] if fields["nonfinite"] > 0 else 0.0,
     )
 
@@ -173,6 +182,13 @@ def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
         counts[0] += below
         counts[-1] += above
     return np.asarray(counts)
+
+
+def smaller(h: Histogram, axis: Axis) -> float:
+    """Return the share of the non-zero values that a logarithmic axis is too short for."""
+    edges, cumulative = h.cumulative(zeros=False)
+    upto, downto = np.interp((axis.low, -axis.low), edges, cumulative)
+    return float((upto - downto) / cumulative[-1]) if cumulative[-1] > 0 else 0.0
 
 
 def square_root(counts: Floats) -> Floats:

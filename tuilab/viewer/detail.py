@@ -1,27 +1,22 @@
-"""The screen of one layer; the arrows change layer and time, tab the tensor."""
+"""The screen of one layer: arrows change layer and time, letters the view, tab what it shows."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from engine.frames import Snapshot
+from engine.errors import TuilabError
+from engine.frames import LayerInfo
+from tuilab.viewer.panels import histograms
 from tuilab.viewer.panels.base import LinesPanel, Styles
-from tuilab.viewer.panels.detail import Look, detail
+from tuilab.viewer.panels.detail import VIEWS, chosen, detail, keys
+from tuilab.viewer.panels.layer_view import Look, Subject
 from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, Piece, fit, join, pad
-
-KEYS = (
-    (9, "↑↓", "layer"),
-    (8, "tab", "tensor"),
-    (7, "←→", "time"),
-    (5, "x", "axis: own, or that of all layers"),
-    (4, "y", "heights: √, or log"),
-    (10, "esc", "back"),
-)
+from tuilab.viewer.text import Line, Piece, fit, join, pad, wrap
 
 
 class DetailScreen(Screen[None]):
@@ -33,6 +28,7 @@ class DetailScreen(Screen[None]):
         Binding("down,j", "layer(1)", "layer below"),
         Binding("x", "axis", "axis"),
         Binding("y", "heights", "heights"),
+        *(Binding(view.key, f"view('{view.name}')", view.name) for view in VIEWS),
     ]
 
     def __init__(self, styles: Styles, store: Callable[[], RunStore], look: Look) -> None:
@@ -51,49 +47,88 @@ class DetailScreen(Screen[None]):
     def on_mount(self) -> None:
         """Draw as soon as the size is known."""
         self._panel.draw_by(self.draw)
-        self._keys.draw_by(self._draw_keys)
+        self._keys.draw_by(self.draw)
 
     def draw(self) -> None:
         """Show the store's snapshot: the newest, or the one that is looked at."""
-        store = self._store()
-        snapshot, size = store.snapshot, self._panel.content_size
-        if snapshot is None or not size.width:
+        subject, size = self._subject(), self._panel.content_size
+        if subject is None or not size.width:
             return
-        look = self.look = replace(
-            self.look, layer=min(max(self.look.layer, 1), len(snapshot.statistics))
-        )
-        history = store.history(look.layer, look.tensor)
-        self._panel.border_title = self._title(store, snapshot)
-        self._panel.show(detail(look, snapshot, history, size.width, size.height))
+        self._panel.border_title = self._title(subject)
+        try:
+            self._draw_keys(subject)
+            self._panel.show(detail(subject, size.width, size.height))
+        except TuilabError as error:  # of a checkpoint that cannot be read
+            self._panel.show(wrap([(str(error), "error")], size.width))
 
-    def _title(self, store: RunStore, snapshot: Snapshot) -> str:
-        layers = store.info.layers
-        layer = layers[self.look.layer - 1] if self.look.layer <= len(layers) else None
-        name = f"{layer.name} · {layer.kind}, {layer.units} units" if layer else ""
-        back = "  [$text-warning]◀ as of then[/]" if store.at is not None else ""
-        place = f"Layer {self.look.layer} of {len(snapshot.statistics)}"
+    def _subject(self) -> Subject | None:
+        """Return what is known of the layer; None while there are no statistics."""
+        store = self._store()
+        snapshot = store.snapshot
+        if snapshot is None:
+            return None
+        layer = min(max(self.look.layer, 1), len(snapshot.statistics))
+        info = self._info(store, layer)
+        self.look = replace(self.look, layer=layer)
+        if self.look.axis == "fixed" and not self.look.held:
+            self.look = histograms.held(self.look, snapshot, info.activation)
+        return Subject(
+            self.look,
+            info,
+            snapshot,
+            store.at is not None,
+            store.info.pixels,
+            partial(store.history, layer),
+            partial(store.units, layer),
+            partial(store.parameters, layer),
+        )
+
+    @staticmethod
+    def _info(store: RunStore, layer: int) -> LayerInfo:
+        known = store.info.layers
+        unknown = LayerInfo(layer, "", "", 0, "")
+        return known[layer - 1] if layer <= len(known) else unknown
+
+    @staticmethod
+    def _title(subject: Subject) -> str:
+        layer, snapshot = subject.layer, subject.snapshot
+        name = f"{layer.name} · {layer.kind}, {layer.units} units" if layer.units else ""
+        back = "  [$text-warning]◀ as of then[/]" if subject.past else ""
+        place = f"Layer {subject.look.layer} of {len(snapshot.statistics)}"
         return f"{place}  {name}  at step {snapshot.step:,}{back}"
 
-    def _draw_keys(self) -> None:
-        pieces = [Piece(p, [(k, "key"), (f" {what}", "muted")]) for p, k, what in KEYS]
+    def _draw_keys(self, subject: Subject) -> None:
+        pieces = [
+            Piece(key.priority, [(key.shown, "key"), (f" {key.label}", "muted")])
+            for key in keys(subject)
+        ]
         width = self._keys.size.width
         line: Line = join([piece.line for piece in fit(pieces, width - 2)])
         self._keys.show([pad([(" ", ""), *line], width)])
 
+    def _change(self, change: Callable[[Subject], Look]) -> None:
+        """Look differently, as far as there is anything to look at."""
+        subject = self._subject()
+        if subject is not None:
+            self.look = change(subject)
+            self.draw()
+
     def action_layer(self, by: int) -> None:
-        """Go to another layer."""
-        self.look = replace(self.look, layer=self.look.layer + by)
+        """Go to another layer; what was held of this one is held no more."""
+        self.look = replace(self.look, layer=self.look.layer + by, held={}, page=0)
         self.draw()
 
-    def action_tensor(self, by: int) -> None:
-        """Follow another tensor over time."""
-        self.look = self.look.cycle(by)
-        self.draw()
+    def action_view(self, name: str) -> None:
+        """Look at the layer in another way, if there is this one of it."""
+        self._change(lambda subject: replace(subject.look, view=name, page=0))
+
+    def action_turn(self, by: int) -> None:
+        """Go to what is next in the view: a tensor, a quantity, a page."""
+        self._change(lambda subject: chosen(subject).turn(subject, by))
 
     def action_axis(self) -> None:
-        """Change between an axis for each tensor and one for all hidden layers."""
-        self.look = replace(self.look, shared=not self.look.shared)
-        self.draw()
+        """Change the range of the histograms."""
+        self._change(histograms.next_axis)
 
     def action_heights(self) -> None:
         """Change between heights by square roots and by logarithms."""

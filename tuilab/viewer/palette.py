@@ -11,6 +11,8 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
+from tuilab.viewer.ramps import ramps
+
 TUILAB: Final = Theme(
     name="tuilab",
     dark=True,
@@ -65,4 +67,4 @@ def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
         styles[f"{role}.bold"] = Style(color=colour.rich_color, bold=True)
         styles[f"{role}.dim"] = Style(color=colour.blend(ground, 0.45).rich_color)
         styles[f"{role}.tag"] = Style(color=ground.rich_color, bgcolor=colour.rich_color, bold=True)
-    return styles
+    return styles | ramps(variables)

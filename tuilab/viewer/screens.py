@@ -14,6 +14,7 @@ from engine.errors import ConfigError
 from engine.hyperparameters import check
 from tuilab.viewer import formats
 from tuilab.viewer.actions import ACTIONS
+from tuilab.viewer.panels.detail import help_lines
 
 Choice = Literal["stop", "leave", "cancel"]
 
@@ -173,3 +174,6 @@ class HelpScreen(ModalScreen[None]):
                 with Horizontal(classes="entry"):
                     yield Static(f"  [b]{name}[/]", classes="term")
                     yield Static(meaning, classes="meaning")
+            yield Static("[b]one layer[/]")
+            for key, what in help_lines():
+                yield Static(f"  [b $text-primary]{key:<12}[/]{what}")

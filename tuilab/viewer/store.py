@@ -1,5 +1,6 @@
 """RunStore: what the screen shows of a run, followed in its database. Knows no Textual."""
 
+import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from typing import Final
 import msgspec
 
 from engine.errors import TuilabError
-from engine.frames import Event, Snapshot, Validation
+from engine.frames import Event, Snapshot, Units, Validation
 from tuilab.diagnosis.finding import Finding, active
+from tuilab.parameters import Parameters, SavedParameters
 from tuilab.recording import Block, History, RunInfo, RunReader
 from tuilab.runs import RunFolder
 from tuilab.viewer.series import Series
@@ -64,6 +66,7 @@ class RunStore:
         self.state = "starting"
         self.message = ""  # why the run cannot be read, or ended
         self._near: Snapshot | None = None  # what `nearest` found last
+        self._parameters = SavedParameters(folder)
         self._exit_code, self._clock = exit_code, clock
         self._reader: RunReader | None = None
         self._version = -1
@@ -142,6 +145,22 @@ class RunStore:
     def history(self, layer: int, tensor: str) -> History | None:
         """Return a tensor of a layer (from 1) over time; None while there is no database."""
         return self._reader.history(layer, tensor) if self._reader is not None else None
+
+    def units(self, layer: int) -> tuple[int, Units] | None:
+        """Return what the units of a layer (from 1) did at what is shown, and their step."""
+        if self._reader is None or self.snapshot is None:
+            return None
+        return self._reader.units(layer, self.snapshot.step)
+
+    def parameters(self, layer: int) -> Parameters | None:
+        """Return what a layer (from 1) had learned, as saved last before what is shown.
+
+        None while nothing is saved. Raises CheckpointError.
+        """
+        if self._reader is None:
+            return None
+        step = sys.maxsize if self.at is None else self.at
+        return self._parameters.read(self._reader, layer, step)
 
     def close(self) -> None:
         """Close the database."""

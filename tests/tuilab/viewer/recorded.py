@@ -21,6 +21,7 @@ from engine.frames import (
     Frame,
     LayerInfo,
     Snapshot,
+    Units,
     Validation,
 )
 from tuilab import runs
@@ -106,8 +107,24 @@ def snapshot(step: int, tensors: Sequence[Sequence[Floats]], activation: str) ->
             )  # fmt: skip
     dead = np.array([float((row[0] == 0).all(axis=0).mean()) for row in tensors])
     ratio = np.array([float(np.linalg.norm(row[5]) / np.linalg.norm(row[3])) for row in tensors])
-    units = [np.full(layers, np.nan)] * 2
-    return Snapshot(step, step / 8, statistics, histograms, ranges, dead, ratio, *units)
+    unknown = np.full(layers, np.nan)
+    units = [
+        units_of(row[0], activation if k < layers - 1 else "") for k, row in enumerate(tensors)
+    ]
+    return Snapshot(
+        step, step / 8, statistics, histograms, ranges, dead, ratio, unknown, unknown, units
+    )  # fmt: skip
+
+
+def units_of(output: Floats, activation: str) -> Units:
+    """Measure each unit of an activation (batch, units)."""
+    relu, tanh = activation == "relu", activation == "tanh"
+    return Units(
+        output.mean(axis=0).astype(np.float32),
+        (output > 0).mean(axis=0) if relu else None,
+        (np.abs(output) >= 0.97).mean(axis=0) if tanh else None,
+        (output == 0).all(axis=0) if relu else None,
+    )
 
 
 @dataclass
@@ -145,6 +162,7 @@ class Recording:
             LayerInfo(
                 at, f"{at} {name}" if at < last else "output", "linear", w.shape[1], name,
                 first=FirstWeights(w.shape[0], w.shape[1], net.gain / w.shape[0] ** 0.5),
+                sees=w.shape[:1],
             )
             for at, (w, name) in enumerate(zip(net.weights, names, strict=True), start=1)
         )  # fmt: skip

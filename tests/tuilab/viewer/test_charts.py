@@ -1,12 +1,14 @@
 """Strips and number formats, against literal text."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.frames import BINS
+from engine.frames import BINS, FIELDS
+from tests.tuilab.support import snapshot
 from tuilab.viewer import charts, formats
 from tuilab.viewer.charts import Axis, Histogram, common_axis, rebin, strip
 
@@ -147,3 +149,23 @@ def test_a_heat_map_has_a_column_each_and_the_largest_values_at_the_top() -> Non
         "   ✕",
         "█· ✕",
     ]
+
+
+def test_a_logarithmic_axis_folds_both_signs_and_has_an_octave_a_step() -> None:
+    axis = Axis(-4.0, 4.0).of_magnitudes()
+    np.testing.assert_allclose(axis.edges(8), [4 / 2**k for k in range(8, -1, -1)])
+    uniform = Histogram(np.array([0.0, *[10.0] * 64, 0.0]), -4.0, 4.0, min=-4.0, max=4.0)
+    counts = charts.rebin(uniform, axis, 8)
+    np.testing.assert_allclose(counts[-4:], [40, 80, 160, 320])  # twice as many each octave
+    assert charts.smaller(uniform, axis) == pytest.approx(1 / 256)
+    one_sided = Histogram(np.array([0.0, *[10.0] * 64, 0.0]), 0.0, 4.0, min=0.0, max=4.0)
+    np.testing.assert_allclose(charts.rebin(one_sided, axis, 8), counts, atol=1e-9)
+
+
+def test_zeros_are_counted_in_the_sample_that_the_bins_count() -> None:
+    shot = snapshot(0)
+    statistics = shot.statistics.copy()
+    statistics[0, 0, FIELDS.index("count")] = 1e6
+    statistics[0, 0, FIELDS.index("zero_fraction")] = 0.5
+    h = charts.histogram(replace(shot, statistics=statistics), 0, "activation")
+    assert h.zeros == h.total / 2

@@ -10,6 +10,7 @@ from textual.widgets import Static
 from engine.frames import Event
 from engine.trainer import Command
 from tests.tuilab.viewer.conftest import FakeClient, Record
+from tests.tuilab.viewer.saved import normalised, save
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
 from tuilab.control import Reply
 from tuilab.errors import RunError
@@ -17,6 +18,9 @@ from tuilab.launch import Worker
 from tuilab.runs import RunFolder
 from tuilab.viewer import formats
 from tuilab.viewer.app import ViewerApp, view
+from tuilab.viewer.detail import DetailScreen
+from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.panels.detail import VIEWS
 from tuilab.viewer.screens import (
     HelpScreen,
     LeaveScreen,
@@ -298,6 +302,69 @@ async def test_enter_opens_a_layer_and_keys_go_through_it(
         assert len(app.screen_stack) == 1
 
 
+async def test_letters_change_the_view_of_a_layer(record: Record, client: FakeClient) -> None:
+    recording = record(steps=3)
+    save(recording, normalised(), 2)
+    recording.steps(1)
+    async with viewing(recording.folder, client, size=(120, 36)) as (app, pilot):
+        await pilot.press("enter", "u")
+        await settle(app, pilot)
+        assert "24 units   none dead" in text(app)
+        assert "share of examples active" in text(app)
+        await pilot.press("tab")
+        await settle(app, pilot)
+        assert "mean activation" in text(app)
+        await pilot.press("i")
+        await settle(app, pilot)
+        assert "weights as of step 2   24 units over 4×6 pixels" in text(app)
+        await pilot.press("g")
+        await settle(app, pilot)
+        assert "γ  scale   mean 1" in text(app)
+        await pilot.press("down")
+        await settle(app, pilot)
+        assert "Layer 2 of 11" in text(app)
+        assert "γ  scale" in text(app)
+        assert "i weights" not in text(app)  # a layer that sees no pixels
+        await pilot.press("x", "x", "h")
+        await settle(app, pilot)
+        assert "axis fixed as of step 3" in text(app)
+        await pilot.press("x")
+        await settle(app, pilot)
+        assert "axis log |x|" in text(app)
+
+
+async def test_back_in_time_weights_of_later_are_told_apart(
+    record: Record, client: FakeClient
+) -> None:
+    recording = record(steps=3)
+    save(recording, normalised(), 3)
+    recording.steps(1)
+    async with viewing(recording.folder, client, size=(120, 36)) as (app, pilot):
+        await pilot.press("enter", "i", "home")
+        await settle(app, pilot)
+        assert "at step 2  ◀ as of then" in text(app)
+        assert "weights as of step 3" in text(app)
+        assert isinstance(app.screen, DetailScreen)
+        panel = app.screen.query_one("#detail", LinesPanel)
+        assert ("as of step 3", "warning") in panel.lines[0]
+
+
+async def test_a_checkpoint_that_cannot_be_read_is_told_in_the_panel(
+    record: Record, client: FakeClient
+) -> None:
+    recording = record(steps=3)
+    save(recording, normalised(), 2)
+    (recording.folder.checkpoints / "2.safetensors").write_bytes(b"no checkpoint")
+    async with viewing(recording.folder, client, size=(120, 36)) as (app, pilot):
+        await pilot.press("enter", "i")
+        await settle(app, pilot)
+        words = " ".join(text(app).replace("│", " ").split())
+        assert "2.safetensors: cannot be read as a checkpoint" in words
+        await pilot.press("h")
+        await settle(app, pilot)
+        assert "activation over time" in text(app)
+
+
 @pytest.mark.parametrize("size", [(200, 60), (80, 24), (60, 20), (40, 12)])
 async def test_a_layer_fits_on_every_screen(
     record: Record, client: FakeClient, size: tuple[int, int]
@@ -456,6 +523,19 @@ async def test_help_lists_every_action_and_closes(record: Record, client: FakeCl
             assert part in shown
         await pilot.press("escape")
         assert not isinstance(app.screen, HelpScreen)
+
+
+async def test_help_lists_the_views_of_a_layer_over_the_layer_too(
+    record: Record, client: FakeClient
+) -> None:
+    async with viewing(record().folder, client, size=(160, 100)) as (app, pilot):
+        await pilot.press("enter", "question_mark")
+        await pilot.pause()
+        shown = text(app)
+        for view in VIEWS:
+            assert f"{view.key}           {view.help}" in shown
+        await pilot.press("escape")
+        assert isinstance(app.screen, DetailScreen)
 
 
 async def test_a_click_in_the_footer_acts(record: Record, client: FakeClient) -> None:

@@ -9,6 +9,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tuilab.viewer.ramps import painted
 from tuilab.viewer.text import Line, crop
 
 Styles = Callable[[], dict[str, Style]]
@@ -74,7 +75,10 @@ class LinesPanel(Widget):
 
     def _strip(self, line: Line, base: Style) -> Strip:
         styles = self._styles()
-        segments = [Segment(text, base + styles.get(role, Style())) for text, role in line]
+        segments = [
+            Segment(text, base + (styles[role] if role in styles else painted(role, styles)))
+            for text, role in line
+        ]
         return Strip(segments).simplify().adjust_cell_length(self.content_size.width, base)
 
 

@@ -1,0 +1,65 @@
+"""What each unit of a layer does over the examples of a batch: for a map of the units."""
+
+from math import gcd
+from typing import Final
+
+import numpy as np
+
+from engine.activations import Activation
+from engine.backend import Array, Backend
+from engine.frames import Units
+from engine.network import BoundNetwork
+
+MOST_UNITS: Final = 4096
+"""A layer of more units than a screen can show is not measured unit by unit."""
+VALUES: Final = 1 << 17
+"""About so many activations of a layer are looked at, those of every k-th example or place."""
+
+
+class UnitProbe:
+    """Measures the units of all layers after a forward pass: on the device, a row a layer."""
+
+    def __init__(self, network: BoundNetwork) -> None:
+        self._backend = network.backend
+        self._layers: list[_Layer | None] = []
+        for group in network.network.groups(network.batch_shape[1:]):
+            output = network.bound[group.output].output
+            fits = output.shape[-1] <= MOST_UNITS
+            layer = _Layer(output, group.activation, network.backend) if fits else None
+            self._layers.append(layer)
+
+    def measure(self) -> list[Units | None]:
+        """Return what the units did; of layers with more than MOST_UNITS, None."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of activations that are not finite
+            return [layer.measure(self._backend) if layer else None for layer in self._layers]
+
+
+class _Layer:
+    """One layer's activations as rows of units, and the row of weights that averages over them."""
+
+    def __init__(self, output: Array, activation: Activation, backend: Backend) -> None:
+        self._rows = sample_rows(output)
+        self._average = backend.full((len(self._rows),), 1 / len(self._rows))
+        self._floor, self._flat = activation.silent_at, activation.saturated
+
+    def measure(self, backend: Backend) -> Units:
+        rows, floor, flat = self._rows, self._floor, self._flat
+        active = None if floor is None else self._share(rows > floor, backend)
+        saturated = None
+        if flat is not None:
+            saturated = self._share((rows <= flat[0]) | (rows >= flat[1]), backend)
+        mean = backend.to_host(backend.xp.matmul(self._average, rows)).astype(np.float32)
+        return Units(mean, active, saturated, None)
+
+    def _share(self, hit: Array, backend: Backend) -> Array:
+        share = backend.to_host(backend.xp.matmul(self._average, hit.astype(backend.dtype)))
+        return share.astype(np.float64)
+
+
+def sample_rows(output: Array) -> Array:
+    """Return a view (rows, units) of a layer's output (batch, *places, units), evenly spread."""
+    rows = output.reshape(-1, output.shape[-1])
+    stride = -(-rows.size // VALUES)
+    while output.ndim > 2 and gcd(stride, output.shape[-2]) > 1:
+        stride += 1  # one that divides the width of an image would see some of its columns only
+    return rows[::stride]
