@@ -6,7 +6,7 @@ rest. A checksum over both shows that a file was damaged, its `identity` that it
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -38,6 +38,8 @@ class Checkpoint:
     generators: Mapping[str, Any]  # states of NumPy's bit generators, by purpose
     arrays: Mapping[str, Host]
     total_steps: int = 0  # that the run was to have; 0 where it was not noted
+    changes: Sequence[Mapping[str, Any]] = ()
+    """What was changed by command in what is trained: a step each, and the command's fields."""
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all: into a scratch file, flushed, renamed. Raises OSError."""
@@ -113,7 +115,9 @@ class TrainingState:
     arrays: Mapping[str, Array]  # on the device or the host
     backend: Backend
 
-    def copy(self, step: int, seconds: float, total_steps: int) -> Checkpoint:
+    def copy(
+        self, step: int, seconds: float, total_steps: int, changes: Sequence[Mapping[str, Any]] = ()
+    ) -> Checkpoint:
         """Return a checkpoint that shares no memory with the run."""
         return Checkpoint(
             step,
@@ -123,6 +127,7 @@ class TrainingState:
             {name: each.bit_generator.state for name, each in self.generators.items()},
             {name: self.backend.to_host(each).copy() for name, each in self.arrays.items()},
             total_steps,
+            tuple(changes),
         )
 
     def put_back(self, checkpoint: Checkpoint) -> None:

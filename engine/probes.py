@@ -1,6 +1,6 @@
 """What is measured at each layer, and how: read-only, so that training never depends on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Final
@@ -228,6 +228,23 @@ def _ends(
     return (batch if before is None else lambda: before), gradient
 
 
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A layer whose units can fall silent."""
+
+    index: int  # from 0
+    activation: Activation
+    floor: float
+    output: Array  # (examples, units)
+    highest: Array  # (units,): since the epoch began
+    row: Array  # scratch
+
+    def alike(self, other: "_Watched") -> bool:
+        """Tell whether the units of both are as many, and of one kind."""
+        same_shape: bool = self.highest.shape == other.highest.shape
+        return same_shape and self.activation == other.activation
+
+
 class SilentUnits:
     """Follows, through every step of an epoch, which units never rise above their floor.
 
@@ -239,7 +256,7 @@ class SilentUnits:
         self._xp, self._to_host = network.backend.xp, network.backend.to_host
         groups = network.network.groups(network.batch_shape[1:])
         self.fraction = np.zeros(len(groups))
-        self._watched = []
+        self._watched: list[_Watched] = []
         for index, group in enumerate(groups):
             floor = group.activation.silent_at
             if floor is not None:
@@ -247,7 +264,7 @@ class SilentUnits:
                 units = output.shape[-1:]  # a unit of a convolution is a channel
                 highest, row = (network.backend.full(units, floor) for _ in range(2))
                 output = output.reshape(-1, *units)
-                self._watched.append((index, floor, output, highest, row))
+                self._watched.append(_Watched(index, group.activation, floor, output, highest, row))
                 self.fraction[index] = np.nan
 
     @property
@@ -258,17 +275,28 @@ class SilentUnits:
     @property
     def state(self) -> dict[str, Array]:
         """What a checkpoint must save: `fraction`, and the highest of this epoch by layer."""
-        highest = {f"highest{index}": high for index, _, _, high, _ in self._watched}
+        highest = {f"highest{each.index}": each.highest for each in self._watched}
         return {"fraction": self.fraction, **highest}
 
     def update(self) -> None:
         """Take in the activations of the step just made."""
-        for _, _, output, highest, row in self._watched:
-            self._xp.max(output, axis=0, out=row)
-            self._xp.maximum(highest, row, out=highest)
+        for each in self._watched:
+            self._xp.max(each.output, axis=0, out=each.row)
+            self._xp.maximum(each.highest, each.row, out=each.highest)
+
+    def take_over(self, old: "SilentUnits", anew: Collection[int]) -> None:
+        """Take what `old` has seen of layers with the same units, but for those `anew` (from 1)."""
+        seen = {each.index: each for each in old._watched}
+        for each in self._watched:
+            before = seen.get(each.index)
+            alike = before is not None and before.alike(each)
+            if before is not None and alike and each.index + 1 not in anew:
+                self.fraction[each.index] = old.fraction[each.index]
+                self._xp.copyto(each.highest, before.highest)
 
     def end_epoch(self) -> None:
         """Set `fraction` from what was seen since the last call, and begin anew."""
-        for index, floor, _, highest, _ in self._watched:
-            self.fraction[index] = float(np.mean(self._to_host(highest) <= floor))
-            highest.fill(floor)
+        for each in self._watched:
+            silent = self._to_host(each.highest) <= each.floor
+            self.fraction[each.index] = float(np.mean(silent))
+            each.highest.fill(each.floor)
