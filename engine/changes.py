@@ -22,7 +22,7 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
 from engine.network import Network, activation_choices
 from engine.registry import Registry
-from engine.schedules import schedules
+from engine.schedules import Constant, schedules
 from engine.setup import Setup
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def changed(setup: Setup, command: Command, step: int, examples: int) -> Setup:
     kind = CHANGES[command.kind]
     made = kind.make(setup, command, step, examples)
     if made == setup and not kind.draws:
-        raise ConfigError("is as it shall be already: nothing would change", command.kind)
+        raise ConfigError("nothing would change, it is so already", command.kind)
     return made
 
 
@@ -93,7 +93,10 @@ def layers_anew(setup: Setup, command: Command) -> frozenset[int]:
 @change("batch_size")
 def _batch_size(setup: Setup, command: Command, step: int, examples: int) -> Setup:
     """Batches of `value` examples, and with them a new epoch: the one under way ends here."""
-    require(command.value == int(command.value), "batch_size", "must be a whole number")
+    whole = float(command.value).is_integer()
+    require(whole, "batch_size", f"must be a whole number, is {command.value}")
+    if command.value == setup.batch_size:
+        return setup
     begun = -(-(step - setup.epoch_start) // (examples // setup.batch_size))
     return replace(
         setup,
@@ -107,6 +110,8 @@ def _batch_size(setup: Setup, command: Command, step: int, examples: int) -> Set
 def _schedule(setup: Setup, command: Command, step: int, examples: int) -> Setup:
     """Another schedule, from here to the end as if training began here."""
     schedule = _member(schedules, command)
+    if schedule == setup.schedule == Constant():  # one of the others begins anew
+        return setup
     return replace(setup, schedule=schedule, schedule_start=step)
 
 
@@ -204,7 +209,9 @@ def _edited(
     rows = setup.network.rows
     for index in layers:
         rows[index] = edit(rows[index], index)
-    return replace(setup, network=Network(tuple(chain.from_iterable(rows))))
+    edited = [*chain.from_iterable(rows)]
+    same = edited == [*setup.network.layers]
+    return setup if same else replace(setup, network=Network(edited))
 
 
 def _member(registry: Registry[T], command: Command) -> T:

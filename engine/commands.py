@@ -35,7 +35,7 @@ class Command:
     value: float = 0.0
     layer: int = 0
     name: str = ""
-    settings: Mapping[str, Setting] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict, hash=False)
 
     def plain(self) -> dict[str, Any]:
         """Return what it says as JSON can, without what it leaves open."""
