@@ -1,6 +1,7 @@
 """What is trained, as it stands, and the commands that have made it so."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from engine.assembly import Assembly, Fixture
@@ -43,7 +44,8 @@ class Workbench:
         said = command.plain()
         self._changes.append({"step": step, **said})
         del said["kind"]
-        return said | told(old.setup, setup) | {"anew": anew}
+        before = [asdict(layer) for layer in old.setup.layers(old.network.batch_shape[1:])]
+        return said | told(old.setup, setup) | {"anew": anew, "layers_before": before}
 
     def copy(self, step: int, seconds: float, total_steps: int) -> Checkpoint:
         """Return a checkpoint of everything that the steps to come depend on."""

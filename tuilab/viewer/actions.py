@@ -29,6 +29,8 @@ class View(Protocol):
     def command(self, command: Command) -> None: ...
     def toggle_pause(self) -> None: ...
     def ask(self, key: str) -> None: ...
+    def change(self, what: str) -> None: ...
+    def limit_speed(self, factor: float) -> None: ...
     def next_variant(self) -> None: ...
     def toggle_beside(self) -> None: ...
     def restart_run(self, *, new_seed: bool) -> None: ...
@@ -70,6 +72,13 @@ ACTIONS: Final = (
            lambda app: app.toggle_pause(), "run", 90),
     Action("step", "n", "n", "step", "make one step and pause",
            lambda app: app.command(Command("step")), "run", 70),
+    Action("to_epoch", "N,upper_n", "N", "to epoch", "run to the end of this epoch, then pause",
+           lambda app: app.command(Command("run_to_epoch")), "run", 44),
+    Action("half_speed", "minus", "-", "half speed", "at most half as many steps a second",
+           lambda app: app.limit_speed(0.5), "run"),
+    Action("double_speed", "plus", "+", "double speed",
+           "twice as many steps a second; in the end no limit at all",
+           lambda app: app.limit_speed(2.0), "run"),
     Action("slower", "left_square_bracket", "[", "lr ÷1.25", "learning rate ÷ 1.25",
            _scale(1 / FACTOR), "run", 80),
     Action("faster", "right_square_bracket", "]", "×1.25", "learning rate × 1.25",
@@ -88,6 +97,11 @@ ACTIONS: Final = (
            lambda app: app.ask("dropout"), "run"),
     Action("hyperparameter", "p", "p", "parameters", "choose any hyper-parameter, and type it",
            lambda app: app.ask(""), "run", 45),
+    Action("batch_size", "b", "b", "batch size", "type a batch size; a new epoch begins with it",
+           lambda app: app.change("batch_size"), "run"),
+    Action("change", "e", "e", "change network",
+           "schedule, non-linearity, batch norm, weights anew, frozen layers: from here on",
+           lambda app: app.change("network"), "run", 46),
     Action("restart", "r", "r", "restart", "stop, and start anew from the same seed",
            lambda app: app.restart_run(new_seed=False), "run", 65),
     Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",

@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from engine.frames import Snapshot
+from tuilab.viewer.changes import FROZEN
 from tuilab.viewer.panels.base import LinesPanel, Styles
 from tuilab.viewer.panels.detail import Look, detail
 from tuilab.viewer.store import RunStore
@@ -18,6 +19,7 @@ KEYS = (
     (9, "↑↓", "layer"),
     (8, "tab", "tensor"),
     (7, "←→", "time"),
+    (6, "e", "change it"),
     (5, "x", "axis: own, or that of all layers"),
     (4, "y", "heights: √, or log"),
     (10, "esc", "back"),
@@ -70,6 +72,7 @@ class DetailScreen(Screen[None]):
         layers = store.info.layers
         layer = layers[self.look.layer - 1] if self.look.layer <= len(layers) else None
         name = f"{layer.name} · {layer.kind}, {layer.units} units" if layer else ""
+        name += f"  {FROZEN} frozen" if layer and layer.frozen else ""
         back = "  [$text-warning]◀ as of then[/]" if store.at is not None else ""
         place = f"Layer {self.look.layer} of {len(snapshot.statistics)}"
         return f"{place}  {name}  at step {snapshot.step:,}{back}"
