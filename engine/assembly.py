@@ -120,10 +120,12 @@ class Assembly:
         per_epoch = self.batches.per_epoch
         return per_epoch - (step - self.setup.epoch_start) % per_epoch
 
-    def take_over(self, old: "Assembly", anew: Collection[int]) -> list[str]:
+    def take_over(self, old: "Assembly", anew: Collection[int]) -> list[tuple[int, str]]:
         """Take the state of `old`, as far as it fits; return which parameters begin anew.
 
-        Those of the layers `anew` (from 1) do, with what the optimiser remembers of them.
+        Each is told by its layer, from 1, and its name there.
+
+        Those of the layers `anew` do, with what the optimiser remembers of them.
         """
         self.batches.order[...] = old.batches.order
         if (old.setup.schedule, old.setup.schedule_start) == (
@@ -137,11 +139,7 @@ class Assembly:
         self._take_memory(old, pairs)
         if self.step.probes is not None and old.step.probes is not None:
             self.step.probes.silent.take_over(old.step.probes.silent, anew)
-        return [
-            f"{name} of layer {group}"
-            for group, at, name in self._parameters()
-            if (at, name) not in kept
-        ]
+        return [(group, name) for group, at, name in self._parameters() if (at, name) not in kept]
 
     def _parameters(self) -> Iterator[tuple[int, int, str]]:
         """Yield (layer from 1, position, name) of all parameters."""

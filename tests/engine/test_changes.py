@@ -286,7 +286,7 @@ def test_maxout_needs_other_weights_which_are_drawn_anew_and_the_rest_is_kept() 
     trainer = at(make(), 7)
     before = weights(trainer)
     trainer._apply(Command("activation", layer=1, name="maxout", settings={"pieces": 3}))
-    assert trainer._next.events[-1].detail["anew"] == ["weight of layer 1", "bias of layer 1"]
+    assert trainer._next.events[-1].detail["anew"] == [(1, "weight"), (1, "bias")]
     after = weights(trainer)
     assert after[0]["weight"].shape == (6, 24)
     np.testing.assert_array_equal(after[2]["weight"], before[2]["weight"])
@@ -302,7 +302,7 @@ def test_batch_norm_comes_and_goes_with_all_weights_kept() -> None:
     kinds = [layer.kind for layer in trainer.setup.network.layers]
     assert kinds == ["linear", "batch_norm", "activation"] * 2 + ["linear"]
     assert trainer._next.events[-1].detail["anew"] == [
-        *("gamma of layer 1", "beta of layer 1", "gamma of layer 2", "beta of layer 2")
+        *((1, "gamma"), (1, "beta"), (2, "gamma"), (2, "beta"))
     ]
     trainer.training_step.take(np.arange(20))
     trainer.training_step.forward()

@@ -164,9 +164,10 @@ class ViewerApp(App[Worker]):
             self.exit(self.worker)
             return
         store = self.store
+        opened = not store.info.pid  # nothing of it is read yet: what comes is its history
         changes = store.poll()
         if changes.events:
-            self._notice_events()
+            self._notice_events(opened=opened)
         highlighted = self._flash[0] if time.monotonic() < self._flash[1] else ""
         self._follow_companions()
         self.stage.draw(store, changes, highlighted)
@@ -197,9 +198,8 @@ class ViewerApp(App[Worker]):
         self._beside = not self._beside
         self._place_companions()
 
-    def _notice_events(self) -> None:
+    def _notice_events(self, *, opened: bool) -> None:
         """Highlight what was changed while we watch; not the history of a run just opened."""
-        opened = self._seen_events == 0 and len(self.store.events) > 1
         new = self.store.events[self._seen_events :]
         self._seen_events = len(self.store.events)
         for event in new:

@@ -13,11 +13,11 @@ from engine.network import activation_choices
 from engine.registry import Registry
 from engine.schedules import schedules
 from tuilab.decode import called, member
+from tuilab.diagnosis.base import named_layers
 from tuilab.recording import RunInfo
 
 FROZEN: Final = "❄"
 EVERY_LAYER: Final = 0  # the index that stands for all hidden ones
-SAID: Final = 4  # names of arrays in a sentence; beyond, they are counted
 
 Option = tuple[str, str]
 """What choosing it answers, and how it is written."""
@@ -40,16 +40,16 @@ class Way:
 
 
 WAYS: Final = {
-    "activation": Way("activation", "switch the non-linearity", lambda _: True,
+    "activation": Way("activation", "non-linearity", lambda _: True,
                       family=activation_choices()),
     "insert": Way("batch_norm", "insert batch norm", lambda layer: not layer.normalization,
                   name=INSERT),
     "remove": Way("batch_norm", "remove batch norm", lambda layer: bool(layer.normalization),
                   name=REMOVE),
-    "reinitialize": Way("reinitialize", "draw weights anew", lambda _: True, output=True,
+    "reinitialize": Way("reinitialize", "re-initialise", lambda _: True, output=True,
                         family=initializers),
-    "freeze": Way("freeze", "freeze", lambda layer: not layer.frozen, output=True),
-    "unfreeze": Way("unfreeze", "unfreeze", lambda layer: layer.frozen, output=True),
+    "freeze": Way("freeze", "freeze a layer", lambda layer: not layer.frozen, output=True),
+    "unfreeze": Way("unfreeze", "unfreeze a layer", lambda layer: layer.frozen, output=True),
     "schedule": Way("schedule", "learning-rate schedule", family=schedules),
 }  # fmt: skip
 
@@ -60,7 +60,7 @@ def ways(info: RunInfo, layer: int | None = None) -> list[Option]:
     for key, way in WAYS.items():
         if way.fits is None:
             if layer is None:
-                found.append((key, f"{way.label:<26}now {info.schedule or 'constant'}"))
+                found.append((key, f"{way.label:<25}now {info.schedule or 'constant'}"))
         elif layer is None:
             if targets(info, way):
                 found.append((key, way.label))
@@ -172,9 +172,15 @@ def sentence(event: Event) -> str:
     return f"network rebuilt at step {event.step:,}: {_kept(event.detail.get('anew', []))}"
 
 
-def _kept(anew: Sequence[str]) -> str:
+def _kept(anew: Sequence[tuple[int, str]]) -> str:
+    """Say what of the parameters (layer, name) begins anew."""
     if not anew:
         return "all weights are kept"
-    if len(anew) > SAID:
-        return f"all weights are kept but {len(anew)} arrays, which begin anew"
-    return f"all weights are kept but {', '.join(anew)}, which begin anew"
+    layers: dict[str, list[int]] = {}
+    for layer, name in anew:
+        layers.setdefault(name, []).append(layer)
+    names: dict[tuple[int, ...], list[str]] = {}
+    for name, found in layers.items():
+        names.setdefault(tuple(found), []).append(name)
+    parts = [f"{' and '.join(named)} of {named_layers(of)}" for of, named in names.items()]
+    return f"all is kept but {'; '.join(parts)}, which begin{'s' * (len(anew) == 1)} anew"

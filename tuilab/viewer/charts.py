@@ -77,17 +77,18 @@ def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
     """Take one tensor's histogram out of a snapshot; `layer` counts from 0."""
     at = layer, TENSORS.index(tensor)
     fields = dict(zip(FIELDS, snapshot.statistics[at].tolist(), strict=True))
-    count, zeros = fields["count"], fields["zero_fraction"]
+    bins = snapshot.histograms[at].astype(np.float64)
+    zeros = float(bins.sum()) * fields["zero_fraction"]  # the bins may be those of a sample
     low, high = snapshot.ranges[at].tolist()
     return Histogram(
-        bins=snapshot.histograms[at].astype(np.float64),
+        bins=bins,
         low=low,
         high=high,
         mean=fields["mean"],
         std=fields["std"],
         min=fields["min"],
         max=fields["max"],
-        zeros=count * zeros if count * zeros > 0 else 0.0,
+        zeros=zeros if zeros > 0 else 0.0,
         nonfinite=fields["nonfinite"] if fields["nonfinite"] > 0 else 0.0,
     )
 
