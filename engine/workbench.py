@@ -1,5 +1,6 @@
 """What is trained, as it stands, and the commands that have made it so."""
 
+import gc
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -40,12 +41,15 @@ class Workbench:
         with self._fixture.drawing():
             new = Assembly(setup, self._fixture, self._total_steps)
             anew = new.take_over(old, layers_anew(setup, command))
+        before = [asdict(layer) for layer in old.setup.layers(old.network.batch_shape[1:])]
+        found = told(old.setup, setup) | {"anew": anew, "layers_before": before}
         self.now = new
+        del old
+        gc.collect()  # closures that know each other keep its buffers, as large as the new ones
         said = command.plain()
         self._changes.append({"step": step, **said})
         del said["kind"]
-        before = [asdict(layer) for layer in old.setup.layers(old.network.batch_shape[1:])]
-        return said | told(old.setup, setup) | {"anew": anew, "layers_before": before}
+        return said | found
 
     def copy(self, step: int, seconds: float, total_steps: int) -> Checkpoint:
         """Return a checkpoint of everything that the steps to come depend on."""

@@ -1,5 +1,6 @@
 """What is trained changes between two steps: what is kept, what is new, and that it is right."""
 
+import weakref
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, get_args
@@ -337,6 +338,13 @@ def test_dead_units_are_followed_on_through_a_change() -> None:
     change(trainer, Command("activation", layer=2, name="relu"))
     after = trainer.training_step.probes.silent.state  # type: ignore[union-attr]
     assert np.isnan(after["fraction"][1])  # nothing is known of it before a whole epoch
+
+
+def test_the_network_that_was_is_let_go() -> None:
+    trainer = at(make(), 3)
+    old = weakref.ref(trainer.network)
+    change(trainer, Command("activation", layer=1, name="tanh"))
+    assert old() is None
 
 
 REFUSED = {

@@ -284,6 +284,8 @@ class ViewerApp(App[Worker]):
         layer = screen.look.layer if isinstance(screen, DetailScreen) else None
         if not self.store.live:
             self.notify("the run has ended", timeout=3)
+        elif not info.layers:
+            self.notify("the run is still starting", timeout=3)
         elif self.store.at is not None:
             self.notify("this is the past; end comes back to now", timeout=3)
         elif what == "batch_size":

@@ -33,24 +33,31 @@ class Way:
 
     kind: ChangeKind
     label: str
+    done_to: str = ""  # the title of what comes next: "freeze {}"
     fits: Callable[[LayerInfo], bool] | None = None
     output: bool = False  # it may be about the output layer too
     family: Registry[Any] | None = None
     name: str = ""
 
+    def title(self, layer: int) -> str:
+        """Return a title for the choice of what becomes of a layer, 0: of all hidden ones."""
+        return self.done_to.format(f"layer {layer}" if layer else "all hidden layers")
+
 
 WAYS: Final = {
-    "activation": Way("activation", "non-linearity", lambda _: True,
+    "activation": Way("activation", "non-linearity", "non-linearity of {}", lambda _: True,
                       family=activation_choices()),
-    "insert": Way("batch_norm", "insert batch norm", lambda layer: not layer.normalization,
-                  name=INSERT),
-    "remove": Way("batch_norm", "remove batch norm", lambda layer: bool(layer.normalization),
-                  name=REMOVE),
-    "reinitialize": Way("reinitialize", "re-initialise", lambda _: True, output=True,
-                        family=initializers),
-    "freeze": Way("freeze", "freeze a layer", lambda layer: not layer.frozen, output=True),
-    "unfreeze": Way("unfreeze", "unfreeze a layer", lambda layer: layer.frozen, output=True),
-    "schedule": Way("schedule", "learning-rate schedule", family=schedules),
+    "insert": Way("batch_norm", "insert batch norm", "insert batch norm into {}",
+                  lambda layer: not layer.normalization, name=INSERT),
+    "remove": Way("batch_norm", "remove batch norm", "remove batch norm from {}",
+                  lambda layer: bool(layer.normalization), name=REMOVE),
+    "reinitialize": Way("reinitialize", "re-initialise", "re-initialise {} by", lambda _: True,
+                        output=True, family=initializers),
+    "freeze": Way("freeze", "freeze", "freeze {}", lambda layer: not layer.frozen, output=True),
+    "unfreeze": Way("unfreeze", "unfreeze", "unfreeze {}", lambda layer: layer.frozen,
+                    output=True),
+    "schedule": Way("schedule", "learning-rate schedule", "learning-rate schedule from here on",
+                    family=schedules),
 }  # fmt: skip
 
 

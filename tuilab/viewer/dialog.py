@@ -65,14 +65,13 @@ class ChangeDialog:
             self._layer_chosen(way, str(self._layer))
         else:
             options = changes.targets(self._info, way)
-            self._choose(f"{way.label}: of which layer?", options, partial(self._layer_chosen, way))
+            self._choose(f"{way.label}: which layer?", options, partial(self._layer_chosen, way))
 
     def _layer_chosen(self, way: Way, layer: str) -> None:
         if way.family is None:
             self._host.command(changes.named(way, int(layer), ""))
             return
-        of = f" of layer {layer}" if int(layer) else " of all hidden layers" if way.fits else ""
-        title = f"{way.label}{of}"
+        title = way.title(int(layer))
         self._choose(
             title,
             changes.members(way.family),

@@ -29,6 +29,9 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("log₁₀ΔW/W", "size of one update against the weights; healthy −4…−2"),
     ("dead", "units silent over the last whole epoch; above 10 % a warning, 40 % an error"),
     ("sat.", "activations so flat that they pass next to no gradient on"),
+    ("▾ ◆ ✕", "over the curves: a hyper-parameter set, the network or its batches changed, the loss"
+     " not finite any more"),
+    ("❄", "a frozen layer: no update changes its parameters"),
     ("╌╌╌", "in the curves: the loss and accuracy of guessing"),
 )  # fmt: skip
 

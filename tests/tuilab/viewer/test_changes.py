@@ -290,6 +290,16 @@ async def test_nothing_changes_in_a_run_that_has_ended_or_in_the_past(
         assert client.sent == []
 
 
+async def test_a_network_that_is_not_there_yet_cannot_be_changed(
+    record: Record, client: FakeClient
+) -> None:
+    recording = record(steps=0)
+    recording.writer.describe(layers=[], state="starting", phase="loading data")
+    async with viewing(recording.folder, client) as (app, pilot):
+        await pilot.press("e", "b")
+        assert [n.message for n in app._notifications] == ["the run is still starting"] * 2
+
+
 async def test_what_was_done_is_told_and_what_was_not_with_its_reason(
     record: Record, client: FakeClient
 ) -> None:
