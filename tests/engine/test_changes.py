@@ -25,6 +25,8 @@ from engine.network import Network, activation_choices, mlp
 from engine.optimizers import SGD, Adam, Optimizer
 from engine.schedules import Cosine
 from engine.trainer import Trainer
+from tests.engine.test_checkpoint import make as of_images
+from tests.engine.test_checkpoint import state_of
 from tests.engine.test_trainer import blobs, collect
 from tests.engine.variants import HIDDEN, OPTIMIZERS, name
 
@@ -338,6 +340,38 @@ def test_dead_units_are_followed_on_through_a_change() -> None:
     change(trainer, Command("activation", layer=2, name="relu"))
     after = trainer.training_step.probes.silent.state  # type: ignore[union-attr]
     assert np.isnan(after["fraction"][1])  # nothing is known of it before a whole epoch
+
+
+IMAGES = [
+    Command("batch_norm", layer=1, name="remove"),
+    Command("activation", layer=1, name="gelu", settings={"approximate": "tanh"}),
+    Command("activation", layer=1, name="prelu"),
+    Command("reinitialize", layer=1, name="xavier"),
+    Command("freeze", layer=1),
+    Command("batch_size", value=7),
+    Command("set", "dropout", 0.7),
+]
+
+
+def test_a_network_over_images_with_noise_and_augmentation_changes_too() -> None:
+    """One with everything that has a state; and it goes on from a checkpoint bit for bit."""
+    script = {step: [command] for step, command in enumerate(IMAGES, start=3)}
+    whole, cut, resumed = (of_images(30) for _ in range(3))
+    collect(whole, SimpleQueue(), dict(script))
+    inbox: SimpleQueue[Command] = SimpleQueue()
+    for frame in cut.frames(inbox, interval=0):
+        for command in script.get(frame.next_step, []):
+            inbox.put(command)
+        if frame.next_step == 17:
+            break
+    resumed.restore(cut.checkpoint())
+    assert state_of(at(resumed, 30)) == state_of(whole)
+    assert [layer.activation for layer in whole.layers] == ["prelu", "identity"]
+
+
+def test_maxout_over_images_is_refused() -> None:
+    refusal = of_images().refusal(Command("activation", layer=1, name="maxout"))
+    assert "takes a flat input" in refusal
 
 
 def test_the_network_that_was_is_let_go() -> None:

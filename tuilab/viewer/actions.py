@@ -100,7 +100,7 @@ ACTIONS: Final = (
     Action("batch_size", "b", "b", "batch size", "type a batch size; a new epoch begins with it",
            lambda app: app.change("batch_size"), "run"),
     Action("change", "e", "e", "change",
-           "from here on: schedule, non-linearity, batch norm, initialisation, frozen layers",
+           "change schedule, non-linearity, batch norm, weights, frozen layers",
            lambda app: app.change("network"), "run", 53),
     Action("restart", "r", "r", "restart", "stop, and start anew from the same seed",
            lambda app: app.restart_run(new_seed=False), "run", 65),
