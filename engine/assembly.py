@@ -14,10 +14,12 @@ from engine.checkpoint import TrainingState, fingerprint
 from engine.data.augment import Augmentation, bind_all
 from engine.data.dataset import Dataset, Examples
 from engine.evaluation import Evaluator
+from engine.frames import LayerInfo, Standing
 from engine.hyperparameters import Hyperparameters
 from engine.losses import Loss
 from engine.network import BoundNetwork, Network
 from engine.optimizers import Optimizer
+from engine.schedules import schedules
 from engine.setup import Setup
 from engine.step import TrainingStep
 
@@ -113,6 +115,22 @@ class Assembly:
                 **self.step.arrays,
             },
             backend=backend,
+        )
+
+    @property
+    def layers(self) -> list[LayerInfo]:
+        """What the layers are, as the lecture counts them."""
+        return [*self.setup.layers(self.network.batch_shape[1:])]
+
+    def standing(self, speed_limit: float) -> Standing:
+        """Return what is trained and how, for a frame to tell."""
+        return Standing(
+            layers=self.layers,
+            parameters=len(self.network.store.values),
+            batch_size=self.batches.size,
+            steps_per_epoch=self.batches.per_epoch,
+            schedule=schedules.name_of(self.setup.schedule),
+            speed_limit=speed_limit,
         )
 
     def steps_left(self, step: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from engine.batches import check_batch_size
 from engine.data.dataset import Dataset
-from engine.errors import ConfigError
+from engine.errors import ConfigError, require
 from engine.frames import LayerInfo
 from engine.layers.base import Shape
 from engine.network import Network
@@ -49,3 +49,13 @@ class Setup:
         """Yield what the layers are, for inputs of shape `x`, as the lecture counts them."""
         for group in self.network.groups(x):
             yield replace(group.info, frozen=group.info.index in self.frozen)
+
+
+def total_steps(steps: int | None, epochs: int | None, per_epoch: int) -> int:
+    """Return how many steps are to be made, said in steps or in epochs. Raises ConfigError."""
+    if (steps is None) == (epochs is None):
+        raise ConfigError("give either epochs or steps, not both", "steps")
+    total = steps if steps is not None else (epochs or 0) * per_epoch
+    key = "steps" if steps is not None else "epochs"
+    require(total >= 1, key, f"must be at least 1, is {steps if epochs is None else epochs}")
+    return total

@@ -15,7 +15,7 @@ from engine.checkpoint import Checkpoint
 from engine.commands import Command
 from engine.data.augment import Augmentation
 from engine.data.dataset import Dataset
-from engine.errors import CheckpointError, ConfigError, TuilabError, require
+from engine.errors import CheckpointError, TuilabError
 from engine.frame_builder import FrameBuilder
 from engine.frames import Event, Frame, LayerInfo, Standing, Validation, divergence
 from engine.losses import Loss, SoftmaxCrossEntropy
@@ -24,8 +24,8 @@ from engine.optimizers import SGD, Optimizer
 from engine.pace import Pace
 from engine.pacing import Pacing
 from engine.preparation import look_for_silent_units, start_from_data
-from engine.schedules import BoundSchedule, Constant, Schedule, schedules
-from engine.setup import Setup
+from engine.schedules import BoundSchedule, Constant, Schedule
+from engine.setup import Setup, total_steps
 from engine.step import Result, TrainingStep
 from engine.streams import stream
 from engine.workbench import Workbench
@@ -76,7 +76,7 @@ class Trainer:
             augment=augment,
         )
         check_batch_size(size, len(data.train))
-        self.total_steps = _total(steps, epochs, len(data.train) // size)
+        self.total_steps = total_steps(steps, epochs, len(data.train) // size)
         setup = Setup(network, size, schedule or Constant())
         self._bench = Workbench(setup, fixture, self.total_steps)
         self._snapshot_at = frozenset(snapshot_at) | {0, self.total_steps - 1}
@@ -147,19 +147,12 @@ class Trainer:
     @property
     def layers(self) -> list[LayerInfo]:
         """What the layers are, as the lecture counts them."""
-        return [*self.setup.layers(self.network.batch_shape[1:])]
+        return self._bench.now.layers
 
     @property
     def standing(self) -> Standing:
         """What is trained and how, as it stands."""
-        return Standing(
-            layers=self.layers,
-            parameters=len(self.network.store.values),
-            batch_size=self.batch_size,
-            steps_per_epoch=self.steps_per_epoch,
-            schedule=schedules.name_of(self.setup.schedule),
-            speed_limit=self._pacing.limit,
-        )
+        return self._bench.now.standing(self._pacing.limit)
 
     @property
     def epoch(self) -> float:
@@ -309,12 +302,3 @@ class Trainer:
             found = Validation(self.step, self.epoch, *evaluate())
             self._schedule.validated(found.loss)
             self._next.validations.append(found)
-
-
-def _total(steps: int | None, epochs: int | None, steps_per_epoch: int) -> int:
-    if (steps is None) == (epochs is None):
-        raise ConfigError("give either epochs or steps, not both", "steps")
-    total = steps if steps is not None else (epochs or 0) * steps_per_epoch
-    key = "steps" if steps is not None else "epochs"
-    require(total >= 1, key, f"must be at least 1, is {steps if epochs is None else epochs}")
-    return total

@@ -41,7 +41,7 @@ class Workbench:
         with self._fixture.drawing():
             new = Assembly(setup, self._fixture, self._total_steps)
             anew = new.take_over(old, layers_anew(setup, command))
-        before = [asdict(layer) for layer in old.setup.layers(old.network.batch_shape[1:])]
+        before = [asdict(layer) for layer in old.layers]
         found = told(old.setup, setup) | {"anew": anew, "layers_before": before}
         self.now = new
         del old
