@@ -16,21 +16,19 @@ class Batches:
     Raises ConfigError.
     """
 
-    def __init__(self, examples: int, size: int | None, generator: np.random.Generator) -> None:
-        """Cut so many examples; `size` None means all of them in one batch."""
-        self.size = examples if size is None else size
-        require(
-            1 <= self.size <= examples,
-            "batch_size",
-            f"must be 1 … {examples} (the training examples there are), is {self.size}",
-        )
-        self.per_epoch = examples // self.size
+    def __init__(
+        self, examples: int, size: int, generator: np.random.Generator, *, start: int = 0
+    ) -> None:
+        """Cut so many examples into batches of `size`; the first epoch begins at step `start`."""
+        check_batch_size(size, examples)
+        self.size, self._start = size, start
+        self.per_epoch = examples // size
         self.order = np.arange(examples)
         self._generator = generator
 
     def of_step(self, step: int) -> Host:
         """Return the examples (size,) of `step`; the steps of an epoch are asked for in turn."""
-        position = step % self.per_epoch
+        position = (step - self._start) % self.per_epoch
         if position == 0:
             self._generator.shuffle(self.order)
         return self._cut(position)
@@ -48,3 +46,12 @@ class Batches:
 
     def _cut(self, position: int) -> Host:
         return self.order[position * self.size : (position + 1) * self.size]
+
+
+def check_batch_size(size: int, examples: int) -> None:
+    """Raise ConfigError unless so many examples can be cut into batches of `size`."""
+    require(
+        1 <= size <= examples,
+        "batch_size",
+        f"must be 1 … {examples} (the training examples there are), is {size}",
+    )

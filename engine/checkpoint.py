@@ -40,6 +40,8 @@ class Checkpoint:
     arrays: Mapping[str, Host]
     total_steps: int = 0  # that the run was to have; 0 where it was not noted
     slices: Sequence[Slice] = ()  # where the parameters of each layer lie
+    changes: Sequence[Mapping[str, Any]] = ()
+    """What was changed by command in what is trained: a step each, and the command's fields."""
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all: into a scratch file, flushed, renamed. Raises OSError."""
@@ -139,7 +141,9 @@ class TrainingState:
     backend: Backend
     slices: Sequence[Slice]  # of the arrays
 
-    def copy(self, step: int, seconds: float, total_steps: int) -> Checkpoint:
+    def copy(
+        self, step: int, seconds: float, total_steps: int, changes: Sequence[Mapping[str, Any]] = ()
+    ) -> Checkpoint:
         """Return a checkpoint that shares no memory with the run."""
         return Checkpoint(
             step,
@@ -150,6 +154,7 @@ class TrainingState:
             {name: self.backend.to_host(each).copy() for name, each in self.arrays.items()},
             total_steps,
             self.slices,
+            tuple(changes),
         )
 
     def put_back(self, checkpoint: Checkpoint) -> None:

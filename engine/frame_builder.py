@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engine.frames import BatchDependence, Event, Frame, Snapshot, Validation
+from engine.frames import BatchDependence, Event, Frame, Snapshot, Standing, Validation
 from engine.pace import Pace
 from engine.step import Result
 
@@ -23,6 +23,7 @@ class FrameBuilder:
         self.validations: list[Validation] = []
         self.snapshot: Snapshot | None = None
         self.batch_dependence: BatchDependence | None = None
+        self.standing: Standing | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -56,6 +57,7 @@ class FrameBuilder:
             batch_dependence=self.batch_dependence,
             snapshot=self.snapshot,
             events=tuple(self.events),
+            standing=self.standing,
             state=state,
         )
         self._begin()

@@ -61,6 +61,7 @@ class LayerInfo:
     settings: dict[str, Any] = field(default_factory=dict)  # of the non-linearity
     between: tuple[str, ...] = ()  # kinds of what else stands in the layer: "dropout"
     sees: tuple[int, ...] = ()  # what one unit is connected to: (inputs,), or a window (h, w, c)
+    frozen: bool = False  # its parameters stay as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,19 @@ def gain(std: Floats) -> float:
         return float(np.exp(depth @ np.log(std[usable]) / (depth @ depth)))
 
 
+def divergence(
+    loss: float, step: int, snapshot: Snapshot | None, layers: Sequence[LayerInfo]
+) -> dict[str, object]:
+    """Return what an event tells of a loss that is not finite: where it came from, as is known."""
+    detail: dict[str, object] = {"loss": str(loss)}
+    message = f"the loss became {loss} at step {step}"
+    if snapshot is not None and (found := snapshot.first_nonfinite()) is not None:
+        layer, tensor = layers[found[0]], found[1]
+        detail |= {"layer": layer.index, "name": layer.name, "tensor": tensor}
+        message += f"; first not finite: {tensor} of layer {layer.index} ({layer.name})"
+    return detail | {"message": message}
+
+
 @dataclass(frozen=True, slots=True)
 class Validation:
     """Loss and accuracy on the validation split, measured after `step` updates."""
@@ -173,8 +187,20 @@ class Event:
 
     step: int
     time: float  # seconds since the trainer was made
-    kind: str  # "set", "pause", "resume", "step", "stop", "diverged"
+    kind: str  # that of a command, "refused", "resumed", "diverged"
     detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is trained and how, as it stands: what a command may have made another."""
+
+    layers: Sequence[LayerInfo]  # hidden layers from 1, the output layer last
+    parameters: int
+    batch_size: int
+    steps_per_epoch: int
+    schedule: str  # its name
+    speed_limit: float  # steps a second; 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +221,7 @@ class Frame:
     batch_dependence: BatchDependence | None = None
     snapshot: Snapshot | None = None
     events: Sequence[Event] = ()
+    standing: Standing | None = None  # from here on, where an event has changed it
     state: str = "running"  # running | paused | finished | diverged | stopped
 
     @property

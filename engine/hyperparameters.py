@@ -3,6 +3,7 @@
 import math
 from typing import Final
 
+from engine.commands import Command
 from engine.errors import ConfigError, UnknownNameError, require
 
 SHARES: Final = ("momentum", "alpha", "beta1", "beta2", "dropout")
@@ -25,6 +26,20 @@ class Hyperparameters(dict[str, float]):
         if key not in self:
             raise UnknownNameError("hyper-parameter", key, self)
         check(key, value)
+
+    def changed(self, command: Command) -> float:
+        """Return the value that "set" or "scale" gives. Raises ConfigError, UnknownNameError."""
+        value = command.value
+        if command.kind == "scale":
+            value *= self.get(command.key, 0.0)
+        self.validate(command.key, value)
+        return value
+
+    def change(self, command: Command) -> dict[str, object]:
+        """Do what "set" or "scale" says; return what there is to tell. Raises as `changed`."""
+        key, value = command.key, self.changed(command)
+        previous, self[key] = self[key], value
+        return {"key": key, "value": value, "previous": previous}
 
 
 def check(key: str, value: float) -> None:

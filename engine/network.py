@@ -1,9 +1,10 @@
 """A network: layers in a row, bound once into buffers over one flat parameter array."""
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -74,12 +75,26 @@ class Network:
     def groups(self, x: Shape) -> list[Group]:
         """Return the layers as the lecture counts them: each begins at an array of weights."""
         shapes = self.shapes(x)
-        starts = [i for i, layer in enumerate(self.layers) if layer.weighted]
-        ends = [*starts[1:], len(self.layers)]
         return [
             self._group(index, first, end, shapes, output=end == len(self.layers))
-            for index, (first, end) in enumerate(zip(starts, ends, strict=True), start=1)
+            for index, (first, end) in enumerate(pairwise(self._cuts), start=1)
         ]
+
+    @property
+    def _cuts(self) -> list[int]:
+        """Positions at which groups begin, and the end of the last."""
+        starts = [i for i, layer in enumerate(self.layers) if layer.weighted]
+        return [*starts, len(self.layers)]
+
+    @property
+    def rows(self) -> list[list[Layer]]:
+        """The layers of each group, by its index; at 0, what comes before the first weights."""
+        return [list(self.layers[first:end]) for first, end in pairwise([0, *self._cuts])]
+
+    def positions(self, groups: Collection[int]) -> list[int]:
+        """Return where the layers of these groups (by index, from 1) lie in the row."""
+        cuts = self._cuts
+        return [at for index in sorted(groups) for at in range(cuts[index - 1], cuts[index])]
 
     def _group(self, index: int, first: int, end: int, shapes: list[Shape], output: bool) -> Group:
         members = self.layers[first:end]

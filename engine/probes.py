@@ -1,6 +1,6 @@
 """What is measured at each layer, and how: read-only, so that training never depends on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 from typing import Final
@@ -249,6 +249,24 @@ def _ends(
     return (batch if before is None else lambda: before), gradient
 
 
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A layer whose units can fall silent."""
+
+    index: int  # from 0
+    activation: Activation
+    floor: float
+    output: Array  # (examples, units)
+    highest: Array  # (units,): since the epoch began
+    row: Array  # scratch
+    dead: npt.NDArray[np.bool_]  # (units,): silent over the last whole epoch
+
+    def alike(self, other: "_Watched") -> bool:
+        """Tell whether the units of both are as many, and of one kind."""
+        same_shape: bool = self.highest.shape == other.highest.shape
+        return same_shape and self.activation == other.activation
+
+
 class SilentUnits:
     """Follows, through every step of an epoch, which units never rise above their floor.
 
@@ -260,8 +278,7 @@ class SilentUnits:
         self._xp, self._to_host = network.backend.xp, network.backend.to_host
         groups = network.network.groups(network.batch_shape[1:])
         self.fraction = np.zeros(len(groups))
-        self._watched = []
-        self._dead: dict[int, npt.NDArray[np.bool_]] = {}
+        self._watched: list[_Watched] = []
         for index, group in enumerate(groups):
             floor = group.activation.silent_at
             if floor is not None:
@@ -269,8 +286,10 @@ class SilentUnits:
                 units = output.shape[-1:]  # a unit of a convolution is a channel
                 highest, row = (network.backend.full(units, floor) for _ in range(2))
                 output = output.reshape(-1, *units)
-                self._watched.append((index, floor, output, highest, row))
-                self._dead[index] = np.zeros(units, np.bool_)
+                dead = np.zeros(units, np.bool_)
+                self._watched.append(
+                    _Watched(index, group.activation, floor, output, highest, row, dead)
+                )
                 self.fraction[index] = np.nan
 
     @property
@@ -281,8 +300,8 @@ class SilentUnits:
     @property
     def state(self) -> dict[str, Array]:
         """What a checkpoint must save: what is told, and the highest of this epoch by layer."""
-        highest = {f"highest{index}": high for index, _, _, high, _ in self._watched}
-        dead = {f"dead{index}": mask for index, mask in self._dead.items()}
+        highest = {f"highest{each.index}": each.highest for each in self._watched}
+        dead = {f"dead{each.index}": each.dead for each in self._watched}
         return {"fraction": self.fraction, **highest, **dead}
 
     def dead(self, layer: int) -> npt.NDArray[np.bool_] | None:
@@ -290,18 +309,29 @@ class SilentUnits:
 
         None where units cannot die, or no epoch is complete.
         """
-        known = layer in self._dead and not np.isnan(self.fraction[layer])
-        return self._dead[layer].copy() if known else None
+        masks = (each.dead for each in self._watched if each.index == layer)
+        return None if np.isnan(self.fraction[layer]) else next((m.copy() for m in masks), None)
 
     def update(self) -> None:
         """Take in the activations of the step just made."""
-        for _, _, output, highest, row in self._watched:
-            self._xp.max(output, axis=0, out=row)
-            self._xp.maximum(highest, row, out=highest)
+        for each in self._watched:
+            self._xp.max(each.output, axis=0, out=each.row)
+            self._xp.maximum(each.highest, each.row, out=each.highest)
+
+    def take_over(self, old: "SilentUnits", anew: Collection[int]) -> None:
+        """Take what `old` has seen of layers with the same units, but for those `anew` (from 1)."""
+        seen = {each.index: each for each in old._watched}
+        for each in self._watched:
+            before = seen.get(each.index)
+            alike = before is not None and before.alike(each)
+            if before is not None and alike and each.index + 1 not in anew:
+                self.fraction[each.index] = old.fraction[each.index]
+                self._xp.copyto(each.highest, before.highest)
+                each.dead[...] = before.dead
 
     def end_epoch(self) -> None:
         """Set `fraction` from what was seen since the last call, and begin anew."""
-        for index, floor, _, highest, _ in self._watched:
-            self._dead[index][...] = self._to_host(highest) <= floor
-            self.fraction[index] = float(np.mean(self._dead[index]))
-            highest.fill(floor)
+        for each in self._watched:
+            each.dead[...] = self._to_host(each.highest) <= each.floor
+            self.fraction[each.index] = float(np.mean(each.dead))
+            each.highest.fill(each.floor)

@@ -34,9 +34,9 @@ class Schedule:
         """Return the factor at `step` of `total` (from 0), warm-up apart."""
         raise NotImplementedError
 
-    def bind(self, total: int) -> "BoundSchedule":
-        """Begin a training of `total` steps."""
-        return BoundSchedule(self, total)
+    def bind(self, total: int, start: int = 0) -> "BoundSchedule":
+        """Begin a training of `total` steps, or go on with one from step `start`."""
+        return BoundSchedule(self, total, start)
 
 
 @dataclass
@@ -45,11 +45,15 @@ class BoundSchedule:
 
     schedule: Schedule
     total: int
+    """Steps of the whole training."""
+    start: int = 0
+    """The step from which it acts, as if training began there."""
     state: Host = field(default_factory=lambda: np.zeros(0))
     """What a checkpoint must save."""
 
     def factor(self, step: int) -> float:
         """Return the factor at `step`, from 0."""
+        step -= self.start
         warm_up = self.schedule.warm_up_steps
         if step < warm_up:
             return (step + 1) / warm_up * self.after(0)
@@ -57,7 +61,8 @@ class BoundSchedule:
 
     def after(self, step: int) -> float:
         """Return the factor at `step`, counted from the end of the warm-up."""
-        return self.schedule.at(step, max(1, self.total - self.schedule.warm_up_steps))
+        before = self.start + self.schedule.warm_up_steps
+        return self.schedule.at(step, max(1, self.total - before))
 
     def validated(self, loss: float) -> None:
         """Take note of the validation loss."""
@@ -203,8 +208,8 @@ class ReduceOnPlateau(Schedule):
     def at(self, step: int, total: int) -> float:
         return 1.0
 
-    def bind(self, total: int) -> BoundSchedule:
-        return _Plateau(self, total, settings=self)
+    def bind(self, total: int, start: int = 0) -> BoundSchedule:
+        return _Plateau(self, total, start, settings=self)
 
 
 @dataclass

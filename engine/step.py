@@ -1,6 +1,6 @@
 """One step of training: gather a batch, forwards, backwards, update. Allocates no arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from engine.backend import Array, Backend, Host
 from engine.data.augment import Change
 from engine.data.dataset import Examples
+from engine.freezing import Frozen
 from engine.hyperparameters import Hyperparameters
 from engine.layers.base import start_row
 from engine.losses import Loss
@@ -39,6 +40,7 @@ class TrainingStep:
         *,
         probes: bool,
         augment: Change | None = None,
+        frozen: Collection[int] = (),
     ) -> None:
         backend, batch = network.backend, network.batch_shape[0]
         scores = network.bound[-1].output
@@ -53,6 +55,7 @@ class TrainingStep:
         self._penalty = Penalty(network, hyper, l2=not optimizer.decoupled)
         self._clip, self._limit = Clipping(network, hyper), MaxNorm(network, hyper)
         self.optimizer = optimizer.bind(network.store, hyper, backend)
+        self._frozen = Frozen(network, frozen, self.optimizer.state)
         self.probes = (
             Probes(network, self._loss.score_gradient, lambda: self._input) if probes else None
         )
@@ -95,9 +98,11 @@ class TrainingStep:
 
     def update(self) -> None:
         """Change the parameters by the gradients, clipped, and hold them to their limit."""
+        self._frozen.keep()
         self._clip()
         self.optimizer.update()
         self._limit()
+        self._frozen.put_back()
 
 
 def bind_accuracy(batch: int, backend: Backend) -> Callable[[Array, Array], float]:

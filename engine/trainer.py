@@ -1,49 +1,38 @@
 """The loop: steps, frames at display cadence, commands between steps."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from queue import SimpleQueue
 from time import perf_counter
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
+from engine.assembly import Fixture
 from engine.backend import Backend, make_backend
-from engine.batch_dependence import BatchDependenceProbe
-from engine.batches import Batches
-from engine.checkpoint import Checkpoint, TrainingState, fingerprint
-from engine.data.augment import Augmentation, bind_all
+from engine.batches import check_batch_size
+from engine.changes import CHANGES
+from engine.checkpoint import Checkpoint
+from engine.commands import Command
+from engine.data.augment import Augmentation
 from engine.data.dataset import Dataset
-from engine.errors import CheckpointError, ConfigError, require
-from engine.evaluation import Evaluator
+from engine.errors import CheckpointError, TuilabError
 from engine.frame_builder import FrameBuilder
-from engine.frames import Event, Frame, LayerInfo, Validation
+from engine.frames import Event, Frame, LayerInfo, Standing, Validation, divergence
 from engine.losses import Loss, SoftmaxCrossEntropy
-from engine.network import Network
+from engine.network import BoundNetwork, Network
 from engine.optimizers import SGD, Optimizer
 from engine.pace import Pace
+from engine.pacing import Pacing
 from engine.preparation import look_for_silent_units, start_from_data
-from engine.schedules import Constant, Schedule
-from engine.slices import slices
+from engine.schedules import BoundSchedule, Constant, Schedule
+from engine.setup import Setup, total_steps
 from engine.step import Result, TrainingStep
 from engine.streams import stream
+from engine.workbench import Workbench
 
+__all__ = ["Command", "Trainer"]
 STREAMS: Final = ("weights", "dropout", "augment", "shuffle")
 """The random streams that training draws from; those of the data set are its source's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Something to do between two steps.
-
-    "set" gives the hyper-parameter `key` a `value`, "scale" multiplies it by `value`; "pause" makes
-    one last step, whose statistics are measured, and "step" one more. "checkpoint" changes nothing:
-    whoever keeps checkpoints hears from its event that one is wanted.
-    """
-
-    kind: Literal["set", "scale", "pause", "resume", "step", "stop", "checkpoint"]
-    key: str = ""
-    value: float = 0.0
 
 
 class Trainer:
@@ -72,80 +61,79 @@ class Trainer:
         snapshot_at: Collection[int] = (),
         augment: Sequence[Augmentation] = (),
     ) -> None:
-        streams = {name: stream(seed, name) for name in STREAMS}
-        self._batches = Batches(len(data.train), batch_size, streams["shuffle"])
-        self.batch_size, self.steps_per_epoch = self._batches.size, self._batches.per_epoch
-        self.total_steps = _total(steps, epochs, self.steps_per_epoch)
+        size = len(data.train) if batch_size is None else batch_size
         self.data, self.backend = data, backend or make_backend("numpy")
-        loss, optimizer = loss or SoftmaxCrossEntropy(), optimizer or SGD()
+        optimizer = optimizer or SGD()
         self.hyperparameters = optimizer.hyperparameters()
-        bound = network.bind(
-            (self.batch_size, *data.train.x.shape[1:]),
-            self.backend,
-            generator=streams["weights"],
-            hyper=self.hyperparameters,
-            noise=streams["dropout"],
-        )
-        if (scores := bound.bound[-1].output.shape[1:]) != (len(data.classes),):
-            raise ConfigError(
-                f"the network gives {scores} scores, the data has {len(data.classes)} classes"
-            )
-        self.network = bound
-        changes = bind_all(
-            augment, data.pixels, self.batch_size, self.backend, generator=streams["augment"]
-        )
-        self.training_step = TrainingStep(
-            bound,
-            loss,
-            optimizer,
-            self.hyperparameters,
-            data.train,
-            probes=probes,
-            augment=changes,
-        )
-        self._evaluate = Evaluator(bound, loss, data.validation) if data.validation else None
-        self._schedule = (schedule or Constant()).bind(self.total_steps)
-        if self._schedule.schedule.needs_validation and self._evaluate is None:
-            raise ConfigError(
-                "this one goes by the validation loss: hold some data out", "schedule"
-            )
-        self._state = TrainingState(
-            identity={
-                **bound.network.description,
-                "optimizer": type(optimizer).__name__,
-                "batch_size": str(self.batch_size),
-                "training data": fingerprint(data.train),
-            },
+        fixture = Fixture.of(
+            data,
+            loss=loss or SoftmaxCrossEntropy(),
+            optimizer=optimizer,
             hyperparameters=self.hyperparameters,
-            generators=streams,
-            arrays={
-                "order": self._batches.order,
-                "schedule": self._schedule.state,
-                **self.training_step.arrays,
-            },
+            streams={name: stream(seed, name) for name in STREAMS},
             backend=self.backend,
-            slices=slices(bound),
+            probes=probes,
+            augment=augment,
         )
+        check_batch_size(size, len(data.train))
+        self.total_steps = total_steps(steps, epochs, len(data.train) // size)
+        setup = Setup(network, size, schedule or Constant())
+        self._bench = Workbench(setup, fixture, self.total_steps)
         self._snapshot_at = frozenset(snapshot_at) | {0, self.total_steps - 1}
         self.step = 0
-        self.state = "running"
-        self._single_steps = 0
+        self._pacing = Pacing(lambda: self._bench.now.steps_left(self.step))
         self._pace = Pace()
         self._next = FrameBuilder(self._pace)
-        self._depends = BatchDependenceProbe(self.training_step, len(data.train))
+
+    @property
+    def network(self) -> BoundNetwork:
+        """The network as it stands; a change of what is trained makes another."""
+        return self._bench.now.network
+
+    @property
+    def training_step(self) -> TrainingStep:
+        """What makes the steps; a change of what is trained makes another."""
+        return self._bench.now.step
+
+    @property
+    def setup(self) -> Setup:
+        """The description of what is trained; a change of it makes another."""
+        return self._bench.now.setup
+
+    @property
+    def batch_size(self) -> int:
+        """Examples in a batch, as it stands."""
+        return self._bench.now.batches.size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch, as it stands."""
+        return self._bench.now.batches.per_epoch
+
+    @property
+    def _schedule(self) -> BoundSchedule:
+        return self._bench.now.schedule
+
+    @property
+    def state(self) -> str:
+        """One of running, paused, finished, diverged, stopped."""
+        return self._pacing.state
 
     def checkpoint(self) -> Checkpoint:
         """Copy everything that the steps to come depend on; between two frames, not within one."""
-        return self._state.copy(self.step, self._pace.elapsed(), self.total_steps)
+        return self._bench.copy(self.step, self._pace.elapsed(), self.total_steps)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue after the steps of `checkpoint`; before `frames`. Raises CheckpointError."""
+        """Continue after the steps of `checkpoint`; before `frames`. Raises CheckpointError.
+
+        What was changed by command before it is changed again.
+        """
         if checkpoint.step >= self.total_steps:
             raise CheckpointError(
                 f"nothing is left to train: the checkpoint is after step {checkpoint.step}, "
                 f"the run ends after {self.total_steps}"
             )
-        self._state.put_back(checkpoint)
+        self._bench.put_back(checkpoint)
         self.step, self._pace.before = checkpoint.step, checkpoint.seconds
         detail: dict[str, object] = {}
         if checkpoint.total_steps not in (0, self.total_steps):
@@ -154,18 +142,22 @@ class Trainer:
 
     def plan(self, total_steps: int) -> None:
         """Let the schedule count on so many steps from now on; how many are made stays the same."""
-        self._schedule.total = total_steps
+        self._bench.plan(total_steps)
 
     @property
     def layers(self) -> list[LayerInfo]:
         """What the layers are, as the lecture counts them."""
-        groups = self.network.network.groups(self.network.batch_shape[1:])
-        return [group.info for group in groups]
+        return self._bench.now.layers
+
+    @property
+    def standing(self) -> Standing:
+        """What is trained and how, as it stands."""
+        return self._bench.now.standing(self._pacing.limit)
 
     @property
     def epoch(self) -> float:
         """Epochs completed, with fraction."""
-        return self.step / self.steps_per_epoch
+        return self.setup.epoch(self.step, self.steps_per_epoch)
 
     def frames(
         self, inbox: "SimpleQueue[Command] | None" = None, interval: float = 0.1
@@ -178,75 +170,81 @@ class Trainer:
         inbox = inbox or SimpleQueue()
         self._pace.begin(interval)
         if not self.step:
-            start_from_data(self.training_step, self._batches)
-            self._next.batch_dependence = self._depends(self.step)
-            look_for_silent_units(self.training_step, self._batches)
-            self._validate()
+            self._begin()
         self._pace.resume()
-        while self.state in ("running", "paused"):
+        while not self._pacing.over:
             self._take_commands(inbox)
-            if self.state == "running" or self._single_steps:
-                self._advance()
+            if not self._pacing.over and not self._pacing.resting:
+                self._hold_back(inbox)
             if self.state in ("finished", "stopped"):
-                self._next.batch_dependence = self._depends(self.step)
-            if self._next.events or self.step == 1 or self._pace.frame_due():
+                self._next.batch_dependence = self._bench.now.batch_dependence(self.step)
+            due = self._pace.frame_due() and not self._next.is_empty
+            if self._next.events or self.step == 1 or due:
                 yield self._frame()
         if not self._next.is_empty:
             yield self._frame()
+
+    def _begin(self) -> None:
+        """Do and measure what comes before the first update."""
+        start_from_data(self.training_step, self._bench.now.batches)
+        self._next.batch_dependence = self._bench.now.batch_dependence(self.step)
+        look_for_silent_units(self.training_step, self._bench.now.batches)
+        self._validate()
 
     def _frame(self) -> Frame:
         return self._next.build(self.step, self.epoch, self.hyperparameters, self.state)
 
     def refusal(self, command: Command) -> str:
         """Return why `command` cannot be applied, or ""."""
-        value = command.value
-        if command.kind not in ("set", "scale"):
-            return ""
         try:
-            if command.kind == "scale":
-                value *= self.hyperparameters.get(command.key, 0.0)
-            self.hyperparameters.validate(command.key, value)
-        except ConfigError as error:
+            if command.kind in CHANGES:
+                self._bench.changed(command, self.step)
+            elif command.kind in ("set", "scale"):
+                self.hyperparameters.changed(command)
+        except TuilabError as error:
             return str(error)
-        return ""
+        return self._pacing.refusal(command)
 
     def _take_commands(self, inbox: "SimpleQueue[Command]") -> None:
-        idle = self.state == "paused" and not self._single_steps and not self._next.events
+        idle = self._pacing.resting and not self._next.events
         while idle or not inbox.empty():
             self._apply(inbox.get())
             if idle:  # what was waited for is no training time
                 self._pace.resume()
                 idle = False
 
+    def _hold_back(self, inbox: "SimpleQueue[Command]") -> None:
+        """Make a step when the speed limit allows one, unless a command comes first."""
+        if (command := self._pacing.wait(inbox)) is not None:
+            self._apply(command)
+        else:
+            self._advance()
+
     def _apply(self, command: Command) -> None:
-        detail: dict[str, object] = {}
-        match command.kind:
-            case "set" | "scale":
-                if self.refusal(command):
-                    return
-                previous = self.hyperparameters[command.key]
-                value = command.value * (previous if command.kind == "scale" else 1.0)
-                self.hyperparameters[command.key] = value
-                detail = {"key": command.key, "value": value, "previous": previous}
-            case "pause":
-                # One step more, so that what is shown while it rests is of now.
-                self._single_steps = int(self.state == "running")
-                self.state = "paused"
-            case "resume":
-                self.state, self._single_steps = "running", 0
-            case "step":
-                self.state, self._single_steps = "paused", self._single_steps + 1
-            case "stop":
-                self.state, self._single_steps = "stopped", 0
-        kind = "set" if command.kind == "scale" else command.kind
-        self._next.happened(self.step, kind, detail)
+        """Do what a command says, and tell of it; or tell why it could not be done."""
+        try:
+            detail = self._carry_out(command)
+        except (TuilabError, MemoryError) as error:
+            reason = str(error) or "there is not enough memory"
+            self._next.happened(self.step, "refused", {"command": command.kind, "reason": reason})
+        else:
+            kind = "set" if command.kind == "scale" else command.kind
+            self._next.happened(self.step, kind, detail)
+            self._next.standing = self.standing
+
+    def _carry_out(self, command: Command) -> dict[str, object]:
+        if command.kind in CHANGES:
+            return self._bench.change(command, self.step)
+        if command.kind in ("set", "scale"):
+            return self.hyperparameters.change(command)
+        return self._pacing.apply(command)
 
     def _advance(self) -> None:
         probes = self.training_step.probes
-        wanted = self._next.events or self._single_steps or self.step in self._snapshot_at
+        wanted = self._next.events or self._pacing.watched or self.step in self._snapshot_at
         measure = probes is not None and bool(wanted or self._pace.snapshot_due())
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            self.training_step.take(self._batches.of_step(self.step))
+            self.training_step.take(self._bench.now.batches.of_step(self.step))
             self.hyperparameters.factor = self._schedule.factor(self.step)
             rate = self.hyperparameters.rate
             result = self.training_step.gradients()
@@ -256,13 +254,17 @@ class Trainer:
                 self._pace.step_made(self._update(measure))
         self._next.step_made(result, rate)
         self.step += 1
-        self._single_steps = max(0, self._single_steps - 1)
         if self.state == "diverged":
             return
-        if self.step % self.steps_per_epoch == 0:
+        if epoch_ended := self._epoch_ends(self.step):
             self._validate()
+        if self._pacing.step_made(epoch_ended=epoch_ended):
+            self._next.happened(self.step, "pause", {"epoch": self.epoch})
         if self.step >= self.total_steps:
-            self.state = "finished"
+            self._pacing.end("finished")
+
+    def _epoch_ends(self, step: int) -> bool:
+        return self.setup.epoch_ends(step, self.steps_per_epoch)
 
     def _update(self, measure: bool) -> float:
         """Update the parameters, with a snapshot around it if `measure`; return its seconds."""
@@ -270,7 +272,7 @@ class Trainer:
         begin = perf_counter()
         if probes is not None:
             probes.silent.update()
-            if (self.step + 1) % self.steps_per_epoch == 0:
+            if self._epoch_ends(self.step + 1):
                 probes.silent.end_epoch()
         if probes is None or not measure:
             between = perf_counter()
@@ -286,32 +288,17 @@ class Trainer:
 
     def _diverge(self, result: Result) -> None:
         """Stop at a loss that is not finite, and say where it came from."""
-        detail: dict[str, object] = {"loss": str(result.loss)}
-        message = f"the loss became {result.loss} at step {self.step}"
-        if self.training_step.probes is not None:
-            self.training_step.probes.start()
-            self._next.snapshot = self.training_step.probes.finish(
-                self.step, self.epoch, updated=False
-            )
-            if (found := self._next.snapshot.first_nonfinite()) is not None:
-                layer, tensor = self.layers[found[0]], found[1]
-                detail |= {"layer": layer.index, "name": layer.name, "tensor": tensor}
-                message += f"; first not finite: {tensor} of layer {layer.index} ({layer.name})"
-        detail["message"] = message
-        self.state = "diverged"
+        snapshot = None
+        if (probes := self.training_step.probes) is not None:
+            probes.start()
+            snapshot = probes.finish(self.step, self.epoch, updated=False)
+            self._next.snapshot = snapshot
+        detail = divergence(result.loss, self.step, snapshot, self.layers)
+        self._pacing.end("diverged")
         self._next.happened(self.step, "diverged", detail)
 
     def _validate(self) -> None:
-        if self._evaluate is not None:
-            found = Validation(self.step, self.epoch, *self._evaluate())
+        if (evaluate := self._bench.now.evaluate) is not None:
+            found = Validation(self.step, self.epoch, *evaluate())
             self._schedule.validated(found.loss)
             self._next.validations.append(found)
-
-
-def _total(steps: int | None, epochs: int | None, steps_per_epoch: int) -> int:
-    if (steps is None) == (epochs is None):
-        raise ConfigError("give either epochs or steps, not both", "steps")
-    total = steps if steps is not None else (epochs or 0) * steps_per_epoch
-    key = "steps" if steps is not None else "epochs"
-    require(total >= 1, key, f"must be at least 1, is {steps if epochs is None else epochs}")
-    return total

@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from engine.backend import make_backend
+from engine.changes import CHANGES
 from engine.checkpoint import Checkpoint
 from engine.frames import Event, Floats, Frame
 from engine.trainer import Command, Trainer
@@ -50,7 +51,7 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
     with RunReader(folder.database) as reader:
         record, info = Record(reader), reader.info()
         events = [event for _, event in reader.events() if _changes(event)]
-        keys = sum(event.kind == "set" for event in events)
+        keys = sum(event.kind != "resumed" for event in events)
         kept = {each.step: each.path for each in saved(folder, reader)}
     if not len(record.loss):
         raise RunError(f"{folder.path} has no steps to compare")
@@ -81,7 +82,8 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
 
 def _changes(event: Event) -> bool:
     """Tell whether an event is a change that has to be made again."""
-    return event.kind == "set" or (event.kind == "resumed" and "total_steps" in event.detail)
+    planned = event.kind == "resumed" and "total_steps" in event.detail
+    return planned or event.kind == "set" or event.kind in CHANGES
 
 
 def _planned_first(events: list[Event], now: int) -> int:
@@ -91,7 +93,7 @@ def _planned_first(events: list[Event], now: int) -> int:
 
 
 def _again(trainer: Trainer, events: list[Event], steps: int) -> Iterator[Frame]:
-    """Train so many steps, a frame each, and set what was set after the same steps."""
+    """Train so many steps, a frame each, and change what was changed after the same steps."""
     due: dict[int, list[Event]] = defaultdict(list)
     for event in events:
         due[event.step].append(event)
@@ -101,9 +103,8 @@ def _again(trainer: Trainer, events: list[Event], steps: int) -> Iterator[Frame]
         for event in due.pop(trainer.step, []):
             if event.kind == "resumed":
                 trainer.plan(int(str(event.detail["total_steps"])))
-                continue
-            value = float(str(event.detail["value"]))
-            inbox.put(Command("set", str(event.detail["key"]), value))
+            else:
+                inbox.put(Command.of_event(event))
 
     prepare()
     for frame in trainer.frames(inbox, interval=0):

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -25,7 +25,6 @@ from engine.data.preprocess import save
 from engine.data.statistics import describe
 from engine.errors import CheckpointError, ConfigError, ShapeError, TuilabError
 from engine.frames import Frame
-from engine.schedules import schedules
 from engine.trainer import Command, Trainer
 from tuilab import __version__
 from tuilab.checkpoints import Keeper, newest
@@ -217,7 +216,6 @@ def _what(scenario: Scenario, options: argparse.Namespace) -> dict[str, object]:
         "initializer": scenario.initializer_text,
         "batch_norm": scenario.normalized,
         "own_layers": bool(scenario.layers),
-        "schedule": schedules.name_of(scenario.schedule),
         "state": "starting",
         "pid": os.getpid(),
         "version": __version__,
@@ -241,12 +239,9 @@ def _how(trainer: Trainer) -> dict[str, object]:
         "backend": trainer.backend.name,
         "device": trainer.backend.device,
         "dtype": str(trainer.backend.dtype),
-        "parameters": len(trainer.network.store.values),
-        "layers": trainer.layers,
-        "batch_size": trainer.batch_size,
         "total_steps": trainer.total_steps,
-        "steps_per_epoch": trainer.steps_per_epoch,
         "hyperparameters": trainer.hyperparameters,
+        **asdict(trainer.standing),
     }
 
 

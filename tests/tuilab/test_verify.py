@@ -1,5 +1,7 @@
 """A run that is computed anew, with what was changed by key, is the run that was recorded."""
 
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,10 +10,19 @@ import numpy as np
 
 from engine.trainer import Command
 from tests.tuilab.conftest import Cli
-from tests.tuilab.support import FOREVER, small, steps_made, wait_for, write_scenario
+from tests.tuilab.support import (
+    FOREVER,
+    carried_out,
+    small,
+    steps_made,
+    wait_for,
+    write_scenario,
+)
+from tuilab.checkpoints import saved
 from tuilab.control import ControlClient
 from tuilab.launch import Options, start
 from tuilab.recording import RunReader
+from tuilab.runs import RunFolder
 from tuilab.scenario import load
 
 
@@ -50,6 +61,74 @@ def test_a_run_with_key_presses_replays_bit_for_bit(cli: Cli, lab: Path) -> None
     assert "equal to the last bit" in out
     assert "3 changes by key" in out
     assert "the parameters of 0" not in out
+
+
+CHANGES = (
+    Command("batch_size", value=7),
+    Command("freeze", layer=1),
+    Command("reinitialize", layer=2, name="normal", settings={"std": 0.3}),
+    Command("activation", layer=0, name="tanh"),
+    Command("schedule", name="inverse_time", settings={"decay": 0.01}),
+    Command("batch_norm", layer=0, name="remove"),
+    Command("speed", value=500.0),
+    Command("unfreeze", layer=1),
+    Command("scale", "learning_rate", 0.5),
+    Command("batch_norm", layer=2, name="insert"),
+)
+
+
+def changed_live(lab: Path, path: str) -> RunFolder:
+    """Train a run in folder `path`, change what is trained while it goes, and `kill -9` it."""
+    table = small(
+        data={"validation": 0.2},
+        network={"batch_norm": True},
+        train={"steps": FOREVER, "checkpoint_every": 25},
+    )
+    worker = start(load(write_scenario(lab / "s.toml", table)), lab / path, Options())
+    assert worker.process is not None
+    wait_for(lambda: steps_made(worker.folder) > 10)
+    with RunReader(worker.folder.database) as reader:
+        client = ControlClient(reader.info().socket)
+    for command in CHANGES:
+        reply = client.send(command)
+        assert reply.accepted, reply.error
+        before = steps_made(worker.folder)
+        wait_for(lambda before=before: steps_made(worker.folder) > before + 40)  # type: ignore[misc]
+    client.close()
+    os.kill(worker.process.pid, signal.SIGKILL)
+    worker.process.wait()
+    return worker.folder
+
+
+def test_a_run_that_was_changed_live_and_killed_goes_on_and_replays(cli: Cli, lab: Path) -> None:
+    folder = changed_live(lab, "run")
+    with RunReader(folder.database) as reader:
+        steps, info = saved(folder, reader)[-1].step + 30, reader.info()
+        told = [event.kind for event in carried_out(reader)]
+    assert told == [{"scale": "set"}.get(c.kind, c.kind) for c in CHANGES]
+    assert (info.batch_size, info.schedule, info.speed_limit) == (7, "inverse_time", 500)
+    assert [layer.activation for layer in info.layers] == ["tanh", "tanh", "identity"]
+    assert [layer.normalization for layer in info.layers] == ["", "batch_norm", ""]
+    code, _, err = cli("run", "--resume", "run", "--steps", str(steps), "--headless")
+    assert code == 0, err
+    with RunReader(folder.database) as reader:
+        now = reader.info()
+    assert (now.layers, now.batch_size, now.schedule) == (info.layers, 7, "inverse_time")
+    assert (now.state, now.step, now.speed_limit) == ("finished", steps, 0)
+    code, out, err = cli("replay", "run", "--verify")
+    assert code == 0, out + err
+    assert "equal to the last bit" in out
+    assert "9 changes by key" in out  # the speed is none
+
+
+def test_a_change_that_is_forgotten_is_told_as_a_difference(cli: Cli, lab: Path) -> None:
+    changed_live(lab, "run")
+    with closing(sqlite3.connect(lab / "run" / "run.db")) as db:
+        db.execute("DELETE FROM event WHERE kind = 'reinitialize'")
+        db.commit()
+    code, out, _ = cli("replay", "run", "--verify")
+    assert code == 1
+    assert "differ" in out
 
 
 def test_what_differs_is_told_with_its_step(cli: Cli, lab: Path) -> None:

@@ -26,7 +26,8 @@ PROGRESS: Final = 0.98  # of the lowest loss so far: below, there is progress
 
 
 def _median_ratio(seen: Seen) -> float:
-    ratios = seen.snapshot.update_ratio
+    learning = [not layer.frozen for layer in seen.run.layers]
+    ratios = seen.snapshot.update_ratio[learning]
     ratios = ratios[np.isfinite(ratios)]
     return float(np.median(ratios)) if ratios.size else math.nan
 

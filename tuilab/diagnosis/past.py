@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ LEARNED: Final = 0.05  # of the first loss: a training loss below is learned, it
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What does not change while a run is diagnosed."""
+    """What the rules know of a run; a command may change its layers and epochs."""
 
     layers: tuple[LayerInfo, ...]  # hidden layers from 1, the output layer last
     classes: int
@@ -112,6 +112,9 @@ class Past:
 
     def take(self, frame: Frame) -> Iterator[tuple[Moment, int]]:
         """Take a frame in; yield each moment, with its step, as soon as it is part of the past."""
+        if (now := frame.standing) is not None:
+            layers, steps = tuple(now.layers), now.steps_per_epoch
+            self.run = replace(self.run, layers=layers, steps_per_epoch=steps)
         if len(frame.loss) and np.isnan(self.first_loss):
             self.begin(float(frame.loss[0]), float(frame.data_loss[0]), frame.snapshot)
         if len(frame.learning_rate):

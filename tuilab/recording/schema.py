@@ -96,6 +96,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     total_steps: int = 0
     steps_per_epoch: int = 0
     hyperparameters: dict[str, float] = {}  # as they stand now
+    speed_limit: float = 0.0  # steps a second at most; 0: none
     step: int = 0  # updates made
     state: str = "starting"  # starting|running|paused|finished|diverged|stopped|failed
     phase: str = ""  # while starting: "loading data", "binding", "step 0"

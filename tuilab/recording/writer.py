@@ -1,5 +1,6 @@
 """The worker's end of `run.db`."""
 
+import dataclasses
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -126,6 +127,8 @@ class RunWriter:
             if frame.batch_dependence is not None:
                 self._batch_dependence.append(msgspec.to_builtins(frame.batch_dependence))
                 now["batch_dependence"] = self._batch_dependence
+            if frame.standing is not None:
+                now |= dataclasses.asdict(frame.standing)
             self._describe(now | {"hyperparameters": frame.hyperparameters})
 
     @staticmethod

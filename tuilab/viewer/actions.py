@@ -31,6 +31,8 @@ class View(Protocol):
     def command(self, command: Command) -> None: ...
     def toggle_pause(self) -> None: ...
     def ask(self, key: str) -> None: ...
+    def change(self, what: str) -> None: ...
+    def limit_speed(self, factor: float) -> None: ...
     def next_variant(self) -> None: ...
     def toggle_beside(self) -> None: ...
     def cycle_side_by_side(self) -> None: ...
@@ -83,6 +85,13 @@ ACTIONS: Final = (
            _scale(0.1), "run", 49),
     Action("faster_10", "right_curly_bracket", "}", "×10", "learning rate × 10",
            _scale(10.0), "run", 50),
+    Action("to_epoch", "N,upper_n", "N", "to epoch", "run to the end of this epoch, then pause",
+           lambda app: app.command(Command("run_to_epoch")), "run", 44),
+    Action("half_speed", "minus", "-", "half speed", "at most half as many steps a second",
+           lambda app: app.limit_speed(0.5), "run"),
+    Action("double_speed", "plus", "+", "double speed",
+           "twice as many steps a second; in the end no limit at all",
+           lambda app: app.limit_speed(2.0), "run"),
     Action("learning_rate", "l", "l", "set lr", "type a learning rate",
            lambda app: app.ask("learning_rate"), "run", 60),
     Action("momentum", "m", "m", "momentum", "type a momentum",
@@ -93,6 +102,11 @@ ACTIONS: Final = (
            lambda app: app.ask("dropout"), "run"),
     Action("hyperparameter", "p", "p", "parameters", "choose any hyper-parameter, and type it",
            lambda app: app.ask(""), "run", 45),
+    Action("batch_size", "b", "b", "batch size", "type a batch size; a new epoch begins with it",
+           lambda app: app.change("batch_size"), "run"),
+    Action("change", "e", "e", "change",
+           "change schedule, non-linearity, batch norm, weights, frozen layers",
+           lambda app: app.change("network"), "run", 53),
     Action("restart", "r", "r", "restart", "stop, and start anew from the same seed",
            lambda app: app.restart_run(new_seed=False), "run", 65),
     Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",

@@ -13,7 +13,9 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
+from engine.changes import CHANGES
 from engine.errors import TuilabError
+from engine.frames import Event
 from engine.trainer import Command
 from tuilab import forking, launch, resuming
 from tuilab.catalog import Entry
@@ -25,12 +27,14 @@ from tuilab.errors import ViewError
 from tuilab.launch import Options, Worker, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
-from tuilab.viewer import forks
+from tuilab.viewer import forks, formats
 from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
+from tuilab.viewer.changes import sentence
 from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_runs
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.companions import Companions
 from tuilab.viewer.detail import DetailScreen
+from tuilab.viewer.dialog import ChangeDialog
 from tuilab.viewer.findings import Answer, FindingsScreen
 from tuilab.viewer.forks import ForkScreen
 from tuilab.viewer.palette import TUILAB, role_styles
@@ -46,6 +50,7 @@ from tuilab.viewer.screens import (
     in_words,
 )
 from tuilab.viewer.session import Begun, Forked, Restarted, Session
+from tuilab.viewer.speed import SpeedLimit
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.tour import Tour
@@ -105,6 +110,7 @@ class ViewerApp(App[Worker]):
         self._look = Look()
         self._seen_events = 0
         self._asked_pause: tuple[bool, float] | None = None
+        self._speed = SpeedLimit()
         self._on_terminal = is_terminal(sys.__stdin__)
         self.tour = tour
         self.stage.guide_lines = tour.guide if tour is not None else None
@@ -130,6 +136,7 @@ class ViewerApp(App[Worker]):
         self.judge = ClaimJudge(worker.folder, self._claims)
         self._seen_events = 0
         self._asked_pause = None
+        self._speed = SpeedLimit()
         self._companions.close()
         self._companions = Companions([run.folder for run in self.session.others])
         self._companions_due = 0.0
@@ -168,9 +175,10 @@ class ViewerApp(App[Worker]):
             self.exit(self.worker)
             return
         store = self.store
+        opened = not store.info.pid  # nothing of it is read yet: what comes is its history
         changes = store.poll()
         if changes.events:
-            self._notice_events()
+            self._notice_events(opened=opened)
         highlighted = self._flash[0] if time.monotonic() < self._flash[1] else ""
         self._follow_companions()
         self.stage.draw(store, changes, highlighted)
@@ -216,16 +224,25 @@ class ViewerApp(App[Worker]):
         self._place_companions()
         self.stage.cycle_side()
 
-    def _notice_events(self) -> None:
+    def _notice_events(self, *, opened: bool) -> None:
         """Highlight what was changed while we watch; not the history of a run just opened."""
-        opened = self._seen_events == 0 and len(self.store.events) > 1
         new = self.store.events[self._seen_events :]
         self._seen_events = len(self.store.events)
         for event in new:
+            if not opened:
+                self._tell_of(event)
             if event.kind == "set" and not opened:
                 self._flash = str(event.detail.get("key", "")), time.monotonic() + FLASH
             if event.kind in ("pause", "resume", "step"):
                 self._asked_pause = None
+
+    def _tell_of(self, event: Event) -> None:
+        """Say what became of a change of what is trained."""
+        if event.kind == "refused":
+            reason = str(event.detail.get("reason", ""))
+            self.notify(reason, title="not applied", severity="warning")
+        elif event.kind in CHANGES:
+            self.notify(sentence(event))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keep the keys of the table, those in FIRST too, from what lies behind a dialog."""
@@ -277,7 +294,8 @@ class ViewerApp(App[Worker]):
         if not self.store.live:
             self.notify("the run has ended", timeout=3)
         elif not key:
-            self.push_screen(ChoiceScreen(values), self._chosen)
+            options = [(k, f"{in_words(k):<16}{formats.number(v)}") for k, v in values.items()]
+            self.push_screen(ChoiceScreen("hyper-parameters", options), self._chosen)
         elif key not in values:
             self.notify(f"this run has no {in_words(key)}", timeout=3)
         else:
@@ -290,6 +308,29 @@ class ViewerApp(App[Worker]):
     def _set(self, key: str, value: float | None) -> None:
         if value is not None:
             self.command(Command("set", key, value))
+
+    def change(self, what: str) -> None:
+        """Ask for another "batch_size", or what else shall change in the "network"."""
+        info, screen = self.store.info, self.screen
+        layer = screen.look.layer if isinstance(screen, DetailScreen) else None
+        if not self.store.live:
+            self.notify("the run has ended", timeout=3)
+        elif not info.layers:
+            self.notify("the run is still starting", timeout=3)
+        elif self.store.at is not None:
+            self.notify("this is the past; end comes back to now", timeout=3)
+        elif what == "batch_size":
+            ChangeDialog(self, info).ask_batch_size()
+        else:
+            ChangeDialog(self, info, layer).open()
+
+    def limit_speed(self, factor: float) -> None:
+        """Let a class follow: make fewer steps a second, or more, up to all there can be."""
+        if factor > 1 and not self.store.info.speed_limit:
+            self.notify("there is no speed limit; - sets one", timeout=3)
+        else:
+            limit = self._speed.changed(self.store, factor)
+            self.command(Command("speed", value=limit))
 
     def look(self, by: int) -> None:
         """Go through the recorded snapshots, back or forth in time."""

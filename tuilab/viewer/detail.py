@@ -11,6 +11,7 @@ from textual.screen import Screen
 
 from engine.errors import TuilabError
 from engine.frames import LayerInfo
+from tuilab.viewer.changes import FROZEN
 from tuilab.viewer.panels import histograms
 from tuilab.viewer.panels.base import LinesPanel, Styles
 from tuilab.viewer.panels.detail import VIEWS, chosen, detail, keys
@@ -93,6 +94,7 @@ class DetailScreen(Screen[None]):
     def _title(subject: Subject) -> str:
         layer, snapshot = subject.layer, subject.snapshot
         name = f"{layer.name} · {layer.kind}, {layer.units} units" if layer.units else ""
+        name += f"  {FROZEN} frozen" if layer.frozen else ""
         back = "  [$text-warning]◀ as of then[/]" if subject.past else ""
         place = f"Layer {subject.look.layer} of {len(snapshot.statistics)}"
         return f"{place}  {name}  at step {snapshot.step:,}{back}"

@@ -1,7 +1,8 @@
-"""Modal screens: help, a hyper-parameter's value, and whether to stop a run when leaving."""
+"""Modal screens: help, a field, a list to choose from, and what becomes of a run when leaving."""
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ClassVar, Literal, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -17,6 +18,7 @@ from tuilab.viewer.actions import ACTIONS
 from tuilab.viewer.panels.detail import help_lines
 
 Choice = Literal["stop", "leave", "cancel"]
+T = TypeVar("T")
 
 LEGEND: Sequence[tuple[str, str]] = (
     ("activation", "output of each layer's non-linearity; all hidden layers on one axis. Exact"
@@ -30,6 +32,9 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("sat.", "activations so flat that they pass next to no gradient on"),
     ("─▒█▒─", "percentiles: a box from 25 to 75 %, its median, whiskers to 5 and 95 %"),
     ("● ◇ ◆", "gain: measured, expected by theory of the first weights, both the same"),
+    ("▾ ◆ ✕", "over the curves: a hyper-parameter set, the network or its batches changed, the loss"
+     " not finite any more"),
+    ("❄", "a frozen layer: no update changes its parameters"),
     ("╌╌╌", "in the curves: the loss and accuracy of guessing"),
 )  # fmt: skip
 
@@ -51,22 +56,28 @@ def in_words(key: str) -> str:
     return "ℓ₁ penalty" if key == "l1" else key.replace("_", " ")
 
 
-class ValueScreen(ModalScreen[float | None]):
-    """A small field for a hyper-parameter; errors stand below it, the old value stays in force."""
+class EntryScreen(ModalScreen[T | None]):
+    """A small field for something typed; what is wrong with it stands below.
+
+    `parse` returns what was typed, or what is wrong with it, "" where nothing is yet.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
 
-    def __init__(self, key: str, current: float) -> None:
+    def __init__(
+        self, title: str, now: str, parse: Callable[[str], T | str], *, typed: str = "", hint: str
+    ) -> None:
         super().__init__()
-        self.key, self._current = key, current
+        self._heading, self._now, self._parse = title, now, parse
+        self._typed, self._hint = typed, hint
 
     def compose(self) -> ComposeResult:
         """Build the box."""
         with Vertical(classes="dialog") as box:
-            box.border_title = in_words(self.key)
+            box.border_title = self._heading
             box.border_subtitle = "enter: apply   esc: cancel"
-            yield Static(f"now {formats.number(self._current)}", classes="muted")
-            yield Input(placeholder=formats.number(self._current), id="value")
+            yield Static(self._now, classes="muted")
+            yield Input(self._typed, placeholder=self._hint, id="value", select_on_focus=False)
             yield Static("", id="wrong")
 
     def on_mount(self) -> None:
@@ -75,45 +86,50 @@ class ValueScreen(ModalScreen[float | None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say at once what is wrong."""
-        parsed = parse_value(self.key, event.value)
+        parsed = self._parse(event.value)
         self.query_one("#wrong", Static).update(parsed if isinstance(parsed, str) else "")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Apply a good value; keep asking otherwise."""
-        parsed = parse_value(self.key, event.value)
-        if isinstance(parsed, float):
-            self.dismiss(parsed)
+        parsed = self._parse(event.value)
+        if isinstance(parsed, str):
+            self.query_one("#wrong", Static).update(parsed or f"type something, as {self._hint}")
         else:
-            self.query_one("#wrong", Static).update(parsed or "type a number, such as 0.01")
+            self.dismiss(parsed)
 
     def action_cancel(self) -> None:
         """Change nothing."""
         self.dismiss(None)
 
 
+class ValueScreen(EntryScreen[float]):
+    """The field for a hyper-parameter; the old value stays in force until a good one is typed."""
+
+    def __init__(self, key: str, current: float) -> None:
+        now = formats.number(current)
+        super().__init__(in_words(key), f"now {now}", partial(parse_value, key), hint=now)
+        self.key = key
+
+
 class ChoiceScreen(ModalScreen[str | None]):
-    """All hyper-parameters with their values, to choose one."""
+    """A list to choose one of; answers with its id."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
 
-    def __init__(self, values: Mapping[str, float]) -> None:
+    def __init__(self, title: str, options: Sequence[tuple[str, str]]) -> None:
+        """Offer `options`: the id of each, and how it is written."""
         super().__init__()
-        self._values = values
+        self._heading, self._options = title, options
 
     def compose(self) -> ComposeResult:
         """Build the box."""
         with Vertical(classes="dialog") as box:
-            box.border_title = "hyper-parameters"
-            box.border_subtitle = "enter: change   esc: cancel"
-            yield OptionList(
-                *(
-                    Option(f"{in_words(key):<16}{formats.number(value)}", id=key)
-                    for key, value in self._values.items()
-                )
-            )
+            box.border_title = self._heading
+            box.border_subtitle = "enter: choose   esc: cancel"
+            yield OptionList(*(Option(text, id=key) for key, text in self._options), markup=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Answer with the key."""
+        """Answer with the id."""
         self.dismiss(event.option_id)
 
     def action_cancel(self) -> None:

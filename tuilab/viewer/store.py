@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from engine.errors import TuilabError
-from engine.frames import Event, Snapshot, Units, Validation
+from engine.frames import Event, LayerInfo, Snapshot, Units, Validation
 from tuilab.diagnosis.finding import Finding, active
 from tuilab.parameters import Parameters, SavedParameters
 from tuilab.recording import Block, History, RunInfo, RunReader
@@ -54,7 +54,8 @@ class RunStore:
         """Follow `folder`; `series_only` leaves the snapshots unread, which is most of the work."""
         self.folder = folder
         self._series_only = series_only
-        self.info = RunInfo()
+        self._info = RunInfo()
+        self._layers: tuple[LayerInfo, ...] | None = None  # where they were others then
         self.series = Series()
         self.validations: list[Validation] = []
         self.events: list[Event] = []
@@ -140,7 +141,21 @@ class RunStore:
 
     def _take_findings(self) -> None:
         """Take those that stand now, or stood at the step that is looked at."""
+        self._layers = self._layers_then()
         self.findings = active(e for e in self.events if self.at is None or e.step <= self.at)
+
+    def _layers_then(self) -> tuple[LayerInfo, ...] | None:
+        """Return what the layers were at the step that is looked at, where they are others now."""
+        after = (e.detail for e in self.events if self.at is not None and e.step > self.at)
+        found = next((d["layers_before"] for d in after if "layers_before" in d), None)
+        return msgspec.convert(found, tuple[LayerInfo, ...]) if found is not None else None
+
+    @property
+    def info(self) -> RunInfo:
+        """What is known of the run now; its layers as they were at the step that is looked at."""
+        if self._layers is None:
+            return self._info
+        return msgspec.structs.replace(self._info, layers=self._layers)
 
     def history(self, layer: int, tensor: str) -> History | None:
         """Return a tensor of a layer (from 1) over time; None while there is no database."""
@@ -190,8 +205,8 @@ class RunStore:
         self._version = version
         info = reader.info()
         # The step changes with every frame; nothing is arranged by it.
-        changed = info != msgspec.structs.replace(self.info, step=info.step)
-        anew, self.info = info.resumed != self.info.resumed, info
+        changed = info != msgspec.structs.replace(self._info, step=info.step)
+        anew, self._info = info.resumed != self._info.resumed, info
         if anew:
             self._forget()
         if self.state != "killed" or info.ended:
@@ -208,7 +223,7 @@ class RunStore:
         """Begin to read anew: the run went on from a checkpoint, and what came after it is void."""
         self.series, self.last_block, self._last_event = Series(), None, 0
         self.validations, self.events, self.findings = [], [], []
-        self.snapshot = self.first_snapshot = self._near = self.at = None
+        self.snapshot = self.first_snapshot = self._near = self.at = self._layers = None
 
     def _read_blocks(self, reader: RunReader) -> bool:
         after = self.last_block.id if self.last_block else 0

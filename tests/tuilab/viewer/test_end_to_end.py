@@ -87,6 +87,38 @@ def test_keys_become_events_and_leaving_leaves_the_run_alone(
     assert finished.process.wait(20) == 0
 
 
+def test_the_network_is_changed_while_it_trains(terminal: Open, scenario: Path, lab: Path) -> None:
+    folder = RunFolder(lab / "run")
+    screen = terminal("run", scenario, "--out", folder.path)
+    wait_for(lambda: screen.shows("running") and steps_made(folder) > 0)
+    screen.press("-")
+    wait_for(lambda: kinds(folder) == ["speed"])
+    wait_for(lambda: screen.shows("a second"))
+    screen.press("e")
+    wait_for(lambda: screen.shows("change the network"))
+    screen.press("\x1b[B\r")  # insert batch norm
+    wait_for(lambda: screen.shows("all hidden layers"))
+    screen.press("\r")
+    wait_for(lambda: kinds(folder) == ["speed", "batch_norm"])
+    wait_for(lambda: screen.shows("network rebuilt at step"))
+    screen.press("b")
+    wait_for(lambda: screen.shows("now 12 of"))
+    screen.press("6\r")
+    wait_for(lambda: kinds(folder)[2:] == ["batch_size"])
+    screen.press("N")
+    wait_for(lambda: kinds(folder)[3:] == ["run_to_epoch", "pause"])
+    with RunReader(folder.database) as reader:
+        info = reader.info()
+    assert (info.state, info.batch_size) == ("paused", 6)
+    assert [layer.normalization for layer in info.layers] == ["batch_norm", "batch_norm", ""]
+    *_, changed, _, pause = events(folder)
+    assert (pause.step - changed.step) % info.steps_per_epoch == 0
+    screen.press("q")
+    wait_for(lambda: screen.shows("leave it running"))
+    screen.press("s")
+    assert screen.process.wait(20) == 0
+
+
 def test_the_run_survives_a_killed_viewer_and_a_terminal_that_hangs_up(
     terminal: Open, scenario: Path, lab: Path
 ) -> None:

@@ -81,7 +81,7 @@ def test_a_gain_that_theory_does_not_expect_is_told(record: Record, follow: Foll
     recording = record(units=100, gain=0.4)
     store = follow(recording.folder)
     store.poll()  # weights of 0.4/√fan_in, where the run says that they began with 1/√fan_in
-    store.info = replace(store.info, layers=record(units=100).infos)
+    store._info = replace(store.info, layers=record(units=100).infos)
     assert ": theory says ×0.71 for relu after xavier" in shown(store)[0]
 
 
@@ -98,7 +98,7 @@ def test_what_training_has_changed_is_told(record: Record, follow: Follow) -> No
 
 def test_where_there_is_no_theory_it_says_why(store: RunStore) -> None:
     layers = tuple(replace_first(layer) for layer in store.info.layers)
-    store.info = replace(store.info, layers=layers)
+    store._info = replace(store.info, layers=layers)
     lines = shown(store)
     assert lines[0].endswith("; no theory: the first weights of layer 1 have no known spread")
     assert not any("◇" in line or "◆" in line for line in lines)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.changes import CHANGES
 from engine.frames import Event, Floats
-from tuilab.viewer import formats, plot
+from tuilab.viewer import changes, formats, plot
 from tuilab.viewer.companions import Companion
 from tuilab.viewer.palette import VARIABLES
 from tuilab.viewer.panels.base import LinesPanel
@@ -68,6 +69,8 @@ def marks(events: Sequence[Event]) -> list[plot.Mark]:
     for event in events:
         if event.kind == "set":
             found.append(plot.Mark(event.step, "▾", change(event), "update"))
+        elif event.kind in CHANGES:
+            found.append(plot.Mark(event.step, "◆", changes.label(event), "update"))
         elif event.kind == "diverged":
             found.append(plot.Mark(event.step, "✕", "not finite", "error"))
     return found

@@ -10,6 +10,7 @@ VIEWS: Final = (histograms.VIEW, unit_map.VIEW, weight_images.VIEW, norm.VIEW)
 KEYS: Final = (
     Key(9, "↑↓", "layer", "the layer above, below"),
     Key(7, "←→", "time", "back and forth in time"),
+    Key(6, "e", "change it", "change this layer: its non-linearity, its weights, freeze it …"),
     Key(10, "esc", "back", "all layers again"),
 )
 """The keys of every view."""

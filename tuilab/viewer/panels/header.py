@@ -20,6 +20,7 @@ STATES: Final[dict[str, Span]] = {
     "failed": ("✕", "error"),
     "unreadable": ("✕", "error"),
 }
+ROUNDING: Final = 1e-6  # epochs: what a sum of fractions may be too much
 BAR: Final = 12  # cells the progress bar takes at least
 
 
@@ -85,7 +86,7 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
     label = "step " if store.at is None else "now step "  # and all that follows is of now
     pieces.append(Piece(99, [(label, "muted"), (formats.count(store.step), "bold")]))
     if info.steps_per_epoch:
-        epochs = math.ceil(info.total_steps / info.steps_per_epoch)
+        epochs = _epochs(store)
         now = min(math.floor(store.epoch) + 1, epochs) if epochs else math.floor(store.epoch) + 1
         text = f"{now}/{epochs}" if epochs else str(now)
         pieces.append(Piece(80, [("epoch ", "muted"), (text, "")]))
@@ -97,10 +98,20 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
         cost = 100 * block.probe_share
         role = "warning" if cost > 10 else ""
         pieces.append(Piece(30, [("probes ", "muted"), (f"{cost:.1f} %", role)]))
+    if info.speed_limit and store.live:
+        text = f"≤ {formats.number(info.speed_limit)} a second"
+        pieces.append(Piece(88, [(text, "warning")]))
     if info.schedule not in ("", "constant") and len(block.learning_rate):
         rate = formats.rate(float(block.learning_rate[-1]))
         pieces.append(Piece(70, [(f"{info.schedule} ", "muted"), (rate, "")]))
     return pieces + _hyperparameters(info, highlighted)
+
+
+def _epochs(store: RunStore) -> int:
+    """Return how many epochs there will be in the end, with batches as they are from now on."""
+    info = store.info
+    left = (info.total_steps - store.step) / info.steps_per_epoch
+    return math.ceil(store.epoch + left - ROUNDING) if info.total_steps else 0
 
 
 def _hyperparameters(info: RunInfo, highlighted: str) -> list[Piece]:

@@ -7,6 +7,7 @@ from typing import Final
 from textual import events
 
 from tuilab.viewer import charts, formats
+from tuilab.viewer.changes import FROZEN
 from tuilab.viewer.charts import Axis, Histogram
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.panels.layer_columns import COLUMNS, Column, Table, choose
@@ -35,7 +36,8 @@ def names(table: Table) -> list[str]:
     rows = []
     for layer in table.layers:
         index = layer.index if layer.index <= table.hidden else ""
-        rows.append(f"{index:>{digits}} {layer.name.removeprefix(str(layer.index)).strip()}"[:14])
+        row = f"{index:>{digits}} {layer.name.removeprefix(str(layer.index)).strip()}"
+        rows.append(f"{row[:12]} {FROZEN}" if layer.frozen else row[:14])
     longest = max(9, *(len(row) for row in rows))  # a step number has room above
     return [row.ljust(longest) for row in rows]
 

@@ -1,0 +1,51 @@
+"""What can be asked of a trainer between two steps: plain data, as it travels and is recorded."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+from engine.frames import Event
+
+Setting: TypeAlias = bool | int | float | str
+HyperKind: TypeAlias = Literal["set", "scale"]
+ChangeKind: TypeAlias = Literal[
+    "batch_size", "schedule", "freeze", "unfreeze", "reinitialize", "activation", "batch_norm"
+]
+PaceKind: TypeAlias = Literal["pause", "resume", "step", "run_to_epoch", "speed", "stop"]
+Kind: TypeAlias = HyperKind | ChangeKind | PaceKind | Literal["checkpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something to do between two steps.
+
+    "set" gives the hyper-parameter `key` a `value`, "scale" multiplies it by `value`.
+
+    What is trained changes by "batch_size" (`value` examples), "schedule" (`name`, with its
+    `settings`), "freeze" and "unfreeze", "reinitialize" (`name` of an initialiser), "activation"
+    (`name`) and "batch_norm" (`name` "insert" or "remove"); each but the first two of `layer`,
+    counted from 1, where 0 stands for all hidden ones. See `engine.changes`.
+
+    "pause" makes one last step, whose statistics are measured, "step" one more, "run_to_epoch" all
+    to the end of this epoch; "speed" allows `value` steps a second, 0: any. See `engine.pacing`.
+
+    "checkpoint" changes nothing: whoever keeps checkpoints hears from its event that one is wanted.
+    """
+
+    kind: Kind
+    key: str = ""
+    value: float = 0.0
+    layer: int = 0
+    name: str = ""
+    settings: Mapping[str, Setting] = field(default_factory=dict, hash=False)
+
+    def plain(self) -> dict[str, Any]:
+        """Return what it says as JSON can, without what it leaves open."""
+        return {name: value for name, value in asdict(self).items() if value or name == "kind"}
+
+    @classmethod
+    def of_event(cls, event: Event) -> "Command":
+        """Return the command that an event tells of, to be made again."""
+        known = {each.name for each in fields(cls)} - {"kind"}
+        detail = {name: value for name, value in event.detail.items() if name in known}
+        return cls(event.kind, **detail)  # type: ignore[arg-type]
