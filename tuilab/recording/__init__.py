@@ -19,7 +19,16 @@ are kept, and of the others an even spread.
 """
 
 from tuilab.recording.reader import RunReader
-from tuilab.recording.schema import Block, History, RunInfo
+from tuilab.recording.schema import Block, History, LayerTraces, RunInfo
 from tuilab.recording.writer import KEPT_FIRST, SPREAD, RunWriter
 
-__all__ = ["KEPT_FIRST", "SPREAD", "Block", "History", "RunInfo", "RunReader", "RunWriter"]
+__all__ = [
+    "KEPT_FIRST",
+    "SPREAD",
+    "Block",
+    "History",
+    "LayerTraces",
+    "RunInfo",
+    "RunReader",
+    "RunWriter",
+]

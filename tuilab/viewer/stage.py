@@ -13,7 +13,7 @@ from tuilab.viewer.companions import Companion
 from tuilab.viewer.layout import Layout, arrange
 from tuilab.viewer.panels import status
 from tuilab.viewer.panels.base import Styles
-from tuilab.viewer.panels.curves import Curves
+from tuilab.viewer.panels.board import Board
 from tuilab.viewer.panels.footer import Footer
 from tuilab.viewer.panels.header import Header
 from tuilab.viewer.panels.layers import Layers
@@ -37,12 +37,11 @@ class Stage(Vertical):
         self.tab_line = status.Plain(styles, id="tabs")
         self.opening = status.Plain(styles, id="opening")
         self.small = status.Plain(styles, id="small")
-        self.loss = Curves(styles, kind="loss", id="loss")
-        self.accuracy = Curves(styles, kind="accuracy", id="accuracy")
+        self.board = Board(styles)
         self.reading = Reading(styles, id="reading")
         self.layer_table = Layers(styles, id="layers")
         self.bar = Footer(styles, run, id="footer")
-        for panel in (self.loss, self.accuracy, self.reading, self.layer_table):
+        for panel in (self.reading, self.layer_table):
             panel.add_class("panel")
         self.tab = "curves"
         self.alone = False  # one panel fills the screen although all would fit
@@ -64,9 +63,7 @@ class Stage(Vertical):
         yield self.opening
         with Vertical(id="body"):
             with Horizontal(id="upper"):
-                with Horizontal(id="curves"):
-                    yield self.loss
-                    yield self.accuracy
+                yield self.board
                 yield self.reading
             yield self.layer_table
         yield self.bar
@@ -92,12 +89,11 @@ class Stage(Vertical):
         if changes.snapshot or changes.state or changes.info or changes.events:
             self.draw_reading(store)
         self._curves_stale |= changes.series or changes.validations or changes.events
-        self._curves_stale |= changes.state
+        self._curves_stale |= changes.state or changes.snapshot
         now = time.monotonic()
         if self._curves_stale and now >= self._curves_due and self._in_sight("curves"):
             self._curves_stale, self._curves_due = False, now + CURVE_PERIOD
-            for panel in (self.loss, self.accuracy):
-                panel.draw_by(lambda panel=panel: panel.update(store, self.others))  # type: ignore[misc]
+            self.board.update(store, self.others)
 
     def redraw_curves(self) -> None:
         """Let the next `draw` draw the curves, however short ago the last time was."""
@@ -142,7 +138,7 @@ class Stage(Vertical):
         self.set_class(self.arranged.mode == "tiny", "tiny")
         self.set_class(opening, "opening")
         self.set_class(tabbed, "tabbed")
-        self.set_class(self.arranged.stacked, "stacked")
+        self.board.lay_out(self.arranged.charts)
         for tab in TABS:
             self.set_class(tabbed and self.tab == tab, tab)
         self.layer_table.styles.height = "1fr" if tabbed else self.arranged.layers_height
@@ -171,8 +167,10 @@ class Stage(Vertical):
 
     def toggle(self, tab: str) -> None:
         """Show one tab; where there is room for all, let it fill the screen, or end that."""
-        again = self.alone and self.tab == tab
-        self._go_to(tab, alone=self.arranged.mode == "wide" and not again)
+        wide, again = self.arranged.mode == "wide", self.tab == tab
+        if tab == "curves" and again and not wide:
+            self.board.enlarge()
+        self._go_to(tab, alone=wide and not (again and self.alone))
 
     def next_panel(self, by: int) -> None:
         """Go round the panels."""
@@ -182,8 +180,16 @@ class Stage(Vertical):
             self._go_to(TABS[(TABS.index(self.tab) + by) % len(TABS)], alone=self.alone)
 
     def show_overview(self) -> None:
-        """Show everything at once again."""
-        self._go_to(self.tab, alone=False)
+        """Show everything at once again; of the curves first all, where they are in sight."""
+        if not (self._in_sight("curves") and self.board.back()):
+            self._go_to(self.tab, alone=False)
+
+    def enlarge_chart(self) -> bool:
+        """Enlarge the chosen chart, or end that; False where no chart is what one is busy with."""
+        busy = self.board.large or (self.alone and self.tab == "curves")
+        if busy := busy and self._in_sight("curves"):
+            self.board.enlarge()
+        return busy
 
     def _go_to(self, tab: str, *, alone: bool) -> None:
         self.tab, self.alone = tab, alone

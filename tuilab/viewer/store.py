@@ -1,5 +1,6 @@
 """RunStore: what the screen shows of a run, followed in its database. Knows no Textual."""
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from engine.frames import Event, Snapshot, Validation
 from tuilab.diagnosis.finding import Finding, active
 from tuilab.recording import Block, History, RunInfo, RunReader
 from tuilab.runs import RunFolder
-from tuilab.viewer.series import Series
+from tuilab.viewer.series import LayerSeries, Series
 
 BLOCKS_A_POLL: Final = 1000  # about 25 ms: a long finished run opens over a few polls
 LIFE_CHECK: Final = 1.0  # seconds between two looks at the worker's lock
@@ -54,6 +55,7 @@ class RunStore:
         self._series_only = series_only
         self.info = RunInfo()
         self.series = Series()
+        self._layer_series = LayerSeries()
         self.validations: list[Validation] = []
         self.events: list[Event] = []
         self.findings: list[Finding] = []  # that stand at what is shown, most severe first
@@ -119,6 +121,13 @@ class RunStore:
         """Return a tensor of a layer (from 1) over time; None while there is no database."""
         return self._reader.history(layer, tensor) if self._reader is not None else None
 
+    def layer_series(self) -> LayerSeries:
+        """Return what snapshots tell of each layer over time; reads only those that are new."""
+        newest = self.snapshot.step if self.snapshot and self.at is None else math.inf
+        if self._reader is not None and newest > self._layer_series.last_step:
+            self._layer_series.append(self._reader.layer_traces(self._layer_series.last_step))
+        return self._layer_series
+
     def close(self) -> None:
         """Close the database."""
         if self._reader is not None:
@@ -164,6 +173,7 @@ class RunStore:
     def _forget(self) -> None:
         """Begin to read anew: the run went on from a checkpoint, and what came after it is void."""
         self.series, self.last_block, self._last_event = Series(), None, 0
+        self._layer_series = LayerSeries()
         self.validations, self.events, self.findings = [], [], []
         self.snapshot = self.first_snapshot = self.at = None
 

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from tuilab.viewer.plot import Chart, Curve, Mark, draw, spans_decades, wants_logarithm
+from tuilab.viewer.marks import Mark
+from tuilab.viewer.plot import Chart, Curve, draw, spans_decades, wants_logarithm
 from tuilab.viewer.series import Reduced, reduce
 from tuilab.viewer.text import plain
 
