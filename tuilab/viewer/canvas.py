@@ -78,9 +78,7 @@ class Canvas:
         for codes, owner in zip(self._codes, self._owner, strict=True):
             text = codes.tobytes().decode("utf-32-le")
             cuts = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), self.columns]
-            found.append(
-                [(text[a:b], self._roles[owner[a]]) for a, b in pairwise(cuts)]
-            )
+            found.append([(text[a:b], self._roles[owner[a]]) for a, b in pairwise(cuts)])
         return found
 
 

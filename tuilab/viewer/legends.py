@@ -57,10 +57,12 @@ def _tighter(values: Sequence[Value], cells: int) -> Iterator[list[Value]]:
 
 
 def read_out(where: str, values: Sequence[Value], cells: int) -> Line:
-    """Return the numbers at a step, as many as there is room for, after `where` it is."""
-    for end in range(len(values), -1, -1):
-        if cell_len(where) + sum(2 + _size(value) for value in values[:end]) <= cells:
-            return join([[(where, "key")], *(_shown(value) for value in values[:end])])
+    """Return the numbers at a step after `where` it is, as many as there is room for."""
+    shortened = [replace(value, name=value.short or value.name) for value in values]
+    bare = [replace(value, name="" if value.glyph else value.name) for value in values]
+    for kept in (values, shortened, *(bare[:end] for end in range(len(bare), -1, -1))):
+        if cell_len(where) + sum(2 + _size(value) for value in kept) <= cells:
+            return join([[(where, "key")], *(_shown(value) for value in kept)])
     return []
 
 

@@ -17,6 +17,7 @@ from tuilab.viewer.canvas import BRAILLE, Canvas
 from tuilab.viewer.limits import robust
 from tuilab.viewer.marks import Mark
 from tuilab.viewer.series import Reduced
+from tuilab.viewer.smoothing import logarithm
 from tuilab.viewer.text import Line
 
 LEAST_WIDTH: Final = 12
@@ -135,12 +136,6 @@ def paint(chart: Chart, width: int, height: int) -> Picture:
 
 def _scale(chart: Chart) -> Callable[[Floats], Floats]:
     """Return how values become heights; a logarithmic axis has a gap for what is not positive."""
-
-    def logarithm(values: Floats) -> Floats:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            heights = np.log10(values)
-        return np.where(np.isfinite(heights), heights, np.nan)
-
     return logarithm if chart.logarithmic else lambda values: values
 
 

@@ -14,6 +14,7 @@ from engine.errors import ConfigError
 from engine.hyperparameters import check
 from tuilab.viewer import formats
 from tuilab.viewer.actions import ACTIONS
+from tuilab.viewer.curves import KINDS
 
 Choice = Literal["stop", "leave", "cancel"]
 
@@ -27,7 +28,8 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("log₁₀ΔW/W", "size of one update against the weights; healthy −4…−2"),
     ("dead", "units silent over the last whole epoch; above 10 % a warning, 40 % an error"),
     ("sat.", "activations so flat that they pass next to no gradient on"),
-    ("╌╌╌", "in the curves: the loss and accuracy of guessing"),
+    ("● ▲ ○ ▾", "above the curves: where findings began, by severity, and what keys changed; a"
+     " number where several stand in one place. ▲ below them: a curve that leaves the chart"),
 )  # fmt: skip
 
 
@@ -167,7 +169,8 @@ class HelpScreen(ModalScreen[None]):
                         shown = action.shown.replace("[", "\\[").ljust(12 + (action.shown == "["))
                         yield Static(f"  [b $text-primary]{shown}[/]{action.help}")
             yield Static("[b]the numbers[/]")
-            for name, meaning in LEGEND:
+            curves = ((kind.title.lower(), kind.help) for kind in KINDS)
+            for name, meaning in (*LEGEND, *curves):
                 with Horizontal(classes="entry"):
                     yield Static(f"  [b]{name}[/]", classes="term")
                     yield Static(meaning, classes="meaning")

@@ -24,6 +24,18 @@ def smooth(values: Floats, strength: float) -> Floats:
     return np.where(finite, total / np.where(finite, weight, 1.0), np.nan)
 
 
+def smooth_ratio(values: Floats, strength: float) -> Floats:
+    """Smooth what is positive and goes through decades: the mean is geometric, and does not lag."""
+    return np.asarray(np.power(10.0, smooth(logarithm(values), strength)))
+
+
+def logarithm(values: Floats) -> Floats:
+    """Return decimal logarithms; NaN, a gap, where there is none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        powers = np.log10(values)
+    return np.where(np.isfinite(powers), powers, np.nan)
+
+
 def _decaying_sum(values: Floats, strength: float) -> Floats:
     """Return Σ sᵏ·yₜ₋ₖ for every t: within blocks by a running sum, and carried from one on."""
     size = len(values)

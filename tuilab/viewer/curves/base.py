@@ -13,7 +13,7 @@ from tuilab.viewer import formats, marks, plot
 from tuilab.viewer.companions import Companion
 from tuilab.viewer.lens import Lens
 from tuilab.viewer.series import Reduced, reduce, visible
-from tuilab.viewer.smoothing import smooth
+from tuilab.viewer.smoothing import smooth, smooth_ratio
 from tuilab.viewer.store import RunStore
 
 SEEN: Final = 16  # layers that have a curve; of more, an even choice
@@ -94,6 +94,10 @@ class Kind(ABC):
     def beside(self, scene: Scene, at: int | None) -> list[Value]:
         """Return further numbers, which stand below the chart."""
         return []
+
+    def read(self, scene: Scene, at: int) -> list[Value]:
+        """Return all numbers at a step, as a read-out gives them."""
+        return [*self.values(scene, at), *self.beside(scene, at)]
 
     def waits(self, scene: Scene) -> bool:
         """Tell whether there is nothing to draw yet."""
@@ -183,7 +187,7 @@ def by_layer(scene: Scene, steps: Floats, table: Floats) -> list[plot.Curve]:
     """Return a curve a layer of a table (layers, steps), the output layer in front."""
     strength = scene.lens.smoothing
     return [
-        plot.Curve(scene.reduced(steps, smooth(table[k], strength)), shade(k, len(table)))
+        plot.Curve(scene.reduced(steps, smooth_ratio(table[k], strength)), shade(k, len(table)))
         for k in chosen(len(table))
     ]
 

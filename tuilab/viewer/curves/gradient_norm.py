@@ -8,9 +8,9 @@ from tuilab.viewer.curves.base import (
     by_layer,
     ends,
     frame,
-    line,
     of_layers,
 )
+from tuilab.viewer.smoothing import smooth_ratio
 
 
 class GradientNorm(Kind):
@@ -24,23 +24,30 @@ class GradientNorm(Kind):
     def chart(self, scene: Scene) -> plot.Chart:
         """Return what is drawn of a scene."""
         layers = scene.store.layer_series()
+        total = smooth_ratio(layers.total_norm, scene.lens.smoothing)
         curves = [
             *by_layer(scene, layers.steps, layers.gradient_norm),
-            *line(scene, layers.steps, layers.total_norm, "train")[-1:],
+            plot.Curve(scene.reduced(layers.steps, total), "train"),
         ]
         return frame(plot.Chart(curves, logarithmic=True), scene)
 
     def values(self, scene: Scene, at: int | None) -> list[Value]:
         """Return the norm of all weights, and of the first and the last layer."""
-        layers = scene.store.layer_series()
-        total = of_layers(layers.steps, layers.total_norm[None], at, formats.sci)
-        named = [Value("all", value.text, "train") for value in total]
-        return named + ends(self.beside(scene, at))
+        return self._total(scene, at) + ends(self.beside(scene, at))
 
     def beside(self, scene: Scene, at: int | None) -> list[Value]:
         """Return the norm of each layer that has a curve."""
         layers = scene.store.layer_series()
         return of_layers(layers.steps, layers.gradient_norm, at, formats.sci)
+
+    def read(self, scene: Scene, at: int) -> list[Value]:
+        """Return the norm of all weights, and of each layer."""
+        return self._total(scene, at) + self.beside(scene, at)
+
+    def _total(self, scene: Scene, at: int | None) -> list[Value]:
+        layers = scene.store.layer_series()
+        total = of_layers(layers.steps, layers.total_norm[None], at, formats.sci)
+        return [Value("all", value.text, "train") for value in total]
 
     def waits(self, scene: Scene) -> bool:
         """Tell whether no snapshot has been taken."""

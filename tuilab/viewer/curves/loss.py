@@ -16,7 +16,6 @@ from tuilab.viewer.curves.base import (
     of_others,
     train_and_validation,
 )
-from tuilab.viewer.series import visible
 
 
 class Loss(Kind):
@@ -60,8 +59,9 @@ class Loss(Kind):
 
     def broken(self, scene: Scene) -> int:
         """Return how many steps in sight have a loss that is not finite."""
-        series = scene.store.series
-        return round(float(series.broken[visible(series.steps, scene.window)].sum()))
+        series, (first, last) = scene.store.series, scene.window
+        seen = (series.steps >= first) & (series.steps <= last)
+        return round(float(series.broken[seen].sum()))
 
 
 def logarithmic(scene: Scene, curves: list[plot.Curve]) -> bool:

@@ -1,8 +1,7 @@
 """How large an update is against the weights, layer by layer; about 10⁻³ is healthy."""
 
+from dataclasses import replace
 from typing import Final
-
-import numpy as np
 
 from tuilab.viewer import formats, plot
 from tuilab.viewer.curves.base import (
@@ -14,6 +13,8 @@ from tuilab.viewer.curves.base import (
     frame,
     of_layers,
 )
+from tuilab.viewer.series import Reduced
+from tuilab.viewer.smoothing import logarithm
 
 HEALTHY: Final = -3.0
 """Decimal logarithm of the ratio that the lecture calls healthy: somewhere around 1e-3."""
@@ -30,9 +31,10 @@ class UpdateRatio(Kind):
     def chart(self, scene: Scene) -> plot.Chart:
         """Return what is drawn of a scene."""
         layers = scene.store.layer_series()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            heights = np.log10(layers.update_ratio)
-        curves = by_layer(scene, layers.steps, np.where(np.isfinite(heights), heights, np.nan))
+        curves = [
+            replace(curve, data=Reduced(curve.data.x, *map(logarithm, curve.data[1:])))
+            for curve in by_layer(scene, layers.steps, layers.update_ratio)
+        ]
         return frame(
             plot.Chart(curves, reference=HEALTHY, reference_seen=not scene.lens.zoomed), scene
         )
@@ -45,6 +47,10 @@ class UpdateRatio(Kind):
         """Return the ratio of each layer that has a curve."""
         layers = scene.store.layer_series()
         return of_layers(layers.steps, layers.update_ratio, at, formats.log10)
+
+    def read(self, scene: Scene, at: int) -> list[Value]:
+        """Return the ratio of each layer."""
+        return self.beside(scene, at)
 
     def waits(self, scene: Scene) -> bool:
         """Tell whether no snapshot has been taken."""

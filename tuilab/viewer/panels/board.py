@@ -54,6 +54,7 @@ class Board(Container):
         self.styles.grid_size_rows = -(-len(shown) // columns)
         for panel in self.charts.values():  # what stays as it is costs nothing
             panel.display = panel in shown
+            panel.set_class(panel.kind.name == self.chosen and len(shown) > 1, "chosen")
             panel.styles.column_span = 1 + (-len(shown) % columns if panel is shown[0] else 0)
 
     def update(self, store: RunStore, others: Sequence[Companion]) -> None:
@@ -120,6 +121,7 @@ class Board(Container):
     def choose(self, name: str) -> None:
         """Make a chart the one that is enlarged."""
         self.chosen = name
+        self.lay_out(self._grid)
 
     def enlarge(self) -> None:
         """Let the chosen chart fill the board, or end that."""

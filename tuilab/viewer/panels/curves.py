@@ -72,7 +72,7 @@ class Curves(LinesPanel):
             flags.append([("log" if chart.logarithmic else "linear", "muted")])
         if scene.lens.smoothing and self.kind.smoothed:
             flags.append([(f"~{scene.lens.smoothing:g}", "muted")])
-        tail = join([[], *flags]) if flags else []
+        tail: Line = [("  ", ""), *join(flags)] if flags else []
         values = self.kind.values(scene, scene.store.at)
         return [*legend(self.kind.title, values, cells - width(tail)), *tail]
 
@@ -80,10 +80,9 @@ class Curves(LinesPanel):
         """Return the read-out at the cursor, else what else is drawn, and which part is seen."""
         if self.pointed is not None:
             step = round(self.pointed)
-            values = [*self.kind.values(scene, step), *self.kind.beside(scene, step)]
             epoch = scene.epoch(step)
             where = f"step {formats.count(step)}" + (f"  epoch {epoch:.1f}" if epoch else "")
-            return read_out(where, values, cells)
+            return read_out(where, self.kind.read(scene, step), cells)
         low, high = (round(end) for end in scene.window)
         seen = f"steps {formats.count(low)}–{formats.count(high)}" if scene.lens.zoomed else ""
         part: Line = [(seen, "key")] if seen and len(seen) <= cells else []
