@@ -42,11 +42,15 @@ class Canvas:
         """Draw a line through points, or each of them; one that is not finite is a gap."""
         across, down = (2, 4) if marker == BRAILLE else (1, 1)
         dots = _dots(x, y, across * self.columns, down * self.rows, joined=joined)
-        cells = dots[::-1].reshape(self.rows, down, self.columns, across)
+        height, width = np.nonzero(dots[::-1])
+        cells = height // down * self.columns + width // across
         if marker == BRAILLE:
-            codes = _EMPTY + (cells * _BITS[:, None, :]).sum(axis=(1, 3))
+            bits = _BITS[height % down, width % across]
+            found = np.bincount(cells, bits, self.columns * self.rows).astype(np.uint32)
+            codes = _EMPTY + found.reshape(self.rows, self.columns)
         else:
-            codes = np.where(cells[:, 0, :, 0], ord(marker), _EMPTY)
+            codes = np.full((self.rows, self.columns), _EMPTY, np.uint32)
+            codes.flat[cells] = ord(marker)
         drawn = codes != _EMPTY
         self._codes[drawn] = codes[drawn]
         self._owner[drawn] = self._role(role)

@@ -17,15 +17,12 @@ class LearningRate(Kind):
     def chart(self, scene: Scene) -> plot.Chart:
         """Return what is drawn of a scene."""
         series = scene.store.series
-        others = [
-            plot.Curve(
-                scene.reduced(other.series.steps, other.series.learning_rate),
-                other.role,
-                leads=False,
-            )
+        curves = [
+            plot.Curve(scene.reduced(other.series.steps, other.series.learning_rate), other.role)
             for other in scene.others
         ]
-        curves = [*others, plot.Curve(scene.reduced(series.steps, series.learning_rate), "update")]
+        own = scene.reduced(series.steps, series.learning_rate)
+        curves.append(plot.Curve(own, "update"))
         return frame(plot.Chart(curves, logarithmic=logarithmic(scene, curves)), scene)
 
     def values(self, scene: Scene, at: int | None) -> list[Value]:

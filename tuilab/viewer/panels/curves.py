@@ -58,9 +58,8 @@ class Curves(LinesPanel):
         scene, picture = self._scene, self._picture
         if scene is None:
             return
-        self.show(self._words(scene) if not picture.lines else picture.lines)
-        if step is not None and picture.lines:
-            self.show(picture.with_cursor(step))
+        drawn = picture.lines if step is None else picture.with_cursor(step)
+        self.show(drawn or self._words(scene))
         self._head("border_subtitle", self._subtitle(scene, self.content_size.width - 2))
 
     def _title(self, scene: Scene, chart: plot.Chart, cells: int) -> Line:
