@@ -77,7 +77,9 @@ class Picture:
     def step_at(self, x: int) -> float | None:
         """Return the step at a cell of the line, None beside the canvas."""
         share = (x - self.left) / max(self.columns - 1, 1)
-        return self.span[0] + share * (self.span[1] - self.span[0]) if 0 <= share <= 1 else None
+        if not self.columns or not 0 <= share <= 1:
+            return None
+        return self.span[0] + share * (self.span[1] - self.span[0])
 
     def with_cursor(self, step: float) -> Sequence[Line]:
         """Return the lines with a vertical one through `step`, behind the curves."""

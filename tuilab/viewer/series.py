@@ -82,8 +82,11 @@ class Series:
         )
 
     def value(self, kind: str, at: int | None) -> float:
-        """Return the newest "loss", "accuracy" or "learning_rate", or that of the step `at`."""
-        if at is None:
+        """Return the newest "loss", "accuracy" or "learning_rate", or that of the step `at`.
+
+        NaN before the first step.
+        """
+        if at is None or not len(self):
             return float(getattr(self, f"latest_{kind}"))
         place = int(np.searchsorted(self.steps, at, side="right")) - 1
         return float(getattr(self, kind)[max(place, 0)])
@@ -137,7 +140,7 @@ class LayerSeries:
         """Add snapshots that come after those that are here."""
         if not len(traces.steps):
             return
-        if self._points is None:
+        if self._points is None or len(traces.update_ratio) != self.layers:
             self._points = Points(1 + 2 * len(traces.update_ratio), LAYER_POINTS)
         self._points.append(
             np.concatenate([traces.steps[None], traces.update_ratio, traces.gradient_norm])

@@ -47,6 +47,7 @@ class Stage(Vertical):
         self.alone = False  # one panel fills the screen although all would fit
         self.claims = Claims()
         self.guide_lines: Callable[[RunStore, Claims, int], list[Line]] | None = None  # of a tour
+        self._enlarged_from = False  # one chart was enlarged from the overview
         self.others: Sequence[Companion] = ()  # runs whose curves are drawn beside
         self.compared = False  # there are other runs to switch to
         self.arranged = Layout("tiny")
@@ -138,6 +139,7 @@ class Stage(Vertical):
         self.set_class(self.arranged.mode == "tiny", "tiny")
         self.set_class(opening, "opening")
         self.set_class(tabbed, "tabbed")
+        self.board.large &= tabbed
         self.board.lay_out(self.arranged.charts)
         for tab in TABS:
             self.set_class(tabbed and self.tab == tab, tab)
@@ -169,7 +171,9 @@ class Stage(Vertical):
         """Show one tab; where there is room for all, let it fill the screen, or end that."""
         wide, again = self.arranged.mode == "wide", self.tab == tab
         if tab == "curves" and again and not wide:
-            self.board.enlarge()
+            self.on_board_enlarge()
+            return
+        self.board.large = False
         self._go_to(tab, alone=wide and not (again and self.alone))
 
     def next_panel(self, by: int) -> None:
@@ -180,16 +184,30 @@ class Stage(Vertical):
             self._go_to(TABS[(TABS.index(self.tab) + by) % len(TABS)], alone=self.alone)
 
     def show_overview(self) -> None:
-        """Show everything at once again; of the curves first all, where they are in sight."""
-        if not (self._in_sight("curves") and self.board.back()):
+        """Show everything at once again; of the curves first all that there is, where in sight."""
+        if self._in_sight("curves") and self.board.reset():
+            return
+        if self.board.large and self._in_sight("curves"):
+            self.on_board_enlarge()
+        else:
             self._go_to(self.tab, alone=False)
 
     def enlarge_chart(self) -> bool:
-        """Enlarge the chosen chart, or end that; False where no chart is what one is busy with."""
-        busy = self.board.large or (self.alone and self.tab == "curves")
-        if busy := busy and self._in_sight("curves"):
-            self.board.enlarge()
+        """Enlarge the chosen chart, or end that; False where the curves are not alone."""
+        busy = self.tab == "curves" and (self.alone or self.board.large)
+        if busy:
+            self.on_board_enlarge()
         return busy
+
+    def on_board_enlarge(self) -> None:
+        """Give the chosen chart the screen, or go back to where that was asked for."""
+        wide = self.arranged.mode == "wide"
+        self.board.large = not self.board.large
+        if self.board.large:
+            self._enlarged_from = self.overview
+            self._go_to("curves", alone=wide)
+        else:
+            self._go_to(self.tab, alone=wide and not self._enlarged_from)
 
     def _go_to(self, tab: str, *, alone: bool) -> None:
         self.tab, self.alone = tab, alone

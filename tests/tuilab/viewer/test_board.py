@@ -181,9 +181,11 @@ async def test_a_double_click_makes_a_chart_large(record: Record, client: FakeCl
         await pilot.click("#accuracy", times=2)
         await settle(app, pilot)
         assert titles(app) == ["accuracy"]
+        assert "─ Layers" not in text(app)
         await pilot.click("#accuracy", times=2)
         await settle(app, pilot)
         assert titles(app) == ["loss", "accuracy"]
+        assert overview(app)
 
 
 async def test_other_colours_reach_the_legends(record: Record, client: FakeClient) -> None:

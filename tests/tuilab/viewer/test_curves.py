@@ -52,8 +52,7 @@ def test_every_kind_waits_for_a_run_that_has_not_begun(
     assert kind.waits(scene)
     assert picture(kind, scene) == ""
     for at in (None, 0):
-        if kind.waits(scene) and len(scene.store.series):
-            assert kind.values(scene, at) == []
+        assert {value.text for value in kind.values(scene, at)} <= {"–"}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

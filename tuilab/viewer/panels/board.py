@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.message import Message
 
 from tuilab.viewer.companions import Companion
 from tuilab.viewer.curves import KINDS, Scene
@@ -17,6 +18,9 @@ FIRST = KINDS[0].name
 
 class Board(Container):
     """Holds a panel for each kind of chart; keys and the mouse of every panel end here."""
+
+    class Enlarge(Message):
+        """A chart shall have the screen for itself, or no longer."""
 
     def __init__(self, styles: Styles) -> None:
         super().__init__(id="curves")
@@ -99,15 +103,11 @@ class Board(Container):
         """Smooth more, and after the most not at all."""
         self._look(self.lens.smoother())
 
-    def back(self) -> bool:
-        """Undo a zoom, then an enlarged chart; tells whether there was anything to undo."""
-        if self.lens.zoomed:
-            self._look(self.lens.reset())
-        elif self.large:
-            self.enlarge()
-        else:
-            return False
-        return True
+    def reset(self) -> bool:
+        """Show all steps again; tells whether it was otherwise."""
+        zoomed = self.lens.zoomed
+        self._look(self.lens.reset())
+        return zoomed
 
     @property
     def _pointed(self) -> float | None:
@@ -123,10 +123,9 @@ class Board(Container):
         self.chosen = name
         self.lay_out(self._grid)
 
-    def enlarge(self) -> None:
-        """Let the chosen chart fill the board, or end that."""
-        self.large = not self.large
-        self._rearrange()
+    def ask_enlarge(self) -> None:
+        """Ask for the chosen chart to be enlarged, or for the end of that."""
+        self.post_message(self.Enlarge())
 
     def cycle(self) -> None:
         """Show another kind in the place of the second chart, or of the only one."""

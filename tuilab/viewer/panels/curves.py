@@ -21,7 +21,7 @@ class Board(Protocol):
     """What a chart tells of the mouse."""
 
     def choose(self, name: str) -> None: ...
-    def enlarge(self) -> None: ...
+    def ask_enlarge(self) -> None: ...
     def zoom(self, factor: float, at: float | None = None) -> None: ...
     def pan(self, share: float) -> None: ...
     def point(self, step: float | None) -> None: ...
@@ -29,6 +29,8 @@ class Board(Protocol):
 
 class Curves(LinesPanel):
     """Draws one kind of chart by `update`; a cursor is laid over what is drawn."""
+
+    ALLOW_SELECT = False  # dragging pans
 
     def __init__(self, styles: Styles, kind: Kind, board: Board) -> None:
         super().__init__(styles, id=kind.name)
@@ -153,7 +155,7 @@ class Curves(LinesPanel):
     def on_click(self, event: events.Click) -> None:
         """Enlarge the chart, or end that, by a double click."""
         if event.chain == 2 and not self._dragged:
-            self._board.enlarge()
+            self._board.ask_enlarge()
 
     def on_leave(self) -> None:
         """Take the cursor away with the pointer."""
