@@ -1,7 +1,7 @@
 """A canvas of character cells: curves in dots of braille, and single characters over them.
 
-Rasterised with NumPy: a canvas of 180×50 with eleven curves takes about 3 ms, a twentieth of what
-plotext takes for it. What is drawn later stands in front: a cell belongs to one curve.
+Rasterised with NumPy: a canvas of 180×50 with eleven curves takes 6 ms, a tenth of what plotext
+takes for it. What is drawn later stands in front: a cell belongs to one curve.
 """
 
 from itertools import pairwise

@@ -2,12 +2,14 @@
 
 from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
 from tuilab.launch import Worker
 from tuilab.viewer.app import ViewerApp
+from tuilab.viewer.curves import KINDS
 from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.panels.curves import Curves
 
@@ -186,6 +188,13 @@ async def test_a_double_click_makes_a_chart_large(record: Record, client: FakeCl
         await settle(app, pilot)
         assert titles(app) == ["loss", "accuracy"]
         assert overview(app)
+
+
+async def test_the_help_tells_of_every_kind(record: Record, client: FakeClient) -> None:
+    async with viewing(record().folder, client) as (app, pilot):
+        await pilot.press("question_mark")
+        told = {str(static.content) for static in app.screen.query(Static)}
+        assert {kind.help for kind in KINDS} <= told
 
 
 async def test_other_colours_reach_the_legends(record: Record, client: FakeClient) -> None:
