@@ -55,7 +55,7 @@ def test_every_command_it_names_is_there() -> None:
 def test_every_key_it_names_is_one() -> None:
     keys = README.partition("## Keys")[2].partition("\n## ")[0]
     named = {key for row in re.findall(r"^\| (`.*?) \|", keys, re.MULTILINE) for key in row.split()}
-    shown = {part.strip() for action in ACTIONS for part in action.shown.split(",")}
+    shown = {part.strip() for action in ACTIONS for part in re.split(", | ", action.shown)}
     assert {key.strip("`") for key in named} <= shown
 
 

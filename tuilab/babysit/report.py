@@ -13,7 +13,8 @@ from tuilab.babysit.check import Check, Step, Sweep
 from tuilab.babysit.subject import Subject
 from tuilab.cli_options import say
 from tuilab.summary import to_json
-from tuilab.viewer.plot import Chart, Curve, Mark, draw, wants_logarithm
+from tuilab.viewer.marks import Mark
+from tuilab.viewer.plot import Chart, Curve, draw, wants_logarithm
 from tuilab.viewer.series import Reduced
 from tuilab.viewer.text import Line, plain
 

@@ -21,7 +21,17 @@ are kept, and of the others an even spread. The units are kept of fewer.
 """
 
 from tuilab.recording.reader import RunReader
-from tuilab.recording.schema import Block, Fork, History, RunInfo
+from tuilab.recording.schema import Block, Fork, History, LayerTraces, RunInfo
 from tuilab.recording.writer import KEPT_FIRST, SPREAD, RunWriter
 
-__all__ = ["KEPT_FIRST", "SPREAD", "Block", "Fork", "History", "RunInfo", "RunReader", "RunWriter"]
+__all__ = [
+    "KEPT_FIRST",
+    "SPREAD",
+    "Block",
+    "Fork",
+    "History",
+    "LayerTraces",
+    "RunInfo",
+    "RunReader",
+    "RunWriter",
+]

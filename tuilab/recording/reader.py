@@ -12,7 +12,14 @@ import numpy as np
 
 from engine.frames import BINS, FIELDS, PER_LAYER, TENSORS, Event, Snapshot, Units, Validation
 from tuilab.errors import RunError
-from tuilab.recording.schema import FORMAT, WITHOUT_UNITS, Block, History, RunInfo
+from tuilab.recording.schema import (
+    FORMAT,
+    WITHOUT_UNITS,
+    Block,
+    History,
+    LayerTraces,
+    RunInfo,
+)
 
 
 class RunReader:
@@ -198,6 +205,24 @@ class RunReader:
             None if saturated is None else np.frombuffer(saturated, "<f2").astype(np.float64),
             None if dead is None else np.frombuffer(dead, "?"),
         )
+
+    def layer_traces(self, after_step: int = -1) -> LayerTraces:
+        """Return update ratios and gradient norms of all layers at the snapshots after a step."""
+        rows = self._rows(
+            "SELECT step, layer, update_ratio, count, mean, std"
+            " FROM snapshot JOIN tensor ON tensor.snapshot = snapshot.id"
+            " WHERE step > ? AND tensor = 'weight_grad' ORDER BY step, layer",
+            after_step,
+        )
+        numbers = np.array([[_number(v) for v in row] for row in rows]).reshape(-1, 6)
+        steps, at = np.unique(numbers[:, 0], return_inverse=True)
+        layers = numbers[:, 1].astype(np.intp)
+        traces = np.full((2, layers.max(initial=0), len(steps)), np.nan)
+        count, mean, std = numbers[:, 3:].T
+        traces[0, layers - 1, at] = numbers[:, 2]
+        with np.errstate(over="ignore", invalid="ignore"):  # of a gradient that is not finite
+            traces[1, layers - 1, at] = np.sqrt(count) * np.hypot(mean, std)
+        return LayerTraces(steps, traces[0], traces[1])
 
     def _assemble(self, key: int, step: int, epoch: float) -> Snapshot | None:
         rows = self._rows("SELECT * FROM tensor WHERE snapshot = ?", key)

@@ -149,3 +149,12 @@ class History:
     zero_fraction: Floats  # (n,)
     ranges: Floats  # (n, 2): of the bins
     histograms: Floats  # (n, 1 + BINS + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTraces:
+    """Two numbers of each layer over recorded snapshots, oldest first."""
+
+    steps: Floats  # (n,)
+    update_ratio: Floats  # (layers, n): ‖ΔW‖ / ‖W‖
+    gradient_norm: Floats  # (layers, n): ‖dL/dW‖

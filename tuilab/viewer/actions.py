@@ -13,9 +13,21 @@ FAR: Final = 10**9  # snapshots: beyond either end of the history
 Section = Literal["run", "tour", "view"]
 
 
+class Charts(Protocol):
+    """What actions ask of the curves."""
+
+    def cycle(self) -> None: ...
+    def toggle_axis(self) -> None: ...
+    def smooth(self) -> None: ...
+    def zoom(self, factor: float, at: float | None = None) -> None: ...
+    def pan(self, share: float) -> None: ...
+
+
 class Panels(Protocol):
     """What actions ask of the panels on the screen."""
 
+    @property
+    def board(self) -> Charts: ...
     def toggle(self, tab: str) -> None: ...
     def show_overview(self) -> None: ...
     def next_way(self) -> None: ...
@@ -130,7 +142,7 @@ ACTIONS: Final = (
     Action("side_by_side", "C,upper_c", "C", "layers beside",
            "the layers of all runs side by side: both, activation, dL/dA, off",
            lambda app: app.cycle_side_by_side(), "view", 73),
-    Action("curves", "1", "1", "curves", "curves alone (again: everything)",
+    Action("curves", "1", "1", "curves", "curves alone (again: everything); enter: one of them",
            lambda app: app.stage.toggle("curves")),
     Action("layers", "2", "2", "layers", "layers alone (again: everything)",
            lambda app: app.stage.toggle("layers")),
@@ -142,11 +154,29 @@ ACTIONS: Final = (
            lambda app: app.stage.next_way(), "view", 33),
     Action("log", "H,upper_h", "H", "log axis", "the strips along magnitudes, logarithmically",
            lambda app: app.stage.toggle_log()),
+    Action("chart", "x", "x", "other chart",
+           "another chart beside the loss: update ratios, gradient norms, learning rate",
+           lambda app: app.stage.board.cycle(), "view", 52),
+    Action("axis", "y", "y", "axis", "loss on the other axis, logarithmic or linear; automatic",
+           lambda app: app.stage.board.toggle_axis()),
+    Action("smooth", "tilde,S,upper_s", "~ S", "smooth",
+           "moving average over the curves: 0.6, 0.9, 0.99, off",
+           lambda app: app.stage.board.smooth()),
+    Action("zoom_in", "i", "i", "zoom in", "zoom the curves in; the wheel does so at the pointer",
+           lambda app: app.stage.board.zoom(0.5)),
+    Action("zoom_out", "o", "o", "zoom out", "zoom the curves out",
+           lambda app: app.stage.board.zoom(2.0)),
+    Action("pan_back", "comma", ",", "pan back", "earlier steps of zoomed curves; or drag them",
+           lambda app: app.stage.board.pan(-0.25)),
+    Action("pan_forth", "full_stop", ".", "pan forth",
+           "later steps of zoomed curves; at the newest they follow",
+           lambda app: app.stage.board.pan(0.25)),
     Action("next", "tab", "tab", "next panel", "next panel",
            lambda app: app.next_panel(1), "view", 30),
     Action("previous", "shift+tab", "shift+tab", "previous panel", "previous panel",
            lambda app: app.next_panel(-1)),
-    Action("overview", "escape,0", "0, esc", "overview", "everything on one screen again",
+    Action("overview", "escape,0", "0, esc", "overview",
+           "all of the curves, then everything on one screen again",
            lambda app: app.stage.show_overview()),
     Action("detail", "enter", "enter", "layer", "one layer alone: tensors, units, weights",
            lambda app: app.show_detail(), "view", 54),

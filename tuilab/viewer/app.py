@@ -339,7 +339,9 @@ class ViewerApp(App[Worker]):
             self._draw_above()
 
     def show_detail(self) -> None:
-        """Open the screen of one layer."""
+        """Open the screen of one layer; with the curves alone, enlarge one of them."""
+        if not isinstance(self.screen, DetailScreen) and self.stage.enlarge_chart():
+            return
         if self.store.snapshot is None:
             self.notify("there are no statistics yet", timeout=3)
         elif not isinstance(self.screen, DetailScreen):

@@ -11,6 +11,7 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
+from tuilab.viewer.curves.base import DEPTHS
 from tuilab.viewer.ramps import ramps
 
 TUILAB: Final = Theme(
@@ -67,4 +68,10 @@ def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
         styles[f"{role}.bold"] = Style(color=colour.rich_color, bold=True)
         styles[f"{role}.dim"] = Style(color=colour.blend(ground, 0.45).rich_color)
         styles[f"{role}.tag"] = Style(color=ground.rich_color, bgcolor=colour.rich_color, bold=True)
+    near, far = (
+        Color.parse(variables.get(VARIABLES[role], variables["foreground"]))
+        for role in ("activation", "warning")
+    )
+    for k in range(DEPTHS):
+        styles[f"depth.{k}"] = Style(color=near.blend(far, k / (DEPTHS - 1)).rich_color)
     return styles | ramps(variables)

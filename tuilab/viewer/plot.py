@@ -1,46 +1,45 @@
-"""Line charts as lines of text: plotext draws the curves, axes and marks are put around them.
+"""Line charts as lines of text: curves on a canvas, with axes, levels and marks around them.
 
-Pure, without Textual. plotext takes about 5 ms for a canvas of 50×10, so a chart is drawn only
-when its data changed, a few times a second, from series already reduced to the canvas.
+Pure, without Textual. A chart is a few milliseconds, so it is drawn when its data changed, and a
+cursor that follows the mouse is laid over the picture that is there.
 """
 
 import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from engine.frames import Floats
-from tuilab.viewer import formats
+from tuilab.viewer import axes, marks
+from tuilab.viewer.canvas import BRAILLE, Canvas
+from tuilab.viewer.limits import robust
+from tuilab.viewer.marks import Mark
 from tuilab.viewer.series import Reduced
+from tuilab.viewer.smoothing import logarithm
 from tuilab.viewer.text import Line
 
-_SGR: Final = re.compile(r"\x1b\[([0-9;]*)m")
 LEAST_WIDTH: Final = 12
 LEAST_HEIGHT: Final = 3
-_COLOURS: Final = ("red", "green", "orange", "blue", "magenta", "cyan")  # plotext's 1 to 6
+EVERY: Final = 12  # columns between two arrows of a curve that stays outside
+NOTHING: Final = np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A series to draw: `role` colours it, `marker` is plotext's or a character; points if set."""
+    """A series to draw: `role` colours it, `marker` is braille or a character.
+
+    `points` are not joined; a `band` reaches from the lowest to the highest of each stretch. What
+    `leads` has room on the y axis, of the others only the usual is sure to be seen.
+    """
 
     data: Reduced
     role: str
-    marker: str = "braille"
+    marker: str = BRAILLE
     points: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Something that happened at `step`: a glyph above the curve, a word if there is room."""
-
-    step: float
-    glyph: str
-    label: str
-    role: str
+    band: bool = False
+    leads: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +47,49 @@ class Chart:
     """What one chart shows; `limits` fixes the y axis, `reference` is a dashed level.
 
     x counts steps; with `decades` it is the decimal logarithm of something, a learning rate.
-    `cursor` is a step that a vertical line goes through.
+    `window` is what of it is seen, all if None. `cursor` is a step that a vertical line goes
+    through, `broken` are steps at which there is no number.
     """
 
     curves: Sequence[Curve]
     marks: Sequence[Mark] = ()
     limits: tuple[float, float] | None = None
     reference: float = math.nan
+    reference_seen: bool = False  # the y axis has room for it in any case
     logarithmic: bool = False
     decades: bool = False
     cursor: float = math.nan
+    window: tuple[float, float] | None = None
+    broken: Floats = field(default_factory=lambda: NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A chart that is drawn, and where on it the steps are."""
+
+    lines: Sequence[Line] = ()
+    span: tuple[float, float] = (0.0, 1.0)
+    left: int = 0  # cells before the canvas
+    columns: int = 0
+    top: int = 0  # lines above it
+    rows: int = 0
+
+    def step_at(self, x: int) -> float | None:
+        """Return the step at a cell of the line, None beside the canvas."""
+        share = (x - self.left) / max(self.columns - 1, 1)
+        if not self.columns or not 0 <= share <= 1:
+            return None
+        return self.span[0] + share * (self.span[1] - self.span[0])
+
+    def with_cursor(self, step: float) -> Sequence[Line]:
+        """Return the lines with a vertical one through `step`, behind the curves."""
+        share = (step - self.span[0]) / (self.span[1] - self.span[0])
+        if not (self.rows and 0 <= share <= 1):
+            return self.lines
+        at = self.left + round(share * (self.columns - 1))
+        end = self.top + self.rows
+        crossed = [_crossed(line, at) for line in self.lines[self.top : end]]
+        return [*self.lines[: self.top], *crossed, *self.lines[end:]]
 
 
 def spans_decades(values: Floats, decades: float = 2.0) -> bool:
@@ -78,203 +110,133 @@ def has_room(width: int, height: int) -> bool:
 
 def draw(chart: Chart, width: int, height: int) -> list[Line]:
     """Draw a chart into `height` lines of `width` cells; nothing where nothing is finite."""
-    heights = [_heights(chart, curve) for curve in chart.curves]
-    values = np.concatenate([h[np.isfinite(h)] for h in heights]) if heights else np.empty(0)
-    if not values.size or not has_room(width, height):
-        return []
-    marks = chart.marks if height > LEAST_HEIGHT else ()
-    rows = height - 2 - bool(marks)
-    low, high = chart.limits or _padded(float(values.min()), float(values.max()))
-    ticks = _ticks(low, high, max(rows // 3, 1) + 1, chart.logarithmic)
-    labels = {_row(v, low, high, rows): text for v, text in ticks}
-    gutter = max(len(text) for text in labels.values()) if labels else 0
-    columns = width - gutter - 1
+    return [*paint(chart, width, height).lines]
+
+
+def paint(chart: Chart, width: int, height: int) -> Picture:
+    """Draw a chart as `draw` does, and tell where its canvas is."""
     span = _span(chart)
-    canvas = _canvas(chart, span, (low, high), columns, rows)
-    if low < chart.reference < high:
-        _dash(canvas, _row(chart.reference, low, high, rows))
-    if span[0] <= chart.cursor <= span[1]:
-        _cross(canvas, round(chart.cursor / span[1] * (columns - 1)))
-    lines = [_mark_line(marks, span, gutter + 1, columns)] if marks else []
-    for row, cells in enumerate(canvas):
+    limits = _limits(chart, span)
+    if limits is None or not has_room(width, height):
+        return Picture()
+    shown = chart.marks if height > LEAST_HEIGHT else ()
+    rows = height - 2 - bool(shown)
+    ticks = axes.ticks(*limits, max(rows // 3, 1) + 1, logarithmic=chart.logarithmic)
+    canvas_rows = Canvas(1, rows)
+    labels = {canvas_rows.row(_share(v, limits)): text for v, text in ticks}
+    gutter = max((len(text) for text in labels.values()), default=0)
+    columns = width - gutter - 1
+    canvas = _canvas(chart, span, limits, columns, rows)
+    lines = [marks.line(shown, span, gutter + 1, columns)] if shown else []
+    for row, cells in enumerate(canvas.lines()):
         label = labels.get(row)
-        edge = f"{label or '':>{gutter}}{'┤' if label else '│'}"
-        lines.append([(edge, "muted"), *_runs(cells)])
-    return lines + (_decade_axis if chart.decades else x_axis)(span, gutter, columns)
+        lines.append([(f"{label or '':>{gutter}}{'┤' if label else '│'}", "muted"), *cells])
+    axis = axes.decade_axis if chart.decades else axes.step_axis
+    lines += axis(span, gutter, columns)
+    return Picture(lines, span, gutter + 1, columns, len(lines) - rows - 2, rows)
 
 
-def _heights(chart: Chart, curve: Curve) -> Floats:
-    """Return a curve's values on the y axis; a gap where a logarithmic one has no place."""
-    if not chart.logarithmic:
-        return curve.data.mean
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log10(curve.data.mean)
+def _scale(chart: Chart) -> Callable[[Floats], Floats]:
+    """Return how values become heights; a logarithmic axis has a gap for what is not positive."""
+    return logarithm if chart.logarithmic else lambda values: values
 
 
 def _span(chart: Chart) -> tuple[float, float]:
-    x = np.concatenate([curve.data.x for curve in chart.curves])
+    if chart.window is not None:
+        return chart.window
+    x = np.concatenate([NOTHING, *(curve.data.x for curve in chart.curves)])
+    if not x.size:
+        return 0.0, 1.0
     last = float(np.nanmax(x))
     return (float(np.nanmin(x)), last) if chart.decades else (0.0, max(last, 1.0))
 
 
-def _padded(low: float, high: float) -> tuple[float, float]:
-    room = (high - low) * 0.04 or max(abs(high) * 0.1, 1e-3)
-    return low - room, high + room
+def _limits(chart: Chart, span: tuple[float, float]) -> tuple[float, float] | None:
+    """Return both ends of the y axis; None where nothing finite is in sight."""
+    scale = _scale(chart)
+    seen = [(curve.leads, scale(_values(curve, span))) for curve in chart.curves]
+    if chart.reference_seen and any(np.isfinite(values).any() for _, values in seen):
+        seen.append((True, scale(np.array([chart.reference]))))
+    return robust(
+        np.concatenate([NOTHING, *(values for leads, values in seen if leads)]),
+        [values for leads, values in seen if not leads],
+        chart.limits,
+    )
 
 
-def _row(value: float, low: float, high: float, rows: int) -> int:
-    """Return the text row of a value, as plotext places it with four dots of braille a row."""
-    dot = math.floor((value - low) / (high - low) * (4 * rows - 1) + 0.5)
-    return rows - 1 - dot // 4
+def _values(curve: Curve, span: tuple[float, float]) -> Floats:
+    inside = (curve.data.x >= span[0]) & (curve.data.x <= span[1])
+    if not inside.any():  # between two points: the line that joins them is seen
+        inside[:] = True
+    shown = (curve.data.low, curve.data.high) if curve.band else (curve.data.mean,)
+    return np.concatenate([each[inside] for each in shown])
 
 
-def _step(span: float, number: int) -> float:
-    """Return the round step (1, 2 or 5 times a power of ten) that gives about `number` ticks."""
-    raw = span / max(number, 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    return next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.7)
-
-
-def _ticks(low: float, high: float, number: int, logarithmic: bool) -> list[tuple[float, str]]:
-    step = _step(high - low, number)
-    if logarithmic:
-        step = max(1.0, round(step))
-    values = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    if logarithmic:
-        return [(v, f"1e{round(v)}") for v in values]
-    if max(abs(low), abs(high)) >= 1e5:
-        return [(v, formats.rate(v)) for v in values]
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [(v, f"{v:.{digits}f}") for v in values]
-
-
-Cell = tuple[str, str]
+def _share(value: float, limits: tuple[float, float]) -> float:
+    return (value - limits[0]) / (limits[1] - limits[0])
 
 
 def _canvas(
     chart: Chart, span: tuple[float, float], limits: tuple[float, float], columns: int, rows: int
-) -> list[list[Cell]]:
-    import plotext  # 40 ms, so not before the first frame is on screen
-
-    plotext.clf()
-    plotext.theme("clear")
-    plotext.limit_size(False, False)
-    plotext.plotsize(columns, rows)
-    plotext.frame(False)
-    plotext.xticks([])
-    plotext.yticks([])
-    plotext.xlim(*span)
-    plotext.ylim(*limits)
-    for curve, colour in zip(chart.curves, _COLOURS, strict=False):
-        y = _heights(chart, curve)
-        for stretch in _stretches(y):
-            call = plotext.scatter if curve.points or stretch.size == 1 else plotext.plot
-            xs, ys = curve.data.x[stretch].tolist(), y[stretch].tolist()
-            call(xs, ys, marker=curve.marker, color=colour)
-    roles = {str(i + 1): curve.role for i, curve in enumerate(chart.curves)}
-    return [_cells(line, roles, columns) for line in plotext.build().split("\n")[:rows]]
-
-
-def _stretches(values: Floats) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
-    """Return the indices of values between gaps."""
-    at = np.flatnonzero(np.isfinite(values))
-    return [s for s in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1) if s.size]
+) -> Canvas:
+    canvas, scale = Canvas(columns, rows), _scale(chart)
+    length = span[1] - span[0] or 1.0
+    for curve in chart.curves:
+        x, y = curve.data.x, curve.data.mean
+        if curve.band:
+            x = np.repeat(x, 2)
+            y = np.stack([curve.data.low, curve.data.high], axis=1).ravel()
+        heights = (scale(y) - limits[0]) / (limits[1] - limits[0])
+        places = (x - span[0]) / length
+        canvas.curve(places, heights, curve.role, curve.marker, joined=not curve.points)
+        if not curve.band:
+            _arrows(canvas, places, heights, curve.role)
+    if limits[0] < chart.reference < limits[1]:
+        canvas.dash(canvas.row(_share(chart.reference, limits)))
+    if span[0] <= chart.cursor <= span[1]:
+        canvas.upright(round((chart.cursor - span[0]) / length * (columns - 1)), "│", "warning")
+    if chart.broken.size:
+        _cross_out(canvas, chart, span, limits)
+    return canvas
 
 
-def _cells(line: str, roles: dict[str, str], columns: int) -> list[Cell]:
-    """Turn one line of plotext's text with colours into cells with roles."""
-    cells: list[Cell] = []
-    role, at = "", 0
-    for match in _SGR.finditer(line):
-        cells.extend((character, role) for character in line[at : match.start()])
-        codes, at = match.group(1).split(";"), match.end()
-        role = roles.get(codes[-1], "") if len(codes) == 3 else ""
-    cells.extend((character, role) for character in line[at:])
-    return (cells + [(" ", "")] * columns)[:columns]
+def _arrows(canvas: Canvas, places: Floats, heights: Floats, role: str) -> None:
+    """Show where a curve leaves the canvas at the top or the bottom, and now and then after it."""
+    inside = (places >= 0) & (places <= 1)
+    for row, glyph, beyond in ((0, "▲", heights > 1), (canvas.rows - 1, "▼", heights < 0)):
+        columns = np.unique(np.rint(places[inside & beyond] * (canvas.columns - 1)).astype(np.intp))
+        if columns.size:
+            stretch = np.cumsum(np.diff(columns, prepend=columns[0]) > 2)
+            first = columns[np.searchsorted(stretch, stretch)]
+            kept = (columns - first) % EVERY == 0
+            canvas.put(row, columns[kept], glyph, role)
 
 
-def _dash(canvas: list[list[Cell]], row: int) -> None:
-    canvas[row] = [c if c[0] not in " ⠀" else ("╌", "faint") for c in canvas[row]]
+def _cross_out(
+    canvas: Canvas, chart: Chart, span: tuple[float, float], limits: tuple[float, float]
+) -> None:
+    """Write a cross where a loss is not finite, at the height at which the curve broke off."""
+    leading = next(curve for curve in chart.curves if curve.leads)
+    heights = _scale(chart)(leading.data.mean)
+    known = np.flatnonzero(np.isfinite(heights))
+    for step in chart.broken[(chart.broken >= span[0]) & (chart.broken <= span[1])].tolist():
+        before = known[leading.data.x[known] <= step]
+        height = heights[before[-1] if before.size else known[0]] if known.size else limits[0]
+        row = canvas.row(min(max(_share(float(height), limits), 0.0), 1.0))
+        column = round((step - span[0]) / (span[1] - span[0]) * (canvas.columns - 1))
+        canvas.put(row, np.array([column]), "✕", "error")
 
 
-def _cross(canvas: list[list[Cell]], column: int) -> None:
-    for cells in canvas:
-        if cells[column][0] in " ⠀╌":
-            cells[column] = ("│", "warning")
-
-
-def _runs(cells: list[Cell]) -> Line:
-    """Merge neighbours of the same role into spans."""
-    line: Line = []
-    for character, role in cells:
-        if line and line[-1][1] == role:
-            line[-1] = line[-1][0] + character, role
+def _crossed(line: Line, at: int) -> Line:
+    """Put a vertical stroke into one cell of a line, if it is free."""
+    crossed: Line = []
+    start = 0
+    for text, role in line:
+        place = at - start
+        start += len(text)
+        if 0 <= place < len(text) and text[place] in " ╌":
+            pieces = [(text[:place], role), ("│", "key"), (text[place + 1 :], role)]
+            crossed += [piece for piece in pieces if piece[0]]
         else:
-            line.append((character, role))
-    return line
-
-
-def _mark_line(marks: Sequence[Mark], span: tuple[float, float], indent: int, columns: int) -> Line:
-    """Place marks over their steps; a label is left out where it would meet the next one."""
-    cells: list[Cell] = [(" ", "")] * columns
-    places = [(round((m.step - span[0]) / (span[1] - span[0]) * (columns - 1)), m) for m in marks]
-    free = 0
-    for at, mark in places:
-        if not 0 <= at < columns:
-            continue
-        cells[at] = (mark.glyph, mark.role)
-        free = max(free, at + 1)
-    end = columns
-    for at, mark in reversed(places):
-        text = f" {mark.label} "
-        if mark.label and at + 1 + len(text) <= end:
-            for offset, character in enumerate(text[:-1]):
-                cells[at + 1 + offset] = (character, mark.role)
-        elif mark.label and end == columns and at - len(text) >= 0:
-            _before(cells, at, f"{mark.label} ", mark.role)
-        end = min(end, at)
-    return [(" " * indent, ""), *_runs(cells)]
-
-
-def _before(cells: list[Cell], at: int, text: str, role: str) -> None:
-    """Write a label to the left of the last mark, if nothing stands there."""
-    start = at - len(text)
-    if all(character == " " for character, _ in cells[start - 1 if start else 0 : at]):
-        cells[start:at] = [(character, role) for character in text]
-
-
-def x_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
-    """Return two lines for below a chart: the axis of steps, and its labels."""
-    step = max(1.0, _step(span[1], max(columns // 14, 1)))
-    axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
-    for i in range(math.floor(span[1] / step) + 1):
-        at = round(i * step / span[1] * (columns - 1))
-        axis[at] = "┬"
-        text = formats.count(round(i * step))
-        start = min(max(gutter + 1 + at - len(text) // 2, 0), len(labels) - len(text))
-        if all(c == " " for c in labels[max(start - 1, 0) : start + len(text)]):
-            labels[start : start + len(text)] = text
-    if all(c == " " for c in labels[-6:]):
-        labels[-4:] = "step"
-    return _axis_lines(axis, labels, gutter)
-
-
-def _decade_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
-    """Mark every whole power of ten, and name as many as there is room for."""
-    axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
-    low, high = span
-    for power in range(math.ceil(low), math.floor(high) + 1):
-        at = round((power - low) / (high - low or 1.0) * (columns - 1))
-        axis[at] = "┬"
-        text = f"1e{power}"
-        start = min(max(gutter + 1 + at - len(text) // 2, 0), len(labels) - len(text))
-        if all(c == " " for c in labels[max(start - 1, 0) : start + len(text)]):
-            labels[start : start + len(text)] = text
-    return _axis_lines(axis, labels, gutter)
-
-
-def _axis_lines(axis: Sequence[str], labels: Sequence[str], gutter: int) -> list[Line]:
-    return [
-        [(" " * gutter + "└" + "".join(axis), "muted")],
-        [("".join(labels), "muted")],
-    ]
+            crossed.append((text, role))
+    return crossed

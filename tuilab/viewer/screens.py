@@ -15,6 +15,7 @@ from engine.errors import ConfigError
 from engine.hyperparameters import check
 from tuilab.viewer import formats
 from tuilab.viewer.actions import ACTIONS
+from tuilab.viewer.curves import KINDS
 from tuilab.viewer.panels.detail import help_lines
 
 Choice = Literal["stop", "leave", "cancel"]
@@ -32,8 +33,9 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("sat.", "activations so flat that they pass next to no gradient on"),
     ("─▒█▒─", "percentiles: a box from 25 to 75 %, its median, whiskers to 5 and 95 %"),
     ("● ◇ ◆", "gain: measured, expected by theory of the first weights, both the same"),
-    ("▾ ◆ ✕", "over the curves: a hyper-parameter set, the network or its batches changed, the loss"
-     " not finite any more"),
+    ("● ▲ ○ ▾ ◆", "above the curves: where findings began, by severity, what keys changed, and"
+      " changes of the network or its batches; a number where several stand in one place. ▲ below"
+      " them: a curve that leaves the chart"),
     ("❄", "a frozen layer: no update changes its parameters"),
     ("╌╌╌", "in the curves: the loss and accuracy of guessing"),
 )  # fmt: skip
@@ -186,7 +188,8 @@ class HelpScreen(ModalScreen[None]):
                         shown = action.shown.replace("[", "\\[").ljust(12 + (action.shown == "["))
                         yield Static(f"  [b $text-primary]{shown}[/]{action.help}")
             yield Static("[b]the numbers[/]")
-            for name, meaning in LEGEND:
+            curves = ((kind.title.lower(), kind.help) for kind in KINDS)
+            for name, meaning in (*LEGEND, *curves):
                 with Horizontal(classes="entry"):
                     yield Static(f"  [b]{name}[/]", classes="term")
                     yield Static(meaning, classes="meaning")

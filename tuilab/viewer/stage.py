@@ -14,7 +14,7 @@ from tuilab.viewer.companions import Companion
 from tuilab.viewer.layout import Layout, arrange
 from tuilab.viewer.panels import side_by_side, status
 from tuilab.viewer.panels.base import Styles
-from tuilab.viewer.panels.curves import Curves
+from tuilab.viewer.panels.board import Board
 from tuilab.viewer.panels.footer import Footer
 from tuilab.viewer.panels.gain import Gain
 from tuilab.viewer.panels.header import Header
@@ -40,20 +40,19 @@ class Stage(Vertical):
         self.tab_line = status.Plain(styles, id="tabs")
         self.opening = status.Plain(styles, id="opening")
         self.small = status.Plain(styles, id="small")
-        self.loss = Curves(styles, kind="loss", id="loss")
-        self.accuracy = Curves(styles, kind="accuracy", id="accuracy")
+        self.board = Board(styles)
         self.reading = Reading(styles, id="reading")
         self.layer_table = Layers(styles, id="layers")
         self.gain = Gain(styles, id="gain")
         self.bar = Footer(styles, run, id="footer")
         self.side_table = SideBySide(styles, id="side")
-        tables = (self.layer_table, self.side_table)
-        for panel in (self.loss, self.accuracy, self.reading, self.gain, *tables):
+        for panel in (self.reading, self.gain, self.layer_table, self.side_table):
             panel.add_class("panel")
         self.tab = "curves"
         self.alone = False  # one panel fills the screen although all would fit
         self.claims = Claims()
         self.guide_lines: Callable[[RunStore, Claims, int], list[Line]] | None = None  # of a tour
+        self._enlarged_from = False  # one chart was enlarged from the overview
         self.others: Sequence[Companion] = ()  # runs whose curves are drawn beside
         self.compared = False  # there are other runs to switch to
         self.side: View | None = None  # what is shown of the layers of all runs, if anything
@@ -73,9 +72,7 @@ class Stage(Vertical):
         yield self.opening
         with Vertical(id="body"):
             with Horizontal(id="upper"):
-                with Horizontal(id="curves"):
-                    yield self.loss
-                    yield self.accuracy
+                yield self.board
                 yield self.gain
                 yield self.reading
             yield self.layer_table
@@ -105,20 +102,19 @@ class Stage(Vertical):
         if changes.snapshot or changes.state or changes.info or changes.events:
             self.draw_reading(store)
         self._curves_stale |= changes.series or changes.validations or changes.events
-        self._curves_stale |= changes.state
+        self._curves_stale |= changes.state or changes.snapshot
         now = time.monotonic()
         if self._side_stale and now >= self._side_due and self.side and self._in_sight("layers"):
             self._side_stale, self._side_due = False, now + CURVE_PERIOD
             self._draw_side(store, self.side)
         if self._curves_stale and now >= self._curves_due and self._in_sight("curves"):
             self._curves_stale, self._curves_due = False, now + CURVE_PERIOD
-            for panel in (self.loss, self.accuracy):
-                panel.draw_by(lambda panel=panel: panel.update(store, self.others))  # type: ignore[misc]
+            self.board.update(store, self.others)
 
     def redraw_curves(self) -> None:
         """Let the next `draw` draw the curves, however short ago the last time was."""
         self._curves_stale, self._curves_due = True, 0.0
-        self._side_stale = True
+        self._side_stale, self._side_due = True, 0.0
 
     def cycle_side(self) -> None:
         """Show the layers of all runs in the next way, or those of one again after the last."""
@@ -185,8 +181,9 @@ class Stage(Vertical):
         self.set_class(opening, "opening")
         self.set_class(tabbed, "tabbed")
         self.set_class(self.side is not None, "side")
-        self.set_class(self.arranged.stacked, "stacked")
         self.set_class(self.arranged.gain, "with-gain")
+        self.board.large &= tabbed
+        self.board.lay_out(self.arranged.charts)
         for tab in TABS:
             self.set_class(tabbed and self.tab == tab, tab)
         self.layer_table.styles.height = "1fr" if tabbed else self.arranged.layers_height
@@ -216,8 +213,12 @@ class Stage(Vertical):
 
     def toggle(self, tab: str) -> None:
         """Show one tab; where there is room for all, let it fill the screen, or end that."""
-        again = self.alone and self.tab == tab
-        self._go_to(tab, alone=self.arranged.mode == "wide" and not again)
+        wide, again = self.arranged.mode == "wide", self.tab == tab
+        if tab == "curves" and again and not wide:
+            self.on_board_enlarge()
+            return
+        self.board.large = False
+        self._go_to(tab, alone=wide and not (again and self.alone))
 
     def next_way(self) -> None:
         """Draw the strips of the layers in the next way."""
@@ -236,8 +237,30 @@ class Stage(Vertical):
             self._go_to(TABS[(TABS.index(self.tab) + by) % len(TABS)], alone=self.alone)
 
     def show_overview(self) -> None:
-        """Show everything at once again."""
-        self._go_to(self.tab, alone=False)
+        """Show everything at once again; of the curves first all that there is, where in sight."""
+        if self._in_sight("curves") and self.board.reset():
+            return
+        if self.board.large and self._in_sight("curves"):
+            self.on_board_enlarge()
+        else:
+            self._go_to(self.tab, alone=False)
+
+    def enlarge_chart(self) -> bool:
+        """Enlarge the chosen chart, or end that; False where the curves are not alone."""
+        busy = self.tab == "curves" and (self.alone or self.board.large)
+        if busy:
+            self.on_board_enlarge()
+        return busy
+
+    def on_board_enlarge(self) -> None:
+        """Give the chosen chart the screen, or go back to where that was asked for."""
+        wide = self.arranged.mode == "wide"
+        self.board.large = not self.board.large
+        if self.board.large:
+            self._enlarged_from = self.overview
+            self._go_to("curves", alone=wide)
+        else:
+            self._go_to(self.tab, alone=wide and not self._enlarged_from)
 
     def _go_to(self, tab: str, *, alone: bool) -> None:
         self.tab, self.alone = tab, alone

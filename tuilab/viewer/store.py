@@ -1,5 +1,6 @@
 """RunStore: what the screen shows of a run, followed in its database. Knows no Textual."""
 
+import math
 import sys
 import time
 from bisect import bisect_left
@@ -15,7 +16,7 @@ from tuilab.diagnosis.finding import Finding, active
 from tuilab.parameters import Parameters, SavedParameters
 from tuilab.recording import Block, History, RunInfo, RunReader
 from tuilab.runs import RunFolder
-from tuilab.viewer.series import Series
+from tuilab.viewer.series import LayerSeries, Series
 
 BLOCKS_A_POLL: Final = 1000  # about 25 ms: a long finished run opens over a few polls
 LIFE_CHECK: Final = 1.0  # seconds between two looks at the worker's lock
@@ -57,6 +58,7 @@ class RunStore:
         self._info = RunInfo()
         self._layers: tuple[LayerInfo, ...] | None = None  # where they were others then
         self.series = Series()
+        self._layer_series = LayerSeries()
         self.validations: list[Validation] = []
         self.events: list[Event] = []
         self.findings: list[Finding] = []  # that stand at what is shown, most severe first
@@ -177,6 +179,13 @@ class RunStore:
         step = sys.maxsize if self.at is None else self.at
         return self._parameters.read(self._reader, layer, step)
 
+    def layer_series(self) -> LayerSeries:
+        """Return what snapshots tell of each layer over time; reads only those that are new."""
+        newest = self.snapshot.step if self.snapshot and self.at is None else math.inf
+        if self._reader is not None and newest > self._layer_series.last_step:
+            self._layer_series.append(self._reader.layer_traces(self._layer_series.last_step))
+        return self._layer_series
+
     def close(self) -> None:
         """Close the database."""
         if self._reader is not None:
@@ -222,6 +231,7 @@ class RunStore:
     def _forget(self) -> None:
         """Begin to read anew: the run went on from a checkpoint, and what came after it is void."""
         self.series, self.last_block, self._last_event = Series(), None, 0
+        self._layer_series = LayerSeries()
         self.validations, self.events, self.findings = [], [], []
         self.snapshot = self.first_snapshot = self._near = self.at = self._layers = None
 

@@ -13,11 +13,10 @@ from tests.tuilab.viewer.conftest import Clock, FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
 from tuilab.recording import RunInfo
-from tuilab.viewer import changes, charts
+from tuilab.viewer import changes, charts, marks
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.changes import WAYS
 from tuilab.viewer.detail import DetailScreen
-from tuilab.viewer.panels import curves
 from tuilab.viewer.panels.header import header
 from tuilab.viewer.screens import ChoiceScreen, EntryScreen
 from tuilab.viewer.speed import PATIENCE, SpeedLimit
@@ -108,7 +107,7 @@ LABELS = {
 
 @pytest.mark.parametrize("label", LABELS)
 def test_changes_become_marks_over_the_loss(label: str) -> None:
-    (mark,) = curves.marks([LABELS[label]])
+    (mark,) = marks.of_events([LABELS[label]])
     assert (mark.step, mark.label) == (12, label)
 
 

@@ -7,10 +7,13 @@ from engine.frames import Event, LayerInfo
 from tests.tuilab.viewer.conftest import Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tuilab.expectations import Verdict
+from tuilab.viewer import marks
 from tuilab.viewer.actions import ACTIONS, hints
 from tuilab.viewer.claims import Claims
+from tuilab.viewer.curves import Value
 from tuilab.viewer.layout import arrange
-from tuilab.viewer.panels import curves, status
+from tuilab.viewer.legends import legend
+from tuilab.viewer.panels import status
 from tuilab.viewer.panels.footer import footer
 from tuilab.viewer.panels.header import header, progress
 from tuilab.viewer.panels.reading import reading
@@ -129,7 +132,7 @@ def test_events_become_marks() -> None:
     lr = Event(3, 0.0, "set", {"key": "learning_rate", "value": 0.0125, "previous": 0.01})
     momentum = Event(4, 0.0, "set", {"key": "momentum", "value": 0.5, "previous": 0.9})
     broke = Event(9, 0.0, "diverged", {"layer": 1})
-    found = curves.marks([lr, Event(3, 0.0, "pause"), momentum, broke])
+    found = marks.of_events([lr, Event(3, 0.0, "pause"), momentum, broke])
     assert [(m.step, m.glyph, m.label) for m in found] == [
         (3, "▾", "lr ×1.25"),
         (4, "▾", "momentum 0.5"),
@@ -138,10 +141,13 @@ def test_events_become_marks() -> None:
 
 
 def test_the_legend_loses_words_before_numbers() -> None:
-    from textual.content import Content
+    values = [
+        Value("train", "2.10", "train"),
+        Value("validation", "2.25", "validation", "•", "val"),
+    ]
 
     def shown(cells: int) -> str:
-        return Content.from_markup(curves.legend("Loss", 2.1, 2.25, cells)).plain
+        return plain(legend("Loss", values, cells))
 
     assert shown(50) == "Loss  ─ train 2.10  • validation 2.25"
     assert shown(32) == "Loss  ─ train 2.10  • val 2.25"

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from tuilab.viewer.plot import Chart, Curve, Mark, draw, spans_decades, wants_logarithm
+from tuilab.viewer.marks import Mark
+from tuilab.viewer.plot import Chart, Curve, Picture, draw, paint, spans_decades, wants_logarithm
 from tuilab.viewer.series import Reduced, reduce
 from tuilab.viewer.text import plain
 
@@ -47,6 +48,31 @@ def test_a_cursor_goes_through_its_step_behind_the_curve() -> None:
         "0.0┤•••••          │          ",
         "   └┬────────────────────────┬",
         "    0                        1",
+    ]
+
+
+def test_a_picture_knows_where_its_steps_are() -> None:
+    picture = paint(Chart([curve([0.0, 1.0, 2.0])], limits=(0.0, 2.0)), 30, 8)
+    left, right = picture.left, picture.left + picture.columns - 1
+    found = [picture.step_at(x) for x in (left - 1, left, right, right + 1)]
+    assert found == [None, 0.0, 2.0, None]
+    assert Picture().step_at(0) is None
+    crossed = [plain(line) for line in picture.with_cursor(2.0)]
+    assert [line[-1] for line in crossed] == ["•", *"│││││", "┬", "2"]
+    assert picture.with_cursor(5.0) == picture.lines
+
+
+def test_a_window_cuts_the_curve_and_the_axes_to_what_is_seen() -> None:
+    values = [100.0, 0.0, 1.0, 0.0, 100.0]
+    assert text(Chart([curve(values)], window=(1.0, 3.0)), 30, 8) == [
+        "1.0┤             •            ",
+        "   │           •• ••          ",
+        "0.5┤        •••     ••        ",
+        "   │      ••          •••     ",
+        "   │   •••               ••   ",
+        "0.0┤•••                    •••",
+        "   └────────────┬─────────────",
+        "                2         step",
     ]
 
 

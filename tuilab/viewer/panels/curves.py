@@ -1,155 +1,162 @@
-"""Loss and accuracy over steps, training and validation, with what happened on the way."""
+"""One chart over steps: its title is the legend, the mouse zooms, pans and reads it."""
 
-import math
-from collections.abc import Sequence
+from typing import Final, Protocol
 
-import numpy as np
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.geometry import Offset
 
-from engine.changes import CHANGES
-from engine.frames import Event, Floats
-from tuilab.viewer import changes, formats, plot
-from tuilab.viewer.companions import Companion
-from tuilab.viewer.palette import VARIABLES
-from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.series import reduce
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line
+from tuilab.viewer import formats, plot
+from tuilab.viewer.curves import Kind, Scene
+from tuilab.viewer.legends import legend, names, read_out
+from tuilab.viewer.panels.base import LinesPanel, Styles
+from tuilab.viewer.text import Line, join, width
 
-Others = Sequence[Companion]
-
-
-def loss_chart(store: RunStore, cells: int, others: Others = ()) -> plot.Chart:
-    """Return the loss chart; its axis turns logarithmic where the loss spans over two decades.
-
-    The dashed level is ln C, the loss of guessing all C classes alike.
-    """
-    validation = np.array([v.loss for v in store.validations])
-    curves = _curves(store, store.series.loss, validation, cells)
-    curves = [*(_beside(other, other.series.loss, cells) for other in others), *curves]
-    values = np.concatenate([curve.data.mean for curve in curves])
-    return plot.Chart(
-        curves,
-        marks=marks(store.events),
-        reference=math.log(store.info.classes) if store.info.classes > 1 else math.nan,
-        logarithmic=plot.wants_logarithm(values),
-        cursor=_cursor(store),
-    )
+ZOOM: Final = 0.8
+"""What is left of the window by one notch of the wheel."""
 
 
-def accuracy_chart(store: RunStore, cells: int, others: Others = ()) -> plot.Chart:
-    """Return the accuracy chart, always from 0 to 1; the dashed level is chance."""
-    validation = np.array([v.accuracy for v in store.validations])
-    curves = _curves(store, store.series.accuracy, validation, cells)
-    curves = [*(_beside(other, other.series.accuracy, cells) for other in others), *curves]
-    chance = 1 / store.info.classes if store.info.classes > 1 else math.nan
-    return plot.Chart(curves, limits=(0.0, 1.0), reference=chance, cursor=_cursor(store))
+class Board(Protocol):
+    """What a chart tells of the mouse."""
 
-
-def _cursor(store: RunStore) -> float:
-    return math.nan if store.at is None else store.at
-
-
-def _beside(other: Companion, values: Floats, cells: int) -> plot.Curve:
-    return plot.Curve(reduce(other.series.steps, values, max(2 * (cells - 6), 16)), other.role)
-
-
-def _curves(store: RunStore, training: Floats, validation: Floats, cells: int) -> list[plot.Curve]:
-    points = max(2 * (cells - 6), 16)  # braille has two dots a cell
-    curves = [plot.Curve(reduce(store.series.steps, training, points), "train")]
-    if len(validation):
-        steps = np.array([v.step for v in store.validations], np.float64)
-        data = reduce(steps, validation, points // 5)
-        curves.append(plot.Curve(data, "validation", "•", points=True))
-    return curves
-
-
-def marks(events: Sequence[Event]) -> list[plot.Mark]:
-    """Turn events into marks above the loss: changed hyper-parameters, and where it broke."""
-    found = []
-    for event in events:
-        if event.kind == "set":
-            found.append(plot.Mark(event.step, "▾", change(event), "update"))
-        elif event.kind in CHANGES:
-            found.append(plot.Mark(event.step, "◆", changes.label(event), "update"))
-        elif event.kind == "diverged":
-            found.append(plot.Mark(event.step, "✕", "not finite", "error"))
-    return found
-
-
-def change(event: Event) -> str:
-    """Say in a word how a hyper-parameter was changed."""
-    names = {"learning_rate": "lr", "weight_decay": "λ"}
-    key, value = str(event.detail.get("key", "")), float(event.detail.get("value", math.nan))
-    previous = float(event.detail.get("previous", math.nan))
-    name = names.get(key, key)
-    if key == "learning_rate" and previous > 0:
-        return f"{name} ×{value / previous:.3g}"
-    return f"{name} {formats.number(value)}"
-
-
-def legend(name: str, train: float, validation: float | None, cells: int) -> str:
-    """Return a panel's title in Textual's markup: the legend, with the newest values.
-
-    Words are shortened or left out so that no number is cut off.
-    """
-    values = [("─", formats.significant(train), "$foreground 60%")]
-    if validation is not None:
-        values.append(("•", formats.significant(validation), "$text-success"))
-    for words in (("train", "validation"), ("train", "val"), ("", ""), ("",), ()):
-        parts = [f"{v[0]} {word}".strip() for v, word in zip(values, words, strict=False)]
-        size = sum(len(part) + len(v[1]) + 3 for part, v in zip(parts, values, strict=False))
-        if len(name) + size <= cells:
-            break
-    legends = zip(parts, values, strict=False)
-    return name + "".join(f"  [{v[2]}]{part}[/] {v[1]}" for part, v in legends)
-
-
-def read_out(store: RunStore, kind: str) -> tuple[float, float | None]:
-    """Return the training and the validation value of "loss" or "accuracy": now, or as of then."""
-    until = math.inf if store.at is None else store.at
-    known = [v for v in store.validations if v.step <= until]
-    validation = getattr(known[-1], kind) if known else None
-    return store.series.value(kind, store.at), validation
-
-
-def names(others: Others, kind: str, cells: int, at: int | None = None) -> str:
-    """Return which curve is which run's, in Textual's markup, as far as there is room.
-
-    Their values are the newest, or those of the step `at`.
-    """
-    kept, used = "", 0
-    for other in others:
-        value = formats.significant(other.series.value(kind, at))
-        used += len(other.name) + len(value) + 5
-        if used > cells:
-            break
-        kept += f"  [${VARIABLES[other.role]}]─ {other.name}[/] {value}"
-    return kept.strip()
+    def choose(self, name: str) -> None: ...
+    def ask_enlarge(self) -> None: ...
+    def zoom(self, factor: float, at: float | None = None) -> None: ...
+    def pan(self, share: float) -> None: ...
+    def point(self, step: float | None) -> None: ...
 
 
 class Curves(LinesPanel):
-    """One of the two charts; drawn only by `update`, as it costs milliseconds."""
+    """Draws one kind of chart by `update`; a cursor is laid over what is drawn."""
 
-    def __init__(self, *args: object, kind: str, **more: object) -> None:
-        super().__init__(*args, **more)  # type: ignore[arg-type]
-        self.kind = kind
-        self.border_title = kind.capitalize()
+    ALLOW_SELECT = False  # dragging pans
 
-    def update(self, store: RunStore, others: Others = ()) -> None:
-        """Draw the chart anew, with the training curves of other runs if there are any."""
+    def __init__(self, styles: Styles, kind: Kind, board: Board) -> None:
+        super().__init__(styles, id=kind.name)
+        self.kind, self._board = kind, board
+        self.border_title = kind.title
+        self._scene: Scene | None = None
+        self._picture = plot.Picture()
+        self._heads: dict[str, Line] = {}
+        self.pointed: float | None = None  # step of the cursor
+        self._held: int | None = None  # column at which the mouse button went down
+        self._dragged = False
+
+    def update(self, scene: Scene) -> None:
+        """Draw the chart anew."""
         width, height = self.content_size.width, self.content_size.height
         if not width:
             return
-        is_loss = self.kind == "loss"
-        chart = (loss_chart if is_loss else accuracy_chart)(store, width, others)
-        lines = plot.draw(chart, width, height)
-        room = plot.has_room(width, height)
-        self.show(lines or (_waiting(store) if room else [[("no room for curves", "muted")]]))
-        self.border_title = legend(self.kind.capitalize(), *read_out(store, self.kind), width - 2)
-        self.border_subtitle = names(others, self.kind, width - 2, store.at)
+        scene = self._scene = Scene(scene.store, scene.others, scene.lens, max(2 * width - 12, 16))
+        chart = self.kind.chart(scene)
+        self._picture = plot.paint(chart, width, height)
+        self._head("border_title", self._title(scene, chart, width - 2))
+        self.point(self.pointed)
 
+    def point(self, step: float | None) -> None:
+        """Lay a cursor over the chart and read it there; None takes it away."""
+        self.pointed = step
+        scene, picture = self._scene, self._picture
+        if scene is None:
+            return
+        drawn = picture.lines if step is None else picture.with_cursor(step)
+        self.show(drawn or self._words(scene))
+        self._head("border_subtitle", self._subtitle(scene, self.content_size.width - 2))
 
-def _waiting(store: RunStore) -> list[Line]:
-    if not len(store.series):
-        return [[("waiting for the first step …" if store.live else "no step was made", "muted")]]
-    return [[("nothing finite to draw", "muted")]]
+    def _title(self, scene: Scene, chart: plot.Chart, cells: int) -> Line:
+        """Return the legend, and how the chart is looked at."""
+        flags: list[Line] = []
+        if broken := self.kind.broken(scene):
+            flags.append([(f"✕ {formats.count(broken)}", "error")])
+        if scene.lens.logarithmic is not None and self.kind.has_axes:
+            flags.append([("log" if chart.logarithmic else "linear", "muted")])
+        if scene.lens.smoothing and self.kind.smoothed:
+            flags.append([(f"~{scene.lens.smoothing:g}", "muted")])
+        tail: Line = [("  ", ""), *join(flags)] if flags else []
+        values = self.kind.values(scene, scene.store.at)
+        return [*legend(self.kind.title, values, cells - width(tail)), *tail]
+
+    def _subtitle(self, scene: Scene, cells: int) -> Line:
+        """Return the read-out at the cursor, else what else is drawn, and which part is seen."""
+        if self.pointed is not None:
+            step = round(self.pointed)
+            epoch = scene.epoch(step)
+            where = f"step {formats.count(step)}" + (f"  epoch {epoch:.1f}" if epoch else "")
+            return read_out(where, self.kind.read(scene, step), cells)
+        low, high = (round(end) for end in scene.window)
+        seen = f"steps {formats.count(low)}–{formats.count(high)}" if scene.lens.zoomed else ""
+        part: Line = [(seen, "key")] if seen and len(seen) <= cells else []
+        room = cells - (width(part) + 2 if part else 0)
+        others = names(self.kind.beside(scene, scene.store.at), room)
+        return join([piece for piece in (part, others) if piece])
+
+    def _words(self, scene: Scene) -> list[Line]:
+        """Say why there is no chart."""
+        live = scene.store.live
+        if not plot.has_room(self.content_size.width, self.content_size.height):
+            words = "no room for curves"
+        elif self.kind.waits(scene):
+            words = f"waiting for {self.kind.awaited} …" if live else f"{self.kind.awaited}: none"
+        else:
+            words = "nothing finite to draw" if not scene.lens.zoomed else "nothing in this window"
+        return [[(words, "muted")]]
+
+    def _head(self, which: str, line: Line) -> None:
+        """Write into the border, where it differs from what stands there: it costs a repaint."""
+        if self._heads.get(which) != line:
+            self._heads[which] = line
+            styles = self._styles()
+            text = Text.assemble(*((span, styles.get(role, Style())) for span, role in line))
+            setattr(self, which, text)
+
+    def restyle(self) -> None:
+        """Take up the colours of another theme, in the border too."""
+        heads, self._heads = self._heads, {}
+        for which, line in heads.items():
+            self._head(which, line)
+        super().restyle()
+
+    def _step(self, event: events.MouseEvent) -> float | None:
+        place: Offset | None = event.get_content_offset(self)
+        return None if place is None else self._picture.step_at(place.x)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Zoom in around the pointer."""
+        event.stop()
+        self._board.zoom(ZOOM, self._step(event))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Zoom out around the pointer."""
+        event.stop()
+        self._board.zoom(1 / ZOOM, self._step(event))
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Choose this chart; begin to pan."""
+        self._board.choose(self.kind.name)
+        self._held, self._dragged = event.x, False
+        self.capture_mouse()
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Pan while the button is held, else read what is below the pointer."""
+        if self._held is None:
+            self._board.point(self._step(event))
+        elif event.x != self._held and self._picture.columns:
+            share = (self._held - event.x) / self._picture.columns
+            self._held, self._dragged = event.x, True
+            self._board.pan(share)
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        """End panning."""
+        self._held = None
+        self.release_mouse()
+        self._board.point(self._step(event))
+
+    def on_click(self, event: events.Click) -> None:
+        """Enlarge the chart, or end that, by a double click."""
+        if event.chain == 2 and not self._dragged:
+            self._board.ask_enlarge()
+
+    def on_leave(self) -> None:
+        """Take the cursor away with the pointer."""
+        self._board.point(None)

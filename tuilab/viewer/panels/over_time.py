@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from tuilab.recording import History
-from tuilab.viewer import charts, formats, plot
+from tuilab.viewer import axes, charts, formats, plot
 from tuilab.viewer.charts import Axis, Histogram
 from tuilab.viewer.panels.layer_view import Look
 from tuilab.viewer.series import Reduced
@@ -65,7 +65,7 @@ def _heat_map(
         mark = text[cursor] if text[cursor] != " " else "│"
         pieces = [(text[:cursor], role), (mark, "warning"), (text[cursor + 1 :], role)]
         lines.append([(edge, "muted"), *(piece for piece in pieces if piece[0])])
-    return lines + plot.x_axis((0.0, last), gutter, columns)
+    return lines + axes.step_axis((0.0, last), gutter, columns)
 
 
 def _past(history: History, at: int) -> Histogram:

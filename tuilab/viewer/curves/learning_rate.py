@@ -1,0 +1,38 @@
+"""The learning rate as it was used: the schedule, and what keys made of it."""
+
+from tuilab.viewer import formats, plot
+from tuilab.viewer.curves.base import Kind, Scene, Value, frame
+from tuilab.viewer.curves.loss import logarithmic
+
+
+class LearningRate(Kind):
+    """Exact at every step: it is neither smoothed nor noisy."""
+
+    name = "learning_rate"
+    title = "Learning rate"
+    help = "as it was used: the schedule times what keys made of it"
+    smoothed = False
+    has_axes = True
+
+    def chart(self, scene: Scene) -> plot.Chart:
+        """Return what is drawn of a scene."""
+        series = scene.store.series
+        curves = [
+            plot.Curve(scene.reduced(other.series.steps, other.series.learning_rate), other.role)
+            for other in scene.others
+        ]
+        own = scene.reduced(series.steps, series.learning_rate)
+        curves.append(plot.Curve(own, "update"))
+        return frame(plot.Chart(curves, logarithmic=logarithmic(scene, curves)), scene)
+
+    def values(self, scene: Scene, at: int | None) -> list[Value]:
+        """Return the learning rate."""
+        rate = scene.store.series.value("learning_rate", at)
+        return [Value("lr", formats.rate(rate), "update")]
+
+    def beside(self, scene: Scene, at: int | None) -> list[Value]:
+        """Return the learning rates of the other runs."""
+        return [
+            Value(other.name, formats.rate(other.series.value("learning_rate", at)), other.role)
+            for other in scene.others
+        ]
