@@ -16,6 +16,7 @@ from tuilab import __version__
 from tuilab.cli_options import (
     PATH,
     backend,
+    chosen_dress,
     complain,
     data_dir,
     named_scenario,
@@ -27,6 +28,7 @@ from tuilab.cli_options import (
     silence,
     threads,
     variant,
+    view_options,
     with_shortcuts,
 )
 from tuilab.cli_testing import test
@@ -92,6 +94,7 @@ def tuilab() -> None:
 @variant
 @click.option("--out", type=PATH, help="The run folder [default: runs/<time>-<scenario>].")
 @data_dir
+@view_options
 def run(
     scenario: Path | None,
     resume: str | None,
@@ -229,7 +232,7 @@ def _view(
     from tuilab.viewer.app import view
 
     code = 0
-    for worker in view(runs, expect, tour):
+    for worker in view(runs, expect, tour, chosen_dress()):
         folder = worker.folder
         if worker.process is not None and (failure := _failure(worker)):
             code = complain(failure, worker.process.poll() or 2)
@@ -258,6 +261,7 @@ def _failure(worker: "Worker") -> str:
 @backend
 @threads
 @data_dir
+@view_options
 def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
     """Go through the lecture: choose a scenario, and watch it.
 
@@ -275,7 +279,7 @@ def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
     from tuilab.viewer.tour import lecture
 
     lecture_tour = lecture(Options(backend, data_dir, threads))
-    entry = pick(lecture_tour)
+    entry = pick(lecture_tour, chosen_dress())
     if entry is None:
         return 0
     expect = lecture_tour.expected.get(entry.path, ())
@@ -284,6 +288,7 @@ def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
 
 @tuilab.command()
 @click.argument("run", required=False)
+@view_options
 def attach(run: str | None) -> int:
     """Return to a running RUN.
 
@@ -310,6 +315,7 @@ def attach(run: str | None) -> int:
 @tuilab.command()
 @click.argument("run")
 @click.option("--verify", is_flag=True, help="Train it again, with its key presses, and compare.")
+@view_options
 def replay(run: str, verify: bool) -> int:
     """Look at a finished RUN again.
 
@@ -341,6 +347,7 @@ def _verify(folder: "RunFolder") -> int:
 
 @tuilab.command()
 @click.argument("runs", nargs=-1, required=True)
+@view_options
 def compare(runs: tuple[str, ...]) -> int:
     """Look at several RUNS, their curves beside each other.
 

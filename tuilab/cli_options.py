@@ -2,14 +2,17 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from click.core import ParameterSource
 
 from tuilab.terminal import is_terminal
+
+if TYPE_CHECKING:
+    from tuilab.viewer.dress import Dress
 
 BACKENDS = ("auto", "numpy", "cupy")
 PATH = click.Path(path_type=Path)
@@ -94,6 +97,63 @@ sets = click.option(
     metavar="KEY=VALUE",
     help="Change a key of the scenario: --set network.hidden.width=200 (repeatable).",
 )
+
+
+VIEW = "tuilab.view"  # what was said about the look of the view, in the context of a command
+
+
+def view_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command that opens a view the options of its look; `chosen_dress` returns them."""
+    options = (
+        click.option(
+            "--theme",
+            envvar="TUILAB_THEME",
+            expose_value=False,
+            callback=_known_theme,
+            metavar="NAME",
+            help="Colours: dark, light, colour-blind, or one of Textual's [env: TUILAB_THEME].",
+        ),
+        click.option(
+            "--glyphs",
+            type=click.Choice(("braille", "block", "ascii")),
+            envvar="TUILAB_GLYPHS",
+            expose_value=False,
+            callback=_note,
+            help="Characters to draw with [env: TUILAB_GLYPHS; default: what the terminal shows].",
+        ),
+        click.option(
+            "--mouse/--no-mouse",
+            default=True,
+            expose_value=False,
+            callback=_note,
+            help="Leave the mouse to the terminal, to select text.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _note(context: click.Context, option: click.Parameter, value: Any) -> None:
+    context.meta.setdefault(VIEW, {})[option.name] = value
+
+
+def _known_theme(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """Refuse a theme that is not there before a run is started for it."""
+    if value is not None:
+        from engine.errors import unknown_name
+        from tuilab.viewer.palette import theme_names
+
+        if value not in (names := theme_names()):
+            raise click.BadParameter(unknown_name("theme", value, names))
+    _note(context, option, value)
+
+
+def chosen_dress() -> "Dress":
+    """Return how the view of the command that runs now shall look."""
+    from tuilab.viewer.dress import Dress
+
+    return Dress(**click.get_current_context().meta.get(VIEW, {}))
 
 
 def with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None = None) -> list[str]:

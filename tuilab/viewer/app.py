@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from rich.style import Style
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
@@ -26,8 +25,7 @@ from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_group
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.companions import Companions
 from tuilab.viewer.detail import DetailScreen
-from tuilab.viewer.palette import TUILAB, role_styles
-from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.dress import Dress, DressedApp
 from tuilab.viewer.panels.detail import Look
 from tuilab.viewer.picker import PickerScreen
 from tuilab.viewer.screens import (
@@ -61,7 +59,7 @@ class Refused(Message):
     reason: str
 
 
-class ViewerApp(App[Worker]):
+class ViewerApp(DressedApp[Worker]):
     """Shows a run, or several in turn, live or finished; closing it never harms them."""
 
     CSS_PATH = "tuilab.tcss"
@@ -80,13 +78,10 @@ class ViewerApp(App[Worker]):
         judge: Callable[[RunFolder], Claims] = judge_folder,
         expect: "Sequence[Expectation]" = (),
         tour: Tour | None = None,
+        dress: Dress | None = None,
     ) -> None:
-        super().__init__()
-        self.role_styles: dict[str, Style] = {}
+        super().__init__(dress)
         self.stage: Stage = Stage(lambda: self.role_styles, self.run_by_id)
-        self.register_theme(TUILAB)
-        self.theme = "tuilab"
-        self.animation_level = "none"
         self._judge_folder, self._expect = judge, expect
         self._restart, self._go_on = restart, go_on
         self.sender = CommandSender(
@@ -101,7 +96,7 @@ class ViewerApp(App[Worker]):
         self.stage.guide_lines = tour.guide if tour is not None else None
         self.session = Session(runs, self.sender, self._tell)
         self._companions, self._companions_due = Companions(()), 0.0
-        self._beside = True  # the curves of the others are drawn too
+        self._beside = self.settings.beside  # the curves of the others are drawn too
         self.stage.compared = self.session.several
         self.follow(runs[0])
 
@@ -132,19 +127,12 @@ class ViewerApp(App[Worker]):
 
     def on_mount(self) -> None:
         """Paint first, then begin to read."""
-        self._restyle()
-        self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
         self.call_after_refresh(self.tick)
         self.set_interval(PERIOD, self.tick)
 
     def on_resize(self) -> None:
         """Arrange the panels anew."""
         self.stage.rearranged()
-
-    def _restyle(self) -> None:
-        self.role_styles = role_styles(self.theme_variables)
-        for panel in self.stage.query(LinesPanel):
-            panel.restyle()
 
     def _tell(self, message: Message) -> None:
         if self.is_running:
@@ -187,6 +175,7 @@ class ViewerApp(App[Worker]):
             self.notify("there is no other run: tuilab compare shows several", timeout=3)
             return
         self._beside = not self._beside
+        self.remember(beside=self._beside)
         self._place_companions()
 
     def _notice_events(self) -> None:
@@ -215,7 +204,7 @@ class ViewerApp(App[Worker]):
         BY_ID[action].run(self)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Offer the table, and Textual's own choice of themes, in the command palette."""
+        """Offer the table, and the choice of any theme, in the command palette."""
         for action in ACTIONS:
             yield SystemCommand(
                 f"{action.label} ({action.shown})", action.help, lambda a=action: a.run(self)
@@ -392,14 +381,17 @@ class ViewerApp(App[Worker]):
 
 
 def view(
-    runs: Sequence[Worker], expect: "Sequence[Expectation]" = (), tour: Tour | None = None
+    runs: Sequence[Worker],
+    expect: "Sequence[Expectation]" = (),
+    tour: Tour | None = None,
+    dress: Dress | None = None,
 ) -> Sequence[Worker]:
     """Show runs until the user leaves; return what they are then (a restart makes another).
 
     `expect` is what is expected over all of them. Raises ViewError where the view breaks.
     """
-    app = ViewerApp(*runs, expect=expect, tour=tour)
-    app.run()
+    app = ViewerApp(*runs, expect=expect, tour=tour, dress=dress)
+    app.run(mouse=dress is None or dress.mouse)
     if app.return_code:  # Textual has printed why
         path = app.worker.folder.path
         raise ViewError(f"the view broke; a run that is alive goes on: tuilab attach {path}")
