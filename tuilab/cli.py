@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,10 +19,12 @@ from tuilab.cli_options import (
     chosen_dress,
     complain,
     data_dir,
+    known_theme,
     named_scenario,
     need_terminal,
     on_terminal,
     say,
+    screen_size,
     seed,
     sets,
     silence,
@@ -397,18 +399,24 @@ def show(run: str | None, as_json: bool) -> int:
 
 @tuilab.command()
 @click.argument("run", required=False)
-@click.option("--to", required=True, help="csv, json, tensorboard or svg.")
+@click.option("--to", required=True, help="csv, json, tensorboard, svg or png.")
 @click.option("--out", type=PATH, help="File or folder to write [default: RUN/export/…].")
-def export(run: str | None, to: str, out: Path | None) -> int:
+@click.option("--panel", metavar="NAME", help="Of pictures: this panel alone, such as layers.")
+@click.option("--size", callback=screen_size, metavar="WxH", help="Of pictures: in cells [160x48].")
+@click.option("--at", type=click.IntRange(min=0), metavar="STEP", help="Of pictures: as of then.")
+@click.option("--theme", callback=known_theme, metavar="NAME", help="Of pictures: the colours.")
+def export(run: str | None, to: str, out: Path | None, **wanted: Any) -> int:
     """Write a RUN in the format of another tool.
 
     RUN is a run folder, its name, or a part of it; the newest, if none is named. csv: four tables;
-    json: one document; tensorboard: event files with all scalars and histograms; svg: the screen.
+    json: one document; tensorboard: event files with all scalars and histograms; svg, png: the
+    screen.
     """
     from tuilab.export import export
     from tuilab.runs import find
 
-    for path in export(find(run), to, out):
+    given = {name: value for name, value in wanted.items() if value is not None}
+    for path in export(find(run), to, out, given):
         say(str(path))
     return 0
 

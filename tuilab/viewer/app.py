@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
+from engine.errors import TuilabError
 from engine.trainer import Command
 from tuilab import launch, resuming
 from tuilab.catalog import Entry
@@ -21,6 +22,7 @@ from tuilab.launch import Worker, has_ended
 from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer.actions import ACTIONS, BY_ID
+from tuilab.viewer.camera import NoPngError, keep, panels, take
 from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_group
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.companions import Companions
@@ -210,6 +212,9 @@ class ViewerApp(DressedApp[Worker]):
                 f"{action.label} ({action.shown})", action.help, lambda a=action: a.run(self)
             )
         yield SystemCommand("theme", "choose the colours", self.action_change_theme)
+        for panel in panels(self):
+            take_it = partial(self.take_picture, panel)
+            yield SystemCommand(f"picture of {panel}", "this panel as SVG and PNG", take_it)
 
     def command(self, command: Command) -> None:
         """Send a command to the worker, or say why there is none to take it."""
@@ -356,6 +361,27 @@ class ViewerApp(DressedApp[Worker]):
         if message.command.kind != "stop":
             self._asked_pause = None
             self.notify(message.reason, title="not applied", severity="warning")
+
+    def take_picture(self, panel: str = "") -> None:
+        """Write what is on the screen, or a panel of it, into the run folder."""
+        snapshot = self.store.snapshot
+        step = self.store.step if snapshot is None or self.store.at is None else snapshot.step
+        name = "-".join(filter(None, (f"step-{step}", panel)))
+        picture, folder = take(self, panel), self.worker.folder
+        self.run_worker(partial(self._keep_picture, picture, folder, name), thread=True)
+
+    def _keep_picture(self, picture: str, folder: RunFolder, name: str) -> None:
+        """Write a picture, in a thread: making a PNG takes as long as some frames."""
+        try:
+            files = keep(picture, folder, name)
+        except TuilabError as error:
+            self.call_from_thread(self.notify, str(error), severity="error")
+            return
+        kinds = " and ".join(file.suffix[1:].upper() for file in files)
+        words = f"{kinds}: {files[0].with_suffix('')}"
+        if len(files) == 1:
+            words += f"\n{NoPngError()}"
+        self.call_from_thread(self.notify, words, title="picture", timeout=5)
 
     def show_help(self) -> None:
         """Open the help."""

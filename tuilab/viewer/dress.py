@@ -95,8 +95,8 @@ class DressedApp(App[Result]):
         self.glyphs: Glyphs = dress.glyphs or self.settings.glyphs or _shown()
         for theme in THEMES:
             self.register_theme(theme)
-        theme = dress.theme or self.settings.theme
-        self.theme = theme if theme in self.available_themes else THEMES[0].name
+        wanted = dress.theme or self.settings.theme
+        self.theme = wanted if wanted in self.available_themes else THEMES[0].name
 
     @property
     def settings(self) -> Settings:

@@ -29,24 +29,23 @@ def _theme(
 ) -> Theme:
     """Build a theme from its hues; `grounds` are those of the screen, of bars and of fields."""
     background, surface, panel = grounds
-    hues = {
-        "primary": activation,
-        "secondary": gradient,
-        "accent": update,
-        "warning": warning,
-        "error": error,
-        "success": success,
-    }
-    return Theme(
+    theme = Theme(
         name=name,
         dark=Color.parse(background).brightness < 0.5,
         background=background,
         surface=surface,
         panel=panel,
         foreground=foreground,
-        variables={f"text-{hue}": colour for hue, colour in hues.items()},
-        **hues,
+        primary=activation,
+        secondary=gradient,
+        accent=update,
+        warning=warning,
+        error=error,
+        success=success,
     )
+    for hue in ("primary", "secondary", "accent", "warning", "error", "success"):
+        theme.variables[f"text-{hue}"] = getattr(theme, hue)  # as it is, not mixed with white
+    return theme
 
 
 THEMES: Final = (
