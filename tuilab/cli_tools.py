@@ -176,7 +176,7 @@ def serve(words: tuple[str, ...], host: str, port: int) -> int:
     """
     from tuilab.serve import serve
 
-    serve(words or ("tour",), host, port, lambda line: say(line, err=True))
+    serve(words, host, port, lambda line: say(line, err=True))
     return 0
 
 

@@ -5,24 +5,27 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual.app import App
 from textual.color import Color
 from textual.filter import LineFilter
+from textual.screen import Screen
 from textual.widget import Widget
 
-from tuilab.terminal import is_terminal
+from tuilab.terminal import has_hung_up, is_terminal
 from tuilab.viewer.glyphs import GLYPHS, Glyphs, detect, translate
 from tuilab.viewer.palette import THEMES, plain_styles, role_styles
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.settings import Memory, Settings
+from tuilab.viewer.thrift import Screenful
 
 Result = TypeVar("Result")
 
 STANDS_OUT: Final = 0.25  # of brightness: from there a ground is more than a tint
+VISITOR_PERIOD: Final = 1.0  # seconds between two looks whether a browser's view is still wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class DressedApp(App[Result]):
         dress = dress or Dress()
         self.role_styles: dict[str, Style] = {}
         self.animation_level = "none"
+        self._screenful = Screenful()
         self._memory = Memory()
         colours = not os.environ.get("NO_COLOR") if dress.colours is None else dress.colours
         self.no_color = not colours
@@ -117,18 +121,30 @@ class DressedApp(App[Result]):
         colours = [self._uncoloured] if self.no_color else super().get_line_filters()
         return [*colours, *([self._translated[self.glyphs]] if self.glyphs != "braille" else [])]
 
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        """Send what differs from what the terminal shows; Textual's own way into the terminal."""
+        super()._display(screen, self._screenful.update(renderable))
+
     def on_mount(self) -> None:
         """Take up the colours, and again whenever another theme is chosen."""
         self._restyle()
         self.theme_changed_signal.subscribe(self, lambda theme: self._changed(theme.name))
         self._tell_problem()
+        if self.is_web:
+            self.set_interval(VISITOR_PERIOD, self._leave_with_visitor)
+
+    def _leave_with_visitor(self) -> None:
+        """End where nobody is left who could: the server was killed."""
+        if has_hung_up(sys.__stdin__):
+            self.exit()
 
     def _changed(self, theme: str) -> None:
         self._restyle()
         self.remember(theme=theme)
 
     def _restyle(self) -> None:
-        self.role_styles = plain_styles() if self.no_color else role_styles(self.theme_variables)
+        styles = role_styles(self.theme_variables)
+        self.role_styles = plain_styles(styles) if self.no_color else styles
         for screen in self.screen_stack:
             for panel in screen.query(LinesPanel):
                 panel.restyle()

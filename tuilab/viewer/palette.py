@@ -106,21 +106,22 @@ def theme_names() -> list[str]:
 
 
 PLAIN: Final = {  # without colours: what warns is bold, what is wrong reversed
-    "": Style(),
-    "bold": Style(bold=True),
-    "italic": Style(italic=True),
+    "warning": Style(bold=True),
+    "error": Style(reverse=True),
+    "key": Style(bold=True),
     "muted": Style(dim=True),
-    "muted.bold": Style(bold=True),
     "faint": Style(dim=True),
 }
-SEVERE: Final = {"warning": Style(bold=True), "error": Style(reverse=True), "key": Style(bold=True)}
 
 
 def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
     """Build the style of every role from the variables of a theme."""
     foreground, ground = Color.parse(variables["foreground"]), Color.parse(variables["background"])
     muted, faint = (foreground.blend(ground, share).rich_color for share in (MUTED, FAINT))
-    styles = PLAIN | {
+    styles = {
+        "": Style(),
+        "bold": Style(bold=True),
+        "italic": Style(italic=True),
         "muted": Style(color=muted),
         "muted.bold": Style(color=muted, bold=True),
         "faint": Style(color=faint),
@@ -134,12 +135,14 @@ def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
     return styles
 
 
-def plain_styles() -> dict[str, Style]:
-    """Build the style of every role where no colours are wanted."""
-    styles = dict(PLAIN)
-    for role in VARIABLES:
-        styles[role] = SEVERE.get(role, Style())
-        styles[f"{role}.bold"] = Style(bold=True) + SEVERE.get(role, Style())
-        styles[f"{role}.dim"] = Style(dim=True)
-        styles[f"{role}.tag"] = Style(bold=True, reverse=True)
-    return styles
+def plain_styles(styles: Mapping[str, Style]) -> dict[str, Style]:
+    """Return the style of every role where no colours are wanted."""
+    return {role: _plain(role, style) for role, style in styles.items()}
+
+
+def _plain(role: str, style: Style) -> Style:
+    kind, _, shade = role.partition(".")
+    plain = Style(bold=style.bold or None, italic=style.italic or None) + PLAIN.get(kind, Style())
+    if style.bgcolor is not None:
+        return plain + Style(reverse=True)
+    return plain + Style(dim=True) if shade == "dim" else plain
