@@ -8,7 +8,7 @@ a terminal that something else has written to.
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rich.cells import cell_len
 from rich.color import ColorSystem
@@ -39,7 +39,7 @@ class Screenful:
     def __init__(self) -> None:
         self._rows: list[list[Cell]] = []
 
-    def update(self, change: object) -> object:
+    def update(self, change: Any) -> Any:
         """Return an update that does the same with fewer bytes; anything else as it is."""
         return Thrifty(self, change) if isinstance(change, ChopsUpdate | LayoutUpdate) else change
 
