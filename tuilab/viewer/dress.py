@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.app import App
 from textual.color import Color
-from textual.filter import LineFilter
+from textual.filter import LineFilter, Monochrome, NoColor
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -118,7 +118,10 @@ class DressedApp(App[Result]):
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return what every line goes through on its way to the terminal."""
-        colours = [self._uncoloured] if self.no_color else super().get_line_filters()
+        theirs = super().get_line_filters()
+        colours = [one for one in theirs if not isinstance(one, Monochrome | NoColor)]
+        if self.no_color:
+            colours = [self._uncoloured]
         return [*colours, *([self._translated[self.glyphs]] if self.glyphs != "braille" else [])]
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:

@@ -11,7 +11,7 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
 
-MUTED: Final = 0.38  # of the way from the text to the ground: contrast stays above 4.5
+MUTED: Final = 0.34  # of the way from the text to the ground: contrast stays above 4.5
 FAINT: Final = 0.72  # rules and what is zero
 
 
@@ -63,7 +63,7 @@ THEMES: Final = (
     _theme(
         "light",
         grounds=("#fbfbfa", "#f1f2f4", "#e4e7ec"),
-        foreground="#1d2430",
+        foreground="#171d28",
         activation="#0b62b0",
         gradient="#8033c0",
         update="#00695c",

@@ -36,7 +36,7 @@ class Memory:
     """Settings and their file."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or settings_path()
+        self.path = (path or settings_path()).resolve()  # a link stays one
         self.problem = ""  # what went wrong last, for the user
         self.settings = self._load()
 

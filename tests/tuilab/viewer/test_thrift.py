@@ -1,0 +1,106 @@
+"""Frames as few bytes: a terminal shows the same, and hears less."""
+
+import random
+import re
+
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual.geometry import Region
+from textual.strip import Strip
+
+from tuilab.viewer.thrift import Screenful
+
+WIDTH, HEIGHT = 24, 5
+CONSOLE = Console(color_system="truecolor", force_terminal=True)
+STYLES = [
+    Style.parse(text)
+    for text in ("none", "bold", "#ff0000", "#00ff00 on #111111", "on #222222", "dim", "reverse",
+                 "bold #ff0000 on #111111")
+]  # fmt: skip
+
+
+class Terminal:
+    """Understands what is sent: cells as (character, codes that are on)."""
+
+    def __init__(self) -> None:
+        self.cells = {(y, x): (" ", frozenset[str]()) for y in range(HEIGHT) for x in range(WIDTH)}
+
+    def feed(self, data: str) -> None:
+        y = x = 0
+        codes: frozenset[str] = frozenset()
+        for place, style, text in re.findall(r"\x1b\[([\d;]+)H|\x1b\[([\d;]*)m|([^\x1b])", data):
+            if place:
+                y, x = (int(part) - 1 for part in place.split(";"))
+            elif text:
+                if text != "\n":
+                    self.cells[y, x] = text, codes
+                    if text > "\u2fff":
+                        self.cells[y, x + 1] = "", codes
+                    x += 2 if text > "\u2fff" else 1
+            else:
+                for code in re.findall(r"[34]8;2;\d+;\d+;\d+|\d+", style):
+                    kept = [c for c in codes if len(code) < 3 or c[0] != code[0] or len(c) < 3]
+                    codes = frozenset() if code == "0" else frozenset([*kept, code])
+
+
+def strip(rng: random.Random, width: int) -> Strip:
+    segments, room = [], width
+    while room:
+        text = rng.choice(["a", " ", "⠒⠒", "日", "word", "     "])
+        size = Segment(text).cell_length
+        if size <= room:
+            segments.append(Segment(text, rng.choice(STYLES)))
+            room -= size
+    return Strip(segments)
+
+
+def test_the_terminal_shows_what_textual_would_have_drawn() -> None:
+    rng = random.Random(0)
+    ours, theirs, screenful = Terminal(), Terminal(), Screenful()
+    halves = (WIDTH // 2, WIDTH)
+    rows = [[strip(rng, WIDTH // 2), strip(rng, WIDTH // 2)] for _ in range(HEIGHT)]
+    saved = 0
+    for turn in range(300):
+        change: LayoutUpdate | ChopsUpdate
+        if turn % 50 == 0:
+            change = LayoutUpdate([list(row) for row in rows], Region(0, 0, WIDTH, HEIGHT))
+        else:
+            y, half = rng.randrange(HEIGHT), rng.randrange(2)
+            rows[y][half] = strip(rng, WIDTH // 2)
+            chops = [dict(zip((0, WIDTH // 2), row, strict=True)) for row in rows]
+            spans = [(y, half * WIDTH // 2, halves[half])]
+            change = ChopsUpdate(chops, spans, [list(halves)] * HEIGHT)
+        plain = change.render_segments(CONSOLE)
+        thrifty = screenful.update(change).render_segments(CONSOLE)
+        theirs.feed(plain)
+        ours.feed(thrifty)
+        assert ours.cells == theirs.cells
+        saved += len(plain) - len(thrifty)
+    assert saved > 0
+
+
+def chops(*rows: Strip) -> ChopsUpdate:
+    spans = [(y, 0, WIDTH) for y in range(len(rows))]
+    return ChopsUpdate([{0: row} for row in rows], spans, [[WIDTH]] * len(rows))
+
+
+def row(text: str, style: str = "#ff0000") -> Strip:
+    return Strip([Segment(text.ljust(WIDTH), Style.parse(style))])
+
+
+def test_only_what_differs_is_sent_and_a_full_update_heals() -> None:
+    screenful = Screenful()
+    whole = LayoutUpdate([[row("step 12")], [row("")]], Region(0, 0, WIDTH, 2))
+    assert "step 12" in screenful.update(whole).render_segments(CONSOLE)
+    again = screenful.update(chops(row("step 12"), row("")))
+    assert again.render_segments(CONSOLE) == ""
+    counted = screenful.update(chops(row("step 13"), row("")))
+    assert counted.render_segments(CONSOLE) == "\x1b[1;7H\x1b[38;2;255;0;0m3\x1b[0m"
+    assert "step 12" in screenful.update(whole).render_segments(CONSOLE)
+
+
+def test_what_is_no_update_of_the_screen_passes() -> None:
+    assert Screenful().update("text") == "text"
+    assert Screenful().update(None) is None
