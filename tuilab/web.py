@@ -6,7 +6,6 @@ view ends when its visitor has gone, whatever it is doing. No run is touched by 
 
 import asyncio
 import contextlib
-import logging
 from asyncio.subprocess import Process
 from collections.abc import Callable
 from functools import partial
@@ -108,13 +107,18 @@ class ViewServer(Server):
         self._begun = begun
         self._visitors: set[Visitor] = set()
 
-    def initialize_logging(self) -> None:
-        """Say only what is wrong."""
-        logging.basicConfig(level="WARNING", format="tuilab: %(message)s")
+    def serve(self, debug: bool = False) -> None:
+        """Serve until interrupted; say so once visitors may come."""
+        web.run_app(
+            self._make_app(),
+            host=self.host,
+            port=self.port,
+            print=lambda _: self._begun(),
+            access_log=None,
+        )
 
     async def on_startup(self, app: web.Application) -> None:
-        """Say that visitors may come."""
-        self._begun()
+        """Print no banner: nobody is listening yet."""
 
     async def on_shutdown(self, app: web.Application) -> None:
         """End all views."""

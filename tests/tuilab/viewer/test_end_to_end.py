@@ -3,17 +3,20 @@
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from engine.frames import Event
+from tests.tuilab.screen import Screen
 from tests.tuilab.support import (
     FOREVER,
     carried_out,
@@ -31,20 +34,27 @@ from tuilab.runs import RunFolder
 class Terminal:
     """A program in a pseudo-terminal of its own; all that it writes is collected."""
 
-    def __init__(self, arguments: list[str], cwd: Path, size: tuple[int, int] = (120, 36)) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        cwd: Path,
+        size: tuple[int, int] = (120, 36),
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         self._master, slave = pty.openpty()
         self.resize(*size)
         self.process = subprocess.Popen(
             arguments,
             cwd=cwd,
-            env=environment() | {"TERM": "xterm-256color"},
+            env=environment() | {"TERM": "xterm-256color"} | dict(more or {}),
             stdin=slave,
             stdout=slave,
             stderr=slave,
             start_new_session=True,
         )
         os.close(slave)
-        self._written = bytearray()
+        self.written = bytearray()
+        self._screen = Screen()
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
@@ -53,9 +63,11 @@ class Terminal:
         while not self._over.is_set():
             if select.select([self._master], [], [], 0.05)[0]:
                 try:
-                    self._written += os.read(self._master, 65536)
+                    data = os.read(self._master, 65536)
                 except OSError:  # the program has ended
                     return
+                self.written += data
+                self._screen.feed(data)
 
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -64,7 +76,7 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def shows(self, text: str) -> bool:
-        return text.encode() in self._written
+        return text in self._screen.text
 
     def hang_up(self) -> None:
         self._over.set()
@@ -85,8 +97,8 @@ Open = Callable[..., Terminal]
 def terminal(lab: Path) -> Iterator[Open]:
     opened: list[Terminal] = []
 
-    def start(*arguments: str | Path) -> Terminal:
-        opened.append(Terminal(command(*arguments), lab))
+    def start(*arguments: str | Path, **more: str) -> Terminal:
+        opened.append(Terminal(command(*arguments), lab, more=more))
         return opened[-1]
 
     yield start
@@ -264,3 +276,52 @@ def test_the_tour_from_the_list_to_a_run_and_on(terminal: Open, lab: Path) -> No
     app.press("s")
     assert app.process.wait(timeout=30) == 0
     assert "stop" in kinds(second)
+
+
+def codes(written: bytes | bytearray) -> set[str]:
+    """Return all codes of styles in what was written."""
+    found = re.findall(rb"\x1b\[([\d;]*)m", written)
+    return {code for codes in found for code in codes.decode().split(";")}
+
+
+def test_no_colour_and_no_glyph_leaves_where_none_is_wanted(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    folder = RunFolder(lab / "run")
+    screen = terminal("run", scenario, "--out", folder.path, "--glyphs", "ascii", NO_COLOR="1")
+    wait_for(lambda: screen.shows("running") and steps_made(folder) > 0)
+    for keys, shown in (("?", "the numbers"), ("\x1b", "running"), ("l", "enter: apply")):
+        screen.press(keys)
+        wait_for(partial(screen.shows, shown))
+    assert bytes(screen.written).isascii()
+    assert codes(screen.written) <= {"", "0", "1", "2", "3", "4", "7"}
+    colourful = terminal("attach", folder.path, COLORTERM="truecolor")
+    wait_for(lambda: colourful.shows("running"))
+    assert not bytes(colourful.written).isascii()
+    assert "38" in codes(colourful.written)
+
+
+def test_a_terminal_that_cannot_show_our_glyphs_gets_ascii(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    screen = terminal("run", scenario, "--out", lab / "run", TERM="linux")
+    wait_for(lambda: screen.shows("running"))
+    assert bytes(screen.written).isascii()
+    assert screen.shows("+- Loss")
+
+
+def test_the_mouse_is_left_to_the_terminal_when_asked(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    screen = terminal("run", scenario, "--out", lab / "run", "--no-mouse")
+    wait_for(lambda: screen.shows("running"))
+    assert b"\x1b[?1000h" not in screen.written
+    with_mouse = terminal("attach", lab / "run")
+    wait_for(lambda: with_mouse.shows("running"))
+    assert b"\x1b[?1000h" in with_mouse.written
+
+
+def test_an_unknown_theme_is_refused_before_anything_runs(terminal: Open, lab: Path) -> None:
+    screen = terminal("run", "none.toml", "--theme", "drak")
+    assert screen.process.wait(20) == 2
+    wait_for(lambda: screen.shows("did you mean 'dark'?"))

@@ -50,11 +50,11 @@ def test_a_twin_is_as_wide_whatever_it_stands_for() -> None:
 
 
 class Stream(io.StringIO):
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
 
 class Latin(io.StringIO):
-    encoding = "iso-8859-1"  # type: ignore[assignment]
+    encoding = "iso-8859-1"
 
 
 def test_the_terminal_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,13 +58,12 @@ def test_what_cannot_be_written_is_told_and_counts_for_now(tmp_path: Path) -> No
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
-    writers = [
-        threading.Thread(
-            target=lambda name: [Memory(path).remember(theme=name * 500) for _ in range(40)],
-            args=(name,),
-        )
-        for name in "ab"
-    ]
+
+    def write(name: str) -> None:
+        for _ in range(40):
+            Memory(path).remember(theme=name * 500)
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in "ab"]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):

@@ -1,7 +1,6 @@
 """Frames as few bytes: a terminal shows the same, and hears less."""
 
 import random
-import re
 
 from rich.console import Console
 from rich.segment import Segment
@@ -10,6 +9,7 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip
 
+from tests.tuilab.screen import Screen
 from tuilab.viewer.thrift import Screenful
 
 WIDTH, HEIGHT = 24, 5
@@ -19,30 +19,6 @@ STYLES = [
     for text in ("none", "bold", "#ff0000", "#00ff00 on #111111", "on #222222", "dim", "reverse",
                  "bold #ff0000 on #111111")
 ]  # fmt: skip
-
-
-class Terminal:
-    """Understands what is sent: cells as (character, codes that are on)."""
-
-    def __init__(self) -> None:
-        self.cells = {(y, x): (" ", frozenset[str]()) for y in range(HEIGHT) for x in range(WIDTH)}
-
-    def feed(self, data: str) -> None:
-        y = x = 0
-        codes: frozenset[str] = frozenset()
-        for place, style, text in re.findall(r"\x1b\[([\d;]+)H|\x1b\[([\d;]*)m|([^\x1b])", data):
-            if place:
-                y, x = (int(part) - 1 for part in place.split(";"))
-            elif text:
-                if text != "\n":
-                    self.cells[y, x] = text, codes
-                    if text > "\u2fff":
-                        self.cells[y, x + 1] = "", codes
-                    x += 2 if text > "\u2fff" else 1
-            else:
-                for code in re.findall(r"[34]8;2;\d+;\d+;\d+|\d+", style):
-                    kept = [c for c in codes if len(code) < 3 or c[0] != code[0] or len(c) < 3]
-                    codes = frozenset() if code == "0" else frozenset([*kept, code])
 
 
 def strip(rng: random.Random, width: int) -> Strip:
@@ -58,7 +34,7 @@ def strip(rng: random.Random, width: int) -> Strip:
 
 def test_the_terminal_shows_what_textual_would_have_drawn() -> None:
     rng = random.Random(0)
-    ours, theirs, screenful = Terminal(), Terminal(), Screenful()
+    ours, theirs, screenful = Screen(), Screen(), Screenful()
     halves = (WIDTH // 2, WIDTH)
     rows = [[strip(rng, WIDTH // 2), strip(rng, WIDTH // 2)] for _ in range(HEIGHT)]
     saved = 0
@@ -74,8 +50,8 @@ def test_the_terminal_shows_what_textual_would_have_drawn() -> None:
             change = ChopsUpdate(chops, spans, [list(halves)] * HEIGHT)
         plain = change.render_segments(CONSOLE)
         thrifty = screenful.update(change).render_segments(CONSOLE)
-        theirs.feed(plain)
-        ours.feed(thrifty)
+        theirs.feed(plain.encode())
+        ours.feed(thrifty.encode())
         assert ours.cells == theirs.cells
         saved += len(plain) - len(thrifty)
     assert saved > 0
