@@ -10,9 +10,17 @@ _TOKEN = re.compile(
     r"|\x1b[P\]].*?(?:\x07|\x1b\\)|\x1b[^[P\]]|(?P<text>[^\x1b])",
     re.DOTALL,
 )
-_CODE = re.compile(r"[34]8;2;\d+;\d+;\d+|\d+")
+_CODE = re.compile(r"[34]8;2;\d+;\d+;\d+|[34]8;5;\d+|\d+")
+_HUE = re.compile(r"(?:10|[349])\d")
 
 Look = frozenset[str]
+
+
+def _kind(code: str) -> str:
+    """Return "ink" or "ground" of a colour's code, "" of any other."""
+    if not _HUE.match(code):
+        return ""
+    return "ground" if code.startswith(("4", "10")) else "ink"
 
 
 class Screen:
@@ -44,9 +52,9 @@ class Screen:
             if code == "0":
                 self._look = frozenset()
             else:
-                hue = code[0] if len(code) > 2 else None
+                hue = _kind(code)
                 self._look = frozenset(
-                    {c for c in self._look if len(c) < 3 or c[0] != hue} | {code}
+                    {c for c in self._look if _kind(c) != hue or not hue} | {code}
                 )
 
     def _put(self, character: str) -> None:

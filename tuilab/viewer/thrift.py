@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from rich.cells import cell_len
 from rich.color import ColorSystem
-from rich.console import Console
+from rich.console import COLOR_SYSTEMS, Console
 from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
@@ -45,7 +45,7 @@ class Screenful:
 
     def sequence(self, change: ChopsUpdate | LayoutUpdate, console: Console) -> str:
         """Return what to send for `change`, taking it as sent."""
-        system = ColorSystem[console.color_system.upper()] if console.color_system else None
+        system = COLOR_SYSTEMS[console.color_system] if console.color_system else None
         pen = Pen(system)
         parts = self._whole(change) if isinstance(change, LayoutUpdate) else _parts(change)
         for y, start, strips in parts:

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
@@ -13,12 +14,22 @@ from tests.tuilab.screen import Screen
 from tuilab.viewer.thrift import Screenful
 
 WIDTH, HEIGHT = 24, 5
-CONSOLE = Console(color_system="truecolor", force_terminal=True)
-STYLES = [
-    Style.parse(text)
-    for text in ("none", "bold", "#ff0000", "#00ff00 on #111111", "on #222222", "dim", "reverse",
-                 "bold #ff0000 on #111111")
-]  # fmt: skip
+CONSOLES = {
+    "standard": Console(color_system="standard", force_terminal=True),
+    "256": Console(color_system="256", force_terminal=True),
+    "truecolor": Console(color_system="truecolor", force_terminal=True),
+}
+CONSOLE = CONSOLES["truecolor"]
+STYLES = (
+    "none", "bold", "#ff0000", "#00ff00 on #111111", "on #222222", "dim", "reverse",
+    "bold #ff0000 on #111111",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _new_styles() -> None:
+    """A style of Rich keeps the codes of the first colour system that it was asked for."""
+    Style.parse.cache_clear()
 
 
 def strip(rng: random.Random, width: int) -> Strip:
@@ -27,12 +38,14 @@ def strip(rng: random.Random, width: int) -> Strip:
         text = rng.choice(["a", " ", "⠒⠒", "日", "word", "     "])
         size = Segment(text).cell_length
         if size <= room:
-            segments.append(Segment(text, rng.choice(STYLES)))
+            segments.append(Segment(text, Style.parse(rng.choice(STYLES))))
             room -= size
     return Strip(segments)
 
 
-def test_the_terminal_shows_what_textual_would_have_drawn() -> None:
+@pytest.mark.parametrize("system", CONSOLES)
+def test_the_terminal_shows_what_textual_would_have_drawn(system: str) -> None:
+    console = CONSOLES[system]
     rng = random.Random(0)
     ours, theirs, screenful = Screen(), Screen(), Screenful()
     halves = (WIDTH // 2, WIDTH)
@@ -48,8 +61,8 @@ def test_the_terminal_shows_what_textual_would_have_drawn() -> None:
             chops = [dict(zip((0, WIDTH // 2), row, strict=True)) for row in rows]
             spans = [(y, half * WIDTH // 2, halves[half])]
             change = ChopsUpdate(chops, spans, [list(halves)] * HEIGHT)
-        plain = change.render_segments(CONSOLE)
-        thrifty = screenful.update(change).render_segments(CONSOLE)
+        plain = change.render_segments(console)
+        thrifty = screenful.update(change).render_segments(console)
         theirs.feed(plain.encode())
         ours.feed(thrifty.encode())
         assert ours.cells == theirs.cells
