@@ -325,3 +325,11 @@ def test_an_unknown_theme_is_refused_before_anything_runs(terminal: Open, lab: P
     screen = terminal("run", "none.toml", "--theme", "drak")
     assert screen.process.wait(20) == 2
     wait_for(lambda: screen.shows("did you mean 'dark'?"))
+
+
+@pytest.mark.parametrize("name", ["tmux-256color", "screen", "xterm"])
+def test_terminals_of_fewer_colours(terminal: Open, scenario: Path, lab: Path, name: str) -> None:
+    screen = terminal("run", scenario, "--out", lab / "run", TERM=name, COLORTERM="")
+    wait_for(lambda: screen.shows("running"))
+    assert b"\x1b[38;2;" not in screen.written
+    assert any(code.startswith(("3", "9")) for code in codes(screen.written))
