@@ -290,7 +290,7 @@ def test_no_colour_and_no_glyph_leaves_where_none_is_wanted(
     folder = RunFolder(lab / "run")
     screen = terminal("run", scenario, "--out", folder.path, "--glyphs", "ascii", NO_COLOR="1")
     wait_for(lambda: screen.shows("running") and steps_made(folder) > 0)
-    for keys, shown in (("?", "the numbers"), ("\x1b", "running"), ("l", "enter: apply")):
+    for keys, shown in (("?", "esc: close"), ("\x1b", "running"), ("l", "enter: apply")):
         screen.press(keys)
         wait_for(partial(screen.shows, shown))
     assert bytes(screen.written).isascii()
