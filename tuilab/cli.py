@@ -18,6 +18,7 @@ from tuilab import __version__
 from tuilab.cli_options import (
     PATH,
     backend,
+    chosen_dress,
     complain,
     data_dir,
     named_scenario,
@@ -29,6 +30,7 @@ from tuilab.cli_options import (
     silence,
     threads,
     variant,
+    view_options,
     with_shortcuts,
 )
 from tuilab.cli_runs import RUNS
@@ -95,6 +97,7 @@ def tuilab() -> None:
 @variant
 @click.option("--out", type=PATH, help="The run folder [default: runs/<time>-<scenario>].")
 @data_dir
+@view_options
 def run(
     scenario: Path | None,
     resume: str | None,
@@ -263,6 +266,7 @@ def _warn_of_divergence(reader: "RunReader") -> None:
 @backend
 @threads
 @data_dir
+@view_options
 def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
     """Go through the lecture: choose a scenario, and watch it.
 
@@ -280,7 +284,7 @@ def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
     from tuilab.viewer.tour import lecture
 
     lecture_tour = lecture(Options(backend, data_dir, threads))
-    entry = pick(lecture_tour)
+    entry = pick(lecture_tour, chosen_dress())
     if entry is None:
         return 0
     expect = lecture_tour.expected.get(entry.path, ())

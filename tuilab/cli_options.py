@@ -1,15 +1,19 @@
 """What the commands share: options, and how they speak."""
 
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from click.core import ParameterSource
 
 from tuilab.terminal import is_terminal
+
+if TYPE_CHECKING:
+    from tuilab.viewer.dress import Dress
 
 BACKENDS = ("auto", "numpy", "cupy")
 PATH = click.Path(path_type=Path)
@@ -42,7 +46,9 @@ def need_terminal(advice: str) -> None:
 
 
 def on_terminal() -> bool:
-    """Tell whether a view could be drawn here, and keys read."""
+    """Tell whether a view could be drawn here, and keys read: on a terminal, or in a browser."""
+    if os.environ.get("TEXTUAL_DRIVER"):  # set by what serves the view to a browser
+        return True
     return all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
@@ -53,6 +59,19 @@ def existing_data(context: click.Context, option: click.Parameter, value: str) -
     if given and not Path(value).is_dir():
         raise click.BadParameter(f"'{value}' is not a folder", param_hint="--data-dir")
     return value
+
+
+def screen_size(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Return COLUMNSxROWS as two numbers."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,3})[x×](\d{1,3})", value)
+    columns, rows = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not (40 <= columns <= 500 and 10 <= rows <= 500):
+        raise click.BadParameter(f"'{value}' is no size from 40x10 to 500x500, such as 160x48")
+    return columns, rows
 
 
 def named_scenario(
@@ -94,6 +113,67 @@ sets = click.option(
     metavar="KEY=VALUE",
     help="Change a key of the scenario: --set network.hidden.width=200 (repeatable).",
 )
+
+
+VIEW = "tuilab.view"  # what was said about the look of the view, in the context of a command
+
+
+def view_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command that opens a view the options of its look; `chosen_dress` returns them."""
+    options = (
+        click.option(
+            "--theme",
+            envvar="TUILAB_THEME",
+            expose_value=False,
+            callback=_note_theme,
+            metavar="NAME",
+            help="Colours: dark, light, colour-blind, or one of Textual's [env: TUILAB_THEME].",
+        ),
+        click.option(
+            "--glyphs",
+            type=click.Choice(("braille", "block", "ascii")),
+            envvar="TUILAB_GLYPHS",
+            expose_value=False,
+            callback=_note,
+            help="Characters to draw with [env: TUILAB_GLYPHS; default: what the terminal shows].",
+        ),
+        click.option(
+            "--mouse/--no-mouse",
+            default=True,
+            expose_value=False,
+            callback=_note,
+            help="Leave the mouse to the terminal, to select text.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _note(context: click.Context, option: click.Parameter, value: Any) -> None:
+    context.meta.setdefault(VIEW, {})[option.name] = value
+
+
+def known_theme(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Refuse a theme that is not there, before a run is started for it."""
+    if value is not None:
+        from engine.errors import unknown_name
+        from tuilab.viewer.palette import theme_names
+
+        if value not in (names := theme_names()):
+            raise click.BadParameter(unknown_name("theme", value, names))
+    return value
+
+
+def _note_theme(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    _note(context, option, known_theme(context, option, value))
+
+
+def chosen_dress() -> "Dress":
+    """Return how the view of the command that runs now shall look."""
+    from tuilab.viewer.dress import Dress
+
+    return Dress(**click.get_current_context().meta.get(VIEW, {}))
 
 
 def with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None = None) -> list[str]:

@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuilab.cli_options import PATH, need_terminal, say
+from tuilab.cli_options import PATH, known_theme, need_terminal, say, screen_size, view_options
 from tuilab.cli_view import view
 from tuilab.terminal import is_terminal
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # commands import what they need when they run, so that --hel
 
 @click.command()
 @click.argument("run", required=False)
+@view_options
 def attach(run: str | None) -> int:
     """Return to a running RUN.
 
@@ -43,6 +44,7 @@ def attach(run: str | None) -> int:
 @click.command()
 @click.argument("run")
 @click.option("--verify", is_flag=True, help="Train it again, with its key presses, and compare.")
+@view_options
 def replay(run: str, verify: bool) -> int:
     """Look at a finished RUN again.
 
@@ -73,8 +75,9 @@ def _verify(folder: "RunFolder") -> int:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
+@view_options
 def compare(runs: tuple[str, ...]) -> int:
-    """Look at several RUNS, their curves and their layers beside each other.
+    """Look at several RUNS, curves and layers beside each other.
 
     In the view, v goes from one to the next, and C through what is shown of their layers. Each is a
     run folder, its name, or a part of it; the folder of a comparison stands for its runs.
@@ -121,18 +124,24 @@ def show(run: str | None, as_json: bool) -> int:
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--to", required=True, help="csv, json, tensorboard or svg.")
+@click.option("--to", required=True, help="csv, json, tensorboard, svg or png.")
 @click.option("--out", type=PATH, help="File or folder to write [default: RUN/export/…].")
-def export(run: str | None, to: str, out: Path | None) -> int:
+@click.option("--panel", metavar="NAME", help="Of pictures: this panel alone, such as layers.")
+@click.option("--size", callback=screen_size, metavar="WxH", help="Of pictures: in cells [160x48].")
+@click.option("--at", type=click.IntRange(min=0), metavar="STEP", help="Of pictures: as of then.")
+@click.option("--theme", callback=known_theme, metavar="NAME", help="Of pictures: the colours.")
+def export(run: str | None, to: str, out: Path | None, **wanted: Any) -> int:
     """Write a RUN in the format of another tool.
 
     RUN is a run folder, its name, or a part of it; the newest, if none is named. csv: four tables;
-    json: one document; tensorboard: event files with all scalars and histograms; svg: the screen.
+    json: one document; tensorboard: event files with all scalars and histograms; svg, png: the
+    screen.
     """
     from tuilab.export import export
     from tuilab.runs import find
 
-    for path in export(find(run), to, out):
+    given = {name: value for name, value in wanted.items() if value is not None}
+    for path in export(find(run), to, out, given):
         say(str(path))
     return 0
 

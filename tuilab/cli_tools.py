@@ -162,4 +162,24 @@ def new(name: str) -> int:
     return 0
 
 
-TOOLS = (data, info, gradcheck, check, schema, new)
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, metavar="[COMMAND …]")
+@click.option("--host", default="localhost", show_default=True, help="Who may come: see below.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Where to listen."
+)
+def serve(words: tuple[str, ...], host: str, port: int) -> int:
+    """Show the view in a browser.
+
+    COMMAND is what each visitor gets: tour, if none is given, run FILE, attach RUN, replay RUN or
+    compare RUN RUN; the name of a SCENARIO or RUN alone does, too. With attach, all of them look
+    at one run. Visitors can press every key, so a --host other than localhost lets the whole
+    network train on this machine.
+    """
+    from tuilab.serve import serve
+
+    serve(words, host, port, lambda line: say(line, err=True))
+    return 0
+
+
+TOOLS = (data, info, gradcheck, check, schema, new, serve)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tuilab.cli_options import complain, say
+from tuilab.cli_options import chosen_dress, complain, say
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
     from tuilab.expectations import Expectation
@@ -23,7 +23,7 @@ def view(
     from tuilab.viewer import app
 
     code = 0
-    for worker in app.view(runs, expect, tour, side_by_side=side_by_side):
+    for worker in app.view(runs, expect, tour, chosen_dress(), side_by_side=side_by_side):
         folder = worker.folder
         if worker.process is not None and (failure := _failure(worker)):
             code = complain(failure, worker.process.poll() or 2)

@@ -3,10 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuilab.support import kill_workers
+from tests.tuilab.support import CONFIG, kill_workers
 from tuilab.cli import main
 
 Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def view_of_a_new_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the choices of who runs it; terminals show everything."""
+    monkeypatch.setenv(CONFIG, str(tmp_path / "config" / "settings.json"))
+    for variable in ("NO_COLOR", "TUILAB_THEME", "TUILAB_GLYPHS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tuilab.diagnosis.finding import CLEARED, FOUND
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 
+CONFIG = "TUILAB_CONFIG"
 FOREVER = 10**9
 """Steps of a run that a test ends itself."""
 
@@ -53,8 +54,9 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a user who has set nothing of ours."""
-    return {k: v for k, v in os.environ.items() if not k.startswith("TUILAB")} | {"COLUMNS": "100"}
+    """The environment of a user who has set nothing of ours but where choices are kept."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TUILAB") or k == CONFIG}
+    return kept | {"COLUMNS": "100"}
 
 
 def tuilab(*arguments: str | Path, cwd: Path, **more: Any) -> "subprocess.CompletedProcess[str]":

@@ -8,28 +8,37 @@ import struct
 import subprocess
 import termios
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
+from tests.tuilab.screen import Screen
 from tests.tuilab.support import environment
 
 
 class Terminal:
     """A program in a pseudo-terminal of its own; all that it writes is collected."""
 
-    def __init__(self, arguments: list[str], cwd: Path, size: tuple[int, int] = (120, 36)) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        cwd: Path,
+        size: tuple[int, int] = (120, 36),
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         self._master, slave = pty.openpty()
         self.resize(*size)
         self.process = subprocess.Popen(
             arguments,
             cwd=cwd,
-            env=environment() | {"TERM": "xterm-256color"},
+            env=environment() | {"TERM": "xterm-256color"} | dict(more or {}),
             stdin=slave,
             stdout=slave,
             stderr=slave,
             start_new_session=True,
         )
         os.close(slave)
-        self._written = bytearray()
+        self.written = bytearray()
+        self._screen = Screen()
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
@@ -38,9 +47,11 @@ class Terminal:
         while not self._over.is_set():
             if select.select([self._master], [], [], 0.05)[0]:
                 try:
-                    self._written += os.read(self._master, 65536)
+                    data = os.read(self._master, 65536)
                 except OSError:  # the program has ended
                     return
+                self.written += data
+                self._screen.feed(data)
 
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -51,10 +62,10 @@ class Terminal:
     @property
     def received(self) -> int:
         """Bytes that the program has written to the terminal."""
-        return len(self._written)
+        return len(self.written)
 
     def shows(self, text: str) -> bool:
-        return text.encode() in self._written
+        return text in self._screen.text
 
     def hang_up(self) -> None:
         self._over.set()

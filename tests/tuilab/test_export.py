@@ -99,6 +99,30 @@ def test_svg_is_the_screen(cli: Cli, run: RunFolder) -> None:
         assert word in picture
 
 
+def test_png_is_the_screen_too(cli: Cli, run: RunFolder, lab: Path) -> None:
+    code, out, err = cli("export", "run", "--to", "png", "--panel", "layers", "--size", "100x30")
+    assert (code, err) == (0, "")
+    assert Path(out.strip()) == Path("run/export/png.png")
+    assert Path(out.strip()).read_bytes().startswith(b"\x89PNG")
+    code, out, _ = cli(
+        "export", "run", "--to", "svg", "--at", "0", "--theme", "light", "--out", "a.svg"
+    )
+    assert (code, out) == (0, "a.svg\n")
+    assert "#fbfbfa" in (lab / "a.svg").read_text(encoding="utf-8")
+
+
+def test_what_is_wanted_of_a_picture_is_checked(cli: Cli, run: RunFolder) -> None:
+    for arguments, said in (
+        (("--to", "csv", "--panel", "layers"), "--panel: goes with pictures, not with csv"),
+        (("--to", "svg", "--panel", "lairs"), "did you mean 'layers'?"),
+        (("--to", "svg", "--size", "3x4"), "'3x4' is no size from 40x10 to 500x500"),
+        (("--to", "svg", "--theme", "drak"), "did you mean 'dark'?"),
+    ):
+        code, _, err = cli("export", "run", *arguments)
+        assert code == 2
+        assert said in err
+
+
 def test_what_cannot_be_exported_says_why(cli: Cli, run: RunFolder, lab: Path) -> None:
     code, _, err = cli("export", "run", "--to", "cvs")
     assert code == 2
@@ -113,5 +137,5 @@ def test_what_cannot_be_exported_says_why(cli: Cli, run: RunFolder, lab: Path) -
 
 
 def test_every_format_is_there(run: RunFolder) -> None:
-    assert set(FORMATS) == {"csv", "json", "tensorboard", "svg"}
+    assert set(FORMATS) == {"csv", "json", "tensorboard", "svg", "png"}
     assert export(run, "csv")[0].parent == run.path / "export" / "csv"

@@ -3,49 +3,57 @@
 A format registers a function from an open run and a target path to the files it wrote.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from engine.errors import UnknownNameError
+from engine.errors import ConfigError, UnknownNameError
 from tuilab.errors import RunError
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 
-Write = Callable[[RunReader, Path], list[Path]]
+Write = Callable[..., list[Path]]  # (reader, target, and for pictures what is wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """Where a format's code is, and what its target is called beside the run."""
 
-    module: str  # has a function `write`; imported when it is asked for
+    module: str  # imported when it is asked for
     suffix: str  # of a file; "" for a folder
+    function: str = "write"
+    picture: bool = False
 
 
 FORMATS: Final = {
     "csv": Format("tuilab.export.csv", ""),
     "json": Format("tuilab.export.json", ".json"),
     "tensorboard": Format("tuilab.export.tensorboard", ""),
-    "svg": Format("tuilab.viewer.picture", ".svg"),
+    "svg": Format("tuilab.viewer.picture", ".svg", "write_svg", picture=True),
+    "png": Format("tuilab.viewer.picture", ".png", "write_png", picture=True),
 }
 
 
-def export(folder: RunFolder, to: str, out: Path | None = None) -> list[Path]:
-    """Write a run as the format `to`; return the files. Raises UnknownNameError, RunError.
+def export(
+    folder: RunFolder, to: str, out: Path | None = None, wanted: Mapping[str, Any] | None = None
+) -> list[Path]:
+    """Write a run as the format `to`; return the files. Raises ConfigError, RunError.
 
     `out` is the file or folder to write, by default inside the run folder: export/<format>.
+    `wanted` says what shall be on a picture: fields of `tuilab.viewer.picture.Wanted`.
     """
     if to not in FORMATS:
         raise UnknownNameError("format", to, FORMATS, "--to")
-    chosen = FORMATS[to]
+    chosen, wanted = FORMATS[to], wanted or {}
+    if wanted and not chosen.picture:
+        raise ConfigError(f"goes with pictures, not with {to}", f"--{next(iter(wanted))}")
     target = out or folder.path / "export" / f"{to}{chosen.suffix}"
-    write: Write = import_module(chosen.module).write
+    write: Write = getattr(import_module(chosen.module), chosen.function)
     try:
         (target.parent if chosen.suffix else target).mkdir(parents=True, exist_ok=True)
         with RunReader(folder.database) as reader:
-            return write(reader, target)
+            return write(reader, target, **wanted)
     except OSError as error:
         raise RunError(f"cannot write {target}: {error.strerror or error}") from error

@@ -60,6 +60,9 @@ class View(Protocol):
     def show_help(self) -> None: ...
     def leave(self) -> None: ...
     def action_command_palette(self) -> Any: ...
+    def take_picture(self, panel: str = "") -> None: ...
+    def cycle_theme(self) -> None: ...
+    def cycle_glyphs(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,12 @@ ACTIONS: Final = (
            lambda app: app.stage.scroll_panel(-1, 0)),
     Action("page_down", "pagedown", "pgdn", "page down", "scroll a page down",
            lambda app: app.stage.scroll_panel(1, 0)),
+    Action("theme", "T,upper_t", "T", "colours", "other colours: dark, light, colour-blind",
+           lambda app: app.cycle_theme()),
+    Action("glyphs", "G,upper_g", "G", "characters",
+           "other characters: braille, blocks, plain ASCII", lambda app: app.cycle_glyphs()),
+    Action("picture", "P,upper_p", "P", "picture",
+           "the screen as SVG and PNG, into the run folder", lambda app: app.take_picture()),
     Action("palette", "colon", ":", "palette", "find any of these by name",
            lambda app: app.action_command_palette(), "view", 20),
     Action("help", "question_mark", "?", "help", "these keys, and what the numbers mean",

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from rich.style import Style
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
@@ -29,16 +28,16 @@ from tuilab.runs import RunFolder
 from tuilab.terminal import is_terminal
 from tuilab.viewer import forks, formats
 from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
+from tuilab.viewer.camera import NoPngError, keep, panels, take
 from tuilab.viewer.changes import sentence
 from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_runs
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.companions import Companions
 from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.dialog import ChangeDialog
+from tuilab.viewer.dress import Dress, DressedApp
 from tuilab.viewer.findings import Answer, FindingsScreen
 from tuilab.viewer.forks import ForkScreen
-from tuilab.viewer.palette import TUILAB, role_styles
-from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.panels.layer_view import Look
 from tuilab.viewer.picker import PickerScreen
 from tuilab.viewer.screens import (
@@ -73,7 +72,7 @@ class Refused(Message):
     reason: str
 
 
-class ViewerApp(App[Worker]):
+class ViewerApp(DressedApp[Worker]):
     """Shows a run, or several in turn, live or finished; closing it never harms them."""
 
     CSS_PATH = "tuilab.tcss"
@@ -93,14 +92,11 @@ class ViewerApp(App[Worker]):
         judge: Callable[[RunFolder], Claims] = judge_folder,
         expect: "Sequence[Expectation]" = (),
         tour: Tour | None = None,
+        dress: Dress | None = None,
         side_by_side: bool = False,
     ) -> None:
-        super().__init__()
-        self.role_styles: dict[str, Style] = {}
+        super().__init__(dress)
         self.stage: Stage = Stage(lambda: self.role_styles, self.run_by_id)
-        self.register_theme(TUILAB)
-        self.theme = "tuilab"
-        self.animation_level = "none"
         self._judge_folder, self._expect = judge, expect
         self._restart, self._go_on, self._fork = restart, go_on, fork
         self.sender = CommandSender(
@@ -117,7 +113,7 @@ class ViewerApp(App[Worker]):
         self.session = Session(runs, self.sender, self._tell)
         self._companions, self._companions_due = Companions(()), 0.0
         self._others_going = self._others_changed = False
-        self._beside = True  # the curves of the others are drawn too
+        self._beside = self.settings.beside  # the curves of the others are drawn too
         self.stage.compared = self.session.several
         if side_by_side and self.session.several:
             self.stage.side = "both"
@@ -151,19 +147,12 @@ class ViewerApp(App[Worker]):
 
     def on_mount(self) -> None:
         """Paint first, then begin to read."""
-        self._restyle()
-        self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
         self.call_after_refresh(self.tick)
         self.set_interval(PERIOD, self.tick)
 
     def on_resize(self) -> None:
         """Arrange the panels anew."""
         self.stage.rearranged()
-
-    def _restyle(self) -> None:
-        self.role_styles = role_styles(self.theme_variables)
-        for panel in self.stage.query(LinesPanel):
-            panel.restyle()
 
     def _tell(self, message: Message) -> None:
         if self.is_running:
@@ -211,6 +200,7 @@ class ViewerApp(App[Worker]):
             self.notify("there is no other run: tuilab compare shows several", timeout=3)
             return
         self._beside = not self._beside
+        self.remember(beside=self._beside)
         self._place_companions()
         if not self._beside and self.stage.side:
             self.stage.show_side(None)
@@ -264,12 +254,15 @@ class ViewerApp(App[Worker]):
         BY_ID[action].run(self)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Offer the table, and Textual's own choice of themes, in the command palette."""
+        """Offer the table, and the choice of any theme, in the command palette."""
         for action in ACTIONS:
             yield SystemCommand(
                 f"{action.label} ({action.shown})", action.help, lambda a=action: a.run(self)
             )
         yield SystemCommand("theme", "choose the colours", self.action_change_theme)
+        for panel in panels(self):
+            take_it = partial(self.take_picture, panel)
+            yield SystemCommand(f"picture of {panel}", "this panel as SVG and PNG", take_it)
 
     def command(self, command: Command) -> None:
         """Send a command to the worker, or say why there is none to take it."""
@@ -517,6 +510,27 @@ class ViewerApp(App[Worker]):
             self._asked_pause = None
             self.notify(message.reason, title="not applied", severity="warning")
 
+    def take_picture(self, panel: str = "") -> None:
+        """Write what is on the screen, or a panel of it, into the run folder."""
+        snapshot = self.store.snapshot
+        step = self.store.step if snapshot is None or self.store.at is None else snapshot.step
+        name = "-".join(filter(None, (f"step-{step}", panel)))
+        picture, folder = take(self, panel), self.worker.folder
+        self.run_worker(partial(self._keep_picture, picture, folder, name), thread=True)
+
+    def _keep_picture(self, picture: str, folder: RunFolder, name: str) -> None:
+        """Write a picture, in a thread: making a PNG takes as long as some frames."""
+        try:
+            files = keep(picture, folder, name)
+        except TuilabError as error:
+            self.call_from_thread(self.notify, str(error), severity="error")
+            return
+        kinds = " and ".join(file.suffix[1:].upper() for file in files)
+        words = f"{kinds}: {files[0].with_suffix('')}"
+        if len(files) == 1:
+            words += f"\n{NoPngError()}"
+        self.call_from_thread(self.notify, words, title="picture", timeout=5)
+
     def show_help(self) -> None:
         """Open the help."""
         self.push_screen(HelpScreen())
@@ -544,6 +558,7 @@ def view(
     runs: Sequence[Worker],
     expect: "Sequence[Expectation]" = (),
     tour: Tour | None = None,
+    dress: Dress | None = None,
     *,
     side_by_side: bool = False,
 ) -> Sequence[Worker]:
@@ -552,8 +567,8 @@ def view(
     `expect` is what is expected over all of them; `side_by_side`, whether their layers stand
     beside each other at first. Raises ViewError where the view breaks.
     """
-    app = ViewerApp(*runs, expect=expect, tour=tour, side_by_side=side_by_side)
-    app.run()
+    app = ViewerApp(*runs, expect=expect, tour=tour, dress=dress, side_by_side=side_by_side)
+    app.run(mouse=dress is None or dress.mouse)
     if app.return_code:  # Textual has printed why
         path = app.worker.folder.path
         raise ViewError(f"the view broke; a run that is alive goes on: tuilab attach {path}")

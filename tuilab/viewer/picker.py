@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -11,7 +11,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tuilab.catalog import Entry, chapters
-from tuilab.viewer.palette import TUILAB
+from tuilab.viewer.dress import Dress, DressedApp
 from tuilab.viewer.tour import Tour
 
 MARKS = {
@@ -130,28 +130,25 @@ class PickerScreen(Screen[Entry | None]):
         self.dismiss(None)
 
 
-class PickerApp(App[Entry | None]):
+class PickerApp(DressedApp[Entry | None]):
     """The list before there is a run to show."""
 
     CSS_PATH = "tuilab.tcss"
     TITLE = "tuilab"
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(self, tour: Tour) -> None:
-        super().__init__()
+    def __init__(self, tour: Tour, dress: Dress | None = None) -> None:
+        super().__init__(dress)
         self._tour = tour
-        self.register_theme(TUILAB)
-        self.theme = "tuilab"
-        self.animation_level = "none"
 
     def on_mount(self) -> None:
         """Show the list, and leave with what is chosen."""
         self.push_screen(PickerScreen(self._tour, leaving="leave"), self.exit)
 
 
-def pick(tour: Tour) -> Entry | None:
+def pick(tour: Tour, dress: Dress | None = None) -> Entry | None:
     """Let the user choose a scenario of `tour`, which then stands there."""
-    entry = PickerApp(tour).run()
+    entry = PickerApp(tour, dress).run(mouse=dress is None or dress.mouse)
     if entry is not None:
         tour.go_to(entry)
     return entry

@@ -1,37 +1,106 @@
-"""A picture of the screen without a terminal: what `tuilab export --to svg` writes."""
+"""Pictures of a recorded run, drawn without a terminal: what `tuilab export` writes."""
 
 import asyncio
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from textual.pilot import Pilot
+
+from engine.errors import ConfigError, UnknownNameError
 from tuilab.launch import Worker
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 from tuilab.viewer.app import ViewerApp
+from tuilab.viewer.camera import panels, png, take
 from tuilab.viewer.claims import judge_folder
+from tuilab.viewer.dress import PICTURE
+from tuilab.viewer.stage import TABS
 
 SIZE: Final = (160, 48)
+POLLS: Final = 1000  # at which a run is given up that grows faster than it can be read
 
 
-def write(reader: RunReader, to: Path) -> list[Path]:
-    """Write the main screen of a run to the file `to`."""
-    to.write_text(asyncio.run(draw(RunFolder(reader.path.parent))), encoding="utf-8")
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What shall be on a picture: `panel` alone, "" for all; the snapshot up to step `at`."""
+
+    panel: str = ""
+    size: tuple[int, int] = SIZE
+    at: int | None = None
+    theme: str | None = None
+
+
+def write_svg(reader: RunReader, to: Path, **wanted: Any) -> list[Path]:
+    """Write a picture of a run to the file `to`; `wanted` are fields of `Wanted`."""
+    to.write_text(_draw(reader, wanted), encoding="utf-8")
     return [to]
 
 
-async def draw(folder: RunFolder, size: tuple[int, int] = SIZE) -> str:
-    """Return the main screen of a run, of `size` cells, as SVG."""
+def write_png(reader: RunReader, to: Path, **wanted: Any) -> list[Path]:
+    """Write a picture of a run as PNG. Raises NoPngError."""
+    to.write_bytes(png(_draw(reader, wanted)))
+    return [to]
+
+
+def _draw(reader: RunReader, wanted: Mapping[str, Any]) -> str:
+    return asyncio.run(draw(RunFolder(reader.path.parent), Wanted(**wanted)))
+
+
+async def draw(folder: RunFolder, wanted: Wanted) -> str:
+    """Return a picture of a run as SVG. Raises UnknownNameError, ConfigError."""
     claims = judge_folder(folder)
-    app = ViewerApp(Worker(folder), judge=lambda _: claims)
-    async with app.run_test(size=size) as pilot:
+    dress = replace(PICTURE, theme=wanted.theme or PICTURE.theme)
+    app = ViewerApp(Worker(folder), judge=lambda _: claims, dress=dress)
+    async with app.run_test(size=wanted.size) as pilot:
         app.stage.claims = claims
-        while True:  # a long run is read over a few polls
-            app.stage.redraw_curves()
-            step = app.store.step
-            app.tick()
-            await pilot.pause()
-            if app.store.step == step and app.store.snapshot is not None:
-                break
-        app.stage.rearranged()
+        await _read(app, pilot)
+        if wanted.at is not None:
+            _go_to(app, folder, wanted.at)
+        await _settle(app, pilot)
+        if wanted.panel:
+            await _find(app, pilot, wanted.panel)
+        try:
+            return take(app, wanted.panel)
+        finally:
+            app.store.close()
+
+
+async def _read(app: ViewerApp, pilot: Pilot[Worker]) -> None:
+    """Read a long run over as many polls as it takes."""
+    for _ in range(POLLS):
+        step = app.store.step
+        app.tick()
         await pilot.pause()
-        return app.export_screenshot(title=f"tuilab {folder.name}")
+        if app.store.step == step:
+            return
+
+
+async def _settle(app: ViewerApp, pilot: Pilot[Worker]) -> None:
+    app.stage.rearranged()
+    await pilot.pause()
+    app.tick()
+    await pilot.pause()
+
+
+def _go_to(app: ViewerApp, folder: RunFolder, at: int) -> None:
+    """Show the newest snapshot that is not after the step `at`."""
+    with RunReader(folder.database) as reader:
+        steps = reader.snapshot_steps()
+    if not steps:
+        raise ConfigError("this run has no statistics yet", "--at")
+    app.look(max(bisect_right(steps, at), 1) - len(steps))
+
+
+async def _find(app: ViewerApp, pilot: Pilot[Worker], panel: str) -> None:
+    """Give the tab that holds a panel the whole screen."""
+    for tab in TABS:
+        app.stage.show_overview()
+        app.stage.toggle(tab)
+        await _settle(app, pilot)
+        if panel in panels(app):
+            return
+    names = [str(found.id) for found in app.stage.query(".panel")]
+    raise UnknownNameError("panel", panel, names, "--panel")

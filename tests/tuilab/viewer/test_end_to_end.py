@@ -1,7 +1,9 @@
 """The command in a real pseudo-terminal with a real worker: keys in, events in the database."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,8 +29,8 @@ Open = Callable[..., Terminal]
 def terminal(lab: Path) -> Iterator[Open]:
     opened: list[Terminal] = []
 
-    def start(*arguments: str | Path) -> Terminal:
-        opened.append(Terminal(command(*arguments), lab))
+    def start(*arguments: str | Path, **more: str) -> Terminal:
+        opened.append(Terminal(command(*arguments), lab, more=more))
         return opened[-1]
 
     yield start
@@ -238,3 +240,60 @@ def test_the_tour_from_the_list_to_a_run_and_on(terminal: Open, lab: Path) -> No
     app.press("s")
     assert app.process.wait(timeout=30) == 0
     assert "stop" in kinds(second)
+
+
+def codes(written: bytes | bytearray) -> set[str]:
+    """Return all codes of styles in what was written."""
+    found = re.findall(rb"\x1b\[([\d;]*)m", written)
+    return {code for codes in found for code in codes.decode().split(";")}
+
+
+def test_no_colour_and_no_glyph_leaves_where_none_is_wanted(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    folder = RunFolder(lab / "run")
+    screen = terminal("run", scenario, "--out", folder.path, "--glyphs", "ascii", NO_COLOR="1")
+    wait_for(lambda: screen.shows("running") and steps_made(folder) > 0)
+    for keys, shown in (("?", "esc: close"), ("\x1b", "running"), ("l", "enter: apply")):
+        screen.press(keys)
+        wait_for(partial(screen.shows, shown))
+    assert bytes(screen.written).isascii()
+    assert codes(screen.written) <= {"", "0", "1", "2", "3", "4", "7"}
+    colourful = terminal("attach", folder.path, COLORTERM="truecolor")
+    wait_for(lambda: colourful.shows("running"))
+    assert not bytes(colourful.written).isascii()
+    assert "38" in codes(colourful.written)
+
+
+def test_a_terminal_that_cannot_show_our_glyphs_gets_ascii(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    screen = terminal("run", scenario, "--out", lab / "run", TERM="linux")
+    wait_for(lambda: screen.shows("running"))
+    assert bytes(screen.written).isascii()
+    assert screen.shows("+- Loss")
+
+
+def test_the_mouse_is_left_to_the_terminal_when_asked(
+    terminal: Open, scenario: Path, lab: Path
+) -> None:
+    screen = terminal("run", scenario, "--out", lab / "run", "--no-mouse")
+    wait_for(lambda: screen.shows("running"))
+    assert b"\x1b[?1000h" not in screen.written
+    with_mouse = terminal("attach", lab / "run")
+    wait_for(lambda: with_mouse.shows("running"))
+    assert b"\x1b[?1000h" in with_mouse.written
+
+
+def test_an_unknown_theme_is_refused_before_anything_runs(terminal: Open, lab: Path) -> None:
+    screen = terminal("run", "none.toml", "--theme", "drak")
+    assert screen.process.wait(20) == 2
+    wait_for(lambda: screen.shows("did you mean 'dark'?"))
+
+
+@pytest.mark.parametrize("name", ["tmux-256color", "screen", "xterm"])
+def test_terminals_of_fewer_colours(terminal: Open, scenario: Path, lab: Path, name: str) -> None:
+    screen = terminal("run", scenario, "--out", lab / "run", TERM=name, COLORTERM="")
+    wait_for(lambda: screen.shows("running"))
+    assert b"\x1b[38;2;" not in screen.written
+    assert any(code.startswith(("3", "9")) for code in codes(screen.written))

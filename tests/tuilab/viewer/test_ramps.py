@@ -5,11 +5,11 @@ from rich.color import Color
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES
 
-from tuilab.viewer.palette import TUILAB, role_styles
+from tuilab.viewer.palette import THEMES, role_styles
 from tuilab.viewer.ramps import STEPS, level, on, painted, solid, step
 
-THEMES = [TUILAB, BUILTIN_THEMES["textual-light"]]
-STYLES = [role_styles(theme.to_color_system().generate()) for theme in THEMES]
+BOTH = [THEMES[0], BUILTIN_THEMES["textual-light"]]
+STYLES = [role_styles(theme.to_color_system().generate()) for theme in BOTH]
 
 
 def brightness(style: Style) -> float:

@@ -1,0 +1,68 @@
+"""`tuilab serve`: the same view in a browser, one process of it for each visitor."""
+
+import shlex
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tuilab.catalog import resolve
+from tuilab.errors import RunError, ScenarioError
+from tuilab.runs import find_group
+
+COMMANDS: Final = ("tour", "run", "attach", "replay", "compare")
+"""The commands that open a view."""
+
+
+def serve(words: Sequence[str], host: str, port: int, tell: Callable[[str], None]) -> None:
+    """Serve the view that `words` open until interrupted. Raises ConfigError, RunError.
+
+    `tell` is told once that visitors may come.
+    """
+    words = in_full(words)
+    try:
+        from tuilab.web import ViewServer
+    except ImportError as error:
+        raise RunError(
+            "serving needs textual-serve: in tuilab's folder, python3 -m pip install -e '.[web]'"
+        ) from error
+    _check(host, port)
+    command = "exec " + shlex.join([sys.executable, "-m", "tuilab.cli", *words])
+    shown = shlex.join(["tuilab", *words])
+    begun = f"http://{host}:{port} shows {shown}; ctrl+c ends it"
+    ViewServer(command, host, port, shown, lambda: tell(begun)).serve()
+
+
+def in_full(words: Sequence[str]) -> list[str]:
+    """Return the command that opens a view; a scenario or a run may be named alone.
+
+    Raises RunError where it is neither.
+    """
+    if not words:
+        return ["tour"]
+    name, *more = words
+    if name in COMMANDS:
+        return [*words]
+    with suppress(ScenarioError):
+        if (scenario := resolve(Path(name))).is_file():
+            return ["run", str(scenario), *more]
+    try:
+        alive = any(folder.is_alive() for folder in find_group(name))
+    except RunError as error:
+        known = ", ".join(COMMANDS)
+        raise RunError(f"'{name}' is no scenario, no run and none of {known}: {error}") from error
+    return ["attach" if alive else "replay", name, *more]
+
+
+def _check(host: str, port: int) -> None:
+    """Raise RunError where nobody can listen there, before anything is said to be served."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"cannot listen on {host}:{port}: {reason}; try another --port") from error
