@@ -166,7 +166,7 @@ def new(name: str) -> int:
 @click.argument("words", nargs=-1, metavar="[COMMAND …]")
 @click.option("--host", default="localhost", show_default=True, help="Who may come: see below.")
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Where to listen."
+    "--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="To listen at."
 )
 def serve(words: tuple[str, ...], host: str, port: int) -> int:
     """Show the view in a browser.
