@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from engine.backend import Backend, make_backend
+from engine.backend import Backend, Host, make_backend
 from engine.batch_dependence import BatchDependenceProbe
 from engine.batches import Batches
 from engine.checkpoint import Checkpoint, TrainingState, fingerprint
@@ -18,6 +18,7 @@ from engine.errors import CheckpointError, ConfigError, require
 from engine.evaluation import Evaluator
 from engine.frame_builder import FrameBuilder
 from engine.frames import Event, Frame, LayerInfo, Validation
+from engine.gpu.queue import Ahead, Arrival, StepQueue
 from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.network import Network
 from engine.optimizers import SGD, Optimizer
@@ -130,9 +131,12 @@ class Trainer:
         self._pace = Pace()
         self._next = FrameBuilder(self._pace)
         self._depends = BatchDependenceProbe(self.training_step, len(data.train))
+        self.ahead = Ahead(self.backend.launcher)
+        """Where steps are asked for ahead of a GPU, and why not where they are not."""
 
     def checkpoint(self) -> Checkpoint:
         """Copy everything that the steps to come depend on; between two frames, not within one."""
+        self._caught_up()
         return self._state.copy(self.step, self._pace.elapsed(), self.total_steps)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -192,7 +196,9 @@ class Trainer:
             yield self._frame()
 
     def _frame(self) -> Frame:
-        return self._next.build(self.step, self.epoch, self.hyperparameters, self.state)
+        made = self.step - self._on_their_way  # whose results are known
+        epoch = made / self.steps_per_epoch
+        return self._next.build(made, epoch, self.hyperparameters, self.state)
 
     def refusal(self, command: Command) -> str:
         """Return why `command` cannot be applied, or ""."""
@@ -210,7 +216,10 @@ class Trainer:
     def _take_commands(self, inbox: "SimpleQueue[Command]") -> None:
         idle = self.state == "paused" and not self._single_steps and not self._next.events
         while idle or not inbox.empty():
-            self._apply(inbox.get())
+            command = inbox.get()
+            if not self._caught_up():
+                return
+            self._apply(command)
             if idle:  # what was waited for is no training time
                 self._pace.resume()
                 idle = False
@@ -240,26 +249,87 @@ class Trainer:
 
     def _advance(self) -> None:
         probes = self.training_step.probes
-        wanted = self._next.events or self._single_steps or self.step in self._snapshot_at
-        measure = probes is not None and bool(wanted or self._pace.snapshot_due())
+        queue = self._queue()
+        wanted = bool(self._next.events or self._single_steps or self.step in self._snapshot_at)
+        if wanted and not self._caught_up():  # so that there is room for its statistics
+            return
+        measure = probes is not None and (wanted or self._pace.snapshot_due())
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            self.training_step.take(self._batches.of_step(self.step))
+            rows = self._batches.of_step(self.step)
             self.hyperparameters.factor = self._schedule.factor(self.step)
-            rate = self.hyperparameters.rate
-            result = self.training_step.gradients()
-            if not np.isfinite(result.loss):
-                self._diverge(result)
+            if queue is None:
+                self._make_step(rows, measure)
             else:
-                self._pace.step_made(self._update(measure))
-        self._next.step_made(result, rate)
+                self._ask_for_step(queue, rows, measure)
         self.step += 1
         self._single_steps = max(0, self._single_steps - 1)
+        ends_epoch = self.step % self.steps_per_epoch == 0
+        if queue is not None:
+            self._take_arrived(queue, wait=wanted or ends_epoch or self.step >= self.total_steps)
         if self.state == "diverged":
             return
-        if self.step % self.steps_per_epoch == 0:
+        if ends_epoch:
             self._validate()
         if self.step >= self.total_steps:
             self.state = "finished"
+
+    def _make_step(self, rows: Host, measure: bool) -> None:
+        """Make a step with these examples, operation by operation."""
+        rate = self.hyperparameters.rate
+        self.training_step.take(rows)
+        result = self.training_step.gradients()
+        if not np.isfinite(result.loss):
+            self._diverge(result, self.step)
+        else:
+            self._pace.step_made(self._update(measure))
+        self._next.step_made(result, rate)
+
+    def _ask_for_step(self, queue: StepQueue, rows: Host, measure: bool) -> None:
+        """Have a step made on the device, some time soon."""
+        ends_epoch = (self.step + 1) % self.steps_per_epoch == 0
+        rows = rows.copy()  # a view of the order, which will be another in the next epoch
+        if queue.put(self.step, self.epoch, rows, measure=measure, ends_epoch=ends_epoch):
+            self._pace.snapshot_asked()
+
+    def _queue(self) -> StepQueue | None:
+        """Return where steps are asked for ahead, and tell of it where a GPU cannot have that."""
+        known, queue = self.ahead.reason, self.ahead.of(self.training_step)
+        if self.ahead.reason != known and queue is None:
+            self._next.happened(self.step, "eager", {"reason": self.ahead.reason})
+        return queue
+
+    def _caught_up(self) -> bool:
+        """Wait for all steps on their way; tell whether training can go on after them."""
+        if self.ahead.queue is not None:
+            self._take_arrived(self.ahead.queue, wait=True)
+        return self.state != "diverged"
+
+    def _take_arrived(self, queue: StepQueue, *, wait: bool) -> None:
+        """Tell of the steps that the device has made."""
+        for arrival in queue.arrived(wait=wait):
+            self._next.step_made(arrival.result, arrival.rate)
+            if not np.isfinite(arrival.result.loss):
+                queue.abandon()
+                self._diverge_late(arrival)
+                return
+            self._pace.step_made(arrival.probing)
+            if arrival.snapshot is not None:
+                self._next.snapshot = arrival.snapshot
+                self._pace.snapshot_taken(arrival.probing)
+
+    @property
+    def _on_their_way(self) -> int:
+        """How many of the steps that were asked for have not arrived yet."""
+        queue = self.ahead.queue
+        return 0 if queue is None else len(queue)
+
+    def _diverge_late(self, arrival: Arrival) -> None:
+        """Go back to the step whose loss was not finite, which no parameter has changed since."""
+        self.step = arrival.step + 1
+        with self.network.undisturbed(), np.errstate(all="ignore"):
+            self.training_step.take(arrival.rows, augment=False)
+            self.training_step.gradients()
+            self._diverge(arrival.result, arrival.step)
 
     def _update(self, measure: bool) -> float:
         """Update the parameters, with a snapshot around it if `measure`; return its seconds."""
@@ -281,14 +351,14 @@ class Trainer:
         self._pace.snapshot_taken(cost := between - begin + perf_counter() - updated)
         return cost
 
-    def _diverge(self, result: Result) -> None:
+    def _diverge(self, result: Result, step: int) -> None:
         """Stop at a loss that is not finite, and say where it came from."""
         detail: dict[str, object] = {"loss": str(result.loss)}
-        message = f"the loss became {result.loss} at step {self.step}"
+        message = f"the loss became {result.loss} at step {step}"
         if self.training_step.probes is not None:
             self.training_step.probes.start()
             self._next.snapshot = self.training_step.probes.finish(
-                self.step, self.epoch, updated=False
+                step, step / self.steps_per_epoch, updated=False
             )
             if (found := self._next.snapshot.first_nonfinite()) is not None:
                 layer, tensor = self.layers[found[0]], found[1]
@@ -296,7 +366,7 @@ class Trainer:
                 message += f"; first not finite: {tensor} of layer {layer.index} ({layer.name})"
         detail["message"] = message
         self.state = "diverged"
-        self._next.happened(self.step, "diverged", detail)
+        self._next.happened(step, "diverged", detail)
 
     def _validate(self) -> None:
         if self._evaluate is not None:

@@ -1,0 +1,180 @@
+"""Whole trainings on the emulated device: the same numbers as the engine's own, a little later."""
+
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.activations import Activation, ReLU, Tanh, activations
+from engine.backend import make_backend
+from engine.frames import TENSORS, Frame, Snapshot
+from engine.gpu.plan import describe
+from engine.gpu.queue import DEPTH
+from engine.gpu.step_plan import Switches
+from engine.initializers import He
+from engine.layers.dropout import Dropout
+from engine.losses import Loss, losses
+from engine.network import Network, mlp
+from engine.optimizers import SGD, Adam, AdamW, Optimizer, optimizers
+from engine.trainer import Command, Trainer
+from tests.engine.gpu.emulator import EmulatedBackend, items
+from tests.engine.test_trainer import blobs
+
+EXACT = 1e-9
+MEASURED = [0, 5, 11]
+
+
+def net(activation: Activation | None = None, **settings: Any) -> Network:
+    return mlp([9, 40], 3, activation=activation or ReLU(), initializer=He(), **settings)
+
+
+def train(backend: Any, network: Network, **settings: Any) -> tuple[Trainer, list[Frame]]:
+    chosen: dict[str, Any] = {
+        "optimizer": SGD(0.05, momentum=0.9),
+        "batch_size": 20,
+        "steps": 12,
+    } | settings
+    interval = chosen.pop("interval", 3600.0)
+    commands: SimpleQueue[Command] = SimpleQueue()
+    for command in chosen.pop("commands", ()):
+        commands.put(command)
+    trainer = Trainer(network, blobs(), backend=backend, **chosen)
+    return trainer, list(trainer.frames(commands, interval=interval))
+
+
+def losses_of(frames: list[Frame]) -> np.ndarray[Any, Any]:
+    series = [[f.loss, f.data_loss, f.accuracy, f.learning_rate] for f in frames]
+    return np.concatenate(series, axis=1)
+
+
+def both(network: Network, **settings: Any) -> tuple[Trainer, Trainer]:
+    """Train on both, and compare everything that is told, and what training leaves behind."""
+    settings["snapshot_at"] = MEASURED
+    ours, frames = train(EmulatedBackend(), network, **settings)
+    eager, expected = train(make_backend("numpy", "float64"), network, **settings)
+    assert ours.ahead.reason == ""
+    np.testing.assert_allclose(losses_of(frames), losses_of(expected), rtol=EXACT, atol=EXACT)
+    assert [f.state for f in frames][-1] == expected[-1].state
+    for name, array in eager.training_step.arrays.items():
+        found = ours.training_step.arrays[name]
+        np.testing.assert_allclose(found, array, rtol=1e-7, atol=EXACT, err_msg=name)
+    for found, wanted in zip(snapshots(frames), snapshots(expected), strict=True):
+        assert found.step == wanted.step
+        same(found, wanted)
+    return ours, eager
+
+
+def snapshots(frames: list[Frame]) -> list[Snapshot]:
+    return [frame.snapshot for frame in frames if frame.snapshot is not None]
+
+
+def same(found: Snapshot, expected: Snapshot) -> None:
+    assert found.epoch == expected.epoch
+    close: dict[str, Any] = {"rtol": 1e-7, "atol": 1e-12}
+    for at, tensor in enumerate(TENSORS):
+        np.testing.assert_allclose(
+            found.statistics[:, at], expected.statistics[:, at], **close, err_msg=tensor
+        )
+        np.testing.assert_array_equal(found.ranges[:, at], expected.ranges[:, at], tensor)
+        moved = np.abs(found.histograms[:, at] - expected.histograms[:, at]).sum(axis=-1)
+        assert (moved <= 2).all(), f"{tensor}: {moved}"  # a value on the edge of two bins
+    for name in ("dead_fraction", "update_ratio", "asymmetry", "one_signed"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), **close, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("name", list(dict(activations.items())))
+def test_every_activation(name: str) -> None:
+    both(net(dict(activations.items())[name]()))
+
+
+@pytest.mark.parametrize("name", list(dict(losses.items())))
+def test_every_loss(name: str) -> None:
+    loss: type[Loss] = dict(losses.items())[name]
+    both(net(), loss=loss(), optimizer=SGD(0.01))
+
+
+@pytest.mark.parametrize("name", list(dict(optimizers.items())))
+def test_every_optimizer(name: str) -> None:
+    optimizer: type[Optimizer] = dict(optimizers.items())[name]
+    both(net(), optimizer=optimizer(0.003))
+
+
+LIMITS = [
+    SGD(0.05, weight_decay=0.1, l1=0.01),
+    SGD(0.05, clip_value=0.01),
+    SGD(0.05, clip_norm=0.1),
+    SGD(0.05, clip_norm=0.1, clip_value=0.01, max_norm=0.8),
+    Adam(0.01, weight_decay=0.1, max_norm=0.8),
+    AdamW(0.01, weight_decay=0.3),
+]
+
+
+@pytest.mark.parametrize("optimizer", LIMITS, ids=str)
+def test_penalties_and_limits(optimizer: Optimizer) -> None:
+    both(net(), optimizer=optimizer)
+
+
+def test_what_has_no_kernel_is_captured_as_it_is_written() -> None:
+    ours, _ = both(net(batch_norm=True))
+    queue = ours.ahead.queue
+    assert queue is not None
+    plan = queue.plan(Switches(False, False, False), measure=False)
+    assert list(items(plan)).count("Written") == 4  # two batch norms, forwards and backwards
+
+
+def test_hyper_parameters_are_read_at_every_step() -> None:
+    commands = [Command("set", "weight_decay", 0.2), Command("set", "clip_norm", 0.1)]
+    ours, _ = both(net(), commands=commands)
+    assert ours.hyperparameters["weight_decay"] == 0.2
+
+
+def test_float32_is_as_near_as_rounding_allows() -> None:
+    _, frames = train(EmulatedBackend("float32"), net(Tanh()))
+    _, expected = train(make_backend("numpy", "float32"), net(Tanh()))
+    np.testing.assert_allclose(losses_of(frames)[0], losses_of(expected)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("lag", [0, 3, 1000])
+def test_results_that_arrive_later_are_told_in_order(lag: int) -> None:
+    backend = EmulatedBackend(lag=lag)
+    _, frames = train(backend, net(), steps=2 * DEPTH, interval=0)
+    assert sum(len(f.loss) for f in frames) == 2 * DEPTH
+    assert [f.first_step for f in frames] == [0, *(f.next_step for f in frames[:-1])]
+    steps = [each.step for each in snapshots(frames)]
+    assert steps == sorted(set(steps))
+
+
+def test_dropout_is_made_operation_by_operation_and_says_so() -> None:
+    layers = [*net().layers]
+    layers.insert(2, Dropout(0.5))
+    ours, frames = train(EmulatedBackend(), Network(layers))
+    assert "dropout" in ours.ahead.reason
+    assert [e.detail["reason"] for f in frames for e in f.events if e.kind == "eager"] == [
+        ours.ahead.reason
+    ]
+    assert frames[-1].state == "finished"
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_divergence_stops_at_the_step_that_diverged(order: int) -> None:
+    settings: dict[str, Any] = {"optimizer": SGD(1e200), "steps": 3 * DEPTH}
+    ours, frames = train(EmulatedBackend(order=order), net(), **settings)
+    eager, expected = train(make_backend("numpy", "float64"), net(), **settings)
+    assert frames[-1].state == expected[-1].state == "diverged"
+    assert ours.step == eager.step
+    (event,) = [e for f in frames for e in f.events]
+    (wanted,) = [e for f in expected for e in f.events]
+    assert (event.step, event.detail) == (wanted.step, wanted.detail)
+    np.testing.assert_allclose(ours.network.store.values, eager.network.store.values, rtol=EXACT)
+
+
+def test_the_plan_reads_like_one() -> None:
+    ours, _ = train(EmulatedBackend(), net(), steps=2)
+    queue = ours.ahead.queue
+    assert queue is not None
+    text = describe(queue.plan(Switches(False, False, False), measure=False))
+    first = "  1  gather                   20×1 blocks of 256: (100×6) (100) (20) (20×6) (20)"
+    assert text.splitlines()[0] == first
