@@ -70,7 +70,7 @@ class StepQueue:
         )
         self._packets = launcher.pinned((DEPTH, len(SCALARS) + batch), np.float64)
         self._results = launcher.pinned((DEPTH, 3), np.float64)
-        words = self._statistics.words.size if self._statistics is not None else 0
+        words = self._statistics.words.size if self._statistics is not None else 1
         self._words = launcher.pinned((SNAPSHOTS, words), np.float64)
         self._graphs: dict[tuple[Switches, bool], Callable[[], None]] = {}
         self._asked: deque[_Asked] = deque()

@@ -7,7 +7,7 @@ import pytest
 
 from engine.activations import ReLU
 from engine.backend import make_backend
-from engine.gpu.plan import Launch, NotPlannedError, Product, Written, describe, product
+from engine.gpu.plan import Item, Launch, NotPlannedError, Product, Written, describe, product
 from engine.gpu.queue import DEPTH, SNAPSHOTS, Ahead, StepQueue
 from engine.gpu.step_plan import Switches
 from engine.initializers import He
@@ -186,7 +186,7 @@ def test_a_product_with_gaps_is_refused() -> None:
 
 def test_a_plan_can_be_read() -> None:
     x = np.empty((2, 3))
-    plan = [
+    plan: list[Item] = [
         Launch("sgd", (4,), (256,), (x, np.int32(6))),
         Product(x, x, np.empty((3, 3)), transpose_a=True),
         Written("batch_norm, layer 2, forwards", lambda: None),
