@@ -305,8 +305,8 @@ class Trainer:
         return self.state != "diverged"
 
     def _take_arrived(self, queue: StepQueue, *, wait: bool) -> None:
-        """Tell of the steps that the device has made."""
-        for arrival in queue.arrived(wait=wait):
+        """Tell of the steps that the device has made; of all that were asked for if `wait`."""
+        for arrival in queue.arrived(at_most=0) if wait else queue.arrived():
             self._next.step_made(arrival.result, arrival.rate)
             if not np.isfinite(arrival.result.loss):
                 queue.abandon()
@@ -314,7 +314,7 @@ class Trainer:
                 return
             self._pace.step_made(arrival.probing)
             if arrival.snapshot is not None:
-                self._next.snapshot = arrival.snapshot
+                self._next.snapshot = arrival.snapshot()
                 self._pace.snapshot_taken(arrival.probing)
 
     @property

@@ -8,6 +8,7 @@ places of their own: when these are all on their way a sample is dropped, never 
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from engine.backend import Host
 from engine.frames import Snapshot
 from engine.gpu.launcher import Launcher, Mark
-from engine.gpu.plan import Item, NotPlannedError
+from engine.gpu.plan import Item, NotPlannedError, Plan
 from engine.gpu.sources import SCALARS
 from engine.gpu.statistics import Statistics
 from engine.gpu.step_plan import Memory, StepPlan, Switches, scalars_of
@@ -23,7 +24,7 @@ from engine.step import Result, TrainingStep
 
 DEPTH: Final = 32
 """Steps that may be on their way: so much later, in steps, does a command act at most."""
-SNAPSHOTS: Final = 4
+SNAPSHOTS: Final = 8
 """Snapshots that may be on their way."""
 KEPT: Final = 0.1
 """Share by which a step counts in the average time of a step without statistics."""
@@ -37,7 +38,7 @@ class Arrival:
     rate: float
     rows: Host  # examples of its batch
     result: Result
-    snapshot: Snapshot | None
+    snapshot: Callable[[], Snapshot] | None  # reads them, for whoever wants them
     probing: float  # seconds of device time that statistics took
 
 
@@ -72,7 +73,7 @@ class StepQueue:
         self._results = launcher.pinned((DEPTH, 3), np.float64)
         words = self._statistics.words.size if self._statistics is not None else 1
         self._words = launcher.pinned((SNAPSHOTS, words), np.float64)
-        self._graphs: dict[tuple[Switches, bool], Callable[[], None]] = {}
+        self._graphs: dict[tuple[Switches, bool], tuple[Callable[[], None], Plan]] = {}
         self._asked: deque[_Asked] = deque()
         self._free = list(range(SNAPSHOTS))
         self._slot = 0
@@ -116,8 +117,10 @@ class StepQueue:
     def _graph(self, switches: Switches, *, measure: bool) -> Callable[[], None]:
         key = switches, measure
         if key not in self._graphs:
-            self._graphs[key] = self._launcher.capture(self.plan(switches, measure=measure))
-        return self._graphs[key]
+            plan = self.plan(switches, measure=measure)
+            # With its plan, for a graph knows addresses and keeps nothing alive that lies there.
+            self._graphs[key] = self._launcher.capture(plan), plan
+        return self._graphs[key][0]
 
     def put(
         self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool = False
@@ -166,13 +169,13 @@ class StepQueue:
             self._step.probes.silent.end_epoch()
         return self._step.probes.silent.fraction.copy()
 
-    def arrived(self, *, wait: bool = False) -> Iterator[Arrival]:
-        """Yield the steps that the device has made, in order; all that were asked for if `wait`.
+    def arrived(self, *, at_most: int = DEPTH - 1) -> Iterator[Arrival]:
+        """Yield the steps that the device has made, in order.
 
-        Waits for one where DEPTH are on their way.
+        Waits for them while more than `at_most` are on their way.
         """
         asked = self._asked
-        while asked and (wait or len(asked) == DEPTH or asked[0].after.done):
+        while asked and (len(asked) > at_most or asked[0].after.done):
             asked[0].after.wait()
             yield self._arrival(asked.popleft())
 
@@ -183,8 +186,9 @@ class StepQueue:
             self._plain += KEPT * (seconds - self._plain) if self._plain else seconds
         else:
             probing = max(0.0, seconds - self._plain) if self._plain else 0.0
-            snapshot = self._statistics.snapshot(
-                self._words[asked.words], asked.step, asked.epoch, asked.dead_fraction
+            words = self._words[asked.words].copy()
+            snapshot = partial(
+                self._statistics.snapshot, words, asked.step, asked.epoch, asked.dead_fraction
             )
             self._free.append(asked.words)
         result = Result(*self._results[asked.slot].tolist())

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +22,7 @@ import pytest
 
 from engine.backend import NumPyBackend
 from engine.gpu.launcher import Launcher
-from engine.gpu.plan import Item, Launch, NotPlannedError, Plan, Product, Written, product
+from engine.gpu.plan import Launch, NotPlannedError, Plan, Product, Written, product
 from engine.gpu.sources import source
 
 Array = npt.NDArray[Any]
@@ -107,6 +108,7 @@ class Mark:
 
     launcher: "Emulator"
     number: int
+    work: int  # what was done before it, each as long as a microsecond
 
     @property
     def done(self) -> bool:
@@ -121,7 +123,7 @@ class Mark:
 
     def seconds_since(self, earlier: "Mark") -> float:
         assert self.done, "a time is asked for that is not known yet"
-        return 1e-3 * (self.number - earlier.number)
+        return 1e-6 * (self.work - earlier.work)
 
 
 class Emulator:
@@ -130,24 +132,24 @@ class Emulator:
     def __init__(self, dtype: str, *, order: int = 0, lag: int = 5) -> None:
         self._kernels, self._dtype, self._order = compiled(dtype), np.dtype(dtype), order
         self.lag, self.marks, self.waited, self.waits = lag, 0, -1, 0
-        self.launched: list[Item] = []
-        self.captures: list[list[Item]] = []
+        self.done = 0
+        self.captures: list[list[str]] = []
         self._recording: list[Callable[[], object]] | None = None
         self.running = False
 
     def do(self, action: Callable[[], Any]) -> Any:
         """Do it, or write it down while a capture goes on."""
         if self._recording is None:
+            self.done += 1
             return action()
         self._recording.append(action)
         return Later()
 
     def run(self, plan: Plan) -> None:
         for item in plan:
-            self.launched.append(item)
             match item:
                 case Launch():
-                    self.do(lambda item=item: self._launch(item))  # type: ignore[misc]
+                    self.do(self._prepared(item))
                 case Product():
                     self.do(lambda item=item: multiply(item))  # type: ignore[misc]
                 case Written():
@@ -156,7 +158,7 @@ class Emulator:
     def capture(self, plan: Plan) -> Callable[[], None]:
         recorded: list[Callable[[], object]] = []
         self._recording = recorded
-        self.captures.append(list(plan))
+        self.captures.append(list(items(plan)))
         try:
             self.run(plan)
         except HostWaitError as error:
@@ -166,21 +168,29 @@ class Emulator:
 
         def replay() -> None:
             for action in recorded:
+                self.done += 1
                 action()
 
         return replay
 
-    def _launch(self, item: Launch) -> None:
+    def _prepared(self, item: Launch) -> Callable[[], None]:
+        """Return the launch with addresses, as a graph has it: it keeps no array alive."""
         check(item, self._kernels.signatures, self._dtype)
-        run = getattr(self._kernels.library, f"run_{item.kernel}")
-        values = [
-            each if isinstance(each, np.generic) else np.uintp(each.ctypes.data)
+        kernel = item.kernel
+        run = getattr(self._kernels.library, f"run_{kernel}")
+        arrays = [weakref.ref(each) for each in item.arguments if isinstance(each, np.ndarray)]
+        cells = [
+            np.array(each if isinstance(each, np.generic) else np.uintp(each.ctypes.data))
             for each in item.arguments
         ]
-        cells = [np.array(value) for value in values]
-        pointers = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
         grid, block = ((ctypes.c_int * 3)(*(*shape, 1, 1)[:3]) for shape in (item.grid, item.block))
-        assert run(grid, block, pointers, self._order) == 0, f"{item.kernel}: a barrier was missed"
+
+        def launch() -> None:
+            assert all(array() is not None for array in arrays), f"{kernel}: an array is gone"
+            pointers = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
+            assert run(grid, block, pointers, self._order) == 0, f"{kernel}: a barrier was missed"
+
+        return launch
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return np.full(shape, -1, dtype)
@@ -193,7 +203,7 @@ class Emulator:
 
     def mark(self) -> Mark:
         self.marks += 1
-        return Mark(self, self.marks)
+        return Mark(self, self.marks, self.done)
 
     def pointer(self, array: Array) -> int:
         assert array.flags.c_contiguous

@@ -56,7 +56,7 @@ def test_with_statistics_it_is_the_same_and_theirs() -> None:
 def test_two_graphs_are_captured_before_the_first_step() -> None:
     backend = EmulatedBackend()
     queue(backend)
-    plain, measured = (list(items(plan)) for plan in backend.emulator.captures)
+    plain, measured = backend.emulator.captures
     assert plain == STEP
     assert [each for each in measured if each not in ("Written", *MEASURING)] == STEP
 
@@ -88,7 +88,7 @@ def test_only_a_device_far_behind_is_waited_for() -> None:
         made.put(step, 0.0, rows, measure=False)
         arrived += [each.step for each in made.arrived()]
     assert backend.emulator.waits == 2 * DEPTH - (DEPTH - 1)
-    arrived += [each.step for each in made.arrived(wait=True)]
+    arrived += [each.step for each in made.arrived(at_most=0)]
     assert arrived == list(range(2 * DEPTH))
 
 
@@ -96,10 +96,19 @@ def test_a_sample_is_dropped_where_all_places_are_taken_and_never_a_step() -> No
     made, rows = queue(EmulatedBackend(lag=10_000)), np.arange(20)
     asked = [made.put(step, 0.0, rows, measure=True) for step in range(SNAPSHOTS + 3)]
     assert asked == [True] * SNAPSHOTS + [False] * 3
-    arrived = list(made.arrived(wait=True))
+    arrived = list(made.arrived(at_most=0))
     assert [each.step for each in arrived] == list(range(SNAPSHOTS + 3))
     assert [each.snapshot is not None for each in arrived] == asked
     assert made.put(99, 0.0, rows, measure=True)
+
+
+def test_what_statistics_cost_is_the_device_time_that_they_add() -> None:
+    made, rows = queue(), np.arange(20)
+    for step in range(8):
+        made.put(step, 0.0, rows, measure=step == 5)
+    probing = [each.probing for each in made.arrived(at_most=0)]
+    extra = 1e-6 * (1 + len(MEASURING))
+    assert probing == pytest.approx([0, 0, 0, 0, 0, extra, 0, 0])
 
 
 def test_another_network_gets_another_queue() -> None:

@@ -178,3 +178,45 @@ def test_the_plan_reads_like_one() -> None:
     text = describe(queue.plan(Switches(False, False, False), measure=False))
     first = "  1  gather                   20×1 blocks of 256: (100×6) (100) (20) (20×6) (20)"
     assert text.splitlines()[0] == first
+
+
+def test_without_probes_there_is_nothing_to_measure() -> None:
+    both(net(), probes=False)
+
+
+@pytest.mark.parametrize("at", [0, 7])
+def test_commands_act_between_steps_and_what_is_told_is_of_now(at: int) -> None:
+    """Pause, two single steps, then on to the end; the device is far behind all the time."""
+    settings: dict[str, Any] = {"optimizer": SGD(0.05), "batch_size": 20, "steps": 20}
+    trainer = Trainer(net(), blobs(), backend=EmulatedBackend(lag=1000), **settings)
+    inbox: SimpleQueue[Command] = SimpleQueue()
+    told: list[Frame] = []
+    for frame in trainer.frames(inbox, interval=0 if at else 3600):
+        told.append(frame)
+        if frame.state == "running" and frame.next_step >= at and inbox.empty() and len(told) > 1:
+            inbox.put(Command("pause"))
+        if frame.state == "paused":
+            assert frame.next_step == trainer.step
+            assert frame.snapshot is not None
+            assert frame.snapshot.step == trainer.step - 1
+            inbox.put(Command("step" if trainer.step < at + 5 else "stop"))
+    assert told[-1].state == ("stopped" if at else "finished")
+    series = losses_of(told)[0]
+    assert len(series) == trainer.step == told[-1].next_step
+
+
+def test_a_checkpoint_of_steps_on_their_way_is_carried_on_from() -> None:
+    settings: dict[str, Any] = {"optimizer": Adam(0.01), "batch_size": 20, "steps": 30}
+    first = Trainer(net(), blobs(), backend=EmulatedBackend(lag=1000), **settings)
+    frames = first.frames(interval=0)
+    saved = next(first.checkpoint() for _ in frames if first.step > 12)
+    assert saved.step == first.step
+    told = sum(len(frame.loss) for frame in frames)
+    for backend in (EmulatedBackend(), make_backend("numpy", "float64")):
+        second = Trainer(net(), blobs(), backend=backend, **settings)
+        second.restore(saved)
+        values = [*second.frames()]
+        assert sum(len(frame.loss) for frame in values) == 30 - saved.step
+        found, wanted = second.network.store.values, first.network.store.values
+        np.testing.assert_allclose(found, wanted, rtol=1e-7)
+    assert told >= 30 - saved.step
