@@ -1,7 +1,8 @@
 // CUDA C++ on a CPU, for tests: the threads of a block are fibres, run one at a time, and meet at
-// barriers as on a GPU. Blocks run one after the other. `order` ≠ 0 runs both backwards, so that a
-// result that depends on the order shows. A barrier that some threads of a block never reach is
-// reported.
+// barriers as on a GPU; each warp runs as far ahead of the others as they let it. `order` ≠ 0 runs
+// warps and blocks backwards, so that a result that depends on the order shows. A barrier that some
+// threads never reach is reported. Blocks run one after the other: what they do to each other at the
+// same time, and in which order memory is seen, is not emulated.
 #include <math.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -68,22 +69,37 @@ inline void resume(Fibre& fibre) {
     setcontext(&begin);
 }
 
-// Let those go on that wait for nobody any more; false: all wait in vain.
-inline bool release(int threads) {
-    bool any = false, block = true, some = false;
-    for (int i = 0; i < threads; ++i) {
-        block = block && (fibres[i].state == AT_BLOCK || fibres[i].state == DONE);
-        some = some || fibres[i].state == AT_BLOCK;
+// Run a warp until each of its threads is done or waits for the block; false: some wait in vain.
+inline bool run_warp(int begin, int end, bool backwards) {
+    for (;;) {
+        int waiting = 0;
+        for (int k = begin; k < end; ++k) {
+            Fibre& fibre = fibres[backwards ? begin + end - 1 - k : k];
+            if (fibre.state == RUNNING) resume(fibre);
+        }
+        for (int i = begin; i < end; ++i) waiting += fibres[i].state == AT_WARP;
+        if (waiting == 0) return true;
+        if (waiting < end - begin) return false;
+        for (int i = begin; i < end; ++i) fibres[i].state = RUNNING;
     }
-    for (int i = 0; i < threads; ++i)
-        if (block && some && fibres[i].state == AT_BLOCK) { fibres[i].state = RUNNING; any = true; }
-    for (int warp = 0; warp < threads; warp += 32) {
-        int end = min(threads, warp + 32);
-        bool all = true;
-        for (int i = warp; i < end; ++i) all = all && fibres[i].state == AT_WARP;
-        for (int i = warp; all && i < end; ++i) { fibres[i].state = RUNNING; any = true; }
+}
+
+// Run a block: each warp goes as far ahead of the others as barriers let it.
+inline bool run_block(int threads, bool backwards) {
+    for (;;) {
+        int warps = (threads + 31) / 32, done = 0, waiting = 0;
+        for (int k = 0; k < warps; ++k) {
+            int begin = 32 * (backwards ? warps - 1 - k : k);
+            if (!run_warp(begin, min(threads, begin + 32), backwards)) return false;
+        }
+        for (int i = 0; i < threads; ++i) {
+            done += fibres[i].state == DONE;
+            waiting += fibres[i].state == AT_BLOCK;
+        }
+        if (done == threads) return true;
+        if (waiting < threads) return false;  // some have left, and never come to the barrier
+        for (int i = 0; i < threads; ++i) fibres[i].state = RUNNING;
     }
-    return any;
 }
 }  // namespace emulated
 
@@ -135,17 +151,7 @@ int launch(void (*kernel)(A...), const int* grid, const int* block, void** argum
             fibre.number = i;
             fibre.index = {i % block[0], i / block[0] % block[1], i / block[0] / block[1]};
         }
-        for (int left = threads; left > 0;) {
-            bool ran = false;
-            for (int k = 0; k < threads; ++k) {
-                Fibre& fibre = fibres[order ? threads - 1 - k : k];
-                if (fibre.state != RUNNING) continue;
-                ran = true;
-                resume(fibre);
-                left -= fibre.state == DONE;
-            }
-            if (left > 0 && !release(threads) && !ran) return 1;
-        }
+        if (!run_block(threads, order != 0)) return 1;
     }
     return 0;
 }
