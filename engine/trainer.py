@@ -3,12 +3,11 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from time import perf_counter
 from typing import Final, Literal
 
 import numpy as np
 
-from engine.backend import Backend, Host, make_backend
+from engine.backend import Backend, make_backend
 from engine.batch_dependence import BatchDependenceProbe
 from engine.batches import Batches
 from engine.checkpoint import Checkpoint, TrainingState, fingerprint
@@ -18,7 +17,7 @@ from engine.errors import CheckpointError, ConfigError, require
 from engine.evaluation import Evaluator
 from engine.frame_builder import FrameBuilder
 from engine.frames import Event, Frame, LayerInfo, Validation
-from engine.gpu.queue import Ahead, Arrival, StepQueue
+from engine.gpu.queue import Ahead
 from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.network import Network
 from engine.optimizers import SGD, Optimizer
@@ -26,6 +25,7 @@ from engine.pace import Pace
 from engine.preparation import look_for_silent_units, start_from_data
 from engine.schedules import Constant, Schedule
 from engine.step import Result, TrainingStep
+from engine.stepping import Steps
 from engine.streams import stream
 
 STREAMS: Final = ("weights", "dropout", "augment", "shuffle")
@@ -132,7 +132,7 @@ class Trainer:
         self._next = FrameBuilder(self._pace)
         self._depends = BatchDependenceProbe(self.training_step, len(data.train))
         self.ahead = Ahead(self.backend.launcher)
-        """Where steps are asked for ahead of a GPU, and why not where they are not."""
+        """How steps are made, on a GPU ahead of it; and why not, where they are not."""
 
     def checkpoint(self) -> Checkpoint:
         """Copy everything that the steps to come depend on; between two frames, not within one."""
@@ -196,7 +196,7 @@ class Trainer:
             yield self._frame()
 
     def _frame(self) -> Frame:
-        made = self.step - self._on_their_way  # whose results are known
+        made = self.step - len(self._steps())  # whose results are known
         epoch = made / self.steps_per_epoch
         return self._next.build(made, epoch, self.hyperparameters, self.state)
 
@@ -248,108 +248,48 @@ class Trainer:
         self._next.happened(self.step, kind, detail)
 
     def _advance(self) -> None:
-        probes = self.training_step.probes
-        queue = self._queue()
+        steps = self._steps()
         wanted = bool(self._next.events or self._single_steps or self.step in self._snapshot_at)
         if wanted and not self._caught_up():  # so that there is room for its statistics
             return
+        probes, ends_epoch = self.training_step.probes, (self.step + 1) % self.steps_per_epoch == 0
         measure = probes is not None and (wanted or self._pace.snapshot_due())
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             rows = self._batches.of_step(self.step)
             self.hyperparameters.factor = self._schedule.factor(self.step)
-            if queue is None:
-                self._make_step(rows, measure)
-            else:
-                self._ask_for_step(queue, rows, measure)
+            if steps.make(self.step, self.epoch, rows, measure=measure, ends_epoch=ends_epoch):
+                self._pace.snapshot_asked()
         self.step += 1
         self._single_steps = max(0, self._single_steps - 1)
-        ends_epoch = self.step % self.steps_per_epoch == 0
-        if queue is not None:
-            self._take_arrived(queue, wait=wanted or ends_epoch or self.step >= self.total_steps)
-        if self.state == "diverged":
+        if not self._caught_up(wait=wanted or ends_epoch or self.step >= self.total_steps):
             return
         if ends_epoch:
             self._validate()
         if self.step >= self.total_steps:
             self.state = "finished"
 
-    def _make_step(self, rows: Host, measure: bool) -> None:
-        """Make a step with these examples, operation by operation."""
-        rate = self.hyperparameters.rate
-        self.training_step.take(rows)
-        result = self.training_step.gradients()
-        if not np.isfinite(result.loss):
-            self._diverge(result, self.step)
-        else:
-            self._pace.step_made(self._update(measure))
-        self._next.step_made(result, rate)
-
-    def _ask_for_step(self, queue: StepQueue, rows: Host, measure: bool) -> None:
-        """Have a step made on the device, some time soon."""
-        ends_epoch = (self.step + 1) % self.steps_per_epoch == 0
-        rows = rows.copy()  # a view of the order, which will be another in the next epoch
-        if queue.put(self.step, self.epoch, rows, measure=measure, ends_epoch=ends_epoch):
-            self._pace.snapshot_asked()
-
-    def _queue(self) -> StepQueue | None:
-        """Return where steps are asked for ahead, and tell of it where a GPU cannot have that."""
-        known, queue = self.ahead.reason, self.ahead.of(self.training_step)
-        if self.ahead.reason != known and queue is None:
+    def _steps(self) -> Steps:
+        """Return what makes the steps, and tell of it where a GPU cannot ask for them ahead."""
+        known, steps = self.ahead.steps, self.ahead.of(self.training_step)
+        if steps is not known and self.ahead.reason:
             self._next.happened(self.step, "eager", {"reason": self.ahead.reason})
-        return queue
+        return steps
 
-    def _caught_up(self) -> bool:
-        """Wait for all steps on their way; tell whether training can go on after them."""
-        if self.ahead.queue is not None:
-            self._take_arrived(self.ahead.queue, wait=True)
-        return self.state != "diverged"
-
-    def _take_arrived(self, queue: StepQueue, *, wait: bool) -> None:
-        """Tell of the steps that the device has made; of all that were asked for if `wait`."""
-        for arrival in queue.arrived(at_most=0) if wait else queue.arrived():
-            self._next.step_made(arrival.result, arrival.rate)
-            if not np.isfinite(arrival.result.loss):
-                queue.abandon()
-                self._diverge_late(arrival)
-                return
-            self._pace.step_made(arrival.probing)
-            if arrival.snapshot is not None:
-                self._next.snapshot = arrival.snapshot()
-                self._pace.snapshot_taken(arrival.probing)
-
-    @property
-    def _on_their_way(self) -> int:
-        """How many of the steps that were asked for have not arrived yet."""
-        queue = self.ahead.queue
-        return 0 if queue is None else len(queue)
-
-    def _diverge_late(self, arrival: Arrival) -> None:
-        """Go back to the step whose loss was not finite, which no parameter has changed since."""
-        self.step = arrival.step + 1
-        with self.network.undisturbed(), np.errstate(all="ignore"):
-            self.training_step.take(arrival.rows, augment=False)
-            self.training_step.gradients()
-            self._diverge(arrival.result, arrival.step)
-
-    def _update(self, measure: bool) -> float:
-        """Update the parameters, with a snapshot around it if `measure`; return its seconds."""
-        probes = self.training_step.probes
-        begin = perf_counter()
-        if probes is not None:
-            probes.silent.update()
-            if (self.step + 1) % self.steps_per_epoch == 0:
-                probes.silent.end_epoch()
-        if probes is None or not measure:
-            between = perf_counter()
-            self.training_step.update()
-            return between - begin
-        probes.start()
-        between = perf_counter()
-        self.training_step.update()
-        updated = perf_counter()
-        self._next.snapshot = probes.finish(self.step, self.epoch)
-        self._pace.snapshot_taken(cost := between - begin + perf_counter() - updated)
-        return cost
+    def _caught_up(self, *, wait: bool = True) -> bool:
+        """Take in the steps that were made, all if `wait`; tell whether training can go on."""
+        for made in self._steps().made(wait=wait):
+            self._next.step_made(made.result, made.rate)
+            if not np.isfinite(made.result.loss):
+                self.step = made.step + 1
+                with np.errstate(all="ignore"):
+                    self._steps().return_to(made)
+                    self._diverge(made.result, made.step)
+                return False
+            self._pace.step_made(made.probing)
+            if made.snapshot is not None:
+                self._next.snapshot = made.snapshot()
+                self._pace.snapshot_taken(made.probing)
+        return True
 
     def _diverge(self, result: Result, step: int) -> None:
         """Stop at a loss that is not finite, and say where it came from."""

@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 
 from engine.backend import Host
-from engine.frames import Snapshot
 from engine.gpu.launcher import Launcher, Mark
 from engine.gpu.plan import Item, NotPlannedError, Plan
 from engine.gpu.sources import SCALARS
 from engine.gpu.statistics import Statistics
 from engine.gpu.step_plan import Memory, StepPlan, Switches, scalars_of
 from engine.step import Result, TrainingStep
+from engine.stepping import EagerSteps, Made, Steps
 
 DEPTH: Final = 32
 """Steps that may be on their way: so much later, in steps, does a command act at most."""
@@ -28,18 +28,6 @@ SNAPSHOTS: Final = 8
 """Snapshots that may be on their way."""
 KEPT: Final = 0.1
 """Share by which a step counts in the average time of a step without statistics."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A step that was made: its result, and its statistics where they were measured."""
-
-    step: int
-    rate: float
-    rows: Host  # examples of its batch
-    result: Result
-    snapshot: Callable[[], Snapshot] | None  # reads them, for whoever wants them
-    probing: float  # seconds of device time that statistics took
 
 
 @dataclass(slots=True)
@@ -62,7 +50,6 @@ class StepQueue:
 
     def __init__(self, step: TrainingStep, launcher: Launcher) -> None:
         self._step, self._launcher = step, launcher
-        self._parts = _parts(step)
         backend, batch = step.network.backend, step.network.batch_shape[0]
         self._memory = Memory(backend, batch)
         self._plan = StepPlan(step, self._memory, launcher)
@@ -79,10 +66,6 @@ class StepQueue:
         self._slot = 0
         self._plain = 0.0  # average seconds of a step without statistics
         self._warm_up()
-
-    def is_of(self, step: TrainingStep) -> bool:
-        """Whether it still makes this step: not once a network or an optimiser was replaced."""
-        return _same(self._parts, _parts(step))
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -122,14 +105,13 @@ class StepQueue:
             self._graphs[key] = self._launcher.capture(plan), plan
         return self._graphs[key][0]
 
-    def put(
+    def make(
         self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool = False
     ) -> bool:
-        """Have step number `step` made with these examples (batch,), after `epoch` epochs.
+        """Ask for a step; see Steps.
 
-        Return whether it will be measured, if it was to be: not while all SNAPSHOTS are on their
-        way. `ends_epoch` takes stock of the units that were silent all the epoch, and waits for it.
-        `arrived` must be asked between two steps, for it sees to it that there is room.
+        `made` must be asked between two steps, for it sees to it that there is room. No statistics
+        while those of SNAPSHOTS steps are on their way. `ends_epoch` waits for the step.
         """
         measure = measure and self._statistics is not None and bool(self._free)
         slot, self._slot = self._slot, (self._slot + 1) % DEPTH
@@ -146,6 +128,7 @@ class StepQueue:
             launcher.download(self._statistics.words, self._words[words])
         after, rate = launcher.mark(), self._step.hyper.rate
         dead = self._dead_fraction(ends_epoch)
+        rows = rows.copy()  # they may be a view of an order that is drawn anew
         asked = _Asked(step, epoch, rate, rows, slot, before, after, words, dead)
         self._asked.append(asked)
         return measure
@@ -169,17 +152,21 @@ class StepQueue:
             self._step.probes.silent.end_epoch()
         return self._step.probes.silent.fraction.copy()
 
-    def arrived(self, *, at_most: int = DEPTH - 1) -> Iterator[Arrival]:
-        """Yield the steps that the device has made, in order.
+    def made(self, *, wait: bool = False) -> Iterator[Made]:
+        """Yield the steps that the device has made, in order; all that were asked for if `wait`.
 
-        Waits for them while more than `at_most` are on their way.
+        Waits for one where DEPTH are on their way.
         """
+        return self.down_to(0 if wait else DEPTH - 1)
+
+    def down_to(self, at_most: int) -> Iterator[Made]:
+        """Yield those that are made, and wait for others while more than so many are not."""
         asked = self._asked
         while asked and (len(asked) > at_most or asked[0].after.done):
             asked[0].after.wait()
-            yield self._arrival(asked.popleft())
+            yield self._arrived(asked.popleft())
 
-    def _arrival(self, asked: _Asked) -> Arrival:
+    def _arrived(self, asked: _Asked) -> Made:
         seconds = asked.after.seconds_since(asked.before)
         snapshot, probing = None, 0.0
         if asked.words is None or self._statistics is None:
@@ -192,18 +179,18 @@ class StepQueue:
             )
             self._free.append(asked.words)
         result = Result(*self._results[asked.slot].tolist())
-        return Arrival(asked.step, asked.rate, asked.rows, result, snapshot, probing)
+        return Made(asked.step, asked.rate, asked.rows, result, snapshot, probing)
 
-    def abandon(self) -> None:
-        """Forget the steps on their way after one whose loss was not finite.
-
-        They changed nothing on the device, nor did that one.
-        """
+    def return_to(self, made: Made) -> None:
+        """Forget what is on its way, and make that step once more up to its gradients."""
         if self._asked:
             self._asked[-1].after.wait()
         updates = self._updates()
         updates -= len(self._asked) + 1
         self._asked.clear()
+        with self._step.network.undisturbed():
+            self._step.take(made.rows)
+            self._step.gradients()
 
 
 def _parts(step: TrainingStep) -> tuple[object, ...]:
@@ -211,29 +198,33 @@ def _parts(step: TrainingStep) -> tuple[object, ...]:
 
 
 class Ahead:
-    """Finds the queue of a step, and makes another when the step was rebuilt.
+    """Finds the way to make the steps of a TrainingStep, anew when that was rebuilt.
 
-    `reason` says why there is none, and steps are made operation by operation.
+    `reason` says why steps are not asked for ahead, where they are not.
     """
 
     def __init__(self, launcher: Launcher | None) -> None:
         """`launcher` is None on a back-end without one."""
         self._launcher = launcher
-        self.queue: StepQueue | None = None
-        self._refused: tuple[object, ...] = ()
-        self.reason = "" if launcher is not None else "the back-end has no queue"
+        self._of: tuple[object, ...] = ()
+        self.steps: Steps | None = None
+        self.reason = ""
 
-    def of(self, step: TrainingStep) -> StepQueue | None:
-        """Return the queue of this step; what was asked of another must have arrived by then."""
-        if self._launcher is None or _same(self._refused, _parts(step)):
-            return None
-        if self.queue is None or not self.queue.is_of(step):
-            self.queue = None  # its memory may be needed for the next
+    def of(self, step: TrainingStep) -> Steps:
+        """Return what makes the steps of `step`; all steps of another must be made by then."""
+        if self.steps is None or not _same(self._of, _parts(step)):
+            self._of, self.steps = _parts(step), None  # its memory may be needed for the next
+            self.steps = self._found(step)
+        return self.steps
+
+    def _found(self, step: TrainingStep) -> Steps:
+        self.reason = ""
+        if self._launcher is not None:
             try:
-                self.queue, self.reason = StepQueue(step, self._launcher), ""
+                return StepQueue(step, self._launcher)
             except NotPlannedError as error:
-                self._refused, self.reason = _parts(step), str(error)
-        return self.queue
+                self.reason = str(error)
+        return EagerSteps(step)
 
 
 def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:

@@ -104,7 +104,7 @@ class Ours:
         )
         self.step = trainer.training_step
         found = trainer.ahead.of(self.step)
-        if found is None:
+        if not isinstance(found, StepQueue):
             raise SystemExit(f"the step was not captured: {trainer.ahead.reason}")
         self.queue: StepQueue = found
         self._rows = np.random.default_rng(1).permutation(EXAMPLES).reshape(-1, case.batch)
@@ -115,13 +115,13 @@ class Ours:
         for _ in range(STEPS):
             wanted = measure()
             rows = self._rows[self._made % len(self._rows)]
-            got = self.queue.put(self._made, 0.0, rows, measure=wanted)
+            got = self.queue.make(self._made, 0.0, rows, measure=wanted)
             self.measured += got
             self.dropped += wanted and not got
             self._made += 1
-            for _ in self.queue.arrived(at_most=at_most):
+            for _ in self.queue.down_to(at_most):
                 pass
-        for _ in self.queue.arrived(at_most=0):
+        for _ in self.queue.made(wait=True):
             pass
 
     def due(self) -> bool:

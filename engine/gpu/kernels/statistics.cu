@@ -77,7 +77,7 @@ extern "C" __global__ void moments(const long long* tensors, const double* bound
 }
 
 // Combine the parts of a tensor: fill `row` (FIELDS), and return the root mean square of what is
-// finite. By the first warp of a block.
+// finite. By the first warp of a block, for its lane 0.
 __device__ double combine(const long long* tensor, const double* partial, double* row) {
     int lane = threadIdx.x;
     Moments m = {0, 0, 0};
@@ -94,7 +94,7 @@ __device__ double combine(const long long* tensor, const double* partial, double
         Moments q = {__shfl_xor_sync(ALL_LANES, m.n, other),
                      __shfl_xor_sync(ALL_LANES, m.mean, other),
                      __shfl_xor_sync(ALL_LANES, m.m2, other)};
-        m = lane & other ? merged(q, m) : merged(m, q);  // the same order in every lane
+        m = merged(m, q);
     }
     least = over_warp(least, Smaller());
     most = over_warp(most, Larger());

@@ -111,9 +111,20 @@ def test_a_loss_that_is_not_finite_stops_all_that_follows(bad: float) -> None:
     assert alive == 0
 
 
+def test_a_score_that_is_no_number_is_the_highest_as_numpy_has_it() -> None:
+    scores = random(9, 70)
+    rows = np.flatnonzero(labels_of(scores) > 32)  # of which a lane looks at two scores or more
+    scores[rows, labels_of(scores)[rows]] = np.nan
+    result, _ = check_loss(SoftmaxCrossEntropy(), scores)
+    assert result[2] >= len(rows) / 9 > 0
+
+
+def labels_of(scores: Array) -> Array:
+    return np.random.default_rng(3).integers(0, scores.shape[1], len(scores))
+
+
 def check_loss(loss: Any, scores: Array) -> tuple[Array, int]:
-    batch, classes = scores.shape
-    labels = np.random.default_rng(3).integers(0, classes, batch)
+    (batch, classes), labels = scores.shape, labels_of(scores)
     bound = loss.bind((classes,), batch, NUMPY)
     with np.errstate(all="ignore"):
         value, accuracy = bound.forward(scores, labels), bind_accuracy(batch, NUMPY)(scores, labels)

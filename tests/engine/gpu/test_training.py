@@ -10,7 +10,7 @@ from engine.activations import Activation, ReLU, Tanh, activations
 from engine.backend import make_backend
 from engine.frames import TENSORS, Frame, Snapshot
 from engine.gpu.plan import describe
-from engine.gpu.queue import DEPTH
+from engine.gpu.queue import DEPTH, StepQueue
 from engine.gpu.step_plan import Switches
 from engine.initializers import He
 from engine.layers.dropout import Dropout
@@ -53,7 +53,7 @@ def both(network: Network, **settings: Any) -> tuple[Trainer, Trainer]:
     settings["snapshot_at"] = MEASURED
     ours, frames = train(EmulatedBackend(), network, **settings)
     eager, expected = train(make_backend("numpy", "float64"), network, **settings)
-    assert ours.ahead.reason == ""
+    assert isinstance(ours.ahead.steps, StepQueue), ours.ahead.reason
     np.testing.assert_allclose(losses_of(frames), losses_of(expected), rtol=EXACT, atol=EXACT)
     assert [f.state for f in frames][-1] == expected[-1].state
     for name, array in eager.training_step.arrays.items():
@@ -119,8 +119,8 @@ def test_penalties_and_limits(optimizer: Optimizer) -> None:
 
 def test_what_has_no_kernel_is_captured_as_it_is_written() -> None:
     ours, _ = both(net(batch_norm=True))
-    queue = ours.ahead.queue
-    assert queue is not None
+    queue = ours.ahead.steps
+    assert isinstance(queue, StepQueue)
     plan = queue.plan(Switches(False, False, False), measure=False)
     assert list(items(plan)).count("Written") == 4  # two batch norms, forwards and backwards
 
@@ -173,8 +173,8 @@ def test_divergence_stops_at_the_step_that_diverged(order: int) -> None:
 
 def test_the_plan_reads_like_one() -> None:
     ours, _ = train(EmulatedBackend(), net(), steps=2)
-    queue = ours.ahead.queue
-    assert queue is not None
+    queue = ours.ahead.steps
+    assert isinstance(queue, StepQueue)
     text = describe(queue.plan(Switches(False, False, False), measure=False))
     first = "  1  gather                   20×1 blocks of 256: (100×6) (100) (20) (20×6) (20)"
     assert text.splitlines()[0] == first
