@@ -47,7 +47,18 @@ class CuPyLauncher:
     def _blas(self) -> "_Blas":
         return _Blas(self._cupy, self._dtype)
 
+    @cached_property
+    def _aside(self) -> Any:
+        """A stream to capture on, for the default one cannot be captured."""
+        return self._cupy.cuda.Stream(non_blocking=True)
+
     def run(self, plan: Plan) -> None:
+        try:
+            self._run(plan)
+        except Exception as error:  # of whatever kind: then the step is made without a plan
+            raise NotPlannedError(f"CUDA did not take the step: {error}") from error
+
+    def _run(self, plan: Plan) -> None:
         self.running = True
         try:
             for item in plan:
@@ -72,14 +83,13 @@ class CuPyLauncher:
         self._blas.multiply(item, stream, tf32=self.tf32)
 
     def capture(self, plan: Plan) -> Callable[[], None]:
-        # A stream of its own, for the default one cannot be captured; the graph is launched there.
-        stream = self._cupy.cuda.Stream(non_blocking=True)
+        stream = self._aside
         with stream, self._cupy.cuda.using_allocator(self._pool.malloc):
             stream.begin_capture()
             try:
-                self.run(plan)
+                self._run(plan)
                 graph = stream.end_capture()
-            except Exception as error:  # of whatever kind: then the step is made without a graph
+            except Exception as error:  # as above
                 with suppress(Exception):
                     stream.end_capture()
                 raise NotPlannedError(f"CUDA did not capture the step: {error}") from error

@@ -25,7 +25,7 @@ class Launcher(Protocol):
     """Asks the device for things in order; only `Mark.wait` waits for any of them."""
 
     def run(self, plan: Plan) -> None:
-        """Launch the items one after the other."""
+        """Launch the items one after the other. Raises NotPlannedError where one cannot be."""
 
     def capture(self, plan: Plan) -> Callable[[], None]:
         """Return what launches them all at once, again and again: a CUDA graph.

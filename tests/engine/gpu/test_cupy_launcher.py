@@ -255,8 +255,9 @@ def test_what_cannot_be_captured_says_why_and_ends_the_capture(cupy: StandIn) ->
     def read() -> None:
         raise ValueError("a value is needed")
 
-    with pytest.raises(NotPlannedError, match="a value is needed"):
-        launcher(cupy).capture([Written("curious", read)])
+    for way in (launcher(cupy).run, launcher(cupy).capture):
+        with pytest.raises(NotPlannedError, match="a value is needed"):
+            way([Written("curious", read)])
     assert cupy.log.count("end") == 1
     cupy.fail_at_end = True
     with pytest.raises(NotPlannedError, match="invalidated"):
