@@ -27,7 +27,7 @@ from engine.gpu.sources import source
 
 Array = npt.NDArray[Any]
 SHIM = Path(__file__).with_name("shim.h")
-FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fno-ipa-reference", "-fPIC", "-shared", "-w"]
+FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-ipa-reference", "-fPIC", "-shared", "-w"]
 TYPES = {"int": np.int32, "double": np.float64, "long long": np.int64}
 
 
@@ -83,6 +83,19 @@ class Later:
         raise HostWaitError("a value was read while the step was recorded")
 
     __float__ = __int__ = __bool__ = __array__ = __len__ = __getitem__ = __index__ = _wait
+
+
+class DeviceArray(np.ndarray[Any, Any]):
+    """An array whose `fill` is an operation of the device, as all others come from the module."""
+
+    launcher: "Emulator"
+
+    def __array_finalize__(self, source: Any) -> None:
+        if isinstance(source, DeviceArray):
+            self.launcher = source.launcher
+
+    def fill(self, value: Any) -> None:
+        self.launcher.do(lambda: super(DeviceArray, self).fill(value))
 
 
 class RecordingModule:
@@ -245,6 +258,16 @@ class EmulatedBackend(NumPyBackend):
     @property
     def launcher(self) -> Launcher:
         return self.emulator
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        found = np.empty(shape, self.dtype if dtype is None else dtype).view(DeviceArray)
+        found.launcher = self.emulator
+        return found
+
+    def full(self, shape: tuple[int, ...], value: float) -> Array:
+        found = self.empty(shape)
+        found.fill(value)
+        return found
 
     def _matmul(self, a: Array, b: Array, out: Array) -> object:
         return self.emulator.do(lambda: multiply(product(a, b, out)))

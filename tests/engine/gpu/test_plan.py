@@ -112,6 +112,14 @@ def test_what_statistics_cost_is_the_device_time_that_they_add() -> None:
     assert probing == pytest.approx([0, 0, 0, 0, 0, extra, 0, 0])
 
 
+def test_what_was_asked_for_stays_whatever_becomes_of_the_rows() -> None:
+    made, rows = queue(), np.arange(20)
+    made.make(0, 0.0, rows, measure=False)
+    rows[:] = 0
+    (first,) = made.made(wait=True)
+    np.testing.assert_array_equal(first.rows, np.arange(20))
+
+
 def test_another_network_gets_another_queue() -> None:
     made = trainer()
     first = made.ahead.of(made.training_step)
