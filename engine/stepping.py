@@ -7,13 +7,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from engine.backend import Host
 from engine.frames import Snapshot
 from engine.step import Result, TrainingStep
+
+if TYPE_CHECKING:
+    from engine.gpu.launcher import Launcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +101,45 @@ class EagerSteps:
 
     def return_to(self, made: Made) -> None:
         """Do nothing: they are still there."""
+
+
+def _parts(step: TrainingStep) -> tuple[object, ...]:
+    return step, step.network, step.network.store, step.optimizer, step.probes, step.x
+
+
+class Ahead:
+    """Finds the way to make the steps of a TrainingStep, anew when that was rebuilt.
+
+    `reason` says why steps are not asked for ahead, where they are not.
+    """
+
+    def __init__(self, launcher: "Launcher | None") -> None:
+        """`launcher` is None on a back-end without one."""
+        self._launcher = launcher
+        self._of: tuple[object, ...] = ()
+        self.steps: Steps | None = None
+        self.reason = ""
+
+    def of(self, step: TrainingStep) -> Steps:
+        """Return what makes the steps of `step`; all steps of another must be made by then."""
+        if self.steps is None or not _same(self._of, _parts(step)):
+            self._of, self.steps = _parts(step), None  # its memory may be needed for the next
+            self.steps = self._found(step)
+        return self.steps
+
+    def _found(self, step: TrainingStep) -> Steps:
+        self.reason = ""
+        if self._launcher is None:
+            return EagerSteps(step)
+        from engine.gpu.plan import NotPlannedError  # which a start without a GPU shall not load
+        from engine.gpu.queue import StepQueue
+
+        try:
+            return StepQueue(step, self._launcher)
+        except NotPlannedError as error:
+            self.reason = str(error)
+            return EagerSteps(step)
+
+
+def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

@@ -17,7 +17,6 @@ from engine.errors import CheckpointError, ConfigError, require
 from engine.evaluation import Evaluator
 from engine.frame_builder import FrameBuilder
 from engine.frames import Event, Frame, LayerInfo, Validation
-from engine.gpu.queue import Ahead
 from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.network import Network
 from engine.optimizers import SGD, Optimizer
@@ -25,7 +24,7 @@ from engine.pace import Pace
 from engine.preparation import look_for_silent_units, start_from_data
 from engine.schedules import Constant, Schedule
 from engine.step import Result, TrainingStep
-from engine.stepping import Steps
+from engine.stepping import Ahead, Steps
 from engine.streams import stream
 
 STREAMS: Final = ("weights", "dropout", "augment", "shuffle")

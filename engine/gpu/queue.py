@@ -15,12 +15,12 @@ import numpy as np
 
 from engine.backend import Host
 from engine.gpu.launcher import Launcher, Mark
-from engine.gpu.plan import Item, NotPlannedError, Plan
+from engine.gpu.plan import Item, Plan
 from engine.gpu.sources import SCALARS
 from engine.gpu.statistics import Statistics
 from engine.gpu.step_plan import Memory, StepPlan, Switches, scalars_of
 from engine.step import Result, TrainingStep
-from engine.stepping import EagerSteps, Made, Steps
+from engine.stepping import Made
 
 DEPTH: Final = 32
 """Steps that may be on their way: so much later, in steps, does a command act at most."""
@@ -191,41 +191,3 @@ class StepQueue:
         with self._step.network.undisturbed():
             self._step.take(made.rows)
             self._step.gradients()
-
-
-def _parts(step: TrainingStep) -> tuple[object, ...]:
-    return step, step.network, step.network.store, step.optimizer, step.probes, step.x
-
-
-class Ahead:
-    """Finds the way to make the steps of a TrainingStep, anew when that was rebuilt.
-
-    `reason` says why steps are not asked for ahead, where they are not.
-    """
-
-    def __init__(self, launcher: Launcher | None) -> None:
-        """`launcher` is None on a back-end without one."""
-        self._launcher = launcher
-        self._of: tuple[object, ...] = ()
-        self.steps: Steps | None = None
-        self.reason = ""
-
-    def of(self, step: TrainingStep) -> Steps:
-        """Return what makes the steps of `step`; all steps of another must be made by then."""
-        if self.steps is None or not _same(self._of, _parts(step)):
-            self._of, self.steps = _parts(step), None  # its memory may be needed for the next
-            self.steps = self._found(step)
-        return self.steps
-
-    def _found(self, step: TrainingStep) -> Steps:
-        self.reason = ""
-        if self._launcher is not None:
-            try:
-                return StepQueue(step, self._launcher)
-            except NotPlannedError as error:
-                self.reason = str(error)
-        return EagerSteps(step)
-
-
-def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

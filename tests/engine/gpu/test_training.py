@@ -170,11 +170,12 @@ def test_float32_is_as_near_as_rounding_allows() -> None:
 @pytest.mark.parametrize("lag", [0, 3, 1000])
 def test_results_that_arrive_later_are_told_in_order(lag: int) -> None:
     backend = EmulatedBackend(lag=lag)
-    _, frames = train(backend, net(), steps=2 * DEPTH, interval=0)
+    _, frames = train(backend, net(), steps=2 * DEPTH, interval=0, snapshot_at=[20])
     assert sum(len(f.loss) for f in frames) == 2 * DEPTH
     assert [f.first_step for f in frames] == [0, *(f.next_step for f in frames[:-1])]
     steps = [each.step for each in snapshots(frames)]
     assert steps == sorted(set(steps))
+    assert {0, 20, 2 * DEPTH - 1} <= set(steps)  # wanted in any case, however many are on their way
 
 
 def test_dropout_is_made_operation_by_operation_and_says_so() -> None:
@@ -199,6 +200,9 @@ def test_divergence_stops_at_the_step_that_diverged(optimizer: Optimizer, order:
     (event,) = [e for f in frames for e in f.events]
     (wanted,) = [e for f in expected for e in f.events]
     assert (event.step, event.detail) == (wanted.step, wanted.detail)
+    for field in ("min", "max", "nonfinite"):  # of the batch that diverged, and of no other
+        tables = (snapshots(told)[-1].field("activation", field) for told in (frames, expected))
+        np.testing.assert_allclose(*tables, rtol=1e-7, err_msg=field)
     for name in (
         "parameters",
         *(f"optimizer.{key}" for key in eager.training_step.optimizer.state),
