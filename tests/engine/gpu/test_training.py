@@ -8,7 +8,8 @@ import pytest
 
 from engine.activations import Activation, ReLU, Tanh, activations
 from engine.activations.smooth import GELU
-from engine.backend import make_backend
+from engine.backend import Backend, make_backend
+from engine.errors import BackendError
 from engine.frames import TENSORS, Frame, Snapshot
 from engine.gpu.plan import describe
 from engine.gpu.queue import DEPTH, StepQueue
@@ -59,17 +60,19 @@ def losses_of(frames: list[Frame]) -> np.ndarray[Any, Any]:
     return np.concatenate(series, axis=1)
 
 
-def both(network: Network, **settings: Any) -> tuple[Trainer, Trainer]:
-    """Train on both, and compare everything that is told, and what training leaves behind."""
+def both(
+    network: Network, backend: Backend | None = None, **settings: Any
+) -> tuple[Trainer, Trainer]:
+    """Train on a device and on the host; compare all that is told, and what training leaves."""
     settings["snapshot_at"] = MEASURED
-    ours, frames = train(EmulatedBackend(), network, **settings)
+    ours, frames = train(backend or EmulatedBackend(), network, **settings)
     eager, expected = train(make_backend("numpy", "float64"), network, **settings)
     assert isinstance(ours.ahead.steps, StepQueue), ours.ahead.reason
     np.testing.assert_allclose(losses_of(frames), losses_of(expected), rtol=EXACT, atol=EXACT)
     assert [f.state for f in frames][-1] == expected[-1].state
     for name, array in eager.training_step.arrays.items():
-        found = ours.training_step.arrays[name]
-        np.testing.assert_allclose(found, array, rtol=1e-7, atol=EXACT, err_msg=name)
+        kept = ours.backend.to_host(ours.training_step.arrays[name])
+        np.testing.assert_allclose(kept, array, rtol=1e-7, atol=EXACT, err_msg=name)
     for found, wanted in zip(snapshots(frames), snapshots(expected), strict=True):
         assert found.step == wanted.step
         same(found, wanted)
@@ -159,6 +162,23 @@ def test_hyper_parameters_are_read_at_every_step() -> None:
     commands = [Command("set", "weight_decay", 0.2), Command("set", "clip_norm", 0.1)]
     ours, _ = both(net(), commands=commands)
     assert ours.hyperparameters["weight_decay"] == 0.2
+
+
+ON_A_GPU: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "adamw": {"optimizer": AdamW(0.01, weight_decay=0.3)},
+    "limits": {"optimizer": SGD(0.05, weight_decay=0.1, clip_norm=0.1, max_norm=0.8)},
+}
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("name", ON_A_GPU)
+def test_on_a_gpu(name: str, batch_norm: bool) -> None:
+    try:
+        backend = make_backend("cupy", "float64")
+    except BackendError as error:
+        pytest.skip(str(error))
+    both(net(batch_norm=batch_norm), backend, **ON_A_GPU[name])
 
 
 def test_float32_is_as_near_as_rounding_allows() -> None:
