@@ -190,7 +190,8 @@ def test_float32_is_as_near_as_rounding_allows() -> None:
 @pytest.mark.parametrize("lag", [0, 3, 1000])
 def test_results_that_arrive_later_are_told_in_order(lag: int) -> None:
     backend = EmulatedBackend(lag=lag)
-    _, frames = train(backend, net(), steps=2 * DEPTH, interval=0, snapshot_at=[20])
+    settings: dict[str, Any] = {"batch_size": 1, "steps": 2 * DEPTH}  # all within one epoch
+    _, frames = train(backend, net(), interval=0, snapshot_at=[20], **settings)
     assert sum(len(f.loss) for f in frames) == 2 * DEPTH
     assert [f.first_step for f in frames] == [0, *(f.next_step for f in frames[:-1])]
     steps = [each.step for each in snapshots(frames)]
@@ -221,8 +222,10 @@ def test_divergence_stops_at_the_step_that_diverged(optimizer: Optimizer, order:
     (wanted,) = [e for f in expected for e in f.events]
     assert (event.step, event.detail) == (wanted.step, wanted.detail)
     for field in ("min", "max", "nonfinite"):  # of the batch that diverged, and of no other
-        tables = (snapshots(told)[-1].field("activation", field) for told in (frames, expected))
-        np.testing.assert_allclose(*tables, rtol=1e-7, err_msg=field)
+        ours_of, eagers = (
+            snapshots(each)[-1].field("activation", field) for each in (frames, expected)
+        )
+        np.testing.assert_allclose(ours_of, eagers, rtol=1e-7, err_msg=field)
     for name in (
         "parameters",
         *(f"optimizer.{key}" for key in eager.training_step.optimizer.state),
