@@ -9,12 +9,16 @@ import platform
 import sys
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import BackendError, UnknownNameError
+
+if TYPE_CHECKING:
+    from engine.gpu.cupy_launcher import CuPyLauncher
+    from engine.gpu.launcher import Launcher
 
 Array: TypeAlias = Any  # np.ndarray, or cupy.ndarray of the same interface
 Host: TypeAlias = npt.NDArray[Any]
@@ -32,6 +36,10 @@ class Backend(Protocol):
     @property
     def device(self) -> str:
         """The device in words: "CPU (x86_64)", "NVIDIA H100 80GB HBM3"."""
+
+    @property
+    def launcher(self) -> "Launcher | None":
+        """What makes whole steps ahead of the host; None where each operation is waited for."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """Allocate without filling; `dtype` defaults to the backend's."""
@@ -80,6 +88,10 @@ class NumPyBackend(_ArrayModule):
     device = f"CPU ({platform.machine()})"
     block = 1 << 17
 
+    @property
+    def launcher(self) -> "Launcher | None":
+        return None
+
     def to_host(self, values: Array) -> Host:
         return np.asarray(values)
 
@@ -96,7 +108,19 @@ class CuPyBackend(_ArrayModule):
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
-        self.xp = _import_cupy()
+        self._cupy = _import_cupy()
+        self.xp = _CuPy(self._cupy, self)
+
+    @property
+    def launcher(self) -> "Launcher | None":
+        return self.cupy_launcher
+
+    @cached_property
+    def cupy_launcher(self) -> "CuPyLauncher":
+        """The same, and what only CuPy's can do."""
+        from engine.gpu.cupy_launcher import CuPyLauncher  # which needs this module
+
+        return CuPyLauncher(self._cupy, self.dtype)
 
     @cached_property
     def device(self) -> str:
@@ -108,6 +132,29 @@ class CuPyBackend(_ArrayModule):
 
     def take_rows(self, source: Array, rows: Array, out: Array) -> None:
         self.xp.take(source, rows, axis=0, out=out)
+
+
+class _CuPy:
+    """The module cupy, but that its products can become part of a CUDA graph."""
+
+    def __init__(self, cupy: Any, backend: CuPyBackend) -> None:
+        self._cupy, self._backend = cupy, backend
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._cupy, name)
+        setattr(self, name, found)  # the next look-up is a plain one
+        return found
+
+    def matmul(self, a: Array, b: Array, out: Array) -> Array:
+        """Write a b into `out`: by our own call of cuBLAS within a plan, for CuPy's refuses."""
+        launcher = self._backend.cupy_launcher
+        if not launcher.running:
+            return self._cupy.matmul(a, b, out=out)
+        from engine.gpu.plan import products
+
+        for item in products(a, b, out):
+            launcher.multiply(item)
+        return out
 
 
 def _import_cupy() -> Any:

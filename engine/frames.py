@@ -183,11 +183,14 @@ class BatchDependence:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened between steps: a command that was applied, or a divergence."""
+    """Something that happened between steps: a command that was applied, or a divergence.
+
+    "eager" tells why a GPU makes steps operation by operation.
+    """
 
     step: int
     time: float  # seconds since the trainer was made
-    kind: str  # that of a command, "refused", "resumed", "diverged"
+    kind: str  # that of a command, "refused", "resumed", "diverged", "eager"
     detail: dict[str, Any] = field(default_factory=dict)
 
 

@@ -27,6 +27,10 @@ class Frozen:
         self._held = [(view, network.backend.empty(view.shape)) for view in live]
         self._gradients = [g for at in held for g in store.gradient_views[at].values()]
 
+    def __bool__(self) -> bool:
+        """Whether any layer is frozen."""
+        return bool(self._held)
+
     def keep(self) -> None:
         """Copy what shall stay, and set its gradients to zero."""
         for view, copy in self._held:

@@ -47,6 +47,10 @@ class Pace:
         """Tell whether the last snapshot is long enough ago to afford another."""
         return monotonic() - self._last_snapshot >= self._snapshot_interval
 
+    def snapshot_asked(self) -> None:
+        """Count the interval to the next snapshot from now; this one will be taken later."""
+        self._last_snapshot = monotonic()
+
     def snapshot_taken(self, cost: float) -> None:
         """Set the interval to the next snapshot by what this one cost."""
         self._last_snapshot, self._untold = monotonic(), True

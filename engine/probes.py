@@ -113,11 +113,15 @@ class Meter:
 
 def every_kth(values: Host) -> Host:
     """Return a flat view of at most HISTOGRAM_SAMPLE elements, spread over all rows and columns."""
-    flat = values.reshape(-1)
-    stride = -(-len(flat) // HISTOGRAM_SAMPLE)
+    return values.reshape(-1)[:: stride_of(values)]
+
+
+def stride_of(values: Array) -> int:
+    """Return how far apart the elements are that a histogram counts."""
+    stride = -(-int(values.size) // HISTOGRAM_SAMPLE)
     while stride > 1 and gcd(stride, values.shape[-1]) > 1:
         stride += 1  # a stride that divides the row length would see some columns only
-    return flat[::stride]
+    return max(stride, 1)
 
 
 def _range(bounds: tuple[float | None, float | None], rms: float) -> tuple[float, float]:
@@ -144,16 +148,18 @@ class Probes:
     ) -> None:
         """`batch` returns the inputs of the last forward pass (batch, *features)."""
         self._backend, self._store = network.backend, network.store
-        self._before = network.backend.empty(network.store.values.shape)
-        update_views = network.store.views(self._before)
+        self.before = network.backend.empty(network.store.values.shape)
+        update_views = network.store.views(self.before)
         groups = network.network.groups(network.batch_shape[1:])
-        self._layers, self._affine = [], []
+        self.layers: list[Probed] = []
+        self.affine: list[tuple[int, Callable[[], Array], Array]] = []
+        """Of the affine layers: their number, what goes in, and dL/dz of what comes out."""
         for index, group in enumerate(groups):
             bound = network.bound
             if group.info.kind == "linear":
-                self._affine.append((index, *_ends(network, group, score_gradient, batch)))
+                self.affine.append((index, *_ends(network, group, score_gradient, batch)))
             at_end = group.output + 1 == len(bound)
-            self._layers.append(
+            self.layers.append(
                 Probed(
                     (
                         bound[group.output].output,
@@ -179,7 +185,7 @@ class Probes:
 
     def start(self) -> None:
         """Measure all but the update, with the weights that it will change."""
-        self._backend.xp.copyto(self._before, self._store.values)
+        self._backend.xp.copyto(self.before, self._store.values)
         for position in range(len(TENSORS) - 1):
             self._measure(position)
         self._measure_units()
@@ -188,34 +194,32 @@ class Probes:
     def finish(self, step: int, epoch: float, *, updated: bool = True) -> Snapshot:
         """Measure the update that was made since `start`, if one was, and return everything."""
         if updated:
-            self._backend.xp.subtract(self._store.values, self._before, out=self._before)
+            self._backend.xp.subtract(self._store.values, self.before, out=self.before)
             self._measure(TENSORS.index("update"))
         else:
             self._statistics[:, TENSORS.index("update")] = np.nan
             self._histograms[:, TENSORS.index("update")] = 0
-        snapshot = Snapshot(
-            step,
-            epoch,
-            self._statistics.copy(),
-            self._histograms.copy(),
-            self._ranges.copy(),
-            self.silent.fraction.copy(),
-            np.empty(len(self._layers)),
-            self._asymmetry.copy(),
-            self._one_signed.copy(),
-            [
-                None if units is None else replace(units, dead=self.silent.dead(index))
-                for index, units in enumerate(self._units)
-            ],
+        return with_update_ratio(
+            Snapshot(
+                step,
+                epoch,
+                self._statistics.copy(),
+                self._histograms.copy(),
+                self._ranges.copy(),
+                self.silent.fraction.copy(),
+                np.empty(len(self.layers)),
+                self._asymmetry.copy(),
+                self._one_signed.copy(),
+                [
+                    None if units is None else replace(units, dead=self.silent.dead(index))
+                    for index, units in enumerate(self._units)
+                ],
+            )
         )
-        weight, update = snapshot.field("weight", "norm"), snapshot.field("update", "norm")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            np.divide(update, weight, out=snapshot.update_ratio)
-        return snapshot
 
     def _measure(self, position: int) -> None:
         is_activation = TENSORS[position] == "activation"
-        for index, layer in enumerate(self._layers):
+        for index, layer in enumerate(self.layers):
             values = self._backend.to_host(layer.tensors[position])
             bounds = layer.activation.bounds if is_activation else (None, None)
             row = self._statistics[index, position]
@@ -228,15 +232,23 @@ class Probes:
 
     def _measure_units(self) -> None:
         weight = TENSORS.index("weight")
-        for index, layer in enumerate(self._layers):
+        for index, layer in enumerate(self.layers):
             values = layer.tensors[weight]
             rows = every_kth_row(values, WEIGHTS // values.shape[1])
             self._asymmetry[index] = asymmetry(self._backend.to_host(rows))
-        for index, inputs, gradient in self._affine:
+        for index, inputs, gradient in self.affine:
             x, dz = (every_kth_row(values, EXAMPLES) for values in (inputs(), gradient))
             self._one_signed[index] = one_signed(
                 self._backend.to_host(x), self._backend.to_host(dz)
             )
+
+
+def with_update_ratio(snapshot: Snapshot) -> Snapshot:
+    """Fill ‖ΔW‖ / ‖W‖ of a snapshot from its table, and return it."""
+    weight, update = snapshot.field("weight", "norm"), snapshot.field("update", "norm")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.divide(update, weight, out=snapshot.update_ratio)
+    return snapshot
 
 
 def _ends(
@@ -291,6 +303,11 @@ class SilentUnits:
                     _Watched(index, group.activation, floor, output, highest, row, dead)
                 )
                 self.fraction[index] = np.nan
+
+    @property
+    def watched(self) -> list[tuple[Array, Array]]:
+        """Of each layer whose units can die: its output (rows, units), and the highest so far."""
+        return [(each.output, each.highest) for each in self._watched]
 
     @property
     def watching(self) -> bool:

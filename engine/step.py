@@ -44,21 +44,30 @@ class TrainingStep:
     ) -> None:
         backend, batch = network.backend, network.batch_shape[0]
         scores = network.bound[-1].output
-        self.network, self._backend, self._hyper = network, backend, hyper
-        self._x = backend.to_device(examples.x)
-        self._y = backend.to_device(examples.y)
-        self._batch_x = backend.empty((batch, *examples.x.shape[1:]))
-        self._batch_y = backend.empty((batch,), np.int64)
-        self._augment, self._input = augment, self._batch_x
+        self.network, self._backend, self.hyper = network, backend, hyper
+        self.x = backend.to_device(examples.x)
+        self.y = backend.to_device(examples.y)
+        self.batch_x = backend.empty((batch, *examples.x.shape[1:]))
+        self.batch_y = backend.empty((batch,), np.int64)
+        self._augment, self._input = augment, self.batch_x
+        self.loss_kind, self.optimizer_kind = loss, optimizer
         self._loss = loss.bind(scores.shape[1:], batch, backend)
         self._accuracy = bind_accuracy(batch, backend)
         self._penalty = Penalty(network, hyper, l2=not optimizer.decoupled)
         self._clip, self._limit = Clipping(network, hyper), MaxNorm(network, hyper)
         self.optimizer = optimizer.bind(network.store, hyper, backend)
-        self._frozen = Frozen(network, frozen, self.optimizer.state)
-        self.probes = (
-            Probes(network, self._loss.score_gradient, lambda: self._input) if probes else None
-        )
+        self.frozen = Frozen(network, frozen, self.optimizer.state)
+        self.probes = Probes(network, self.score_gradient, lambda: self._input) if probes else None
+
+    @property
+    def augments(self) -> bool:
+        """Whether it changes the images that it trains on."""
+        return self._augment is not None
+
+    @property
+    def score_gradient(self) -> Array:
+        """dL/dscores (batch, classes) of the last step."""
+        return self._loss.score_gradient
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -74,11 +83,11 @@ class TrainingStep:
     def take(self, examples: Host, *, augment: bool = True) -> None:
         """Gather the batch of these training examples (batch,), as they are or augmented."""
         order = self._backend.xp.asarray(examples)
-        self._backend.take_rows(self._x, order, self._batch_x)
-        self._backend.take_rows(self._y, order, self._batch_y)
-        self._input = self._batch_x
+        self._backend.take_rows(self.x, order, self.batch_x)
+        self._backend.take_rows(self.y, order, self.batch_y)
+        self._input = self.batch_x
         if augment and self._augment is not None:
-            self._input = self._augment(self._batch_x)
+            self._input = self._augment(self.batch_x)
 
     def forward(self, *, training: bool = True) -> Array:
         """Run the gathered batch forwards; return the scores (batch, classes)."""
@@ -91,18 +100,18 @@ class TrainingStep:
     def gradients(self) -> Result:
         """Fill the gradients of the whole loss at the gathered batch."""
         scores = self.forward()
-        data_loss = self._loss.forward(scores, self._batch_y)
-        accuracy = self._accuracy(scores, self._batch_y)
+        data_loss = self._loss.forward(scores, self.batch_y)
+        accuracy = self._accuracy(scores, self.batch_y)
         self.network.backward(self._loss.backward())
         return Result(data_loss + self._penalty(), data_loss, accuracy)
 
     def update(self) -> None:
         """Change the parameters by the gradients, clipped, and hold them to their limit."""
-        self._frozen.keep()
+        self.frozen.keep()
         self._clip()
         self.optimizer.update()
         self._limit()
-        self._frozen.put_back()
+        self.frozen.put_back()
 
 
 def bind_accuracy(batch: int, backend: Backend) -> Callable[[Array, Array], float]:

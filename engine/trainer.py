@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from queue import SimpleQueue
-from time import perf_counter
 from typing import Final
 
 import numpy as np
@@ -27,6 +26,7 @@ from engine.preparation import look_for_silent_units, start_from_data
 from engine.schedules import BoundSchedule, Constant, Schedule
 from engine.setup import Setup, total_steps
 from engine.step import Result, TrainingStep
+from engine.stepping import Ahead, Steps
 from engine.streams import stream
 from engine.workbench import Workbench
 
@@ -84,6 +84,8 @@ class Trainer:
         self._pacing = Pacing(lambda: self._bench.now.steps_left(self.step))
         self._pace = Pace()
         self._next = FrameBuilder(self._pace)
+        self.ahead = Ahead(self.backend.launcher)
+        """How steps are made, on a GPU ahead of it; and why not, where they are not."""
 
     @property
     def network(self) -> BoundNetwork:
@@ -121,6 +123,7 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """Copy everything that the steps to come depend on; between two frames, not within one."""
+        self._caught_up()
         return self._bench.copy(self.step, self._pace.elapsed(), self.total_steps)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -192,7 +195,9 @@ class Trainer:
         self._validate()
 
     def _frame(self) -> Frame:
-        return self._next.build(self.step, self.epoch, self.hyperparameters, self.state)
+        made = self.step - len(self._steps())  # whose results are known
+        epoch = self.setup.epoch(made, self.steps_per_epoch)
+        return self._next.build(made, epoch, self.hyperparameters, self.state)
 
     def refusal(self, command: Command) -> str:
         """Return why `command` cannot be applied, or ""."""
@@ -222,6 +227,8 @@ class Trainer:
 
     def _apply(self, command: Command) -> None:
         """Do what a command says, and tell of it; or tell why it could not be done."""
+        if not self._caught_up():  # it has diverged before
+            return
         try:
             detail = self._carry_out(command)
         except (TuilabError, MemoryError) as error:
@@ -240,25 +247,23 @@ class Trainer:
         return self._pacing.apply(command)
 
     def _advance(self) -> None:
-        probes = self.training_step.probes
-        wanted = self._next.events or self._pacing.watched or self.step in self._snapshot_at
-        measure = probes is not None and bool(wanted or self._pace.snapshot_due())
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            self.training_step.take(self._bench.now.batches.of_step(self.step))
-            self.hyperparameters.factor = self._schedule.factor(self.step)
-            rate = self.hyperparameters.rate
-            result = self.training_step.gradients()
-            if not np.isfinite(result.loss):
-                self._diverge(result)
-            else:
-                self._pace.step_made(self._update(measure))
-        self._next.step_made(result, rate)
-        self.step += 1
-        if self.state == "diverged":
+        steps = self._steps()
+        wanted = bool(self._next.events or self._pacing.watched or self.step in self._snapshot_at)
+        if wanted and not self._caught_up():  # so that there is room for its statistics
             return
-        if epoch_ended := self._epoch_ends(self.step):
+        probes, ends_epoch = self.training_step.probes, self._epoch_ends(self.step + 1)
+        measure = probes is not None and (wanted or self._pace.snapshot_due())
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            rows = self._bench.now.batches.of_step(self.step)
+            self.hyperparameters.factor = self._schedule.factor(self.step)
+            if steps.make(self.step, self.epoch, rows, measure=measure, ends_epoch=ends_epoch):
+                self._pace.snapshot_asked()
+        self.step += 1
+        if not self._caught_up(wait=wanted or ends_epoch or self.step >= self.total_steps):
+            return
+        if ends_epoch:
             self._validate()
-        if self._pacing.step_made(epoch_ended=epoch_ended):
+        if self._pacing.step_made(epoch_ended=ends_epoch):
             self._next.happened(self.step, "pause", {"epoch": self.epoch})
         if self.step >= self.total_steps:
             self._pacing.end("finished")
@@ -266,36 +271,40 @@ class Trainer:
     def _epoch_ends(self, step: int) -> bool:
         return self.setup.epoch_ends(step, self.steps_per_epoch)
 
-    def _update(self, measure: bool) -> float:
-        """Update the parameters, with a snapshot around it if `measure`; return its seconds."""
-        probes = self.training_step.probes
-        begin = perf_counter()
-        if probes is not None:
-            probes.silent.update()
-            if self._epoch_ends(self.step + 1):
-                probes.silent.end_epoch()
-        if probes is None or not measure:
-            between = perf_counter()
-            self.training_step.update()
-            return between - begin
-        probes.start()
-        between = perf_counter()
-        self.training_step.update()
-        updated = perf_counter()
-        self._next.snapshot = probes.finish(self.step, self.epoch)
-        self._pace.snapshot_taken(cost := between - begin + perf_counter() - updated)
-        return cost
+    def _steps(self) -> Steps:
+        """Return what makes the steps, and tell of it where a GPU cannot ask for them ahead."""
+        known, steps = self.ahead.steps, self.ahead.of(self.training_step)
+        if steps is not known and self.ahead.reason:
+            self._next.happened(self.step, "eager", {"reason": self.ahead.reason})
+        return steps
 
-    def _diverge(self, result: Result) -> None:
+    def _caught_up(self, *, wait: bool = True) -> bool:
+        """Take in the steps that were made, all if `wait`; tell whether training can go on."""
+        for made in self._steps().made(wait=wait):
+            self._next.step_made(made.result, made.rate)
+            if not np.isfinite(made.result.loss):
+                self.step = made.step + 1
+                with np.errstate(all="ignore"):
+                    self._steps().return_to(made)
+                    self._diverge(made.result, made.step)
+                return False
+            self._pace.step_made(made.probing)
+            if made.snapshot is not None:
+                self._next.snapshot = made.snapshot()
+                self._pace.snapshot_taken(made.probing)
+        return True
+
+    def _diverge(self, result: Result, step: int) -> None:
         """Stop at a loss that is not finite, and say where it came from."""
         snapshot = None
         if (probes := self.training_step.probes) is not None:
             probes.start()
-            snapshot = probes.finish(self.step, self.epoch, updated=False)
+            epoch = self.setup.epoch(step, self.steps_per_epoch)
+            snapshot = probes.finish(step, epoch, updated=False)
             self._next.snapshot = snapshot
-        detail = divergence(result.loss, self.step, snapshot, self.layers)
+        detail = divergence(result.loss, step, snapshot, self.layers)
         self._pacing.end("diverged")
-        self._next.happened(self.step, "diverged", detail)
+        self._next.happened(step, "diverged", detail)
 
     def _validate(self) -> None:
         if (evaluate := self._bench.now.evaluate) is not None:

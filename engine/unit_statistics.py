@@ -15,7 +15,12 @@ EXAMPLES: Final = 64
 
 def every_kth_row(values: Array, rows: int) -> Array:
     """Return a view of at most `rows` rows (at least one), evenly spread."""
-    return values[:: -(-len(values) // max(rows, 1))]
+    return values[:: row_stride(len(values), rows)]
+
+
+def row_stride(rows: int, wanted: int) -> int:
+    """Return how far apart at most so many of the rows are."""
+    return -(-rows // max(wanted, 1))
 
 
 def asymmetry(weight: Host) -> float:

@@ -40,6 +40,7 @@ class _Layer:
     def __init__(self, output: Array, activation: Activation, backend: Backend) -> None:
         self._rows = sample_rows(output)
         self._average = backend.full((len(self._rows),), 1 / len(self._rows))
+        self._row = backend.empty(self._rows.shape[1:])
         self._floor, self._flat = activation.silent_at, activation.saturated
 
     def measure(self, backend: Backend) -> Units:
@@ -48,12 +49,15 @@ class _Layer:
         saturated = None
         if flat is not None:
             saturated = self._share((rows <= flat[0]) | (rows >= flat[1]), backend)
-        mean = backend.to_host(backend.xp.matmul(self._average, rows)).astype(np.float32)
-        return Units(mean, active, saturated, None)
+        return Units(self._mean(rows, backend).astype(np.float32), active, saturated, None)
 
     def _share(self, hit: Array, backend: Backend) -> Array:
-        share = backend.to_host(backend.xp.matmul(self._average, hit.astype(backend.dtype)))
-        return share.astype(np.float64)
+        return self._mean(hit.astype(backend.dtype), backend).astype(np.float64)
+
+    def _mean(self, rows: Array, backend: Backend) -> Array:
+        """Return the mean over rows (rows, units), on the host."""
+        backend.xp.matmul(self._average, rows, out=self._row)
+        return backend.to_host(self._row)
 
 
 def sample_rows(output: Array) -> Array:

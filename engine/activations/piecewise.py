@@ -77,23 +77,23 @@ class _ExponentialLinear(Activation):
 
     scratch: ClassVar = 1
 
-    def _constants(self) -> tuple[float, float]:
+    def constants(self) -> tuple[float, float]:
         """Return α and s."""
         raise NotImplementedError
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        alpha, scale = self._constants()
+        alpha, scale = self.constants()
         return -alpha * scale, None
 
     @property
     def saturated(self) -> tuple[float, float] | None:
-        alpha, scale = self._constants()
+        alpha, scale = self.constants()
         return min(0.03 - alpha * scale, 0.0), math.inf  # below it f′ < 0.03
 
     def forward(self, backend: Backend, x: Array, y: Array, scratch: Scratch = ()) -> None:
         xp, (above,) = backend.xp, scratch
-        alpha, scale = self._constants()
+        alpha, scale = self.constants()
         xp.minimum(x, 0, out=y)
         xp.expm1(y, out=y)
         xp.multiply(y, alpha * scale, out=y)
@@ -105,7 +105,7 @@ class _ExponentialLinear(Activation):
         self, backend: Backend, x: Array, y: Array, dy: Array, dx: Array, scratch: Scratch = ()
     ) -> None:
         xp, (above,) = backend.xp, scratch
-        alpha, scale = self._constants()
+        alpha, scale = self.constants()
         step_at_zero(xp, x, above)
         xp.multiply(above, scale * (1 - alpha), out=above)
         xp.minimum(y, 0, out=dx)
@@ -124,7 +124,7 @@ class ELU(_ExponentialLinear):
     def __post_init__(self) -> None:
         require(self.alpha > 0, "alpha", f"must be positive, is {self.alpha}")
 
-    def _constants(self) -> tuple[float, float]:
+    def constants(self) -> tuple[float, float]:
         return self.alpha, 1.0
 
 
@@ -133,5 +133,5 @@ class ELU(_ExponentialLinear):
 class SELU(_ExponentialLinear):
     """A scaled ELU whose constants pull mean and variance to 0 and 1 (Klambauer et al., 2017)."""
 
-    def _constants(self) -> tuple[float, float]:
+    def constants(self) -> tuple[float, float]:
         return 1.6732632423543772, 1.0507009873554805

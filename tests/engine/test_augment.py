@@ -178,7 +178,7 @@ def test_a_step_trains_on_the_changed_batch() -> None:
     plain, mirrored = trainer(), trainer(HorizontalFlip(1.0))
     mirrored_data = data().train.x.reshape(80, *PIXELS)[..., ::-1].reshape(80, 40)
     by_hand = trainer()
-    by_hand.training_step._x[...] = mirrored_data
+    by_hand.training_step.x[...] = mirrored_data
     found = weights(mirrored)
     np.testing.assert_array_equal(found, weights(by_hand))
     assert not np.array_equal(found, weights(plain))

@@ -1,0 +1,113 @@
+"""What a step is made of: launches, in order, each with everything it needs.
+
+A plan is plain data, so that it can be printed, compared and carried out by something else than a
+GPU. Nothing in it reads a value back: what a step needs from the host lies in device memory.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from engine.backend import Array
+from engine.errors import BackendError
+
+Argument: TypeAlias = Array | np.int32 | np.float64
+
+
+class NotPlannedError(BackendError):
+    """A step that cannot run as a plan, and why; it is then made operation by operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One of our kernels, over a grid of blocks."""
+
+    kernel: str
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    arguments: tuple[Argument, ...]
+
+    def __str__(self) -> str:
+        shapes = " ".join(_shape(a) for a in self.arguments if not isinstance(a, np.generic))
+        return f"{self.kernel:<24} {_times(self.grid)} blocks of {_times(self.block)}: {shapes}"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """out = a b of C-contiguous matrices, either of them transposed first if so wished."""
+
+    a: Array
+    b: Array
+    out: Array
+    transpose_a: bool = False
+    transpose_b: bool = False
+
+    def __str__(self) -> str:
+        a, b = (
+            f"{_shape(self.a)}{'ᵀ' * self.transpose_a}",
+            f"{_shape(self.b)}{'ᵀ' * self.transpose_b}",
+        )
+        return f"{'product':<24} {a} · {b} → {_shape(self.out)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What has no kernel of its own: run as the engine writes it, with the array module."""
+
+    name: str
+    run: Callable[[], object]
+
+    def __str__(self) -> str:
+        return f"{'as written':<24} {self.name}"
+
+
+Item: TypeAlias = Launch | Product | Written
+Plan: TypeAlias = Sequence[Item]
+
+
+def describe(plan: Iterable[Item]) -> str:
+    """Return the plan as text, an item a line."""
+    return "\n".join(f"{number:>3}  {item}" for number, item in enumerate(plan, start=1))
+
+
+def product(a: Array, b: Array, out: Array) -> Product:
+    """Return what `matmul(a, b, out=out)` is, of vectors and transposed views too.
+
+    Raises NotPlannedError where an array is neither C-contiguous nor the transpose of one that is.
+    """
+    if a.ndim > 2 or b.ndim > 2 or not out.flags.c_contiguous:
+        raise NotPlannedError(f"no product of shapes {a.shape} and {b.shape} is planned")
+    rows, columns = (1 if a.ndim == 1 else len(a)), (1 if b.ndim == 1 else b.shape[1])
+    left, turned_left = _as_stored(a.reshape(1, -1) if a.ndim == 1 else a)
+    right, turned_right = _as_stored(b.reshape(-1, 1) if b.ndim == 1 else b)
+    return Product(left, right, out.reshape(rows, columns), turned_left, turned_right)
+
+
+def products(a: Array, b: Array, out: Array) -> list[Product]:
+    """Return what `matmul(a, b, out=out)` is; of stacks of matrices, a product for each.
+
+    One call of cuBLAS for a whole stack would be quicker; only convolutions multiply stacks.
+    """
+    if out.ndim < 3:
+        return [product(a, b, out)]
+    every = range(len(out))
+    return [
+        part for k in every for part in products(a[k], b[k] if b.ndim == out.ndim else b, out[k])
+    ]
+
+
+def _as_stored(matrix: Array) -> tuple[Array, bool]:
+    for turned, stored in ((False, matrix), (True, matrix.T)):
+        if stored.flags.c_contiguous:
+            return stored, turned
+    raise NotPlannedError(f"a matrix {matrix.shape} with gaps between its rows has no product")
+
+
+def _shape(array: Array) -> str:
+    return f"({_times(array.shape)})"
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

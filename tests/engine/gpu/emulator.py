@@ -1,0 +1,279 @@
+"""A device that is none: the kernels, compiled by g++, run on NumPy's arrays, one thread at a time.
+
+It takes the place of the driver in tests. What it captures it does not run, as a GPU does not; what
+it was asked for arrives only `lag` marks later, so that whoever reads too early is found out.
+"""
+
+import ctypes
+import re
+import shutil
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from engine.backend import NumPyBackend
+from engine.gpu.launcher import Launcher
+from engine.gpu.plan import Launch, NotPlannedError, Plan, Product, Written, products
+from engine.gpu.sources import source
+
+Array = npt.NDArray[Any]
+SHIM = Path(__file__).with_name("shim.h")
+FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-ipa-reference", "-fPIC", "-shared", "-w"]
+TYPES = {"int": np.int32, "double": np.float64, "long long": np.int64}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The kernels of one dtype, and of each the types of its arguments, in C."""
+
+    library: ctypes.CDLL
+    signatures: dict[str, list[str]]
+
+
+@cache
+def compiled(dtype: str) -> Compiled:
+    """Compile all kernels for the CPU; skips the test where there is no g++."""
+    if (compiler := shutil.which("g++")) is None:
+        pytest.skip("g++ is not here, which compiles the kernels for the CPU")
+    folder = Path(tempfile.mkdtemp(prefix="tuilab-kernels-"))
+    text = f'#include "{SHIM}"\n{source(np.dtype(dtype))}'
+    whole = folder / "kernels.cpp"
+    whole.write_text(text, encoding="utf-8")
+    expanded = subprocess.run(
+        [compiler, "-E", "-P", str(whole)], check=True, capture_output=True, text=True
+    ).stdout
+    found = re.findall(r'extern "C"\s+void (\w+)\(([^)]*)\)\s*\{', expanded)
+    signatures = {name: [_type(each) for each in inside.split(",")] for name, inside in found}
+    runs = "\n".join(
+        f'extern "C" int run_{name}(const int* g, const int* b, void** a, int order) '
+        f"{{ return emulated::launch({name}, g, b, a, order); }}"
+        for name in signatures
+    )
+    whole.write_text(f"{text}\n{runs}\n", encoding="utf-8")
+    to = folder / "kernels.so"
+    subprocess.run([compiler, *FLAGS, str(whole), "-o", str(to)], check=True)
+    library = ctypes.CDLL(str(to))
+    shutil.rmtree(folder)  # it is loaded
+    return Compiled(library, signatures)
+
+
+def _type(argument: str) -> str:
+    """`const float* x` → `float*`."""
+    words = re.sub(r"\bconst\b", "", argument).replace("*", "* ").split()
+    return " ".join(words[:-1]).replace(" *", "*")
+
+
+class HostWaitError(Exception):
+    """A plan read a value back, for which a GPU would have to be waited."""
+
+
+class Later:
+    """What a recorded operation returns: nothing that can be looked at."""
+
+    def _wait(self, *_: object) -> Any:
+        raise HostWaitError("a value was read while the step was recorded")
+
+    __float__ = __int__ = __bool__ = __array__ = __len__ = __getitem__ = __index__ = _wait
+
+
+class DeviceArray(np.ndarray[Any, Any]):
+    """An array whose `fill` is an operation of the device, as all others come from the module."""
+
+    launcher: "Emulator"
+
+    def __array_finalize__(self, source: Any) -> None:
+        if isinstance(source, DeviceArray):
+            self.launcher = source.launcher
+
+    def fill(self, value: Any) -> None:
+        self.launcher.do(lambda: super(DeviceArray, self).fill(value))
+
+
+class RecordingModule:
+    """numpy, whose functions are written down and run later while a capture goes on."""
+
+    def __init__(self, launcher: "Emulator") -> None:
+        self._launcher = launcher
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(np, name)
+        if not callable(found) or isinstance(found, type):
+            return found
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            return self._launcher.do(lambda: found(*arguments, **keywords))
+
+        return call
+
+
+@dataclass(eq=False)
+class Mark:
+    """Done when so many more marks were made, or when it was waited for."""
+
+    launcher: "Emulator"
+    number: int
+    work: int  # what was done before it, each as long as a microsecond
+
+    @property
+    def done(self) -> bool:
+        return (
+            self.launcher.marks - self.number >= self.launcher.lag
+            or self.number <= self.launcher.waited
+        )
+
+    def wait(self) -> None:
+        self.launcher.waits += not self.done
+        self.launcher.waited = max(self.launcher.waited, self.number)
+
+    def seconds_since(self, earlier: "Mark") -> float:
+        assert self.done, "a time is asked for that is not known yet"
+        return 1e-6 * (self.work - earlier.work)
+
+
+class Emulator:
+    """A Launcher on the host. `order` runs threads and blocks backwards; see shim.h."""
+
+    def __init__(self, dtype: str, *, order: int = 0, lag: int = 5) -> None:
+        self._kernels, self._dtype, self._order = compiled(dtype), np.dtype(dtype), order
+        self.lag, self.marks, self.waited, self.waits = lag, 0, -1, 0
+        self.done = 0
+        self.captures: list[list[str]] = []
+        self._recording: list[Callable[[], object]] | None = None
+        self.running = False
+
+    def do(self, action: Callable[[], Any]) -> Any:
+        """Do it, or write it down while a capture goes on."""
+        if self._recording is None:
+            self.done += 1
+            return action()
+        self._recording.append(action)
+        return Later()
+
+    def run(self, plan: Plan) -> None:
+        for item in plan:
+            match item:
+                case Launch():
+                    self.do(self._prepared(item))
+                case Product():
+                    self.do(lambda item=item: multiply(item))  # type: ignore[misc]
+                case Written():
+                    item.run()
+
+    def capture(self, plan: Plan) -> Callable[[], None]:
+        recorded: list[Callable[[], object]] = []
+        self._recording = recorded
+        self.captures.append(list(items(plan)))
+        try:
+            self.run(plan)
+        except HostWaitError as error:
+            raise NotPlannedError(str(error)) from error
+        finally:
+            self._recording = None
+
+        def replay() -> None:
+            for action in recorded:
+                self.done += 1
+                action()
+
+        return replay
+
+    def _prepared(self, item: Launch) -> Callable[[], None]:
+        """Return the launch with addresses, as a graph has it: it keeps no array alive."""
+        check(item, self._kernels.signatures, self._dtype)
+        kernel = item.kernel
+        run = getattr(self._kernels.library, f"run_{kernel}")
+        arrays = [weakref.ref(each) for each in item.arguments if isinstance(each, np.ndarray)]
+        cells = [
+            np.array(each if isinstance(each, np.generic) else np.uintp(each.ctypes.data))
+            for each in item.arguments
+        ]
+        grid, block = ((ctypes.c_int * 3)(*(*shape, 1, 1)[:3]) for shape in (item.grid, item.block))
+
+        def launch() -> None:
+            assert all(array() is not None for array in arrays), f"{kernel}: an array is gone"
+            pointers = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
+            assert run(grid, block, pointers, self._order) == 0, f"{kernel}: a barrier was missed"
+
+        return launch
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return np.full(shape, -1, dtype)
+
+    def upload(self, values: Array, to: Array) -> None:
+        to[...] = values
+
+    def download(self, values: Array, to: Array) -> None:
+        to[...] = values
+
+    def mark(self) -> Mark:
+        self.marks += 1
+        return Mark(self, self.marks, self.done)
+
+    def pointer(self, array: Array) -> int:
+        assert array.flags.c_contiguous
+        return array.ctypes.data
+
+
+def check(item: Launch, signatures: dict[str, list[str]], dtype: np.dtype[Any]) -> None:
+    """Assert that a launch fits its kernel and CUDA's limits."""
+    wanted = signatures[item.kernel]
+    assert len(wanted) == len(item.arguments), item
+    types = TYPES | {"float": np.float32}
+    for kind, argument in zip(wanted, item.arguments, strict=True):
+        assert types[kind.rstrip("*")] == argument.dtype, f"{item}: {kind} for {argument.dtype}"
+        assert kind.endswith("*") == isinstance(argument, np.ndarray), f"{item}: {kind}"
+        assert argument.flags.c_contiguous, f"{item}: gaps in {kind}"
+    assert 1 <= np.prod(item.block) <= 1024, item
+    assert 1 <= item.grid[0] < 1 << 31, item
+    assert all(1 <= size < 1 << 16 for size in item.grid[1:]), item
+
+
+def multiply(item: Product) -> None:
+    a = item.a.T if item.transpose_a else item.a
+    b = item.b.T if item.transpose_b else item.b
+    assert item.a.flags.c_contiguous and item.b.flags.c_contiguous and item.out.flags.c_contiguous
+    np.matmul(a, b, out=item.out)
+
+
+class EmulatedBackend(NumPyBackend):
+    """NumPy's arrays, with an emulated device that steps are queued on."""
+
+    name = "emulated"
+
+    def __init__(self, dtype: str = "float64", **settings: int) -> None:
+        super().__init__(dtype)
+        self.emulator = Emulator(dtype, **settings)
+        self.xp = RecordingModule(self.emulator)
+        self.xp.matmul = self._matmul
+
+    @property
+    def launcher(self) -> Launcher:
+        return self.emulator
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        found = np.empty(shape, self.dtype if dtype is None else dtype).view(DeviceArray)
+        found.launcher = self.emulator
+        return found
+
+    def full(self, shape: tuple[int, ...], value: float) -> Array:
+        found = self.empty(shape)
+        found.fill(value)
+        return found
+
+    def _matmul(self, a: Array, b: Array, out: Array) -> object:
+        return self.emulator.do(lambda: [multiply(item) for item in products(a, b, out)])
+
+
+def items(plan: Plan) -> Iterator[str]:
+    """Yield what is launched, in order."""
+    for item in plan:
+        yield item.kernel if isinstance(item, Launch) else type(item).__name__

@@ -1,0 +1,216 @@
+"""The plan of a step: what is launched, in which order, and that nothing in it waits."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.activations import ReLU
+from engine.backend import make_backend
+from engine.gpu.plan import Item, Launch, NotPlannedError, Product, Written, describe, product
+from engine.gpu.queue import DEPTH, SNAPSHOTS, StepQueue
+from engine.gpu.step_plan import Switches
+from engine.initializers import He
+from engine.layers.linear import Linear
+from engine.network import Network, mlp
+from engine.optimizers import SGD, Adam
+from engine.step import TrainingStep
+from engine.stepping import EagerSteps
+from engine.trainer import Trainer
+from tests.engine.gpu.emulator import EmulatedBackend, items
+from tests.engine.test_trainer import blobs
+
+OFF = Switches(penalty=False, clip_norm=False, max_norm=False)
+STEP = [
+    "gather",
+    *("Product", "relu_forward", "Product", "relu_forward", "Product", "identity_forward"),
+    "softmax_cross_entropy",
+    *("identity_backward", "Product", "Product", "relu_backward", "Product", "Product"),
+    *("relu_backward", "Product"),
+    "silent_units",
+    "sgd",
+]
+MEASURING = ["moments", "histograms", "unit_statistics"]
+
+
+def trainer(backend: EmulatedBackend | None = None, **settings: Any) -> Trainer:
+    network = mlp([9, 40], 3, activation=ReLU(), initializer=He())
+    chosen: dict[str, Any] = {"steps": 500, "batch_size": 20} | settings
+    return Trainer(network, blobs(), backend=backend or EmulatedBackend(), **chosen)
+
+
+def queue(backend: EmulatedBackend | None = None, **settings: Any) -> StepQueue:
+    found = (made := trainer(backend, **settings)).ahead.of(made.training_step)
+    assert isinstance(found, StepQueue)
+    return found
+
+
+def test_a_step_is_these_launches() -> None:
+    assert list(items(queue().plan(OFF, measure=False))) == STEP
+
+
+def test_with_statistics_it_is_the_same_and_theirs() -> None:
+    measured = list(items(queue().plan(OFF, measure=True)))
+    assert measured == [*STEP[:-1], "Written", STEP[-1], *MEASURING]
+
+
+def test_two_graphs_are_captured_before_the_first_step() -> None:
+    backend = EmulatedBackend()
+    queue(backend)
+    plain, measured = backend.emulator.captures
+    assert plain == STEP
+    assert [each for each in measured if each not in ("Written", *MEASURING)] == STEP
+
+
+def test_what_is_switched_on_is_in_the_plan() -> None:
+    everything = Switches(penalty=True, clip_norm=True, max_norm=True)
+    plan = list(items(queue().plan(everything, measure=False)))
+    at = plan.index("silent_units")
+    assert plan[at - 1 :] == ["penalty", "silent_units", "clip_norm", "sgd", *["max_norm"] * 3]
+    assert not Switches.of(SGD().hyperparameters(), SGD()).penalty
+    assert Switches.of(SGD(weight_decay=0.1).hyperparameters(), SGD()).penalty
+
+
+def test_no_step_waits_for_the_device() -> None:
+    backend = EmulatedBackend(lag=6)
+    made = queue(backend)
+    rows = np.arange(20)
+    for step in range(80):
+        made.make(step, 0.0, rows, measure=step % 7 == 0)
+        list(made.made())
+        assert len(made) < DEPTH
+    assert backend.emulator.waits == 0
+
+
+def test_only_a_device_far_behind_is_waited_for() -> None:
+    backend = EmulatedBackend(lag=10_000)
+    made, rows, arrived = queue(backend), np.arange(20), []
+    for step in range(2 * DEPTH):
+        made.make(step, 0.0, rows, measure=False)
+        arrived += [each.step for each in made.made()]
+    assert backend.emulator.waits == 2 * DEPTH - (DEPTH - 1)
+    arrived += [each.step for each in made.made(wait=True)]
+    assert arrived == list(range(2 * DEPTH))
+
+
+def test_a_sample_is_dropped_where_all_places_are_taken_and_never_a_step() -> None:
+    made, rows = queue(EmulatedBackend(lag=10_000)), np.arange(20)
+    asked = [made.make(step, 0.0, rows, measure=True) for step in range(SNAPSHOTS + 3)]
+    assert asked == [True] * SNAPSHOTS + [False] * 3
+    arrived = list(made.made(wait=True))
+    assert [each.step for each in arrived] == list(range(SNAPSHOTS + 3))
+    assert [each.snapshot is not None for each in arrived] == asked
+    assert made.make(99, 0.0, rows, measure=True)
+
+
+def test_what_statistics_cost_is_the_device_time_that_they_add() -> None:
+    made, rows = queue(), np.arange(20)
+    for step in range(8):
+        made.make(step, 0.0, rows, measure=step == 5)
+    probing = [each.probing for each in made.made(wait=True)]
+    extra = 1e-6 * (1 + len(MEASURING))
+    assert probing == pytest.approx([0, 0, 0, 0, 0, extra, 0, 0])
+
+
+def test_what_was_asked_for_stays_whatever_becomes_of_the_rows() -> None:
+    made, rows = queue(), np.arange(20)
+    made.make(0, 0.0, rows, measure=False)
+    rows[:] = 0
+    (first,) = made.made(wait=True)
+    np.testing.assert_array_equal(first.rows, np.arange(20))
+
+
+def test_another_network_gets_another_queue() -> None:
+    made = trainer()
+    first = made.ahead.of(made.training_step)
+    assert made.ahead.of(made.training_step) is first
+    hyper = made.hyperparameters
+    wider = mlp([20], 3, activation=ReLU(), initializer=He()).bind(
+        (20, 6), made.backend, generator=np.random.default_rng(0), hyper=hyper
+    )
+    step = made.training_step
+    other = TrainingStep(
+        wider, step.loss_kind, step.optimizer_kind, hyper, made.data.train, probes=True
+    )
+    second = made.ahead.of(other)
+    assert isinstance(second, StepQueue)
+    assert second is not first
+    assert second.plan(OFF, measure=False)[1].out.shape == (20, 20)  # type: ignore[union-attr]
+
+
+def test_warming_up_leaves_no_trace() -> None:
+    settings: dict[str, Any] = {"optimizer": Adam(0.1, weight_decay=0.1)}
+    made = trainer(**settings)
+    before = {name: array.copy() for name, array in made.training_step.arrays.items()}
+    made.ahead.of(made.training_step)
+    for name, array in made.training_step.arrays.items():
+        np.testing.assert_array_equal(array, before[name], name)
+
+
+class Curious(Linear):
+    """A layer that looks at a value in the middle of a step."""
+
+    def bind(self, x: Any, scope: Any) -> Any:
+        from dataclasses import replace
+
+        bound, xp = super().bind(x, scope), scope.backend.xp
+
+        def forward(x: Any, training: bool) -> Any:
+            float(xp.sum(x))
+            return bound.forward(x, training)
+
+        return replace(bound, forward=forward)
+
+
+def test_a_layer_that_reads_a_value_cannot_be_captured_and_is_run_eagerly() -> None:
+    backend = EmulatedBackend()
+    network = Network([Curious(5, He()), Linear(3, He())])
+    made = Trainer(network, blobs(), backend=backend, steps=3, batch_size=20)
+    frames = list(made.frames(interval=0))
+    assert "a value was read" in made.ahead.reason
+    (event,) = [event for frame in frames for event in frame.events]
+    assert (event.kind, event.detail) == ("eager", {"reason": made.ahead.reason})
+    assert sum(len(frame.loss) for frame in frames) == 3
+
+
+def test_a_back_end_without_a_device_has_no_queue() -> None:
+    made = trainer(make_backend("numpy", "float64"))  # type: ignore[arg-type]
+    assert isinstance(made.ahead.of(made.training_step), EagerSteps)
+    assert made.ahead.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "out"),
+    [
+        (np.ones((2, 3)), np.ones((3, 4)), np.empty((2, 4))),
+        (np.ones((3, 2)).T, np.ones((3, 4)), np.empty((2, 4))),
+        (np.ones((2, 3)), np.ones((4, 3)).T, np.empty((2, 4))),
+        (np.ones(3), np.ones((3, 4)), np.empty(4)),
+        (np.ones((2, 3)), np.ones(3), np.empty(2)),
+    ],
+)
+def test_products_of_all_that_layers_multiply(a: Any, b: Any, out: Any) -> None:
+    item = product(a, b, out)
+    left = item.a.T if item.transpose_a else item.a
+    right = item.b.T if item.transpose_b else item.b
+    np.matmul(left, right, out=item.out)
+    np.testing.assert_array_equal(out, a @ b)
+
+
+def test_a_product_with_gaps_is_refused() -> None:
+    with pytest.raises(NotPlannedError, match="gaps"):
+        product(np.ones((4, 6))[:, ::2], np.ones((3, 2)), np.empty((4, 2)))
+
+
+def test_a_plan_can_be_read() -> None:
+    x = np.empty((2, 3))
+    plan: list[Item] = [
+        Launch("sgd", (4,), (256,), (x, np.int32(6))),
+        Product(x, x, np.empty((3, 3)), transpose_a=True),
+        Written("batch_norm, layer 2, forwards", lambda: None),
+    ]
+    assert describe(plan).splitlines() == [
+        "  1  sgd                      4 blocks of 256: (2×3)",
+        "  2  product                  (2×3)ᵀ · (2×3) → (3×3)",
+        "  3  as written               batch_norm, layer 2, forwards",
+    ]
