@@ -29,6 +29,7 @@ from tuilab.cli_options import (
     variant,
     with_shortcuts,
 )
+from tuilab.cli_search import search
 from tuilab.cli_testing import test
 from tuilab.cli_tools import TOOLS
 from tuilab.terminal import is_terminal
@@ -406,7 +407,7 @@ def export(run: str | None, to: str, out: Path | None) -> int:
     return 0
 
 
-for command in (*TOOLS, test):
+for command in (*TOOLS, test, search):
     tuilab.add_command(command)
 
 
