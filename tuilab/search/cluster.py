@@ -8,6 +8,7 @@ place at the path of the search's folder.
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Final
 from uuid import uuid4
 
@@ -58,7 +59,7 @@ class DaskPool:
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         said = event[1]
         if (task := self._running.get(str(said["key"]))) is not None:
-            task.reports.append(Report(int(said["epoch"]), float(said["value"])))
+            task.reports.append(Report(**said["report"]))
 
 
 class _Task:
@@ -106,8 +107,7 @@ def _follow(order: Order, topic: str, key: str) -> Outcome:
     try:
         while not attempt.has_ended():
             for report in attempt.poll():
-                told = {"key": key, "epoch": report.epoch, "value": report.value}
-                worker.log_event(topic, told)
+                worker.log_event(topic, {"key": key, "report": asdict(report)})
             if not attempt.stopped and ending.is_set():
                 attempt.stop()
             time.sleep(POLL)

@@ -14,7 +14,7 @@ from tuilab.launch import Options
 from tuilab.runs import RunFolder
 from tuilab.scenario import Scenario
 from tuilab.search.folder import StudyFolder
-from tuilab.search.narrowing import Edge, edges, extended, narrowed
+from tuilab.search.narrowing import Edge, edges, narrowed
 from tuilab.search.points import is_allowed, scenario_at
 from tuilab.search.pools import Pool, Running
 from tuilab.search.results import SearchResult, StageResult
@@ -146,10 +146,7 @@ class Conductor:
         last = self._done[-1]
         taken = self._edges[last.stage.name] if self._plan.extend else []
         maximize = self._plan.search.maximize
-        if stage.name == f"{last.stage.name}+":
-            space = extended(last.space, taken)
-        else:
-            space = narrowed(last, maximize=maximize, taken=taken)
+        space = narrowed(last, maximize=maximize, taken=taken)
         beyond = {edge.key for edge in taken if edge.wider is not None}
         for key in space:
             around = f"around the best {last.stage.best} of {last.stage.name}"
@@ -229,7 +226,7 @@ class _Round:
             ended = running.has_ended()
             for report in running.poll():
                 asked.trial.report(report.value, report.epoch)
-                if not ended and asked.trial.should_prune():
+                if not (ended or report.last) and asked.trial.should_prune():
                     running.give_up(f"worse than others at epoch {report.epoch}")
             if ended:
                 del self._running[asked.number]

@@ -4,6 +4,7 @@ The lecture: "If the best value lies at the edge of the range, you may be missin
 beyond it."
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -14,8 +15,9 @@ from tuilab.search.space import Choice, Parameter, Range, Space
 MARGIN: Final = 0.1  # of the old range, added on each side of the best trials
 LEAST: Final = 0.15  # of the old range: a new one is at least as wide
 EDGE: Final = 0.1  # of a range: so near its end, the best value lies at the edge
-COMPANY: Final = 0.25  # of a range: there, half of the good trials must lie too
-BEYOND: Final = 0.5  # widths of the range by which it is extended
+COMPANY: Final = 0.25  # of a range: there, most of the good trials must lie too
+BEYOND: Final = 0.5  # widths of a range by which it is extended, but by no more than
+DECADES: Final = 1.0  # so many powers of ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ def _edge(key: str, range_: Range, good: Sequence[Row]) -> Edge | None:
     places = [range_.position(row.point[key]) for row in good]
     for upper in (True, False):
         near = [1 - place if upper else place for place in places]
-        if near and near[0] <= EDGE and 2 * sum(each <= COMPANY for each in near) >= len(near):
-            wider = range_.within(0, 1 + BEYOND) if upper else range_.within(-BEYOND, 1)
+        if near and near[0] <= EDGE and 2 * sum(each <= COMPANY for each in near) > len(near):
+            room = _beyond(range_)
+            wider = range_.within(0, 1 + room) if upper else range_.within(-room, 1)
             return Edge(key, good[0].point[key], range_, upper, wider)
     return None
 
@@ -86,10 +89,14 @@ def _narrowed(parameter: Parameter, values: Sequence[Any], edge: Edge | None) ->
     missing = max(0.0, LEAST - (high - low)) / 2
     low, high = max(low - missing, 0.0), min(high + missing, 1.0)
     if edge is not None and edge.wider is not None:
-        low, high = (low, 1 + BEYOND) if edge.upper else (-BEYOND, high)
+        found = parameter.within(low, high)
+        if edge.upper:
+            return replace(found, high=edge.wider.high)
+        return replace(found, low=edge.wider.low)
     return parameter.within(low, high)
 
 
-def extended(space: Space, taken: Sequence[Edge]) -> Space:
-    """Return a space with the wider ranges of `taken`."""
-    return space.changed({edge.key: edge.wider for edge in taken if edge.wider is not None})
+def _beyond(range_: Range) -> float:
+    if not range_.logarithmic:
+        return BEYOND
+    return min(BEYOND, DECADES / math.log10(range_.high / range_.low))

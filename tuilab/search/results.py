@@ -19,7 +19,8 @@ SHORT: Final = {
     "weight_decay": "reg",
 }
 """Names of columns, as in the lecture."""
-ENDED: Final = ("complete", "pruned", "failed")
+MARKS: Final = {"complete": "✓", "pruned": "✂", "failed": "✗", "lost": "↻", "running": "▶"}
+ENDED: Final = ("complete", "pruned", "failed", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Row:
     """One trial, as the study has it."""
 
     number: int
-    state: str  # running | waiting | complete | pruned | failed
+    state: str  # running | waiting | complete | pruned | failed | lost
     point: Point
     value: float | None = None  # of the objective, where it is complete
     reason: str = ""  # why it was given up, or broke
@@ -43,7 +44,7 @@ class Row:
         """One sign for its state."""
         if self.reason == "loss not finite":
             return "∅"
-        return {"complete": "✓", "pruned": "✂", "failed": "✗", "running": "▶"}.get(self.state, "·")
+        return MARKS.get(self.state, "·")
 
 
 @dataclass(frozen=True, slots=True)

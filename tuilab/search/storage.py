@@ -35,6 +35,7 @@ from tuilab.search.settings import Stage
 from tuilab.search.space import Parameter, Point, Range, Space, parse_space
 
 STAGE: Final = "tuilab:stage"
+LOST: Final = "tuilab:lost"  # cut short through no fault of its own; its point is tried again
 SURPLUS: Final = "tuilab:surplus"  # two machines asked for the last one at once
 ASKED_TO_PRUNE: Final = "tuilab:prune"
 FACTS: Final = ("reason", "run", "host", "seconds", "steps", "reached")
@@ -142,7 +143,7 @@ class StageStudy:
         self, number: int, params: Mapping[str, Any], attributes: Mapping[str, Any], reason: str
     ) -> None:
         """Tell that a trial was cut short through no fault of its own, and give it another try."""
-        if self.failed(number, {"reason": reason}):
+        if self.failed(number, {"reason": reason, LOST: True}):
             _try_again(self.study, number, params, attributes)
 
     def result(self) -> StageResult:
@@ -301,13 +302,15 @@ def _row(trial: FrozenTrial, space: Space) -> Row:
     if seconds is None and begin is not None and end is not None:
         seconds = (end - begin).total_seconds()
     state = trial.state.name.lower()
-    lost = state == "fail" and "reason" not in attributes
+    silent = state == "fail" and "reason" not in attributes  # nobody was left to say why
+    if silent or LOST in attributes:
+        state = "lost"
     return Row(
         number=trial.number,
         state={"fail": "failed"}.get(state, state),
         point=space.decoded(trial.params),
         value=trial.value if trial.state == TrialState.COMPLETE else None,
-        reason="lost with its machine" if lost else str(attributes.get("reason", "")),
+        reason="lost with its machine" if silent else str(attributes.get("reason", "")),
         run=str(attributes.get("run", "")),
         host=str(attributes.get("host", "")),
         seconds=seconds,

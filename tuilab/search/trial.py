@@ -12,7 +12,7 @@ import numpy as np
 from engine.errors import TuilabError
 from tuilab.diagnosis.finding import all_found
 from tuilab.errors import RunError
-from tuilab.expressions import Expression, evaluate
+from tuilab.expressions import Expression, evaluate, parse_expression
 from tuilab.launch import Options, Worker, end, has_ended, start
 from tuilab.metrics import AtLeast, Record
 from tuilab.recording import RunInfo, RunReader
@@ -54,10 +54,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The objective after an epoch."""
+    """The objective after an epoch; `last`: the run has come to its end."""
 
     epoch: int
     value: float
+    last: bool = False
 
 
 @dataclass
@@ -150,6 +151,7 @@ class Watch:
 
     def __init__(self, reader: RunReader, objective: Expression) -> None:
         self._reader, self._objective = reader, objective
+        self._by_epoch = objective == parse_expression("accuracy.validation")
         self._version = -1
         self._block = self._epochs = 0
         self._validated = -1
@@ -193,12 +195,15 @@ class Watch:
         if not new:
             return []
         self._validated = new[-1].step
-        epoch = round(new[-1].epoch)
-        value = self.value()
-        if epoch <= self._epochs or not math.isfinite(value):
-            return []
-        self._epochs = epoch
-        return [Report(epoch, value)]
+        total = self._reader.info().total_steps
+        found = []
+        # Other objectives than this one are means over an epoch: they are known as they stand now.
+        for each in new if self._by_epoch else new[-1:]:
+            value = each.accuracy if self._by_epoch else self.value()
+            if (epoch := round(each.epoch)) > self._epochs and math.isfinite(value):
+                self._epochs = epoch
+                found.append(Report(epoch, value, each.step >= total))
+        return found
 
     def value(self) -> float:
         """Return the objective as it stands; NaN where it has no value."""
