@@ -37,6 +37,7 @@ class Options:
     threads: int = 0
     restarted_from: str = ""
     checkpoints: bool = True
+    tied: bool = False  # the run ends with the process that began it, however that ends
 
     def or_else(self, recorded: "Options") -> "Options":
         """Return these options, with the recorded ones where none was chosen."""
@@ -88,6 +89,8 @@ def launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str) 
         arguments.append(f"--restarted-from={options.restarted_from}")
     if not options.checkpoints:
         arguments.append("--no-checkpoints")
+    if options.tied:
+        arguments.append(f"--parent={os.getpid()}")
     # NumPy's BLAS reads these once, when it is loaded.
     threads = dict.fromkeys(THREAD_VARIABLES, str(options.thread_count()))
     with folder.log.open("ab") as log:

@@ -103,10 +103,10 @@ def search(
 ) -> SearchResult:
     """Search, or go on with it, until it is done or a signal comes."""
     need("optuna")
-    from tuilab.search.storage import Storage
+    from tuilab.search.storage import Storage, told_as_ours
 
     info, scenario = folder.info(), scenario_of(folder)
-    options = Options(info.backend, info.data_dir, threads, checkpoints=False)
+    options = Options(info.backend, info.data_dir, threads, checkpoints=False, tied=True)
     space = searched(scenario).stages[0].space
     plan = Plan(
         scenario=scenario,
@@ -126,6 +126,7 @@ def search(
         pool = _pool(wishes)
         stack.callback(pool.close)
         stop = stack.enter_context(held_signals())
+        stack.enter_context(told_as_ours(folder.storage_url()))
         result = Conductor(plan, storage, pool, stop, listener).run()
     return replace(result, folder=str(folder.path))  # as the user named it
 

@@ -9,8 +9,8 @@ import json
 import socket
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from optuna.distributions import (
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from tuilab.errors import SearchError
 from tuilab.search.drawing import RETRY_OF
@@ -40,6 +40,8 @@ SURPLUS: Final = "tuilab:surplus"  # two machines asked for the last one at once
 ASKED_TO_PRUNE: Final = "tuilab:prune"
 FACTS: Final = ("reason", "run", "host", "seconds", "steps", "reached")
 """What is kept of a trial beside Optuna's own: reasons, places, costs."""
+SERVER: Final = "postgresql://"
+ATTEMPTS: Final = 6  # at making the tables of a database that several machines open at once
 RETRIES: Final = 2  # of one trial; a point that kills its machine must not kill them all
 PATIENCE: Final = 30.0  # seconds that another machine may take to describe a study it has made
 
@@ -175,24 +177,16 @@ class Storage:
 
         The studies are called `name`-STAGE.
         """
-        if url.startswith("postgresql"):
-            need("psycopg")
-            url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         self.url, self._name = url, name
+        if url.startswith(SERVER):
+            need("psycopg")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Optuna calls heartbeats experimental
-                self._database = RDBStorage(
-                    url,
-                    heartbeat_interval=heartbeat,
-                    grace_period=3 * heartbeat if heartbeat else None,
-                    heartbeat_stale_trial_callback=_stale,
-                    engine_kwargs=_engine(url),
-                )
-                self._storage = optuna.storages.get_storage(self._database)  # with a cache
+            self._database = _opened(url, heartbeat)
         except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
-            raise SearchError(f"cannot open the study at {_without_password(url)}: "
-                              f"{str(error).splitlines()[0]}") from None  # fmt: skip
+            reason = str(error).splitlines()[0]
+            where = _without_password(url)
+            raise SearchError(f"cannot open the study at {where}: {reason}") from None
+        self._storage = optuna.storages.get_storage(self._database)  # with a cache
 
     def open(self, index: int, stage: Stage, space: Callable[[], Space], *, maximize: bool,
              seed: int) -> StageStudy:  # fmt: skip
@@ -245,6 +239,39 @@ class Storage:
         with suppress(SQLAlchemyError):
             self._database.remove_session()
             self._database.engine.dispose()
+
+
+def _opened(url: str, heartbeat: int | None) -> RDBStorage:
+    """Open a database, and make its tables where there are none."""
+    for attempt in reversed(range(ATTEMPTS)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna calls heartbeats experimental
+                return RDBStorage(
+                    url.replace(SERVER, "postgresql+psycopg://", 1),
+                    heartbeat_interval=heartbeat,
+                    grace_period=3 * heartbeat if heartbeat else None,
+                    heartbeat_stale_trial_callback=_stale,
+                    engine_kwargs=_engine(url),
+                )
+        except (IntegrityError, ProgrammingError):  # another machine makes the same tables just now
+            if not attempt:
+                raise
+            time.sleep(0.5)
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def told_as_ours(url: str) -> Iterator[None]:
+    """Raise SearchError where the storage at `url` fails, such as a server that went away."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise SearchError(
+            f"the study at {_without_password(url)} cannot be reached any more ({reason}); "
+            "the same command goes on with it"
+        ) from None
 
 
 def stage_called(stages: Sequence[Stage], name: str) -> Stage:
