@@ -171,19 +171,23 @@ def show(study: str | None, as_json: bool, as_csv: bool, target: Path | None) ->
     """
     from tuilab.errors import SearchError
     from tuilab.launch import write_atomically
-    from tuilab.search.begin import found, scenario_of
     from tuilab.search.best import scenario_text
     from tuilab.search.folder import find
+    from tuilab.search.reading import StudyReader
     from tuilab.search.tables import summary
 
     if as_json and as_csv:
         raise click.UsageError("choose one of --json and --csv")
     folder = find(study)
-    result = found(folder)
+    reader = StudyReader(folder)
+    try:
+        result = reader.result()
+    finally:
+        reader.close()
     if target is not None:
         if result.best is None:
             raise SearchError(f"{folder.path} has no complete trial to write out")
-        write_atomically(target, scenario_text(scenario_of(folder), result, result.best))
+        write_atomically(target, scenario_text(reader.scenario, result, result.best))
         say(f"{target}   (train it: tuilab run {target} --threads 1)", err=True)
     if as_json:
         say(result.document())

@@ -18,8 +18,7 @@ from tuilab.search import folder as folders
 from tuilab.search.conductor import Conductor, Listener, Plan
 from tuilab.search.extras import need
 from tuilab.search.folder import StudyFolder, StudyInfo
-from tuilab.search.narrowing import edges
-from tuilab.search.points import check_space, is_allowed
+from tuilab.search.points import check_space
 from tuilab.search.pools import LocalPool, Pool
 from tuilab.search.ranges import chosen_range
 from tuilab.search.results import SearchResult
@@ -138,29 +137,3 @@ def _pool(wishes: Wishes) -> Pool:
     from tuilab.search.cluster import DaskPool
 
     return DaskPool(wishes.cluster, wishes.jobs)
-
-
-def found(folder: StudyFolder) -> SearchResult:
-    """Read what a search has found so far. Raises SearchError, ScenarioError."""
-    need("optuna")
-    from tuilab.search.storage import Storage
-
-    info, scenario = folder.info(), scenario_of(folder)
-    settings = searched(scenario)
-    storage = Storage(folder.storage_url(), info.study)
-    try:
-        stages = [study.result() for study in storage.stages(settings.stages)]
-    finally:
-        storage.close()
-    told = {
-        stage.stage.name: [
-            edge.text
-            for edge in edges(
-                stage,
-                maximize=settings.maximize,
-                allowed=lambda key, value: is_allowed(scenario, settings, key, value),
-            )
-        ]
-        for stage in stages
-    }
-    return SearchResult(info.scenario, settings, str(folder.path), stages, told)
