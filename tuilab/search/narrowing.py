@@ -34,11 +34,10 @@ class Edge:
     def text(self) -> str:
         """The warning in words."""
         end = "upper" if self.upper else "lower"
-        where = f"at the {end} edge of {self.range.text}"
-        said = f"{self.key}: the best value, {self.value:.3g}, lies {where}"
+        said = f"{self.key}: best at {self.value:.3g}, the {end} edge of {self.range.text}"
         if self.wider is None:
             return f"{said}, beyond which the scenario allows none"
-        return f"{said}: better ones may lie beyond; try {self.wider.text}"
+        return f"{said}; better ones may lie beyond: try {self.wider.text}"
 
 
 def edges(

@@ -29,7 +29,7 @@ def test_the_edge_of_the_lectures_coarse_range_is_seen_and_a_wider_one_proposed(
     (edge,) = found([9e-4, 7e-4, 5e-4, 1e-6, 1e-6])
     assert edge.upper
     assert edge.wider == Range(1e-6, 1e-2, logarithmic=True)
-    assert "upper edge" in edge.text
+    assert "best at 0.0009, the upper edge of 1e-06 … 0.001" in edge.text
     assert "try 1e-06 … 0.01" in edge.text
 
 

@@ -19,7 +19,7 @@ from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 
 
-def document(cli: Cli, *arguments: str | Path) -> tuple[int, dict[str, Any]]:
+def document(cli: Cli, *arguments: Any) -> tuple[int, dict[str, Any]]:
     code, out, err = cli("search", *arguments, "--headless", "--json", "--jobs", 2)
     assert out, err
     found: dict[str, Any] = json.loads(out)

@@ -33,6 +33,7 @@ CURVES: Final = 0.5  # seconds between two looks at the runs
 NARROW: Final = 110  # cells below which the panels are shown one at a time
 LOW: Final = 28  # lines below which they are
 PANELS: Final = ("trials", "running", "scatter", "parallel", "importance")
+BELOW: Final = ("parallel", "importance")
 KEYS: Final = (
     (12, "↑↓", "trial"), (11, "enter", "open its run"), (10, "p", "prune"), (9, "o", "sort by"),
     (4, "O", "turn round"), (8, "x", "parameter"), (7, "s", "stage"), (6, "1…5 tab", "panel"),
@@ -86,6 +87,7 @@ class SearchApp(App[RunFolder | None]):
         self._reader, self.look, self._read = reader, look, reading
         self._styles: dict[str, Style] = {}
         self._curves = RunningCurves(reader.folder)
+        self._is_reading = False
         self.reading: Reading | None = None
         self.shown: list[Entry] = []
         self._panels = {
@@ -131,15 +133,22 @@ class SearchApp(App[RunFolder | None]):
         """Close what is open."""
         self._curves.close()
 
-    @work(thread=True, exclusive=True, group="read", exit_on_error=False)
     def read(self) -> None:
-        """Read the study off the event loop."""
+        """Read the study, unless that is still being done."""
+        if not self._is_reading:
+            self._is_reading = True
+            self._read_study()
+
+    @work(thread=True, group="read", exit_on_error=False)
+    def _read_study(self) -> None:
         try:
             reading = self._read(self._reader)
         except TuilabError as error:
             self.call_from_thread(self.notify, str(error), severity="error", timeout=3)
-            return
-        self.call_from_thread(self._take, reading)
+        else:
+            self.call_from_thread(self._take, reading)
+        finally:
+            self._is_reading = False
 
     def _take(self, reading: Reading) -> None:
         if reading != self.reading:
@@ -181,6 +190,7 @@ class SearchApp(App[RunFolder | None]):
         for place, name in enumerate(PANELS):
             self._panels[name].set_class(not small or place == self.look.panel, "shown")
         self.screen.set_class(small and self.look.panel == 0, "table-alone")
+        self.screen.set_class(small and PANELS[self.look.panel] in BELOW, "below-alone")
 
     def _draw(self) -> None:
         reading, stage = self.reading, self.stage

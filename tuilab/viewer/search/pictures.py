@@ -176,7 +176,7 @@ def _labels(texts: Sequence[str], gutter: int, columns: int, role: str) -> Line:
     cells = [" "] * columns
     for at, text in enumerate(texts):
         place = round(at / max(len(texts) - 1, 1) * (columns - 1))
-        text = text[: max(columns // max(len(texts) - 1, 1) - 1, 4)]
+        text = text[: max(columns // len(texts) - 1, 4)]
         start = min(max(place - len(text) // 2, 0), max(columns - len(text), 0))
         cells[start : start + len(text)] = text
     return [(" " * (gutter + 1) + "".join(cells[:columns]), role)]

@@ -12,7 +12,7 @@ ROLES: Final = {
     "complete": "", "pruned": "muted", "failed": "error", "lost": "muted", "running": "activation",
     "waiting": "faint",
 }  # fmt: skip
-LEAST: Final = 7  # cells of a parameter's column
+LEAST: Final = 8  # cells of a parameter's column
 MOST: Final = 11
 
 
@@ -92,7 +92,7 @@ def table(
     titles = [f"{h}{sign}" if at == order.column else h for at, h in enumerate(headings)]
     lines: list[Line] = [
         crop([("  ", ""), *((f"{_fit(t, n)} ", "muted.bold") for t, n in
-                            zip(titles, sizes, strict=True))], cells)
+                            zip(titles, sizes, strict=False))], cells)
     ]  # fmt: skip
     room = max(height - 1, 1)
     first = min(max(cursor - room // 2, 0), max(len(shown) - room, 0))
@@ -103,10 +103,14 @@ def table(
 
 
 def _sizes(headings: Sequence[str], stage: StageResult, cells: int) -> list[int]:
+    """Return the cells of each column; the last one goes where there is no room for it."""
+    fixed, last = [5, 5, 9], 7
     count = max(len(stage.space), 1)
-    fixed = [5, 5, 9]
-    room = (cells - 2 - sum(fixed) - 8 - len(headings)) // count
-    return [*fixed, *[min(max(room, LEAST), MOST)] * len(stage.space), 7]
+    room = cells - 2 - sum(fixed) - len(headings)
+    size = (room - last) // count
+    if size < LEAST:
+        last, size = 0, (room + 1) // count
+    return [*fixed, *[min(max(size, LEAST), MOST)] * len(stage.space), *([last] * bool(last))]
 
 
 def _fit(text: str, size: int) -> str:
@@ -118,7 +122,10 @@ def _line(
 ) -> Line:
     row = entry.row
     seconds = f"{row.seconds:.1f}" if row.seconds is not None else ""
-    values = [value_text(row.point[key]) if key in row.point else "" for key in stage.space]
+    values = [
+        _short(row.point[key], size) if key in row.point else ""
+        for key, size in zip(stage.space, sizes[3:], strict=False)
+    ]
     texts = [str(entry.rank or ""), str(row.number), _value(entry), *values, seconds]
     role = ROLES.get(row.state, "")
     if entry.rank == 1:
@@ -130,11 +137,16 @@ def _line(
     if at:
         role = "key.tag" if entry.rank != 1 else "success.tag"
     line: Line = [(f"{row.mark} ", role)]
-    line += [(f"{_fit(text, size)} ", role) for text, size in zip(texts, sizes, strict=True)]
+    line += [(f"{_fit(text, size)} ", role) for text, size in zip(texts, sizes, strict=False)]
     room = cells - width(line)
     if row.reason and room > 8:
         line.append((f" {row.reason}", role if at else "muted"))
     return pad(crop(line, cells), cells)
+
+
+def _short(value: object, size: int) -> str:
+    text = value_text(value)
+    return f"{value:.1e}" if isinstance(value, float) and len(text) > size else text
 
 
 def _value(entry: Entry) -> str:
