@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 
 from engine.backend import usable_cores
+from engine.errors import ConfigError
+from tuilab.decode import located, read
 from tuilab.errors import ScenarioError, SearchError
 from tuilab.headless import held_signals
 from tuilab.launch import Options
@@ -50,14 +52,18 @@ def searched(scenario: Scenario) -> Search:
 def new_folder(
     scenario: Scenario, path: Path | None, storage: str, options: Options
 ) -> StudyFolder:
-    """Make the folder of a search. Raises ScenarioError, ConfigError, SearchError."""
-    check_space(scenario, searched(scenario))
+    """Make the folder of a search. Raises ScenarioError, SearchError."""
+    try:
+        check_space(scenario, searched(scenario))
+    except ConfigError as error:
+        origin = Path(scenario.origin)
+        raise located(origin, read(origin), error) from None
     info = StudyInfo(
         scenario=scenario.name,
         study=study_name(scenario),
         storage=storage,
         origin=scenario.origin,
-        data_dir=options.data_dir,
+        data_dir=str(Path(options.data_dir).resolve()) if options.data_dir else "",
         backend=options.backend,
         created=time.time(),
     )

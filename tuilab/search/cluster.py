@@ -35,6 +35,14 @@ class DaskPool:
                 f"no Dask scheduler at {address} ({type(error).__name__}): "
                 "start one with dask scheduler, and workers with dask worker"
             ) from None
+        try:
+            self._client.wait_for_workers(1, timeout=TIMEOUT)
+        except TimeoutError:
+            self.close()
+            raise SearchError(
+                f"the Dask scheduler at {address} has no workers: start some with "
+                f"dask worker {address} --nthreads 1"
+            ) from None
         self._jobs = jobs
         self._topic = f"tuilab-{uuid4().hex}"
         self._running: dict[str, _Task] = {}

@@ -172,8 +172,11 @@ def _cell(value: Any) -> Any:
 
 
 def headings(keys: Sequence[str] | Space) -> dict[str, str]:
-    """Return a heading for each key: its last word, or that of the lecture, where it is unique."""
-    last = {key: key.rpartition(".")[2] for key in keys}
+    """Return a heading for each key: its last word, or that of the lecture, where it is unique.
+
+    `optimizer.name` is the optimizer.
+    """
+    last = {key: key.removesuffix(".name").rpartition(".")[2] for key in keys}
     counts = [*last.values()]
     return {
         key: SHORT.get(word, word) if counts.count(word) == 1 else key for key, word in last.items()

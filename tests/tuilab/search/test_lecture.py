@@ -1,5 +1,6 @@
 """The lecture's claims on searching, on the scenarios that make them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,14 @@ import optuna
 import pytest
 
 from engine.backend import make_backend
+from tuilab.data_folder import data_folder
+from tuilab.launch import Options
 from tuilab.scenario import Scenario, build_trainer, load, load_data, load_file
+from tuilab.search import begin
+from tuilab.search.begin import Wishes, new_folder
+from tuilab.search.conductor import Listener
 from tuilab.search.points import check_space, scenario_at
+from tuilab.search.reading import StudyReader
 from tuilab.search.samplers import Grid, Random, Sampler
 from tuilab.search.settings import Search
 
@@ -65,3 +72,18 @@ def test_random_points_find_a_better_best_than_a_grid() -> None:
         print(f"seed {seed}: random {random:.4f}, grid {grid:.4f}")
         wins.append(random < grid)
     assert sum(wins) >= 0.8 * SEEDS
+
+
+@pytest.mark.slow
+def test_the_edge_warning_fires_on_the_lectures_own_coarse_range(tmp_path: Path) -> None:
+    """Learning rates of 1e-6 to 1e-3, five epochs: the best ones crowd at 1e-3."""
+    data = data_folder(os.environ.get("TUILAB_DATA", ""))
+    coarse = 'search.stage=[{name="coarse", trials=25, epochs=5}]'
+    scenario, _ = searched(FOLDER / "cifar10_coarse_to_fine.toml", coarse)
+    if not scenario.source.is_here(data):
+        pytest.skip("needs CIFAR-10; set TUILAB_DATA to the folder that has it")
+    folder = new_folder(scenario, tmp_path / "s", "", Options(data_dir=str(data)))
+    assert begin.search(folder, Wishes(), Listener()).stages[0].count("complete") > 15
+    (text,) = StudyReader(folder).result().edges["coarse"]
+    assert text.startswith("optimizer.learning_rate: best at")
+    assert "the upper edge of 1e-06 … 0.001" in text

@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.tuilab.conftest import Cli
 from tests.tuilab.search.conftest import Cluster
@@ -102,11 +105,29 @@ def test_an_interrupted_search_leaves_nothing_on_the_cluster(lab: Path, cluster:
     assert search.returncode == 130
     assert "Traceback" not in err
     assert running(lab / "s") == []
+    for worker in cluster.workers:
+        worker.kill()
+        worker.wait(timeout=30)
+    again = begin(lab, "--resume", "--cluster", cluster.address, "--out", "s")
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 2
+    assert "has no workers" in err
 
 
-def test_without_a_scheduler_it_is_said(lab: Path, cluster: Cluster) -> None:
+@pytest.mark.skipif(find_spec("distributed") is None, reason="needs distributed")
+def test_without_a_scheduler_it_is_said(lab: Path) -> None:
     search = begin(lab, scenario(lab), "--cluster", "tcp://127.0.0.1:1", "--out", "s")
     _, err = search.communicate(timeout=60)
     assert search.returncode == 2
     assert "no Dask scheduler at tcp://127.0.0.1:1" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(find_spec("psycopg") is None, reason="needs psycopg")
+def test_a_server_that_is_not_there_is_told_without_the_password(lab: Path, cli: Cli) -> None:
+    code, _, err = cli(
+        "search", scenario(lab), "--headless", "--storage", "postgresql://x:secret@127.0.0.1:1/x"
+    )
+    assert code == 2
+    assert "cannot open the study at postgresql://127.0.0.1:1/x" in err
+    assert "secret" not in err

@@ -1,14 +1,18 @@
 """[search] of a scenario file: what it may say, and how a point becomes a scenario."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from engine.errors import ConfigError
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError
+from tuilab.launch import Options
 from tuilab.scenario import Scenario, load, parse
+from tuilab.search.begin import new_folder
 from tuilab.search.points import check_space, is_allowed, scenario_at
 from tuilab.search.settings import Search
 
@@ -122,3 +126,25 @@ def test_it_is_known_what_the_scenario_would_refuse() -> None:
     assert base.search is not None
     assert is_allowed(base, base.search, "optimizer.learning_rate", 10.0)
     assert not is_allowed(base, base.search, "optimizer.learning_rate", -1.0)
+
+
+def test_the_example_in_the_readme_can_be_searched(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```\n(\[search\]\n.*?)```", text, re.DOTALL)
+    path = tmp_path / "x.toml"
+    path.write_text(tomli_w.dumps(small()) + example, encoding="utf-8")
+    base = load(path)
+    assert base.search is not None
+    check_space(base, base.search)
+    assert [stage.name for stage in base.search.stages] == ["coarse", "fine"]
+
+
+def test_a_wrong_key_is_told_with_its_line(tmp_path: Path) -> None:
+    path = write_scenario(tmp_path / "x.toml")
+    with path.open("a") as file:
+        file.write('[search.space]\n"optimizer.learning_rat" = { log = [1e-3, 1.0] }\n')
+    with pytest.raises(ScenarioError, match=r"x\.toml:\d+: search\.space.*did you mean") as error:
+        new_folder(load(path), tmp_path / "s", "", Options())
+    line = int(str(error.value).split(":")[1])
+    assert "learning_rat" in path.read_text().splitlines()[line - 1]
+    assert not (tmp_path / "s").exists()

@@ -42,7 +42,8 @@ def header(reading: Reading, stage: StageResult | None, title: str, cells: int) 
 def _state(reading: Reading, stage: StageResult | None, cells: int) -> Line:
     sign = ("▶ searching", "activation") if reading.alive else ("■ ended", "muted")
     if stage is None:
-        return [sign, ("   waiting for the first trial …", "muted")]
+        words = "waiting for the first trial …" if reading.alive else "see search.log in its folder"
+        return [sign, (f"   {words}", "muted")]
     ended = sum(row.state in ("complete", "pruned", "failed") for row in stage.rows)
     total = max(stage.stage.trials, 1)
     full = round(min(ended / total, 1.0) * BAR)
