@@ -12,6 +12,7 @@ from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
+from textual.timer import Timer
 
 from engine.errors import TuilabError
 from tuilab.errors import ViewError
@@ -30,6 +31,7 @@ from tuilab.viewer.text import Line, Piece, fit, join, pad
 
 PERIOD: Final = 1.0  # seconds between two readings of the study
 CURVES: Final = 0.5  # seconds between two looks at the runs
+IDLE: Final = 0.15  # seconds that the cursor rests before the pictures follow it
 NARROW: Final = 110  # cells below which the panels are shown one at a time
 LOW: Final = 28  # lines below which they are
 PANELS: Final = ("trials", "running", "scatter", "parallel", "importance")
@@ -88,6 +90,7 @@ class SearchApp(App[RunFolder | None]):
         self._styles: dict[str, Style] = {}
         self._curves = RunningCurves(reader.folder)
         self._is_reading = False
+        self._later: Timer | None = None  # when the pictures follow the cursor
         self.reading: Reading | None = None
         self.shown: list[Entry] = []
         self._panels = {
@@ -192,7 +195,7 @@ class SearchApp(App[RunFolder | None]):
         self.screen.set_class(small and self.look.panel == 0, "table-alone")
         self.screen.set_class(small and PANELS[self.look.panel] in BELOW, "below-alone")
 
-    def _draw(self) -> None:
+    def _draw(self, *, pictures: bool = True) -> None:
         reading, stage = self.reading, self.stage
         self._draw_footer()
         if reading is None:
@@ -204,8 +207,10 @@ class SearchApp(App[RunFolder | None]):
         self._panels["header"].show(top)
         if stage is not None:
             self._draw_table(stage, reading)
-            self._draw_pictures(stage, reading)
-        self._draw_running()
+            if pictures:
+                self._draw_pictures(stage, reading)
+        if pictures:
+            self._draw_running()
 
     def _draw_table(self, stage: StageResult, reading: Reading) -> None:
         panel, look = self._panels["trials"], self.look
@@ -263,7 +268,10 @@ class SearchApp(App[RunFolder | None]):
         self.look.cursor = min(max(self.look.cursor + by, 0), max(len(self.shown) - 1, 0))
         chosen = self.chosen
         self.look.number = chosen.number if chosen is not None else None
-        self._draw()
+        self._draw(pictures=False)
+        if self._later is not None:
+            self._later.stop()
+        self._later = self.set_timer(IDLE, self._draw)
 
     def action_sort(self, by: int) -> None:
         """Sort by the next column."""

@@ -104,7 +104,7 @@ def table(
 
 def _sizes(headings: Sequence[str], stage: StageResult, cells: int) -> list[int]:
     """Return the cells of each column; the last one goes where there is no room for it."""
-    fixed, last = [5, 5, 9], 7
+    fixed, last = [5, 5, 10], 7
     count = max(len(stage.space), 1)
     room = cells - 2 - sum(fixed) - len(headings)
     size = (room - last) // count
@@ -126,7 +126,7 @@ def _line(
         _short(row.point[key], size) if key in row.point else ""
         for key, size in zip(stage.space, sizes[3:], strict=False)
     ]
-    texts = [str(entry.rank or ""), str(row.number), _value(entry), *values, seconds]
+    texts = [str(entry.rank or ""), str(row.number), _value(entry, sizes[2]), *values, seconds]
     role = ROLES.get(row.state, "")
     if entry.rank == 1:
         role = "success.bold"
@@ -149,12 +149,13 @@ def _short(value: object, size: int) -> str:
     return f"{value:.1e}" if isinstance(value, float) and len(text) > size else text
 
 
-def _value(entry: Entry) -> str:
+def _value(entry: Entry, size: int) -> str:
     value = entry.value
     if value is None or not math.isfinite(value):
         return "" if value is None else str(value)
-    text = value_text(value)
-    return text if entry.row.value is not None else f"({text})"
+    if entry.row.value is not None:
+        return _short(value, size)
+    return f"({_short(value, size - 2)})"  # as it stood last
 
 
 def counts(stage: StageResult) -> Mapping[str, int]:

@@ -20,14 +20,14 @@ def numbers(stage: StageResult, order: Order) -> list[int]:
 
 
 def test_the_table_has_the_best_first_and_says_why_others_ended(stage: StageResult) -> None:
-    assert [plain(line).rstrip() for line in drawn(stage, 86)] == [
-        "  rank▲ trial   val_acc          lr  activation seconds",
-        "✓     1     2    0.4400   5.000e-04        relu     1.0",
-        "✓     2     0    0.3100   1.000e-05        relu     2.0",
-        "▶           5  (0.4000)   3.000e-04        tanh",
-        "∅           1             1.000e-04        tanh          loss not finite",
-        "✂           3  (0.2500)   2.000e-04        tanh          worse than others at epoch 2",
-        "✗           4             2.000e-06        tanh          killed by signal 9",
+    assert [plain(line).rstrip() for line in drawn(stage, 87)] == [
+        "  rank▲ trial    val_acc          lr  activation seconds",
+        "✓     1     2     0.4400   5.000e-04        relu     1.0",
+        "✓     2     0     0.3100   1.000e-05        relu     2.0",
+        "▶           5   (0.4000)   3.000e-04        tanh",
+        "∅           1              1.000e-04        tanh          loss not finite",
+        "✂           3   (0.2500)   2.000e-04        tanh          worse than others at epoch 2",
+        "✗           4              2.000e-06        tanh          killed by signal 9",
     ]
 
 
