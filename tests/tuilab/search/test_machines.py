@@ -131,3 +131,23 @@ def test_a_server_that_is_not_there_is_told_without_the_password(lab: Path, cli:
     assert code == 2
     assert "cannot open the study at postgresql://127.0.0.1:1/x" in err
     assert "secret" not in err
+
+
+def test_a_server_that_goes_away_ends_the_search_in_words(lab: Path, postgres: str) -> None:
+    import psycopg
+
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute("CREATE ROLE guest LOGIN; GRANT ALL ON SCHEMA public TO guest")
+        server.execute("CREATE DATABASE guests OWNER guest")
+        url = postgres.replace("tuilab@", "guest@").replace("/postgres", "/guests")
+        search = begin(lab, scenario(lab), "--jobs", "1", "--storage", url, "--out", "s")
+        wait_for(lambda: running(lab / "s"))
+        server.execute("ALTER ROLE guest NOLOGIN")
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'guest'"
+        )
+        _, err = search.communicate(timeout=60)
+    assert search.returncode == 2
+    assert "Traceback" not in err
+    assert "cannot be reached any more" in err
+    wait_for(lambda: not running(lab / "s"))
