@@ -6,7 +6,9 @@ each stage, in a file beside the runs or on a server that several machines share
     settings   [search] of a scenario file, with families of its own:
                space (ranges), samplers, pruners, stop_rules
     points     a point of the space → the scenario that is trained there
-    storage    Optuna's storage: stages, asking, telling, heartbeats, lost trials
+    storage    Optuna's storage, and the study of each stage in it
+    stage_study
+               asking, telling, heartbeats, lost trials
     trial      one run, followed while it trains: reports, and when to give it up
     local, cluster
                where trials run: processes here, or a Dask cluster

@@ -20,7 +20,8 @@ from tuilab.search.pools import Pool, Running
 from tuilab.search.results import SearchResult, StageResult
 from tuilab.search.settings import Search, Stage
 from tuilab.search.space import Parameter, Space
-from tuilab.search.storage import Asked, StageStudy, Storage
+from tuilab.search.stage_study import Asked, StageStudy
+from tuilab.search.storage import Storage
 from tuilab.search.trial import Order, Outcome, end_left_over
 
 POLL: Final = 0.05  # seconds between two looks at the runs
@@ -245,8 +246,7 @@ class _Round:
             case "failed":
                 self._study.failed(asked.number, facts)
             case "stopped":
-                attributes = asked.trial.user_attrs
-                self._study.lost(asked.number, asked.trial.params, attributes, "interrupted")
+                self._study.interrupted(asked, facts)
         self._listener.ended(self._study.result(), asked.number)
 
     def _end(self) -> None:
