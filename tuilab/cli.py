@@ -34,6 +34,7 @@ from tuilab.cli_options import (
     with_shortcuts,
 )
 from tuilab.cli_runs import RUNS
+from tuilab.cli_search import search
 from tuilab.cli_testing import test
 from tuilab.cli_tools import TOOLS
 from tuilab.cli_view import view
@@ -291,7 +292,7 @@ def tour(as_list: bool, backend: str, threads: int, data_dir: str) -> int:
     return view(lecture_tour.begin(entry), expect, lecture_tour)
 
 
-for command in (*RUNS, *TOOLS, test):
+for command in (*RUNS, *TOOLS, test, search):
     tuilab.add_command(command)
 
 

@@ -3,6 +3,7 @@
 TuilabError
 ├── ScenarioError     a scenario file that cannot be used: says the file, the line, the key path
 ├── RunError          a run folder that is missing, taken, unwritable or not ours
+├── SearchError       a study that is missing, taken or elsewhere; an extra that is not installed
 ├── FetchError        a data set that cannot be downloaded, checked or unpacked
 ├── ViewError         the view broke; training is not touched by it (exit code 1)
 └── WorkerError       the training process failed; says where its log is (exit code 1)
@@ -19,6 +20,10 @@ class ScenarioError(TuilabError):
 
 class RunError(TuilabError):
     """A run folder that is missing, taken, unwritable or not one of ours."""
+
+
+class SearchError(TuilabError):
+    """A search that cannot be begun, gone on with or shown; says what to do."""
 
 
 class FetchError(TuilabError):

@@ -38,6 +38,7 @@ class Options:
     restarted_from: str = ""
     fork: Fork | None = None
     checkpoints: bool = True
+    tied: bool = False  # the run ends with the process that began it, however that ends
 
     def or_else(self, recorded: "Options") -> "Options":
         """Return these options, with the recorded ones where none was chosen."""
@@ -92,6 +93,8 @@ def launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str) 
         arguments.append(f"--fork={msgspec.json.encode(options.fork).decode()}")
     if not options.checkpoints:
         arguments.append("--no-checkpoints")
+    if options.tied:
+        arguments.append(f"--parent={os.getpid()}")
     # NumPy's BLAS reads these once, when it is loaded.
     threads = dict.fromkeys(THREAD_VARIABLES, str(options.thread_count()))
     with folder.log.open("ab") as log:

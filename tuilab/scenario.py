@@ -48,6 +48,8 @@ from tuilab.errors import ScenarioError
 from tuilab.expectations import Expectation
 from tuilab.layer_tables import complete, row
 from tuilab.overrides import assign
+from tuilab.search.settings import Search
+from tuilab.search.settings import parse as search
 from tuilab.variants import compares, resolve
 
 T = TypeVar("T")
@@ -105,7 +107,7 @@ class Header(msgspec.Struct, frozen=True):
 
 SECTIONS: Final = (
     *("data", "network", "layer", "loss"),
-    *("optimizer", "schedule", "train", "expect", "diagnosis"),
+    *("optimizer", "schedule", "train", "expect", "diagnosis", "search"),
 )
 
 
@@ -130,6 +132,7 @@ class Scenario(msgspec.Struct, frozen=True):
     train: TrainSection
     expect: tuple[Expectation, ...]
     diagnosis: Diagnosis
+    search: Search | None
     table: Table  # the file as read, with what was set from outside
     variant: str = ""  # which run of a comparison it is
     origin: str = ""  # path of the file as it was named; "" when it came from none
@@ -267,6 +270,7 @@ def load_expectations(path: Path, depths: Mapping[str, int]) -> tuple[Expectatio
 def _compared(table: Table, path: Path, sets: Sequence[str]) -> ScenarioFile:
     keys = [*field_names(Header), *SECTIONS]
     check_keys(table, [*keys, "variant"], "", "key")
+    require("search" not in table, "search", "goes without [[variant]]: name it in [search.space]")
     runs = {}
     for variant in resolve(table, keys, sets):
         try:
@@ -336,6 +340,7 @@ def parse(table: Table, name: str) -> Scenario:
             for index, entry in enumerate(_list_of_tables(table.get("expect", [])))
         ),
         diagnosis=diagnosis(table.get("diagnosis", {}), "diagnosis"),
+        search=search(table["search"], "search", depth) if "search" in table else None,
         table=table,
     )
 

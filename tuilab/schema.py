@@ -29,6 +29,11 @@ from tuilab.diagnosis.settings import Common
 from tuilab.expectations import Expectation
 from tuilab.layer_tables import FAMILIES
 from tuilab.scenario import DataSection, Header, NetworkSection, TrainSection
+from tuilab.search.pruners import pruners
+from tuilab.search.samplers import samplers
+from tuilab.search.settings import SearchTable, StageTable
+from tuilab.search.space import CHOICE, KINDS
+from tuilab.search.stop_rules import stop_rules
 
 Schema = dict[str, Any]
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -54,6 +59,7 @@ def schema() -> Schema:
         "train": _object(_struct(TrainSection), "How long, and in which precision"),
         "expect": {"type": "array", "items": _expectation()},
         "diagnosis": _diagnosis(),
+        "search": _search(),
         "variant": {
             "type": "array",
             "items": {
@@ -170,3 +176,24 @@ def _diagnosis() -> Schema:
         for name, cls in sorted(rules.items())
     }
     return _object(_struct(Common) | of_rules, "Which rules look, and with which thresholds")
+
+
+def _search() -> Schema:
+    members = {"sampler": _family(samplers), "pruner": _family(pruners), "space": _space()}
+    stage = _object(_struct(StageTable) | members, "One round of a search")
+    own = {
+        "stop": {"type": "array", "items": _family(stop_rules)},
+        "stage": {"type": "array", "items": stage},
+    }
+    return _object(_struct(SearchTable) | members | own, "What tuilab search looks for, and where")
+
+
+def _space() -> Schema:
+    ends = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    kinds = dict.fromkeys(KINDS, ends) | {CHOICE: {"type": "array", "minItems": 1}}
+    ranges = [_object({name: kind}, name) | {"required": [name]} for name, kind in kinds.items()]
+    return {
+        "description": "Keys of the scenario, in quotes, each with a range or a choice",
+        "type": "object",
+        "additionalProperties": {"anyOf": [ends, *ranges, {"type": "object"}]},
+    }

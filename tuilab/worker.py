@@ -8,6 +8,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ from tuilab.scenario import Scenario, build_trainer, load, load_data
 FRAME_INTERVAL: Final = 0.08  # seconds: twelve frames a second
 PREPARATION: Final = ("loading data", "binding")
 """Phases in which a run that goes on is still as it ended."""
+PARENT_PERIOD: Final = 0.5  # seconds between two looks at whether it is there
 RETRY: Final = 2.0  # seconds between attempts to write to a full disk
 
 
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     inbox: SimpleQueue[Command] = SimpleQueue()  # its put is safe in a signal handler
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: inbox.put(Command("stop")))
+    if options.parent:
+        _end_with(options.parent, inbox)
     try:
         lock = hold_lock(folder)  # held until the process ends
         writer = RunWriter(folder.database, resume=options.resume)
@@ -76,6 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         writer.close()
         lock.close()
     return 0
+
+
+def _end_with(parent: int, inbox: SimpleQueue[Command]) -> None:
+    """Stop training when the process that began it is gone, which may have been killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_PERIOD)
+        inbox.put(Command("stop"))
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()
 
 
 def _ended_as(folder: RunFolder) -> str:
@@ -125,6 +140,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[])  # hyper-parameters, first of all
     parser.add_argument("--fork", default="")  # where it branched off, as JSON
     parser.add_argument("--no-checkpoints", action="store_true")
+    parser.add_argument("--parent", type=int, default=0)  # with which to end
     return parser.parse_args(arguments)
 
 

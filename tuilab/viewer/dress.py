@@ -152,6 +152,14 @@ class DressedApp(App[Result]):
             for panel in screen.query(LinesPanel):
                 panel.restyle()
 
+    def action_cycle_theme(self) -> None:
+        """Take the next theme: what a binding calls."""
+        self.cycle_theme()
+
+    def action_cycle_glyphs(self) -> None:
+        """Draw in other characters: what a binding calls."""
+        self.cycle_glyphs()
+
     def cycle_theme(self) -> None:
         """Take the next theme of ours."""
         names = [theme.name for theme in THEMES]

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -244,6 +244,11 @@ def multiply(item: Product) -> None:
     np.matmul(a, b, out=item.out)
 
 
+def multiply_all(items: Iterable[Product]) -> None:
+    for item in items:
+        multiply(item)
+
+
 class EmulatedBackend(NumPyBackend):
     """NumPy's arrays, with an emulated device that steps are queued on."""
 
@@ -270,7 +275,7 @@ class EmulatedBackend(NumPyBackend):
         return found
 
     def _matmul(self, a: Array, b: Array, out: Array) -> object:
-        return self.emulator.do(lambda: [multiply(item) for item in products(a, b, out)])
+        return self.emulator.do(lambda: multiply_all(products(a, b, out)))
 
 
 def items(plan: Plan) -> Iterator[str]:

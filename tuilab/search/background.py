@@ -1,0 +1,27 @@
+"""A search in a process of its own, as runs are: whoever watches it can go away."""
+
+import os
+import subprocess
+import sys
+
+from tuilab.search.begin import Wishes
+from tuilab.search.folder import StudyFolder
+
+
+def begin(folder: StudyFolder, wishes: Wishes) -> "subprocess.Popen[bytes]":
+    """Start to search in `folder`, or go on there; what is said goes to its log."""
+    arguments = ["--resume", "--out", str(folder.path), "--headless"]
+    for name, value in (("jobs", wishes.jobs), ("trials", wishes.trials)):
+        arguments += [f"--{name}={value}"] if value else []
+    arguments += [f"--range={text}" for text in wishes.ranges]
+    arguments += ["--extend"] * wishes.extend
+    arguments += [f"--cluster={wishes.cluster}"] if wishes.cluster else []
+    with folder.log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "tuilab.cli", "search", "start", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ,
+        )

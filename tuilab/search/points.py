@@ -1,0 +1,77 @@
+"""A point of the space as a scenario: the file's own way of changing keys does it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from engine.errors import ConfigError
+from tuilab.decode import Table
+from tuilab.overrides import assign, merge
+from tuilab.scenario import Scenario, parse
+from tuilab.search.settings import Search
+from tuilab.search.space import Choice, Parameter, Point
+
+SEARCH = "search"
+
+
+def scenario_at(base: Scenario, point: Point, train: Mapping[str, int]) -> Scenario:
+    """Return the scenario of a trial: `base` with the point's values. Raises ConfigError.
+
+    `train` is what the stage says of [train]. It has no [search]: it is one run.
+    """
+    table = {key: value for key, value in base.table.items() if key != SEARCH}
+    table = merge(table, _nested(point, train))
+    for key, value in point.items():
+        if "[" in key:  # into a list that is there: layer[2].units
+            assign(table, f"{key}={json.dumps(value)}")
+    found = parse(table, base.name)
+    return msgspec.structs.replace(found, origin=base.origin)
+
+
+def _nested(point: Point, train: Mapping[str, int]) -> Table:
+    changes: Table = {"train": dict(train)} if train else {}
+    for key, value in point.items():
+        if "[" in key:
+            continue
+        *outer, last = key.split(".")
+        node = changes
+        for name in outer:
+            node = node.setdefault(name, {})
+            if not isinstance(node, dict):
+                raise ConfigError("is searched as a whole, and a part of it too", key)
+        node[last] = value
+    return changes
+
+
+def check_space(base: Scenario, search: Search) -> None:
+    """Try each end of each range in the scenario. Raises ConfigError at its key in [search]."""
+    for index, stage in enumerate(search.stages):
+        outer = f"search.stage[{index}]" if index else SEARCH
+        for key, parameter in stage.space.items():
+            for value in _ends(parameter):
+                try:
+                    scenario_at(base, _middle(search) | {key: value}, stage.train)
+                except ConfigError as error:
+                    raise ConfigError(
+                        f"the scenario cannot have {value!r} there: {error}",
+                        f"{outer}.space.{key}",
+                    ) from None
+
+
+def _middle(search: Search) -> Point:
+    return {key: parameter.points(1)[0] for key, parameter in search.stages[0].space.items()}
+
+
+def _ends(parameter: Parameter) -> list[Any]:
+    return [*parameter.values] if isinstance(parameter, Choice) else parameter.points(2)
+
+
+def is_allowed(base: Scenario, search: Search, key: str, value: Any) -> bool:
+    """Tell whether the scenario could have `value` at `key`."""
+    try:
+        scenario_at(base, _middle(search) | {key: value}, {})
+    except ConfigError:
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""Where trials run: `Pool` is what the search asks of it; `LocalPool` runs them here."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tuilab.search.trial import Attempt, Order, Outcome, Report
+
+
+class Running(Protocol):
+    """A trial that has been begun."""
+
+    def poll(self) -> Sequence[Report]:
+        """Return the objective after each epoch that has ended since the last time."""
+
+    def give_up(self, reason: str) -> None:
+        """End it because it is not worth going on with."""
+
+    def stop(self) -> None:
+        """End it because the search stops."""
+
+    def has_ended(self) -> bool:
+        """Tell whether there is an outcome."""
+
+    def outcome(self) -> Outcome:
+        """Return what became of it. To be called once, when it has ended."""
+
+
+class Pool(Protocol):
+    """A place with room for so many trials at a time."""
+
+    def slots(self) -> int:
+        """Return how many trials may run at a time now."""
+
+    def begin(self, order: Order) -> Running:
+        """Begin a trial. Raises TuilabError."""
+
+    def close(self) -> None:
+        """Let go of it; what runs has been ended before."""
+
+
+class LocalPool:
+    """Processes on this machine."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+
+    def slots(self) -> int:
+        return self._jobs
+
+    def begin(self, order: Order) -> Running:
+        return Attempt.begin(order)
+
+    def close(self) -> None:
+        return

@@ -1,0 +1,201 @@
+"""What a search has found: rows, ranks, and the documents and tables made of them."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tuilab.search.settings import Search, Stage
+from tuilab.search.space import Point, Space
+from tuilab.summary import to_json
+
+SHORT: Final = {
+    "accuracy.validation": "val_acc",
+    "accuracy.train": "train_acc",
+    "learning_rate": "lr",
+    "weight_decay": "reg",
+}
+"""Names of columns, as in the lecture."""
+MARKS: Final = {"complete": "✓", "pruned": "✂", "failed": "✗", "lost": "↻", "running": "▶"}
+ENDED: Final = ("complete", "pruned", "failed", "lost")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One trial, as the study has it."""
+
+    number: int
+    state: str  # running | waiting | complete | pruned | failed | lost
+    point: Point
+    value: float | None = None  # of the objective, where it is complete
+    reason: str = ""  # why it was given up, or broke
+    run: str = ""  # its run folder, relative to that of the search where that is here
+    host: str = ""
+    seconds: float | None = None
+    steps: int = 0
+    reports: Mapping[int, float] = field(default_factory=dict)  # epoch → objective
+    retry_of: int | None = None
+
+    @property
+    def mark(self) -> str:
+        """One sign for its state."""
+        if self.reason == "loss not finite":
+            return "∅"
+        return MARKS.get(self.state, "·")
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """The trials of a stage, by number."""
+
+    stage: Stage
+    space: Space
+    rows: Sequence[Row]
+
+    def ranked(self, *, maximize: bool) -> list[Row]:
+        """Return the complete trials, best first; of equals, the earlier one."""
+        done = [row for row in self.rows if row.value is not None]
+        sign = -1 if maximize else 1
+        return sorted(done, key=lambda row: (sign * (row.value or 0.0), row.number))
+
+    def count(self, state: str) -> int:
+        """Return how many trials are in a state."""
+        return sum(row.state == state for row in self.rows)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The heading of each parameter: short where that tells them apart."""
+        return headings(self.space)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A trial with its stage."""
+
+    stage: StageResult
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """All stages of a search, in order."""
+
+    scenario: str
+    search: Search
+    folder: str
+    stages: Sequence[StageResult]
+    edges: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by stage: what to say
+    interrupted: bool = False
+
+    @property
+    def best(self) -> Found | None:
+        """The best trial of all stages."""
+        found = [
+            Found(stage, ranked[0])
+            for stage in self.stages
+            if (ranked := stage.ranked(maximize=self.search.maximize))
+        ]
+        if not found:
+            return None
+        values = [each.row.value or 0.0 for each in found]
+        return found[values.index((max if self.search.maximize else min)(values))]
+
+    def document(self) -> str:
+        """Return everything as one JSON document; NaN and infinities are strings."""
+        best = self.best
+        return to_json(
+            {
+                "scenario": self.scenario,
+                "folder": self.folder,
+                "objective": self.search.objective,
+                "direction": "maximize" if self.search.maximize else "minimize",
+                "interrupted": self.interrupted,
+                "best": None if best is None else self._row(best.stage, best.row),
+                "stages": [
+                    {
+                        "name": stage.stage.name,
+                        "train": dict(stage.stage.train),
+                        "space": stage.space.table,
+                        "edges": [*self.edges.get(stage.stage.name, ())],
+                        "trials": [self._row(stage, row) for row in stage.rows],
+                    }
+                    for stage in self.stages
+                ],
+            }
+        )
+
+    def _row(self, stage: StageResult, row: Row) -> dict[str, Any]:
+        ranks = {each.number: at for at, each in enumerate(self._ranked(stage), start=1)}
+        return {
+            "stage": stage.stage.name,
+            "number": row.number,
+            "rank": ranks.get(row.number),
+            "state": row.state,
+            "value": row.value,
+            "parameters": row.point,
+            "reason": row.reason,
+            "seconds": row.seconds,
+            "steps": row.steps,
+            "run": row.run,
+            "host": row.host,
+            "retry_of": row.retry_of,
+        }
+
+    def csv(self) -> str:
+        """Return one line a trial; parameters are columns by their key."""
+        keys = list(dict.fromkeys(key for stage in self.stages for key in stage.space))
+        columns = ("stage", "number", "rank", "state", "value")
+        after = ("reason", "seconds", "steps", "run", "host")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*columns, *keys, *after])
+        for stage in self.stages:
+            for row in stage.rows:
+                told = self._row(stage, row)
+                values = [_cell(row.point.get(key)) for key in keys]
+                writer.writerow(
+                    [*(_cell(told[c]) for c in columns), *values, *(_cell(told[c]) for c in after)]
+                )
+        return text.getvalue().rstrip("\n")
+
+    def _ranked(self, stage: StageResult) -> list[Row]:
+        return stage.ranked(maximize=self.search.maximize)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return "" if value is None else value
+
+
+def headings(keys: Sequence[str] | Space) -> dict[str, str]:
+    """Return a heading for each key: its last word, or that of the lecture, where it is unique.
+
+    `optimizer.name` is the optimizer.
+    """
+    last = {key: key.removesuffix(".name").rpartition(".")[2] for key in keys}
+    counts = [*last.values()]
+    return {
+        key: SHORT.get(word, word) if counts.count(word) == 1 else key for key, word in last.items()
+    }
+
+
+def objective_heading(search: Search) -> str:
+    """Return the heading of the objective."""
+    return SHORT.get(search.objective, search.objective)
+
+
+def value_text(value: Any) -> str:
+    """Return a value of a parameter or an objective for a table."""
+    if value is None:
+        return "—"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value.get("name", value)) if isinstance(value, dict) else str(value)
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.3e}"
