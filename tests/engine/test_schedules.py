@@ -79,7 +79,7 @@ def torch_optimizer(torch: Any) -> Any:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("schedule", "theirs", "settings"), TORCH, ids=str)
+@pytest.mark.parametrize(("schedule", "theirs", "settings"), TORCH, ids=lambda each: str(each).split(" at 0x")[0])
 def test_a_schedule_equals_pytorchs(
     schedule: Schedule, theirs: str, settings: dict[str, Any]
 ) -> None:
