@@ -15,8 +15,8 @@ from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 from tuilab.scenario import ScenarioFile
 from tuilab.summary import Summary
-from tuilab.viewer.plot import Chart, Curve, draw, wants_logarithm
-from tuilab.viewer.series import reduce
+from tuilab.viewer.plot import wants_logarithm
+from tuilab.viewer.series import Reduced, reduce
 
 WIDTH, HEIGHT = 72, 12
 LINE = 96  # characters of a line of words
@@ -85,22 +85,33 @@ def _headline(summary: Summary, reader: RunReader) -> str:
 
 
 def loss_curve(record: Record) -> str:
-    """Draw training and validation loss over steps."""
-    loss = record.loss
+    """Draw training and validation loss over steps; what is not finite is left out."""
+    import plotext  # it takes 40 ms, which --help need not wait for
+
     found = record.validations
-    if len(loss) < 2:
+    steps = np.arange(len(record.loss), dtype=np.float64)
+    x = np.array([v.step for v in found], dtype=np.float64)
+    training = _finite(reduce(steps, record.loss, WIDTH))
+    validation = _finite(reduce(x, np.array([v.loss for v in found]), WIDTH // 4))
+    if len(training[0]) < 2:
         return ""
-    steps = np.arange(len(loss), dtype=np.float64)
-    curves = [Curve(reduce(steps, loss, WIDTH - 8), "train")]
+    plotext.clf()
+    plotext.theme("clear")
+    plotext.limit_size(False, False)  # the same through a pipe
+    plotext.plotsize(WIDTH, HEIGHT)
+    shown = np.array([*training[1], *validation[1]])
+    plotext.yscale("log" if wants_logarithm(shown) else "linear")
+    plotext.plot(*training, marker="braille")
     if len(found) > 1:
-        x = np.array([v.step for v in found], dtype=np.float64)
-        y = np.array([v.loss for v in found])
-        curves.append(Curve(reduce(x, y, WIDTH - 8), "validation", marker="·", points=True))
-    shown = np.concatenate([curve.data.mean for curve in curves])
-    lines = draw(Chart(curves, logarithmic=wants_logarithm(shown)), WIDTH, HEIGHT)
-    text = ["".join(span[0] for span in line).rstrip() for line in lines]
+        plotext.scatter(*validation, marker="•")
     legend = "loss: line training" + (", dots validation" if len(found) > 1 else "")
-    return "\n".join([legend, *text]) if text else ""
+    lines = plotext.uncolorize(plotext.build()).splitlines()
+    return "\n".join([legend, *(line.rstrip() for line in lines)])
+
+
+def _finite(data: Reduced) -> tuple[list[float], list[float]]:
+    kept = np.isfinite(data.mean)
+    return data.x[kept].tolist(), data.mean[kept].tolist()
 
 
 def findings_text(record: Record) -> str:

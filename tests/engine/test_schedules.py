@@ -79,7 +79,9 @@ def torch_optimizer(torch: Any) -> Any:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("schedule", "theirs", "settings"), TORCH, ids=lambda each: str(each).split(" at 0x")[0])
+@pytest.mark.parametrize(
+    ("schedule", "theirs", "settings"), TORCH, ids=lambda x: str(x).split(" at 0x")[0]
+)
 def test_a_schedule_equals_pytorchs(
     schedule: Schedule, theirs: str, settings: dict[str, Any]
 ) -> None:

@@ -1,0 +1,84 @@
+"""Pictures of every screen in its states, held against those that were looked at and kept.
+
+`TUILAB_SNAPSHOTS=keep pytest tests/tuilab/viewer/test_snapshots.py` keeps them as they are now;
+`gunzip` makes a kept one an SVG to look at.
+"""
+
+import gzip
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from engine.frames import Event
+from tests.tuilab.viewer.conftest import FakeClient, Record
+from tests.tuilab.viewer.recorded import Recording
+from tests.tuilab.viewer.test_dress import diverged, killed, paused, running, starting
+from tests.tuilab.viewer.visits import settle, viewing
+from tuilab.diagnosis.finding import FOUND
+from tuilab.viewer.camera import take
+
+KEPT = Path(__file__).with_name("snapshots")
+SIZES = [(80, 24), (160, 48)]
+State = Callable[[Record], Recording]
+
+
+def found(record: Record) -> Recording:
+    """A run in which the diagnosis has found something."""
+    recording = running(record)
+    detail = {
+        "rule": "dead_units",
+        "severity": "warning",
+        "layers": [7, 8],
+        "first_step": 12,
+        "measured": 0.18,
+        "threshold": 0.1,
+        "key": "diagnosis.dead_units.warning",
+        "cause": "18 % of the units of layer 8 are silent on every example",
+        "advice": "a lower learning rate",
+    }
+    recording.steps(3, events=[Event(recording.made, 0.2, FOUND, detail)])
+    return recording
+
+
+CASES: dict[str, tuple[State, Sequence[str]]] = {
+    "no_data_yet": (starting, ()),
+    "running": (running, ()),
+    "paused": (paused, ()),
+    "diverged": (diverged, ()),
+    "worker_dead": (killed, ()),
+    "curves": (running, ("1",)),
+    "layers_heat": (running, ("2", "h")),
+    "layers_percentiles": (running, ("2", "h", "h")),
+    "reading": (running, ("3",)),
+    "gain": (running, ("4",)),
+    "back_in_time": (running, ("home",)),
+    "detail_histograms": (running, ("enter",)),
+    "detail_units": (running, ("enter", "u")),
+    "findings": (found, ("a",)),
+    "help": (running, ("question_mark",)),
+    "learning_rate": (running, ("l",)),
+    "change": (running, ("e",)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_a_screen_is_as_it_was_kept(
+    name: str, size: tuple[int, int], record: Record, client: FakeClient, tmp_path: Path
+) -> None:
+    state, keys = CASES[name]
+    async with viewing(state(record).folder, client, size=size) as (app, pilot):
+        for key in keys:
+            await pilot.press(key)
+            await settle(app, pilot)
+        picture = take(app).replace(str(tmp_path), "FOLDER")
+    kept = KEPT / f"{name}_{size[0]}x{size[1]}.svg.gz"
+    if os.environ.get("TUILAB_SNAPSHOTS") == "keep":
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(gzip.compress(picture.encode(), mtime=0))
+    if gzip.decompress(kept.read_bytes()).decode() != picture:
+        now = tmp_path / f"{name}.svg"
+        now.write_text(picture, encoding="utf-8")
+        pytest.fail(f"the screen is another one than {kept.name}: look at {now}")
