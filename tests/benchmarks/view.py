@@ -33,7 +33,7 @@ features = 500
 classes = 10
 batch_size = 100
 [network]
-hidden = { depth = 10, width = 200 }
+hidden = {{ depth = 10, width = {width} }}
 activation = "tanh"
 initializer = "xavier"
 [optimizer]
@@ -91,11 +91,11 @@ def _begun(database: Path) -> RunReader | None:
 
 
 @contextmanager
-def begun(folder: Path, *options: str) -> Iterator[Run]:
+def begun(folder: Path, width: int, *options: str) -> Iterator[Run]:
     """Start the scenario in `folder` in a terminal, headless or not."""
     folder.mkdir()
     scenario = folder / "ten_layers.toml"
-    scenario.write_text(SCENARIO, encoding="utf-8")
+    scenario.write_text(SCENARIO.format(width=width), encoding="utf-8")
     arguments = command("run", str(scenario), "--out", str(folder / "run"), *options)
     terminal = Terminal(arguments, folder, SIZE)
     run = Run(terminal, folder / "run")
@@ -112,13 +112,15 @@ def rate(run: Run, seconds: float) -> float:
     return (run.step() - first) / (time.monotonic() - begin)
 
 
-def speeds(folder: Path, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
+def speeds(
+    folder: Path, width: int, rounds: int, seconds: float
+) -> tuple[list[float], list[float]]:
     """Return steps a second beside a view and headless, in turns."""
     beside: list[float] = []
     alone: list[float] = []
     for turn in range(rounds):
         for found, options in ((beside, []), (alone, ["--headless"])):
-            with begun(folder / f"{turn}{len(options)}", *options) as run:
+            with begun(folder / f"{turn}{len(options)}", width, *options) as run:
                 time.sleep(3)
                 found.append(rate(run, seconds))
     return beside, alone
@@ -169,16 +171,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--width", type=int, default=200, help="units of a hidden layer")
     parser.add_argument("--presses", type=int, default=60)
     parser.add_argument("--soak", type=float, default=0.0, help="seconds to watch the memory for")
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        with begun(folder / "watched") as run:
+        with begun(folder / "watched", options.width) as run:
             watch(run, options.seconds, options.presses)
             if options.soak:
                 soak(run, options.soak)
-        beside, alone = speeds(folder, options.rounds, options.seconds / 4)
+        beside, alone = speeds(folder, options.width, options.rounds, options.seconds / 4)
     table({"beside a view": beside, "headless": alone}, "steps/s")
     print(f"training keeps {100 * median(beside) / median(alone):.1f} % beside a view")
 

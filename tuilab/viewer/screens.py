@@ -169,6 +169,15 @@ class LeaveScreen(ModalScreen[Choice]):
         self.dismiss(choice)
 
 
+def _entry(name: str, meaning: str, kind: str) -> Horizontal:
+    """Return a line of the help; what is too long for it goes on below its beginning."""
+    return Horizontal(
+        Static(f"  {name}", classes=kind, markup=False),
+        Static(meaning, classes="meaning", markup=False),
+        classes="entry",
+    )
+
+
 class HelpScreen(ModalScreen[None]):
     """The table of actions, and what the numbers mean."""
 
@@ -183,16 +192,10 @@ class HelpScreen(ModalScreen[None]):
             box.border_subtitle = "esc: close   ↑↓: scroll"
             for section, title in (("run", "the run"), ("tour", "the tour"), ("view", "the view")):
                 yield Static(f"[b]{title}[/]")
-                for action in ACTIONS:
-                    if action.section == section:
-                        shown = action.shown.replace("[", "\\[").ljust(12 + (action.shown == "["))
-                        yield Static(f"  [b $text-primary]{shown}[/]{action.help}")
+                chosen = [action for action in ACTIONS if action.section == section]
+                yield from (_entry(action.shown, action.help, "key") for action in chosen)
             yield Static("[b]the numbers[/]")
             curves = ((kind.title.lower(), kind.help) for kind in KINDS)
-            for name, meaning in (*LEGEND, *curves):
-                with Horizontal(classes="entry"):
-                    yield Static(f"  [b]{name}[/]", classes="term")
-                    yield Static(meaning, classes="meaning")
+            yield from (_entry(name, meaning, "term") for name, meaning in (*LEGEND, *curves))
             yield Static("[b]one layer[/]")
-            for key, what in help_lines():
-                yield Static(f"  [b $text-primary]{key:<12}[/]{what}")
+            yield from (_entry(key, what, "key") for key, what in help_lines())
