@@ -123,9 +123,13 @@ class Ahead:
     def of(self, step: TrainingStep) -> Steps:
         """Return what makes the steps of `step`; all steps of another must be made by then."""
         if self.steps is None or not _same(self._of, _parts(step)):
-            self._of, self.steps = _parts(step), None  # its memory may be needed for the next
-            self.steps = self._found(step)
+            self.forget()  # its memory may be needed for the next
+            self._of, self.steps = _parts(step), self._found(step)
         return self.steps
+
+    def forget(self) -> None:
+        """Let go of all that was found: what it is made of is about to be built anew."""
+        self._of, self.steps = (), None
 
     def _found(self, step: TrainingStep) -> Steps:
         self.reason = ""

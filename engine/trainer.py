@@ -241,6 +241,7 @@ class Trainer:
 
     def _carry_out(self, command: Command) -> dict[str, object]:
         if command.kind in CHANGES:
+            self.ahead.forget()
             return self._bench.change(command, self.step)
         if command.kind in ("set", "scale"):
             return self.hyperparameters.change(command)

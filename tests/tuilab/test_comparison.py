@@ -248,7 +248,7 @@ def test_what_is_expected_over_several_is_kept_beside_them(
     assert kept_expectations([RunFolder(lab / "alone")]) == ()
     seen: list[tuple[list[str], Any, bool]] = []
 
-    def view(runs: Any, expect: Any, tour: Any, *, side_by_side: bool) -> Any:
+    def view(runs: Any, expect: Any, tour: Any, dress: Any, *, side_by_side: bool) -> Any:
         seen.append(([run.folder.name for run in runs], expect, side_by_side))
         return runs
 

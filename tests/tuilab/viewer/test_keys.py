@@ -528,7 +528,7 @@ async def test_help_lists_every_action_and_closes(record: Record, client: FakeCl
 async def test_help_lists_the_views_of_a_layer_over_the_layer_too(
     record: Record, client: FakeClient
 ) -> None:
-    async with viewing(record().folder, client, size=(160, 100)) as (app, pilot):
+    async with viewing(record().folder, client, size=(160, 140)) as (app, pilot):
         await pilot.press("enter", "question_mark")
         await pilot.pause()
         shown = text(app)
@@ -570,7 +570,7 @@ def test_runs_that_were_asked_to_stop_are_waited_for(
 ) -> None:
     recording = record()
 
-    def run(app: ViewerApp) -> None:
+    def run(app: ViewerApp, **settings: object) -> None:
         app.store.poll()
         app.session.stop(app.store)
         threading.Timer(0.3, recording.end, ["stopped"]).start()
