@@ -39,8 +39,12 @@ class Canvas:
     def curve(
         self, x: Floats, y: Floats, role: str, marker: str = BRAILLE, *, joined: bool = True
     ) -> None:
-        """Draw a line through points, or each of them; one that is not finite is a gap."""
-        across, down = (2, 4) if marker == BRAILLE else (1, 1)
+        """Draw a line through points, or each of them; one that is not finite is a gap.
+
+        Points with another marker take the cells in which their dots of braille would be, so that
+        they stand beside a line of the same height.
+        """
+        across, down = (2, 4) if marker == BRAILLE or not joined else (1, 1)
         dots = _dots(x, y, across * self.columns, down * self.rows, joined=joined)
         height, width = np.nonzero(dots[::-1])
         cells = height // down * self.columns + width // across

@@ -63,3 +63,13 @@ def test_points_are_not_joined(marker: str) -> None:
     canvas = Canvas(5, 1)
     canvas.curve(np.array([0.0, 1.0]), np.array([0.0, 0.0]), "train", marker, joined=False)
     assert text(canvas)[0][1:4] == "   "
+
+
+@pytest.mark.parametrize("share", np.linspace(0, 1, 23).tolist())
+def test_a_marker_stands_beside_a_line_of_the_same_height(share: float) -> None:
+    for rows in (3, 7, 12):
+        canvas = Canvas(20, rows)
+        canvas.curve(np.array([0.0, 0.4]), np.full(2, share), "line")
+        canvas.curve(np.array([0.8]), np.array([share]), "point", "•", joined=False)
+        (level,) = [line for line in text(canvas) if line.strip()]
+        assert "•" in level
