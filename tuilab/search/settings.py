@@ -100,6 +100,13 @@ class Search(msgspec.Struct, frozen=True):
         """What is looked for."""
         return parse_expression(self.objective)
 
+    def of_trials(self, trials: int | None) -> "Search":
+        """Return the search with another number of trials of each stage, where one is given."""
+        if trials is None:
+            return self
+        stages = tuple(stage.of_trials(trials) for stage in self.stages)
+        return msgspec.structs.replace(self, stages=stages)
+
 
 def parse(table: Any, path: str, hidden: int) -> Search:
     """Validate [search] of a network with so many hidden layers. Raises ConfigError."""
@@ -132,6 +139,9 @@ def _stages(table: Table, section: SearchTable, path: str) -> list[Stage]:
     common = {key: table[key] for key in PER_STAGE if key in table}
     if not section.stage:
         return [_stage(common | {"name": section.name or "search"}, section, path, first=True)]
+    member(samplers, section.sampler, join(path, "sampler"))  # an error here is not of a stage
+    member(pruners, section.pruner, join(path, "pruner"))
+    _length(section, path)
     found: list[Stage] = []
     for index, given in enumerate(section.stage):
         where = f"{path}.stage[{index}]"
@@ -147,10 +157,15 @@ def _stages(table: Table, section: SearchTable, path: str) -> list[Stage]:
     return found
 
 
-def _stage(table: Table, section: SearchTable, path: str, *, first: bool) -> Stage:
-    stage: StageTable = convert(table, StageTable, path)
+def _length(stage: StageTable, path: str) -> dict[str, int]:
     given = {key: n for key, n in (("epochs", stage.epochs), ("steps", stage.steps)) if n}
     require(len(given) < 2, path, "give either epochs or steps of a trial")
+    return given
+
+
+def _stage(table: Table, section: SearchTable, path: str, *, first: bool) -> Stage:
+    stage: StageTable = convert(table, StageTable, path)
+    given = _length(stage, path)
     space = parse_space(stage.space, join(path, "space"))
     whole = parse_space(section.space, "search.space")
     require(bool(whole), "search", "give the keys to search in [search.space]")

@@ -172,8 +172,8 @@ def parse_space(table: Any, path: str) -> Space:
 def _flattened(table: Mapping[str, Any], key: str, path: str) -> Iterator[tuple[str, Parameter]]:
     for name, value in table.items():
         inner, where = join(key, name), join(path, name)
-        if isinstance(value, dict) and not {*value} & {*KINDS, CHOICE}:
-            if value and not any(isinstance(each, dict | list) for each in value.values()):
+        if isinstance(value, dict) and value and not {*value} & {*KINDS, CHOICE}:
+            if not any(isinstance(each, dict | list) for each in value.values()):
                 raise UnknownNameError("kind of range", next(iter(value)), [*KINDS, CHOICE], where)
             yield from _flattened(value, inner, where)
         else:

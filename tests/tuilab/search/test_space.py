@@ -78,6 +78,8 @@ def test_a_space_reads_back_as_it_was_written() -> None:
     ("table", "words"),
     [
         ({"a.b": {"log": [0.0, 1.0]}}, "above 0"),
+        ({"a.b": {}, "c": [1, 2]}, "expected one of log, uniform"),
+        ({"a": {"b": {}}}, "expected one of log, uniform"),
         ({"a.b": {"log": [2.0, 1.0]}}, "the first must not be the larger"),
         ({"a.b": {"log": [1.0]}}, r"a range is \[low, high\]"),
         ({"a.b": {"log": [1.0, math.inf]}}, r"a range is \[low, high\]"),
