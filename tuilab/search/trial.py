@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from tuilab.scenario import Scenario
 from tuilab.search.stop_rules import Seen, StopRule
 
 Kind = Literal["complete", "given_up", "failed", "stopped"]
+DONE: Final = ("finished", "diverged")  # states of a run that came to its end before it was stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +120,13 @@ class Attempt:
                 watch.close()
 
     def _judged(self, watch: "Watch | None", told: Outcome) -> Outcome:
-        if watch is None:
-            return _of(told, "failed", self.worker.folder.log_tail(1) or "it did not start")
         if self.reason:
             return _of(told, "given_up", self.reason)
-        if self.stopped:
+        info = watch.info() if watch is not None else None
+        if self.stopped and (info is None or info.state not in DONE):
             return _of(told, "stopped", "interrupted")
-        info = watch.info()
+        if watch is None or info is None:
+            return _of(told, "failed", self.worker.folder.log_tail(1) or "it did not start")
         if info.state == "diverged":
             return _of(told, "given_up", "loss not finite")
         if info.state != "finished":
@@ -211,9 +212,12 @@ class Watch:
         value = values[0] if values else math.nan
         return math.nan if isinstance(value, AtLeast) else float(value)
 
-    def info(self) -> RunInfo:
-        """Return how the run stands."""
-        return self._reader.info()
+    def info(self) -> RunInfo | None:
+        """Return how the run stands; None where it ended before its database was made."""
+        try:
+            return self._reader.info()
+        except RunError:
+            return None
 
     def close(self) -> None:
         """Close the database."""
