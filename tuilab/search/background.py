@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 
-from tuilab.search.begin import Wishes
+from tuilab.search.begin import Wishes, check, keep, opening
 from tuilab.search.folder import StudyFolder
 
 
 def begin(folder: StudyFolder, wishes: Wishes) -> "subprocess.Popen[bytes]":
     """Start to search in `folder`, or go on there; what is said goes to its log."""
+    with opening(folder):
+        check(folder, wishes)
+    keep(folder, wishes)
     arguments = ["--resume", "--out", str(folder.path), "--headless"]
     for name, value in (("jobs", wishes.jobs), ("trials", wishes.trials)):
         arguments += [f"--{name}={value}"] if value else []

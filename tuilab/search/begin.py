@@ -3,14 +3,15 @@
 import hashlib
 import os
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from engine.backend import usable_cores
-from engine.errors import ConfigError
+from engine.errors import ConfigError, TuilabError
 from tuilab.decode import located, read
 from tuilab.errors import ScenarioError, SearchError
 from tuilab.headless import held_signals
@@ -21,7 +22,7 @@ from tuilab.search.conductor import Conductor, Listener, Plan
 from tuilab.search.extras import need
 from tuilab.search.folder import StudyFolder, StudyInfo
 from tuilab.search.points import check_space
-from tuilab.search.pools import LocalPool, Pool
+from tuilab.search.pools import LocalPool, Pool, check_address
 from tuilab.search.ranges import chosen_range
 from tuilab.search.results import SearchResult
 from tuilab.search.settings import Search
@@ -110,30 +111,73 @@ def search(
     need("optuna")
     from tuilab.search.storage import Storage, told_as_ours
 
-    info, scenario = folder.info(), scenario_of(folder)
-    options = Options(info.backend, info.data_dir, threads, checkpoints=False, tied=True)
-    space = searched(scenario).stages[0].space
-    plan = Plan(
-        scenario=scenario,
-        folder=StudyFolder(folder.path.resolve()),
-        options=options,
-        trials=wishes.trials,
-        ranges=dict(chosen_range(text, space) for text in wishes.ranges),
-        extend=wishes.extend,
-        shared=bool(info.storage),
-    )
     with ExitStack() as stack:
         stack.enter_context(folder.hold())
-        folder.write(msgspec.structs.replace(info, pid=os.getpid()))
-        heartbeat = plan.search.heartbeat if plan.shared else None
-        storage = Storage(folder.storage_url(), info.study, heartbeat=heartbeat)
-        stack.callback(storage.close)
-        pool = _pool(wishes)
-        stack.callback(pool.close)
+        with opening(folder):
+            check(folder, wishes)
+            info = keep(folder, wishes, pid=os.getpid())
+            plan = _plan(folder, info, threads)
+            heartbeat = plan.search.heartbeat if plan.shared else None
+            storage = Storage(folder.storage_url(), info.study, heartbeat=heartbeat)
+            stack.callback(storage.close)
+            pool = _pool(wishes)
+            stack.callback(pool.close)
         stop = stack.enter_context(held_signals())
         stack.enter_context(told_as_ours(folder.storage_url()))
         result = Conductor(plan, storage, pool, stop, listener).run()
     return replace(result, folder=str(folder.path))  # as the user named it
+
+
+@contextmanager
+def opening(folder: StudyFolder) -> Iterator[None]:
+    """Remove a folder that was made just now where its search cannot begin.
+
+    One with a log stays: it says why, to the view that began the search.
+    """
+    new = not folder.info().pid and not folder.log.exists()
+    try:
+        yield
+    except TuilabError:
+        if new:
+            folder.remove()
+        raise
+
+
+def check(folder: StudyFolder, wishes: Wishes) -> None:
+    """Check what the command line says. Raises SearchError."""
+    space = searched(scenario_of(folder)).stages[0].space
+    for text in wishes.ranges:
+        chosen_range(text, space)
+    if wishes.cluster:
+        check_address(wishes.cluster)
+
+
+def keep(folder: StudyFolder, wishes: Wishes, pid: int | None = None) -> StudyInfo:
+    """Write down what is wished, for --resume and `search show`; the rest stays as it was."""
+    info = folder.info()
+    info = msgspec.structs.replace(
+        info,
+        trials=wishes.trials or info.trials,
+        ranges=wishes.ranges or info.ranges,
+        extend=wishes.extend or info.extend,
+        pid=info.pid if pid is None else pid,
+    )
+    folder.write(info)
+    return info
+
+
+def _plan(folder: StudyFolder, info: StudyInfo, threads: int) -> Plan:
+    scenario = scenario_of(folder)
+    space = searched(scenario).stages[0].space
+    return Plan(
+        scenario=scenario,
+        folder=StudyFolder(folder.path.resolve()),
+        options=Options(info.backend, info.data_dir, threads, checkpoints=False, tied=True),
+        trials=info.trials,
+        ranges=dict(chosen_range(text, space) for text in info.ranges),
+        extend=info.extend,
+        shared=bool(info.storage),
+    )
 
 
 def _pool(wishes: Wishes) -> Pool:

@@ -16,7 +16,7 @@ from distributed import Client, Event, Future, KilledWorker, get_worker
 
 from tuilab.errors import SearchError
 from tuilab.runs import RunFolder
-from tuilab.search.pools import Running
+from tuilab.search.pools import Running, check_address
 from tuilab.search.trial import Attempt, Order, Outcome, Report, end_left_over
 
 POLL: Final = 0.2  # seconds between two looks at a run, and at whether it is to end
@@ -28,6 +28,7 @@ class DaskPool:
 
     def __init__(self, address: str, jobs: int | None) -> None:
         """Connect to `address`, for at most `jobs` trials at a time. Raises SearchError."""
+        check_address(address)
         try:
             self._client = Client(address, timeout=TIMEOUT, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -76,6 +77,7 @@ class _Task:
     def __init__(self, future: "Future", ending: Event) -> None:
         self._future, self._ending = future, ending
         self._reason = ""
+        self._stopped = False
         self.reports: list[Report] = []
 
     def poll(self) -> Sequence[Report]:
@@ -87,6 +89,7 @@ class _Task:
         self._ending.set()
 
     def stop(self) -> None:
+        self._stopped = True
         self._ending.set()
 
     def has_ended(self) -> bool:
@@ -96,8 +99,12 @@ class _Task:
         try:
             told: Outcome = self._future.result()
         except KilledWorker as error:
+            if self._stopped:
+                return Outcome("stopped", reason="interrupted")
             return Outcome("failed", reason=f"its Dask workers were lost: {error.last_worker}")
         except Exception as error:  # noqa: BLE001  (whatever the task raised there)
+            if self._stopped:
+                return Outcome("stopped", reason="interrupted")
             return Outcome("failed", reason=f"{type(error).__name__}: {error}")
         if told.kind == "stopped" and self._reason:
             return Outcome("given_up", reason=self._reason, run=told.run,

@@ -66,8 +66,7 @@ class Plan:
     @property
     def stages(self) -> list[Stage]:
         """The stages of the file, with the number of trials that is asked for."""
-        stages = self.search.stages
-        return [s.of_trials(self.trials) if self.trials else s for s in stages]
+        return [*self.search.of_trials(self.trials).stages]
 
 
 class Conductor:

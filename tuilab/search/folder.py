@@ -11,6 +11,7 @@ trials/STAGE-NUMBER/  a run folder a trial
 import fcntl
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -34,6 +35,9 @@ class StudyInfo(msgspec.Struct, frozen=True, kw_only=True):
     backend: str = "auto"
     pid: int = 0  # of the process that searches, or has searched
     created: float = 0.0
+    trials: int | None = None  # of each stage, instead of the scenario's: --trials
+    ranges: tuple[str, ...] = ()  # --range
+    extend: bool = False  # --extend
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,15 @@ class StudyFolder:
             scratch.replace(self.about)
         except OSError as error:
             raise RunError(f"cannot write {self.about}: {error.strerror}") from error
+
+    def remove(self) -> None:
+        """Remove the folder of a search that has never begun; whatever else is there stays."""
+        for each in (self.scenario, self.about, self.database, self.path / "search.lock"):
+            with suppress(OSError):
+                each.unlink()
+        for each in (self.trials, self.path):
+            with suppress(OSError):
+                each.rmdir()
 
     def storage_url(self) -> str:
         """Return where Optuna finds the study. Raises SearchError."""
@@ -142,6 +155,7 @@ def find(name: str | None, root: Path = DEFAULT_ROOT) -> StudyFolder:
     if name is not None and (Path(name) / "search.json").is_file():
         return StudyFolder(Path(name))
     found = [folder for folder in find_all(root) if name is None or name in folder.path.name]
+    found = [folder for folder in found if folder.path.name == name] or found
     if name is not None and len(found) > 1:
         names = ", ".join(folder.path.name for folder in found[-5:])
         raise SearchError(f"'{name}' names {len(found)} searches: {names}; give more of the name")

@@ -1,9 +1,13 @@
 """Where trials run: `Pool` is what the search asks of it; `LocalPool` runs them here."""
 
+import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from tuilab.errors import SearchError
 from tuilab.search.trial import Attempt, Order, Outcome, Report
+
+ADDRESS: Final = re.compile(r"(\w+://)?([^\s:/\[\]]+|\[[0-9a-fA-F:.%]+\]):(\d{1,5})/?")
 
 
 class Running(Protocol):
@@ -36,6 +40,16 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """Let go of it; what runs has been ended before."""
+
+
+def check_address(address: str) -> None:
+    """Check the form of a scheduler's address: Dask's client breaks noisily on another one.
+
+    Raises SearchError.
+    """
+    match = ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match[3]) < 2**16:
+        raise SearchError(f"--cluster {address}: write tcp://HOST:PORT, as dask scheduler says it")
 
 
 class LocalPool:

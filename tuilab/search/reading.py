@@ -26,7 +26,7 @@ class StudyReader:
         self.folder = folder
         self.info = folder.info()
         self.scenario = scenario_of(folder)
-        self.search = searched(self.scenario)
+        self.search = searched(self.scenario).of_trials(self.info.trials)
         self._storage = Storage(folder.storage_url(), self.info.study)
         self._importance: dict[str, tuple[int, Mapping[str, float]]] = {}
 

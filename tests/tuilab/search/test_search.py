@@ -15,8 +15,14 @@ import pytest
 from tests.tuilab.conftest import Cli
 from tests.tuilab.search.support import LR, searching
 from tests.tuilab.support import FOREVER, command, environment, small, wait_for, write_scenario
+from tuilab.errors import SearchError
+from tuilab.expressions import parse_expression
+from tuilab.launch import Options, Worker
 from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
+from tuilab.scenario import load
+from tuilab.search.folder import StudyFolder, StudyInfo, create, find
+from tuilab.search.trial import Attempt, Order
 
 
 def document(cli: Cli, *arguments: Any) -> tuple[int, dict[str, Any]]:
@@ -224,6 +230,7 @@ def test_the_study_is_one_of_optuna(lab: Path, cli: Cli) -> None:
         (["x.toml", "--headless", "--range", f"{LR}=2:1"], "LOW must be below HIGH"),
         (["x.toml", "--headless", "--storage", "sqlite:////no/such/place/x.db"], "cannot open"),
         (["x.toml", "--headless", "--storage", "nonsense"], "cannot open the study"),
+        (["x.toml", "--headless", "--cluster", "foo"], "write tcp://HOST:PORT"),
         (["plain.toml", "--headless"], r"has no [search]"),
         (["x.toml", "--headless", "--out", "taken"], "is there already"),
         (["show", "nowhere"], "no search 'nowhere'"),
@@ -238,6 +245,64 @@ def test_what_cannot_be_done_is_said(arguments: list[str], words: str, lab: Path
     code, out, err = cli("search", *arguments)
     assert (code, out) == (2, "")
     assert words in err
+    assert not [*lab.glob("runs/*")]  # no folder of a search that did not begin
+
+
+def test_a_failed_start_leaves_what_else_is_in_the_folder(lab: Path, cli: Cli) -> None:
+    path = write_scenario(lab / "x.toml", searching(trials=1, epochs=1))
+    bad = ("--range", "a=1:2", "--out", "s")
+    assert cli("search", path, "--headless", *bad)[0] == 2
+    assert not (lab / "s").exists()
+    document(cli, path, "--out", "s")
+    assert cli("search", "--resume", "--headless", *bad)[0] == 2
+    assert cli("search", "show", "s")[0] == 0
+
+
+def test_what_the_command_line_asked_for_is_kept(lab: Path, cli: Cli) -> None:
+    path = write_scenario(lab / "x.toml", searching(trials=20, epochs=1))
+    asked = ("--trials", 2, "--range", f"{LR}=0.2:0.3")
+    document(cli, path, *asked, "--out", "s")
+    assert "2 of 2 trials complete" in cli("search", "show", "s")[1]
+    assert StudyFolder(lab / "s").info().ranges == (f"{LR}=0.2:0.3",)
+    _, found = document(cli, "--resume", "--out", "s")
+    assert len(trials(found)) == 2
+    _, found = document(cli, "--resume", "--out", "s", "--trials", 3)
+    assert len(trials(found)) == 3
+    assert "3 of 3 trials complete" in cli("search", "show", "s")[1]
+
+
+def test_an_exact_name_is_not_ambiguous(lab: Path) -> None:
+    info = StudyInfo(scenario="x", study="x", storage="")
+    for name in ("a", "a-2", "b-a"):
+        create(lab / "runs" / name, info, "")
+    assert find("a").path.name == "a"
+    with pytest.raises(SearchError, match="names 2 searches"):
+        find("-")
+
+
+def test_a_trial_that_is_stopped_before_it_has_a_database_was_interrupted(lab: Path) -> None:
+    path = write_scenario(lab / "x.toml", searching())
+    expression = parse_expression("loss")
+    for stop, kind in ((True, "stopped"), (False, "failed")):
+        (lab / kind).mkdir()
+        process = subprocess.Popen(["true"])
+        attempt = Attempt(
+            Order(load(path), lab / kind, Options(), expression, ()),
+            Worker(RunFolder(lab / kind), process),
+        )
+        process.wait()
+        if stop:
+            attempt.stop()
+        assert attempt.outcome().kind == kind
+
+
+def test_a_run_that_was_complete_when_it_was_stopped_keeps_its_result(lab: Path) -> None:
+    scenario = load(write_scenario(lab / "x.toml", small()))
+    order = Order(scenario, lab / "r", Options(threads=1), parse_expression("loss"), ())
+    attempt = Attempt.begin(order)
+    wait_for(attempt.has_ended)
+    attempt.stop()
+    assert attempt.outcome().kind == "complete"
 
 
 def test_without_optuna_the_extra_is_named(
