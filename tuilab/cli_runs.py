@@ -91,7 +91,11 @@ def compare(runs: tuple[str, ...]) -> int:
 
 @click.command(name="list")
 @click.option(
-    "--root", type=PATH, default=Path("runs"), show_default=True, help="Folder of run folders."
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of run folders.",
 )
 def list_runs(root: Path) -> int:
     """List the runs, oldest first."""

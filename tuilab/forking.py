@@ -50,6 +50,7 @@ def fork(
         _save_now(folder)
     for left in reversed(range(ATTEMPTS)):
         point = fork_point(folder, at, steps)
+        load(folder.scenario)  # what is wrong with the parent is said before there is a child
         path = out or free_path(folder.path)
         try:
             if point is None:

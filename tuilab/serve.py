@@ -1,5 +1,6 @@
 """`tuilab serve`: the same view in a browser, one process of it for each visitor."""
 
+import errno
 import shlex
 import socket
 import sys
@@ -11,6 +12,7 @@ from typing import Final
 from tuilab.catalog import resolve
 from tuilab.errors import RunError, ScenarioError
 from tuilab.runs import find_group
+from tuilab.scenario import load_file
 
 COMMANDS: Final = ("tour", "run", "attach", "replay", "compare")
 """The commands that open a view."""
@@ -38,12 +40,13 @@ def serve(words: Sequence[str], host: str, port: int, tell: Callable[[str], None
 def in_full(words: Sequence[str]) -> list[str]:
     """Return the command that opens a view; a scenario or a run may be named alone.
 
-    Raises RunError where it is neither.
+    Raises RunError, ScenarioError where what it names is not there.
     """
     if not words:
         return ["tour"]
     name, *more = words
     if name in COMMANDS:
+        _find(name, [word for word in more if not word.startswith("-")])
         return [*words]
     with suppress(ScenarioError):
         if (scenario := resolve(Path(name))).is_file():
@@ -56,6 +59,17 @@ def in_full(words: Sequence[str]) -> list[str]:
     return ["attach" if alive else "replay", name, *more]
 
 
+def _find(command: str, names: Sequence[str]) -> None:
+    """Raise RunError or ScenarioError where a command is given what is not there, or nothing."""
+    if command in ("run", "replay", "compare") and not names:
+        raise RunError(f"say what to {command}: tuilab serve {command} NAME")
+    if command == "run":
+        load_file(resolve(Path(names[0])))
+    elif command in ("attach", "replay", "compare"):
+        for name in names[: None if command == "compare" else 1]:
+            find_group(name)
+
+
 def _check(host: str, port: int) -> None:
     """Raise RunError where nobody can listen there, before anything is said to be served."""
     try:
@@ -64,5 +78,7 @@ def _check(host: str, port: int) -> None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except OSError as error:
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        other = "--port" if taken else "--host"
         reason = error.strerror or error
-        raise RunError(f"cannot listen on {host}:{port}: {reason}; try another --port") from error
+        raise RunError(f"cannot listen on {host}:{port}: {reason}; try another {other}") from error

@@ -1,7 +1,8 @@
 """Speed against PyTorch and against the limits of the machine: `python -m tests.benchmarks`.
 
 Contenders take turns in one process with the same number of threads. What is printed can be saved
-as JSON. Of the sections (steps, watched, parts, convnet, sweep, memory, start), any can be named.
+as JSON. Of the sections (steps, watched, parts, convnet, sweep, memory, start), any can be named;
+compiled is steps with torch.compile beside the others, which compiles for minutes.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
@@ -52,7 +54,7 @@ def speed(row: dict[str, Any], peer: str) -> float:
     return float(row["medians"][peer] / row["medians"]["ours"])
 
 
-def steps(rounds: int) -> Found:
+def steps(rounds: int, *, compiled: bool = False) -> Found:
     """Whole training steps against PyTorch, eager and as fast as it can be, and the products."""
     found = []
     for work in (*DEEP, *SMALL):
@@ -60,9 +62,10 @@ def steps(rounds: int) -> Found:
             "ours": ours(work),
             "PyTorch eager": peer(work),
             "PyTorch fused": peer(work, fused=True),
-            "PyTorch compiled": peer(work, compiled=True, fused=True),
             "products alone": products(work),
         }
+        if compiled:
+            contenders["PyTorch compiled"] = peer(work, compiled=True, fused=True)
         found.append(row := compare(work.name, contenders, rounds))
         others = {name: speed(row, name) for name in contenders if name.startswith("PyTorch")}
         print("    ", ", ".join(f"{value:.2f} × {name}" for name, value in others.items()))
@@ -162,6 +165,7 @@ def start(rounds: int) -> Found:
 
 SECTIONS: dict[str, Callable[[int], Found]] = {
     "steps": steps,
+    "compiled": partial(steps, compiled=True),
     "watched": statistics,
     "parts": parts,
     "convnet": images,
@@ -191,7 +195,7 @@ def main() -> None:
     for threads in options.threads:
         torch.set_num_threads(threads)
         with threadpool_limits(threads):
-            for name in options.sections or SECTIONS:
+            for name in options.sections or [name for name in SECTIONS if name != "compiled"]:
                 print(f"── {name}, threads: {threads}")
                 results[f"{name}, {threads} threads"] = SECTIONS[name](options.rounds)
     if options.json:

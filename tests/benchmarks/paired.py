@@ -8,7 +8,7 @@ Times = dict[str, list[float]]
 
 
 def paired(
-    contenders: Mapping[str, Callable[[], object]], rounds: int = 10, least: float = 0.1
+    contenders: Mapping[str, Callable[[], object]], rounds: int = 10, least: float = 0.05
 ) -> Times:
     """Return seconds a call of each contender, one number for each of its turns.
 
@@ -30,5 +30,5 @@ def paired(
 def table(values: Mapping[str, Sequence[float]], unit: str, scale: float = 1.0) -> None:
     """Print the median of each contender, and between what half of its numbers lie."""
     for name, found in values.items():
-        low, _, high = (scale * value for value in quantiles(found, n=4))
+        low, _, high = (scale * value for value in quantiles([*found, *found], n=4))
         print(f"    {name:<24} {scale * median(found):9.3f} {unit}  ({low:.3f} … {high:.3f})")

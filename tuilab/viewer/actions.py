@@ -218,6 +218,7 @@ ACTIONS: Final = (
 ON_STAGE: Final = frozenset((
     *("curves", "layers", "reading", "gain", "overview"),
     *("beside", "side_by_side", "way", "log"),
+    *("chart", "axis", "smooth", "zoom_in", "zoom_out", "pan_back", "pan_forth"),
 ))  # fmt: skip
 """What changes the panels of the main screen: another screen above it is left first."""
 SCROLLING: Final = frozenset(("up", "down", "page_up", "page_down"))
@@ -232,14 +233,24 @@ OF_SEVERAL: Final = ("variant", "beside", "side_by_side")
 
 
 def hints(
-    *, paused: bool, ended: bool, compared: bool = False, touring: bool = False
+    *,
+    paused: bool,
+    ended: bool,
+    finished: bool = False,
+    compared: bool = False,
+    touring: bool = False,
 ) -> list[tuple[int, str, str, str]]:
-    """Return (priority, key, label, action) for the footer; run control goes when it has ended."""
+    """Return (priority, key, label, action) for the footer; run control goes when it has ended.
+
+    One that has `finished` all its steps has none to go on with.
+    """
     kept = []
     for action in ACTIONS:
         priority = action.priority
         if ended and action.section == "run":
             priority = AFTER_THE_END.get(action.id, 0)
+        if finished and action.id == "go_on":
+            continue
         usable = touring if action.section == "tour" else compared or action.id not in OF_SEVERAL
         if priority and usable:
             label = "resume" if action.id == "pause" and paused else action.label

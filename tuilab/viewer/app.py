@@ -257,7 +257,7 @@ class ViewerApp(DressedApp[Worker]):
         """Offer the table, and the choice of any theme, in the command palette."""
         for action in ACTIONS:
             yield SystemCommand(
-                f"{action.label} ({action.shown})", action.help, lambda a=action: a.run(self)
+                f"{action.label} ({action.shown})", action.help, partial(self.run_by_id, action.id)
             )
         yield SystemCommand("theme", "choose the colours", self.action_change_theme)
         for panel in panels(self):
@@ -319,7 +319,7 @@ class ViewerApp(DressedApp[Worker]):
 
     def limit_speed(self, factor: float) -> None:
         """Let a class follow: make fewer steps a second, or more, up to all there can be."""
-        if factor > 1 and not self.store.info.speed_limit:
+        if self.store.live and factor > 1 and not self.store.info.speed_limit:
             self.notify("there is no speed limit; - sets one", timeout=3)
         else:
             limit = self._speed.changed(self.store, factor)
@@ -405,7 +405,7 @@ class ViewerApp(DressedApp[Worker]):
     def next_variant(self) -> None:
         """Show the next run of a comparison."""
         if not self.session.several:
-            self.notify("there is no other run: this scenario compares none", timeout=3)
+            self.notify("there is no other run; f forks one off this one", timeout=3)
             return
         self._switch(self.session.following)
 
@@ -423,6 +423,9 @@ class ViewerApp(DressedApp[Worker]):
         """Go on with a run that has ended, from a checkpoint."""
         if self.store.live:
             self.notify("the run goes on", timeout=3)
+        elif self.store.state == "finished":
+            more = f"tuilab run --resume {self.worker.folder.path} --steps N gives it more"
+            self.notify(f"all of its steps are made; {more}", timeout=6)
         else:
             self._follow_another("going on from the last good checkpoint", self._go_on)
 
@@ -435,7 +438,7 @@ class ViewerApp(DressedApp[Worker]):
         """Follow the new run."""
         shown = self.session.replace(message)
         if message.worker is None:
-            self.notify(message.error, title="no other run", severity="error")
+            self.notify(message.error, title="not begun", severity="error")
         elif shown:
             self._switch(message.worker)
 

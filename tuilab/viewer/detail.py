@@ -14,7 +14,7 @@ from engine.frames import LayerInfo
 from tuilab.viewer.changes import FROZEN
 from tuilab.viewer.panels import histograms
 from tuilab.viewer.panels.base import LinesPanel, Styles
-from tuilab.viewer.panels.detail import VIEWS, chosen, detail, keys
+from tuilab.viewer.panels.detail import VIEWS, chosen, detail, keys, offered
 from tuilab.viewer.panels.layer_view import Look, Subject
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, Piece, fit, join, pad, wrap
@@ -122,7 +122,11 @@ class DetailScreen(Screen[None]):
 
     def action_view(self, name: str) -> None:
         """Look at the layer in another way, if there is this one of it."""
-        self._change(lambda subject: replace(subject.look, view=name, page=0))
+        subject = self._subject()
+        if subject is not None and name not in [view.name for view in offered(subject)]:
+            self.notify(f"this layer has no view of its {name}", timeout=3)
+        else:
+            self._change(lambda subject: replace(subject.look, view=name, page=0))
 
     def action_turn(self, by: int) -> None:
         """Go to what is next in the view: a tensor, a quantity, a page."""

@@ -91,6 +91,8 @@ def _go_to(app: ViewerApp, folder: RunFolder, at: int) -> None:
         steps = reader.snapshot_steps()
     if not steps:
         raise ConfigError("this run has no statistics yet", "--at")
+    if at > steps[-1]:
+        raise ConfigError(f"{at} is after its last statistics, of step {steps[-1]}", "--at")
     app.look(max(bisect_right(steps, at), 1) - len(steps))
 
 

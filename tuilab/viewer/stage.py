@@ -200,6 +200,7 @@ class Stage(Vertical):
         shown = hints(
             paused=store.state == "paused",
             ended=not store.live,
+            finished=store.state == "finished",
             compared=self.compared,
             touring=touring,
         )

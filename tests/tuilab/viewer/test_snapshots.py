@@ -17,6 +17,7 @@ from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.test_dress import diverged, killed, paused, running, starting
 from tests.tuilab.viewer.visits import settle, viewing
 from tuilab.diagnosis.finding import FOUND
+from tuilab.runs import RunFolder
 from tuilab.viewer.camera import take
 
 KEPT = Path(__file__).with_name("snapshots")
@@ -60,20 +61,28 @@ CASES: dict[str, tuple[State, Sequence[str]]] = {
     "help": (running, ("question_mark",)),
     "learning_rate": (running, ("l",)),
     "change": (running, ("e",)),
+    "leave": (running, ("q",)),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_a_screen_is_as_it_was_kept(
-    name: str, size: tuple[int, int], record: Record, client: FakeClient, tmp_path: Path
+    name: str,
+    size: tuple[int, int],
+    record: Record,
+    client: FakeClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state, keys = CASES[name]
-    async with viewing(state(record).folder, client, size=size) as (app, pilot):
+    folder = state(record).folder.path
+    monkeypatch.chdir(folder.parent)  # what is shown of the path is the same everywhere
+    async with viewing(RunFolder(Path(folder.name)), client, size=size) as (app, pilot):
         for key in keys:
             await pilot.press(key)
             await settle(app, pilot)
-        picture = take(app).replace(str(tmp_path), "FOLDER")
+        picture = take(app)
     kept = KEPT / f"{name}_{size[0]}x{size[1]}.svg.gz"
     if os.environ.get("TUILAB_SNAPSHOTS") == "keep":
         kept.parent.mkdir(exist_ok=True)

@@ -142,19 +142,26 @@ def _values(tensor: str, field: str) -> Callable[[Table], Cells]:
     return cells
 
 
+def _where_finite(table: Table, shares: Floats) -> list[float]:
+    """Return shares of a layer's activations; NaN where not all of these are finite."""
+    broken = table.snapshot.field("activation", "nonfinite") > 0
+    values: list[float] = np.where(broken, np.nan, shares).tolist()
+    return values
+
+
 def _zeros(table: Table) -> Cells:
-    shares = table.snapshot.field("activation", "zero_fraction").tolist()
+    shares = _where_finite(table, table.snapshot.field("activation", "zero_fraction"))
     return _hidden_only([(formats.percent(v), "" if v else "faint") for v in shares])
 
 
 def _saturated(table: Table) -> Cells:
-    shares = table.snapshot.field("activation", "saturated_fraction").tolist()
+    shares = _where_finite(table, table.snapshot.field("activation", "saturated_fraction"))
     tints = ["warning" if v > SATURATED else "" for v in shares]
     return _hidden_only([(formats.percent(v), tint) for v, tint in zip(shares, tints, strict=True)])
 
 
 def _dead(table: Table) -> Cells:
-    shares = table.snapshot.dead_fraction.tolist()
+    shares = _where_finite(table, table.snapshot.dead_fraction)
     return _hidden_only([(formats.percent(v), dead_role(v)) for v in shares])
 
 
