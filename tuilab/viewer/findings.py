@@ -123,12 +123,12 @@ class FindingsScreen(Screen[Answer | None]):
         if self._findings:
             at = min(max(self.at + by, 0), len(self._findings) - 1)
             self._chosen = self._findings[at].rule
-            self._text.scroll_lines(-(10**6))
+            self._text.scroll_by(-(10**6))
             self.draw()
 
     def action_page(self, by: int) -> None:
         """Scroll the explanation."""
-        self._text.scroll_lines(by * max(self._text.content_size.height - 1, 1))
+        self._text.scroll_by(by * max(self._text.content_size.height - 1, 1))
 
     def action_see(self) -> None:
         """Go to the layer and the moment of the chosen finding."""

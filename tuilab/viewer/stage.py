@@ -281,7 +281,7 @@ class Stage(Vertical):
         """Scroll the panel of words that stands alone, the layers otherwise."""
         alone = {"reading": self.reading, "gain": self.gain}.get(self.tab)
         if not self.overview and alone is not None:
-            alone.scroll_lines(lines + round(pages * alone.content_size.height))
+            alone.scroll_by(lines + round(pages * alone.content_size.height))
         else:
             table = self.side_table if self.side else self.layer_table
-            table.scroll_layers(lines + round(pages * table.room))
+            table.scroll_by(lines + round(pages * table.room))

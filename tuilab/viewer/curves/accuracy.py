@@ -3,34 +3,19 @@
 import math
 
 from tuilab.viewer import plot
-from tuilab.viewer.curves.base import (
-    Kind,
-    Scene,
-    Value,
-    beside,
-    frame,
-    line,
-    measured,
-    of_others,
-    train_and_validation,
-)
+from tuilab.viewer.curves.base import Scene, TrainAndValidation, frame
 
 
-class Accuracy(Kind):
+class Accuracy(TrainAndValidation):
     """From 0 to 1 where all of it is seen; the dashed level is chance."""
 
-    name = "accuracy"
+    name = field = "accuracy"
     title = "Accuracy"
     help = "share of examples that are right; dashed: chance"
 
     def chart(self, scene: Scene) -> plot.Chart:
         """Return what is drawn of a scene."""
-        series = scene.store.series
-        curves = [
-            *beside(scene, "accuracy"),
-            *line(scene, series.steps, series.accuracy, "train"),
-            *measured(scene, "accuracy"),
-        ]
+        curves = self.curves(scene)
         classes = scene.store.info.classes
         chart = plot.Chart(
             curves,
@@ -38,11 +23,3 @@ class Accuracy(Kind):
             reference=1 / classes if classes > 1 else math.nan,
         )
         return frame(chart, scene)
-
-    def values(self, scene: Scene, at: int | None) -> list[Value]:
-        """Return the accuracy of training and validation."""
-        return train_and_validation(scene, "accuracy", at)
-
-    def beside(self, scene: Scene, at: int | None) -> list[Value]:
-        """Return the accuracy of the other runs."""
-        return of_others(scene, "accuracy", at)

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 
@@ -153,24 +153,34 @@ def measured(scene: Scene, field: str) -> list[plot.Curve]:
     return [plot.Curve(data, "validation", "•", points=True)]
 
 
-def train_and_validation(scene: Scene, field: str, at: int | None) -> list[Value]:
-    """Return the training and the validation value of "loss" or "accuracy"."""
-    until = math.inf if at is None else at
-    known = [v for v in scene.store.validations if v.step <= until]
-    train = formats.significant(scene.store.series.value(field, at))
-    values = [Value("train", train, "train")]
-    if known:
-        text = formats.significant(getattr(known[-1], field))
-        values.append(Value("validation", text, "validation", "•", "val"))
-    return values
+class TrainAndValidation(Kind):
+    """A kind of chart of what is known of both splits, and of other runs: a `field` of `Series`."""
 
+    field: ClassVar[Literal["loss", "accuracy"]]
 
-def of_others(scene: Scene, field: str, at: int | None) -> list[Value]:
-    """Return the values of the other runs."""
-    return [
-        Value(other.name, formats.significant(other.series.value(field, at)), other.role)
-        for other in scene.others
-    ]
+    def curves(self, scene: Scene) -> list[plot.Curve]:
+        """Return those of the other runs, of training, and the dots of validation."""
+        series = scene.store.series
+        own = line(scene, series.steps, getattr(series, self.field), "train")
+        return [*beside(scene, self.field), *own, *measured(scene, self.field)]
+
+    def values(self, scene: Scene, at: int | None) -> list[Value]:
+        """Return the training and the validation value."""
+        until = math.inf if at is None else at
+        known = [v for v in scene.store.validations if v.step <= until]
+        train = formats.significant(scene.store.series.value(self.field, at))
+        values = [Value("train", train, "train")]
+        if known:
+            text = formats.significant(getattr(known[-1], self.field))
+            values.append(Value("validation", text, "validation", "•", "val"))
+        return values
+
+    def beside(self, scene: Scene, at: int | None) -> list[Value]:
+        """Return the values of the other runs."""
+        return [
+            Value(each.name, formats.significant(each.series.value(self.field, at)), each.role)
+            for each in scene.others
+        ]
 
 
 def chosen(layers: int) -> list[int]:

@@ -5,26 +5,16 @@ import math
 import numpy as np
 
 from tuilab.viewer import plot
-from tuilab.viewer.curves.base import (
-    Kind,
-    Scene,
-    Value,
-    beside,
-    frame,
-    line,
-    measured,
-    of_others,
-    train_and_validation,
-)
+from tuilab.viewer.curves.base import Scene, TrainAndValidation, frame
 
 
-class Loss(Kind):
+class Loss(TrainAndValidation):
     """Its axis turns logarithmic where it spans over two decades; the dashed level is ln C.
 
     That is the loss of guessing all C classes alike.
     """
 
-    name = "loss"
+    name = field = "loss"
     title = "Loss"
     help = (
         "lines: training batches; dots: validation; dashed: guessing. Dim behind the line is"
@@ -34,12 +24,7 @@ class Loss(Kind):
 
     def chart(self, scene: Scene) -> plot.Chart:
         """Return what is drawn of a scene."""
-        series = scene.store.series
-        curves = [
-            *beside(scene, "loss"),
-            *line(scene, series.steps, series.loss, "train"),
-            *measured(scene, "loss"),
-        ]
+        series, curves = scene.store.series, self.curves(scene)
         classes = scene.store.info.classes
         chart = plot.Chart(
             curves,
@@ -48,14 +33,6 @@ class Loss(Kind):
             broken=series.steps[series.broken > 0],
         )
         return frame(chart, scene)
-
-    def values(self, scene: Scene, at: int | None) -> list[Value]:
-        """Return the loss of training and validation."""
-        return train_and_validation(scene, "loss", at)
-
-    def beside(self, scene: Scene, at: int | None) -> list[Value]:
-        """Return the loss of the other runs."""
-        return of_others(scene, "loss", at)
 
     def broken(self, scene: Scene) -> int:
         """Return how many steps in sight have a loss that is not finite."""

@@ -82,7 +82,25 @@ class LinesPanel(Widget):
         return Strip(segments).simplify().adjust_cell_length(self.content_size.width, base)
 
 
-class TextPanel(LinesPanel):
+class ScrolledPanel(LinesPanel):
+    """Lines of which some are out of sight; the wheel moves them, as keys do."""
+
+    def scroll_by(self, by: int) -> None:
+        """Move by so many lines, or layers."""
+        raise NotImplementedError
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Scroll with the wheel."""
+        event.stop()
+        self.scroll_by(1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Scroll with the wheel."""
+        event.stop()
+        self.scroll_by(-1)
+
+
+class TextPanel(ScrolledPanel):
     """Lines that scroll where they are longer than the panel."""
 
     def __init__(self, styles: Styles, *, id: str) -> None:  # noqa: A002 - Textual's name
@@ -95,7 +113,7 @@ class TextPanel(LinesPanel):
         self._text = list(lines)
         self._draw()
 
-    def scroll_lines(self, by: int) -> None:
+    def scroll_by(self, by: int) -> None:
         """Move by so many lines."""
         self._start += by
         self._draw()
@@ -106,13 +124,3 @@ class TextPanel(LinesPanel):
         more = len(self._text) - self._start - height
         self.border_subtitle = f"{more} more ↓" if more > 0 else ""
         self.show([crop(line, width) for line in self._text[self._start :][:height]])
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Scroll with the wheel."""
-        event.stop()
-        self.scroll_lines(1)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Scroll with the wheel."""
-        event.stop()
-        self.scroll_lines(-1)

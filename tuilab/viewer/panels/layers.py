@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from textual import events
-
 from tuilab.viewer import charts, formats
 from tuilab.viewer.changes import FROZEN
 from tuilab.viewer.charts import Axis, Histogram
-from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.panels.base import ScrolledPanel
 from tuilab.viewer.panels.layer_columns import COLUMNS, Column, Table, choose
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.strips import WAYS, Strip
@@ -164,7 +162,7 @@ def _output_strip(
     return [(line + text, role) for line, text in zip(lines, labels, strict=True)]
 
 
-class Layers(LinesPanel):
+class Layers(ScrolledPanel):
     """The table as a widget; scrolls where there are more layers than room."""
 
     def __init__(self, *args: object, **more: object) -> None:
@@ -200,7 +198,7 @@ class Layers(LinesPanel):
         self.border_title = "Layers" if look == Look() else f"Layers  {look}"
         self._draw()
 
-    def scroll_layers(self, by: int) -> None:
+    def scroll_by(self, by: int) -> None:
         """Move by so many layers."""
         self.offset_layers += by
         self._draw()
@@ -220,16 +218,6 @@ class Layers(LinesPanel):
         self.border_subtitle = subtitle(
             table, scroll if number > self.room else "", self.content_size.width - 2
         )
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Scroll with the wheel."""
-        event.stop()
-        self.scroll_layers(1)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Scroll with the wheel."""
-        event.stop()
-        self.scroll_layers(-1)
 
 
 def subtitle(table: Table, scroll: str, cells: int) -> str:

@@ -4,13 +4,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from textual import events
-
 from engine.frames import Floats
 from tuilab.viewer import charts, formats
 from tuilab.viewer.charts import Axis, Histogram
 from tuilab.viewer.companions import Companion
-from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.panels.base import ScrolledPanel
 from tuilab.viewer.panels.layer_columns import Table, gain_role
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import Line, Piece, Span, crop, fit, join, pad
@@ -270,7 +268,7 @@ def compared(store: RunStore, others: Sequence[Companion]) -> list[Shown]:
     return runs
 
 
-class SideBySide(LinesPanel):
+class SideBySide(ScrolledPanel):
     """The table as a widget; scrolls where there are more layers than room."""
 
     def __init__(self, *args: object, **more: object) -> None:
@@ -291,7 +289,7 @@ class SideBySide(LinesPanel):
         self._runs, self._view = compared(store, others), view
         self._draw()
 
-    def scroll_layers(self, by: int) -> None:
+    def scroll_by(self, by: int) -> None:
         """Move by so many layers."""
         self.offset_layers += by
         self._draw()
@@ -314,13 +312,3 @@ class SideBySide(LinesPanel):
         last = min(self.offset_layers + self.room, number)
         if number > self.room:
             self.border_subtitle = f"layers {self.offset_layers + 1}–{last} of {number} ↑↓"
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Scroll with the wheel."""
-        event.stop()
-        self.scroll_layers(1)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Scroll with the wheel."""
-        event.stop()
-        self.scroll_layers(-1)
