@@ -25,6 +25,7 @@ from tuilab.diagnosis.fixes import Fix
 from tuilab.errors import ViewError
 from tuilab.launch import Options, Worker, has_ended
 from tuilab.runs import RunFolder
+from tuilab.scenario import load
 from tuilab.terminal import is_terminal
 from tuilab.viewer import forks, formats
 from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
@@ -376,10 +377,8 @@ class ViewerApp(DressedApp[Worker]):
             self._restart_with(fix)
 
     def _restart_with(self, fix: Fix) -> None:
-        from tuilab import scenario  # it loads the engine: not before the first frame
-
         try:
-            scenario.load(self.store.folder.scenario, list(fix.settings))
+            load(self.store.folder.scenario, list(fix.settings))
         except TuilabError as error:
             self.notify(str(error), title=f"{fix.label}: not possible", severity="warning")
             return

@@ -17,7 +17,7 @@ from tuilab.viewer.panels.base import LinesPanel, Styles
 from tuilab.viewer.panels.detail import VIEWS, chosen, detail, keys, offered
 from tuilab.viewer.panels.layer_view import Look, Subject
 from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, Piece, fit, join, pad, wrap
+from tuilab.viewer.text import key_line, wrap
 
 
 class DetailScreen(Screen[None]):
@@ -100,13 +100,8 @@ class DetailScreen(Screen[None]):
         return f"{place}  {name}  at step {snapshot.step:,}{back}"
 
     def _draw_keys(self, subject: Subject) -> None:
-        pieces = [
-            Piece(key.priority, [(key.shown, "key"), (f" {key.label}", "muted")])
-            for key in keys(subject)
-        ]
-        width = self._keys.size.width
-        line: Line = join([piece.line for piece in fit(pieces, width - 2)])
-        self._keys.show([pad([(" ", ""), *line], width)])
+        shown = ((key.priority, key.shown, key.label) for key in keys(subject))
+        self._keys.show([key_line(shown, self._keys.size.width)])
 
     def _change(self, change: Callable[[Subject], Look]) -> None:
         """Look differently, as far as there is anything to look at."""

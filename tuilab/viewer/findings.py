@@ -15,7 +15,7 @@ from tuilab.viewer.panels.base import LinesPanel, Styles, TextPanel
 from tuilab.viewer.panels.findings import evidence, explanation, fixes_of, list_lines
 from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, Piece, fit, join, pad
+from tuilab.viewer.text import Line, key_line
 
 KEYS: Final = (
     (9, "↑↓", "finding"),
@@ -113,10 +113,7 @@ class FindingsScreen(Screen[Answer | None]):
         self._text.show_text(lines)
 
     def _draw_keys(self) -> None:
-        pieces = [Piece(p, [(k, "key"), (f" {what}", "muted")]) for p, k, what in KEYS]
-        width = self._keys.size.width
-        line: Line = join([piece.line for piece in fit(pieces, width - 2)])
-        self._keys.show([pad([(" ", ""), *line], width)])
+        self._keys.show([key_line(KEYS, self._keys.size.width)])
 
     def action_choose(self, by: int) -> None:
         """Choose another finding."""

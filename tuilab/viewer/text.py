@@ -66,6 +66,12 @@ def fit(pieces: Sequence[Piece], cells: int, gap: int = 2) -> list[Piece]:
     return kept
 
 
+def key_line(keys: Iterable[tuple[int, str, str]], cells: int) -> Line:
+    """Return a line of keys and what they do, (priority, key, label), as far as there is room."""
+    pieces = [Piece(p, [(key, "key"), (f" {label}", "muted")]) for p, key, label in keys]
+    return pad([(" ", ""), *join([piece.line for piece in fit(pieces, cells - 2)])], cells)
+
+
 def join(lines: Iterable[Line], gap: str = "  ") -> Line:
     """Return several lines as one, with `gap` between them."""
     joined: Line = []

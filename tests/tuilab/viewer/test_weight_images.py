@@ -12,7 +12,7 @@ from tests.tuilab.viewer.saved import convolutional, subject
 from tuilab.parameters import Parameters
 from tuilab.viewer.panels.layer_view import Look, Subject
 from tuilab.viewer.panels.pictures import ENOUGH, arrange, picture, scaled
-from tuilab.viewer.panels.weight_images import VIEW, Seen, draw, images, title, turn
+from tuilab.viewer.panels.weight_images import VIEW, Seen, draw, images, title
 from tuilab.viewer.text import Line, plain, width
 
 Weights = npt.NDArray[Any]
@@ -175,5 +175,5 @@ class TestPanel:
         assert title(made) == []
 
     def test_tab_goes_to_the_next_page_and_not_before_the_first(self) -> None:
-        assert turn(flat(), 1).page == 1
-        assert turn(flat(), -1).page == 0
+        assert VIEW.turn(flat(), 1).page == 1
+        assert VIEW.turn(flat(), -1).page == 0

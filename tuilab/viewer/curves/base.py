@@ -108,6 +108,32 @@ class Kind(ABC):
         return 0
 
 
+class ByLayer(Kind):
+    """A kind of chart of what snapshots tell of each layer: a `field` of `LayerSeries`."""
+
+    awaited = "the first snapshot"
+    field: ClassVar[Literal["update_ratio", "gradient_norm"]]
+
+    @staticmethod
+    @abstractmethod
+    def text(value: float) -> str:
+        """Write a value."""
+
+    def curves(self, scene: Scene) -> list[plot.Curve]:
+        """Return a curve a layer."""
+        layers = scene.store.layer_series()
+        return by_layer(scene, layers.steps, getattr(layers, self.field))
+
+    def beside(self, scene: Scene, at: int | None) -> list[Value]:
+        """Return the value of each layer that has a curve."""
+        layers = scene.store.layer_series()
+        return of_layers(layers.steps, getattr(layers, self.field), at, self.text)
+
+    def waits(self, scene: Scene) -> bool:
+        """Tell whether no snapshot has been taken."""
+        return not len(scene.store.layer_series())
+
+
 def frame(chart: plot.Chart, scene: Scene) -> plot.Chart:
     """Return a chart with the window, the marks and the cursor of a scene."""
     return replace(

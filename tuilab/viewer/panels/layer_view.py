@@ -1,7 +1,7 @@
 """What a view of one layer is: what it is given, and what it gives."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from engine.frames import LayerInfo, Snapshot, Units
@@ -69,3 +69,8 @@ def as_of(step: int, subject: Subject) -> Line:
     """Say of which step something is, in warning where it is of later than what is looked at."""
     later = subject.past and step > subject.snapshot.step
     return [(f"as of step {step:,}", "warning" if later else "muted")]
+
+
+def next_page(subject: Subject, by: int) -> Look:
+    """Return the look at the next page of a view that has several."""
+    return replace(subject.look, page=max(subject.look.page + by, 0))

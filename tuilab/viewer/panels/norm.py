@@ -1,7 +1,7 @@
 """What a normalisation has learned and keeps: γ, β and the running averages, channel by channel."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -11,7 +11,7 @@ from engine.errors import CheckpointError
 from engine.frames import Floats
 from tuilab.viewer import formats
 from tuilab.viewer.bars import about
-from tuilab.viewer.panels.layer_view import Look, Subject, View, as_of
+from tuilab.viewer.panels.layer_view import Subject, View, as_of, next_page
 from tuilab.viewer.text import Line, crop, pad, width
 
 GAP: Final = 3
@@ -113,11 +113,6 @@ def title(subject: Subject) -> Line:
     return words
 
 
-def turn(subject: Subject, by: int) -> Look:
-    """Return the look at the next normalisation of a residual block."""
-    return replace(subject.look, page=max(subject.look.page + by, 0))
-
-
 VIEW: Final = View(
     "γ β",
     "g",
@@ -125,5 +120,5 @@ VIEW: Final = View(
     offered,
     title,
     draw,
-    turn,
+    next_page,
 )

@@ -1,6 +1,6 @@
 """The weights of a layer over pixels as pictures, and the filters of a convolution."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any, Final
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tuilab.parameters import Parameters
 from tuilab.viewer import formats
-from tuilab.viewer.panels.layer_view import Key, Look, Subject, View, as_of
+from tuilab.viewer.panels.layer_view import Key, Subject, View, as_of, next_page
 from tuilab.viewer.panels.pictures import Arrangement, arrange, rows_of
 from tuilab.viewer.ramps import STEPS, solid
 from tuilab.viewer.text import Line, Piece, crop, fit, join
@@ -156,11 +156,6 @@ def _what(subject: Subject, parameters: Parameters) -> str:
     return f"{units} filters of {height}×{width}×{channels}{beside}"
 
 
-def turn(subject: Subject, by: int) -> Look:
-    """Return the look at the next page."""
-    return replace(subject.look, page=max(subject.look.page + by, 0))
-
-
 VIEW: Final = View(
     "weights",
     "i",
@@ -168,6 +163,6 @@ VIEW: Final = View(
     is_picture,
     title,
     draw,
-    turn,
+    next_page,
     keys=(Key(8, "tab", "next page", "those that have no room on this page"),),
 )

@@ -26,7 +26,7 @@ from tuilab.viewer.search.header import header
 from tuilab.viewer.search.pictures import importance, parallel, scatter
 from tuilab.viewer.search.store import Reading, RunningCurves, read
 from tuilab.viewer.search.table import Entry, Order, columns, entries, table
-from tuilab.viewer.text import Line, Piece, fit, join, pad
+from tuilab.viewer.text import Line, key_line
 
 PERIOD: Final = 1.0  # seconds between two readings of the study
 CURVES: Final = 0.5  # seconds between two looks at the runs
@@ -254,10 +254,7 @@ class SearchApp(DressedApp[RunFolder | None]):
 
     def _draw_footer(self) -> None:
         panel = self._panels["footer"]
-        pieces = [Piece(p, [(key, "key"), (f" {what}", "muted")]) for p, key, what in KEYS]
-        width = panel.size.width or self.size.width
-        line: Line = join([piece.line for piece in fit(pieces, width - 2)])
-        panel.show([pad([(" ", ""), *line], width)])
+        panel.show([key_line(KEYS, panel.size.width or self.size.width)])
 
     def action_move(self, by: int) -> None:
         """Go up or down the table."""
