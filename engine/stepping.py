@@ -103,10 +103,6 @@ class EagerSteps:
         """Do nothing: they are still there."""
 
 
-def _parts(step: TrainingStep) -> tuple[object, ...]:
-    return step, step.network, step.network.store, step.optimizer, step.probes, step.x
-
-
 class Ahead:
     """Finds the way to make the steps of a TrainingStep, anew when that was rebuilt.
 
@@ -116,20 +112,20 @@ class Ahead:
     def __init__(self, launcher: "Launcher | None") -> None:
         """`launcher` is None on a back-end without one."""
         self._launcher = launcher
-        self._of: tuple[object, ...] = ()
+        self._of: TrainingStep | None = None
         self.steps: Steps | None = None
         self.reason = ""
 
     def of(self, step: TrainingStep) -> Steps:
         """Return what makes the steps of `step`; all steps of another must be made by then."""
-        if self.steps is None or not _same(self._of, _parts(step)):
+        if self.steps is None or step is not self._of:
             self.forget()  # its memory may be needed for the next
-            self._of, self.steps = _parts(step), self._found(step)
+            self._of, self.steps = step, self._found(step)
         return self.steps
 
     def forget(self) -> None:
         """Let go of all that was found: what it is made of is about to be built anew."""
-        self._of, self.steps = (), None
+        self._of = self.steps = None
 
     def _found(self, step: TrainingStep) -> Steps:
         self.reason = ""
@@ -143,7 +139,3 @@ class Ahead:
         except NotPlannedError as error:
             self.reason = str(error)
             return EagerSteps(step)
-
-
-def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
