@@ -18,12 +18,13 @@ from tests.tuilab.support import command, environment, steps_made, wait_for, wri
 from tuilab.runs import RunFolder
 
 TRIALS = 6
+LONG = 20_000  # steps that take longer than a trial's process takes to start
 
 
-def scenario(lab: Path) -> Path:
+def scenario(lab: Path, steps: int = 3000) -> Path:
     table = searching(trials=TRIALS, objective="loss.data", heartbeat=1)
     table["search"].pop("epochs")
-    return write_scenario(lab / "x.toml", table | {"train": {"steps": 3000}})
+    return write_scenario(lab / "x.toml", table | {"train": {"steps": steps}})
 
 
 def begin(lab: Path, *arguments: str | Path) -> "subprocess.Popen[str]":
@@ -90,7 +91,7 @@ def test_a_finished_study_is_not_searched_again(lab: Path, cli: Cli, postgres: s
 def test_a_cluster_runs_the_trials_and_one_of_its_workers_is_lost(
     lab: Path, cluster: Cluster
 ) -> None:
-    search = begin(lab, scenario(lab), "--cluster", cluster.address, "--out", "s")
+    search = begin(lab, scenario(lab, LONG), "--cluster", cluster.address, "--out", "s")
     wait_for(lambda: len(running(lab / "s")) == 2)  # one on each worker
     cluster.workers[0].kill()
     states = check(ended(search))
