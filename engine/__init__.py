@@ -4,11 +4,31 @@
     from engine.activations import Tanh
     from engine.data.digits import Digits
 
-Arrays in, frames out: it knows no terminal, no file format and no database.
+Arrays in, frames out: it knows no terminal, no file format and no database. The names here are
+loaded when they are first asked for: a command that trains nothing does not wait for them.
 """
 
-from engine.backend import make_backend
-from engine.network import Network, mlp
-from engine.trainer import Command, Trainer
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.backend import make_backend
+    from engine.network import Network, mlp
+    from engine.trainer import Command, Trainer
 
 __all__ = ["Command", "Network", "Trainer", "make_backend", "mlp"]
+
+_HOMES = {
+    "Command": "engine.trainer",
+    "Network": "engine.network",
+    "Trainer": "engine.trainer",
+    "make_backend": "engine.backend",
+    "mlp": "engine.network",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return found

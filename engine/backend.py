@@ -7,13 +7,13 @@ libraries do not share stands here. This is the only module that imports cupy.
 import os
 import platform
 import sys
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.crew import ALONE, Crew
 from engine.errors import BackendError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Backend(Protocol):
     dtype: np.dtype[Any]
     xp: Any  # the array module: numpy or cupy
     block: int  # elements to work on at a time, so that they stay in a cache if there is one
+    crew: Crew  # threads of the host that share what is worth it
 
     @property
     def device(self) -> str:
@@ -62,6 +63,7 @@ class _ArrayModule:
 
     name: str
     xp: Any
+    crew = ALONE
 
     def __init__(self, dtype: str) -> None:
         if dtype not in DTYPES:
@@ -87,6 +89,10 @@ class NumPyBackend(_ArrayModule):
     xp: Any = np
     device = f"CPU ({platform.machine()})"
     block = 1 << 17
+
+    def __init__(self, dtype: str, threads: int = 1) -> None:
+        super().__init__(dtype)
+        self.crew = Crew(threads)
 
     @property
     def launcher(self) -> "Launcher | None":
@@ -187,25 +193,24 @@ def _import_cupy() -> Any:
     return cupy
 
 
-BACKENDS: Final[dict[str, Callable[[str], Backend]]] = {
-    "numpy": NumPyBackend,
-    "cupy": CuPyBackend,
-}
+BACKENDS: Final = ("numpy", "cupy")
 
 
-def make_backend(name: str = "auto", dtype: str = "float32") -> Backend:
+def make_backend(name: str = "auto", dtype: str = "float32", threads: int = 1) -> Backend:
     """Make a back-end by name; `auto` takes CuPy where it works and NumPy otherwise.
 
-    Raises BackendError (what is missing and how to install it) or UnknownNameError.
+    `threads` share what is elementwise on the host; those of BLAS are not set here. Raises
+    BackendError (what is missing and how to install it) or UnknownNameError.
     """
-    if name == "auto":
+    if name not in (*BACKENDS, "auto"):
+        raise UnknownNameError("backend", name, [*BACKENDS, "auto"])
+    if name != "numpy":
         try:
             return CuPyBackend(dtype)
         except BackendError:
-            return NumPyBackend(dtype)
-    if name not in BACKENDS:
-        raise UnknownNameError("backend", name, [*BACKENDS, "auto"])
-    return BACKENDS[name](dtype)
+            if name == "cupy":
+                raise
+    return NumPyBackend(dtype, threads)
 
 
 def usable_cores() -> int:

@@ -18,9 +18,9 @@ from engine.registry import Registry
 
 optimizers: Registry["Optimizer"] = Registry("optimizer")
 
-BLOCK: Final = 1 << 15
-"""Elements a pass works on before the next pass: 128 kB of float32, so that the parameters, their
-gradient and velocity come from memory once a step and from the L2 cache after that."""
+BLOCK: Final = 1 << 17
+"""Elements a pass works on before the next pass: so few that they are still in a cache then, and so
+many that the calls themselves do not count, and threads do not wait for Python's lock."""
 
 
 def cuts(length: int) -> list[slice]:
@@ -33,6 +33,24 @@ def blocks(backend: Backend, *flat: Array) -> list[tuple[Array, ...]]:
     length = len(flat[0])
     scratch = backend.empty((min(BLOCK, length),))
     return [(*(each[cut] for each in flat), scratch[: len(flat[0][cut])]) for cut in cuts(length)]
+
+
+def sweep(backend: Backend, change: Callable[..., None], *flat: Array) -> Callable[..., None]:
+    """Return what calls change(*blocks, scratch, *constants) for all blocks of vectors `flat`.
+
+    It takes the constants. Long vectors are shared between the threads of the back-end.
+    """
+    crew = backend.crew.worth(len(flat[0]))
+    parts = [blocks(backend, *(each[part] for each in flat))
+             for part in crew.parts(len(flat[0]), BLOCK)]  # fmt: skip
+
+    def some(cut: list[tuple[Array, ...]], constants: tuple[float, ...]) -> None:
+        for block in cut:
+            change(*block, *constants)
+
+    if len(parts) == 1:
+        return lambda *constants: some(parts[0], constants)
+    return lambda *constants: crew.run(some, [(cut, constants) for cut in parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +110,15 @@ class SGD(Optimizer):
         self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
     ) -> BoundOptimizer:
         xp, velocity = backend.xp, backend.full(store.values.shape, 0.0)
-        cut = blocks(backend, store.values, store.gradients, velocity)
 
-        def update() -> None:
-            rate, momentum = hyper.rate, hyper["momentum"]
-            for w, g, v, change in cut:
-                xp.multiply(v, momentum, out=v)
-                xp.add(v, g, out=v)
-                xp.multiply(v, rate, out=change)
-                xp.subtract(w, change, out=w)
+        def move(w: Array, g: Array, v: Array, change: Array, rate: float, momentum: float) -> None:
+            xp.multiply(v, momentum, out=v)
+            xp.add(v, g, out=v)
+            xp.multiply(v, rate, out=change)
+            xp.subtract(w, change, out=w)
 
-        return BoundOptimizer(update, {"velocity": velocity})
+        moving = sweep(backend, move, store.values, store.gradients, velocity)
+        return BoundOptimizer(lambda: moving(hyper.rate, hyper["momentum"]), {"velocity": velocity})
 
 
 @optimizers.register("nesterov")
@@ -116,19 +132,17 @@ class Nesterov(Optimizer):
         self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
     ) -> BoundOptimizer:
         xp, velocity = backend.xp, backend.full(store.values.shape, 0.0)
-        cut = blocks(backend, store.values, store.gradients, velocity)
 
-        def update() -> None:
-            rate, momentum = hyper.rate, hyper["momentum"]
-            for w, g, v, change in cut:
-                xp.multiply(v, momentum, out=v)
-                xp.add(v, g, out=v)
-                xp.multiply(v, momentum, out=change)
-                xp.add(change, g, out=change)
-                xp.multiply(change, rate, out=change)
-                xp.subtract(w, change, out=w)
+        def move(w: Array, g: Array, v: Array, change: Array, rate: float, momentum: float) -> None:
+            xp.multiply(v, momentum, out=v)
+            xp.add(v, g, out=v)
+            xp.multiply(v, momentum, out=change)
+            xp.add(change, g, out=change)
+            xp.multiply(change, rate, out=change)
+            xp.subtract(w, change, out=w)
 
-        return BoundOptimizer(update, {"velocity": velocity})
+        moving = sweep(backend, move, store.values, store.gradients, velocity)
+        return BoundOptimizer(lambda: moving(hyper.rate, hyper["momentum"]), {"velocity": velocity})
 
 
 @optimizers.register("adagrad")
@@ -142,20 +156,18 @@ class AdaGrad(Optimizer):
         self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
     ) -> BoundOptimizer:
         xp, squares = backend.xp, backend.full(store.values.shape, 0.0)
-        cut = blocks(backend, store.values, store.gradients, squares)
 
-        def update() -> None:
-            rate, epsilon = hyper.rate, hyper["epsilon"]
-            for w, g, s, change in cut:
-                xp.multiply(g, g, out=change)
-                xp.add(s, change, out=s)
-                xp.sqrt(s, out=change)
-                xp.add(change, epsilon, out=change)
-                xp.divide(g, change, out=change)
-                xp.multiply(change, rate, out=change)
-                xp.subtract(w, change, out=w)
+        def move(w: Array, g: Array, s: Array, change: Array, rate: float, epsilon: float) -> None:
+            xp.multiply(g, g, out=change)
+            xp.add(s, change, out=s)
+            xp.sqrt(s, out=change)
+            xp.add(change, epsilon, out=change)
+            xp.divide(g, change, out=change)
+            xp.multiply(change, rate, out=change)
+            xp.subtract(w, change, out=w)
 
-        return BoundOptimizer(update, {"squares": squares})
+        moving = sweep(backend, move, store.values, store.gradients, squares)
+        return BoundOptimizer(lambda: moving(hyper.rate, hyper["epsilon"]), {"squares": squares})
 
 
 @optimizers.register("rmsprop")
@@ -172,23 +184,27 @@ class RMSProp(Optimizer):
     ) -> BoundOptimizer:
         xp = backend.xp
         squares, velocity = (backend.full(store.values.shape, 0.0) for _ in range(2))
-        cut = blocks(backend, store.values, store.gradients, squares, velocity)
+
+        def move(
+            w: Array, g: Array, s: Array, v: Array, change: Array,
+            rate: float, momentum: float, alpha: float, epsilon: float,
+        ) -> None:  # fmt: skip
+            xp.multiply(s, alpha, out=s)
+            xp.multiply(g, g, out=change)
+            xp.multiply(change, 1 - alpha, out=change)
+            xp.add(s, change, out=s)
+            xp.sqrt(s, out=change)
+            xp.add(change, epsilon, out=change)
+            xp.divide(g, change, out=change)
+            xp.multiply(v, momentum, out=v)
+            xp.add(v, change, out=v)
+            xp.multiply(v, rate, out=change)
+            xp.subtract(w, change, out=w)
+
+        moving = sweep(backend, move, store.values, store.gradients, squares, velocity)
 
         def update() -> None:
-            rate, momentum = hyper.rate, hyper["momentum"]
-            alpha, epsilon = hyper["alpha"], hyper["epsilon"]
-            for w, g, s, v, change in cut:
-                xp.multiply(s, alpha, out=s)
-                xp.multiply(g, g, out=change)
-                xp.multiply(change, 1 - alpha, out=change)
-                xp.add(s, change, out=s)
-                xp.sqrt(s, out=change)
-                xp.add(change, epsilon, out=change)
-                xp.divide(g, change, out=change)
-                xp.multiply(v, momentum, out=v)
-                xp.add(v, change, out=v)
-                xp.multiply(v, rate, out=change)
-                xp.subtract(w, change, out=w)
+            moving(hyper.rate, hyper["momentum"], hyper["alpha"], hyper["epsilon"])
 
         return BoundOptimizer(update, {"squares": squares, "velocity": velocity})
 
@@ -212,36 +228,40 @@ class Adam(Optimizer):
     ) -> BoundOptimizer:
         xp, step = backend.xp, np.zeros(1, np.int64)
         mean, squares = (backend.full(store.values.shape, 0.0) for _ in range(2))
-        cut = blocks(backend, store.values, store.gradients, mean, squares)
-        weights = blocks(backend, store.values[: store.decaying])
 
-        def decay() -> None:
-            for w, _ in weights:
-                xp.multiply(w, 1 - hyper.rate * hyper["weight_decay"], out=w)
+        def shrink(w: Array, _: Array, factor: float) -> None:
+            xp.multiply(w, factor, out=w)
+
+        def move(
+            w: Array, g: Array, m: Array, s: Array, change: Array,
+            rate: float, beta1: float, beta2: float, epsilon: float,
+        ) -> None:  # fmt: skip
+            xp.subtract(g, m, out=change)
+            xp.multiply(change, 1 - beta1, out=change)
+            xp.add(m, change, out=m)
+            xp.multiply(s, beta2, out=s)
+            xp.multiply(g, g, out=change)
+            xp.multiply(change, 1 - beta2, out=change)
+            xp.add(s, change, out=s)
+            xp.sqrt(s, out=change)
+            xp.add(change, epsilon, out=change)
+            xp.divide(m, change, out=change)
+            xp.multiply(change, rate, out=change)
+            xp.subtract(w, change, out=w)
+
+        shrinking = sweep(backend, shrink, store.values[: store.decaying])
+        moving = sweep(backend, move, store.values, store.gradients, mean, squares)
 
         def update() -> None:
             step[0] += 1
             if self.decoupled and hyper["weight_decay"]:
-                decay()
-            beta1, beta2, epsilon = hyper["beta1"], hyper["beta2"], hyper["epsilon"]
+                shrinking(1 - hyper.rate * hyper["weight_decay"])
+            beta1, beta2 = hyper["beta1"], hyper["beta2"]
             # η · m/(1 − β₁ᵗ) / (√(s/(1 − β₂ᵗ)) + ε), with all that is the same for every weight
             # gathered into two numbers.
             root = (1 - beta2 ** int(step[0])) ** 0.5
             rate = hyper.rate * root / (1 - beta1 ** int(step[0]))
-            epsilon *= root
-            for w, g, m, s, change in cut:
-                xp.subtract(g, m, out=change)
-                xp.multiply(change, 1 - beta1, out=change)
-                xp.add(m, change, out=m)
-                xp.multiply(s, beta2, out=s)
-                xp.multiply(g, g, out=change)
-                xp.multiply(change, 1 - beta2, out=change)
-                xp.add(s, change, out=s)
-                xp.sqrt(s, out=change)
-                xp.add(change, epsilon, out=change)
-                xp.divide(m, change, out=change)
-                xp.multiply(change, rate, out=change)
-                xp.subtract(w, change, out=w)
+            moving(rate, beta1, beta2, hyper["epsilon"] * root)
 
         return BoundOptimizer(update, {"mean": mean, "squares": squares, "step": step})
 

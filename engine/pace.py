@@ -4,7 +4,7 @@ from math import exp
 from time import monotonic
 from typing import Final
 
-PROBE_BUDGET: Final = 0.04
+PROBE_BUDGET: Final = 0.025
 """Snapshots come further apart than frames where they would cost more than this share of time."""
 MEMORY: Final = 2.0
 """Seconds of training over which the current speed is averaged."""

@@ -60,7 +60,7 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
     found: dict[str, list[Floats]] = defaultdict(list)
     compared = 0
     with threadpool_limits(info.threads or None):
-        backend = make_backend(info.backend or "auto", info.dtype or "float32")
+        backend = make_backend(info.backend or "auto", info.dtype or "float32", info.threads or 1)
         trainer = build_trainer(scenario, data, backend, probes=False)
         trainer.plan(_planned_first(events, info.total_steps))
         for frame in _again(trainer, events, len(record.loss)):

@@ -176,7 +176,7 @@ def _train(
     if data.preprocess:
         save(folder.preprocess, data.preprocess)
     with threadpool_limits(options.threads):
-        backend = make_backend(options.backend, scenario.train.dtype)
+        backend = make_backend(options.backend, scenario.train.dtype, options.threads)
         trainer = build_trainer(scenario, data, backend)
         if options.resume:
             _go_back(folder, writer, trainer)

@@ -151,6 +151,7 @@ def start(rounds: int) -> Found:
     programs = {
         "import numpy": ["-c", "import numpy"],
         "import engine": ["-c", "import engine"],
+        "from engine import Trainer": ["-c", "from engine import Trainer"],
         "tuilab --help": ["-m", "tuilab.cli", "--help"],
     }
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from engine.backend import make_backend
 from engine.layers.base import Scope
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.losses import SoftmaxCrossEntropy
 from engine.optimizers import SGD, Adam, Optimizer
 from engine.parameters import allocate
+from tests.benchmarks.training import numpy_backend
 
 Contenders = dict[str, Callable[[], object]]
 BATCH, UNITS, CLASSES = 1024, 500, 10
@@ -30,7 +30,7 @@ def streaming(floats: int) -> Callable[[], object]:
 
 def batch_norm() -> Contenders:
     """Forwards x is read and y written, backwards x and dy are read and dx is written."""
-    layer, backend, generator = BatchNorm(), make_backend("numpy"), np.random.default_rng(0)
+    layer, backend, generator = BatchNorm(), numpy_backend(), np.random.default_rng(0)
     shape = (UNITS,)
     store = allocate([layer.parameters(shape)], [layer.state(shape)], backend, generator)
     views = store.value_views[0], store.gradient_views[0], store.state_views[0]
@@ -47,7 +47,7 @@ def batch_norm() -> Contenders:
 def softmax() -> Contenders:
     """Scores are read and dL/dscores is written."""
     generator = np.random.default_rng(0)
-    bound = SoftmaxCrossEntropy().bind((CLASSES,), BATCH, make_backend("numpy"))
+    bound = SoftmaxCrossEntropy().bind((CLASSES,), BATCH, numpy_backend())
     scores = generator.normal(size=(BATCH, CLASSES)).astype(np.float32)
     labels = generator.integers(0, CLASSES, BATCH)
 
@@ -60,7 +60,7 @@ def softmax() -> Contenders:
 
 def update(optimizer: Optimizer, slots: int) -> Contenders:
     """Gradients are read; parameters and `slots` arrays like them are read and written."""
-    backend, hyper = make_backend("numpy"), optimizer.hyperparameters()
+    backend, hyper = numpy_backend(), optimizer.hyperparameters()
     layer = Linear(OUTPUTS)
     store = allocate([layer.parameters((INPUTS,))], [{}], backend, np.random.default_rng(0))
     run = optimizer.bind(store, hyper, backend).update

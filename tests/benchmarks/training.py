@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from engine.activations import Activation, Identity, ReLU, Tanh
-from engine.backend import make_backend
+from engine.backend import Backend, make_backend
 from engine.data.dataset import Examples
 from engine.initializers import He
 from engine.losses import SoftmaxCrossEntropy
@@ -78,6 +78,11 @@ def _orders(batch: int) -> Callable[[], np.ndarray[tuple[int, ...], np.dtype[np.
     return following
 
 
+def numpy_backend() -> Backend:
+    """Return ours, with as many threads as PyTorch has been given."""
+    return make_backend("numpy", threads=torch.get_num_threads())
+
+
 def ours(work: Work, *, measure: bool = False) -> Callable[[], object]:
     """Return a step of this engine; with `measure` all statistics of all six tensors are taken."""
     activation = ACTIVATIONS[work.activation][0]
@@ -88,7 +93,7 @@ def ours(work: Work, *, measure: bool = False) -> Callable[[], object]:
         initializer=He(),
         batch_norm=work.batch_norm,
     )
-    backend, optimizer = make_backend("numpy"), OPTIMIZERS[work.optimizer]()
+    backend, optimizer = numpy_backend(), OPTIMIZERS[work.optimizer]()
     hyper = optimizer.hyperparameters()
     bound = network.bind(
         (work.batch, work.inputs), backend, generator=np.random.default_rng(0), hyper=hyper

@@ -1,0 +1,123 @@
+"""Threads that share work: all of it done, at the same time, errors told, nothing left behind."""
+
+import gc
+import signal
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from engine.backend import make_backend
+from engine.crew import ALONE, WORTH, Crew
+from engine.layers.linear import Linear
+from engine.optimizers import BLOCK, SGD, Adam, AdamW, Optimizer, RMSProp
+from engine.parameters import allocate
+
+
+@pytest.mark.parametrize("length", [1, 9, 10, 11, 25, 100])
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_parts_cover_everything_once_at_multiples_of_the_unit(length: int, size: int) -> None:
+    parts = Crew(size).parts(length, 10)
+    assert [i for part in parts for i in range(length)[part]] == list(range(length))
+    assert len(parts) <= size
+    assert all(part.start % 10 == 0 for part in parts)
+
+
+def test_all_parts_are_worked_on_at_the_same_time() -> None:
+    meeting = threading.Barrier(3, timeout=10)
+    seen = []
+
+    def work(name: str) -> None:
+        meeting.wait()  # which none would leave if one waited for another to end
+        seen.append(name)
+
+    crew = Crew(3)
+    for _ in range(3):
+        crew.run(work, [("a",), ("b",), ("c",)])
+    assert sorted(seen) == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_an_error_is_raised_where_the_work_was_asked_for(bad: int) -> None:
+    crew, done = Crew(2), []
+
+    def work(part: int) -> None:
+        if part == bad:
+            raise ValueError(f"part {part}")
+        done.append(part)
+
+    with pytest.raises(ValueError, match=f"part {bad}"):
+        crew.run(work, [(0,), (1,)])
+    assert done == [1 - bad]
+    bad = -1
+    crew.run(work, [(0,), (1,)])  # and it works on
+    assert sorted(done[1:]) == [0, 1]
+
+
+def test_a_signal_does_not_leave_work_behind() -> None:
+    ended = threading.Event()
+
+    def work(seconds: float) -> None:
+        time.sleep(seconds)
+        ended.set()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    crew, before = Crew(2), signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            crew.run(work, [(0.0,), (0.3,)])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    ended.clear()
+    crew.run(work, [(0.0,), (0.0,)])
+    assert ended.is_set()
+
+
+def test_threads_do_not_warn_of_what_is_not_finite() -> None:
+    huge = np.full(4, 1e30, np.float32)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("error")
+        Crew(2).run(lambda x: np.multiply(x, x), [(huge,), (huge,)])
+
+
+def test_its_threads_end_with_it() -> None:
+    before = threading.active_count()
+    crew = Crew(3)
+    crew.run(lambda: None, [(), (), ()])
+    assert threading.active_count() == before + 2
+    del crew
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+def test_little_work_is_done_alone() -> None:
+    crew = Crew(2)
+    assert crew.worth(WORTH) is crew
+    assert crew.worth(WORTH - 1) is ALONE
+    assert ALONE.size == 1
+
+
+@pytest.mark.parametrize(
+    "optimizer", [SGD(momentum=0.9), Adam(), AdamW(), RMSProp(momentum=0.5)], ids=str
+)
+def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: Optimizer) -> None:
+    layer, found = Linear(1000), []
+    for threads in (1, 2, 3):
+        backend = make_backend("numpy", threads=threads)
+        generator = np.random.default_rng(0)
+        store = allocate([layer.parameters((2 * BLOCK // 1000 + 5,))], [{}], backend, generator)
+        update = optimizer.bind(store, optimizer.hyperparameters(), backend).update
+        for _ in range(3):
+            store.gradients[...] = generator.normal(size=store.gradients.shape)
+            update()
+        found.append(store.values.copy())
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
