@@ -11,6 +11,7 @@ from engine.backend import Array, Backend, NumPyBackend
 from engine.errors import require
 from engine.layers.base import Shape
 from engine.registry import Registry
+from engine.special import above_zero
 
 losses: Registry["Loss"] = Registry("loss")
 
@@ -126,7 +127,7 @@ class MulticlassSVM(Loss):
             xp.sum(hinge, axis=1, keepdims=True, out=column)
             xp.subtract(scores, column, out=hinge)
             xp.add(hinge, self.margin, out=hinge)
-            xp.maximum(hinge, 0, out=hinge)
+            above_zero(xp, hinge, hinge)
             xp.subtract(1, target, out=dscores)
             xp.multiply(hinge, dscores, out=hinge)  # the label itself has no hinge
             xp.sum(hinge, axis=1, out=per_example)

@@ -1,6 +1,7 @@
-"""Special functions that NumPy lacks, over whole arrays and without allocating."""
+"""Functions that NumPy lacks, or is slow at, over whole arrays and without allocating."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final
 
 from engine.backend import Array
@@ -49,6 +50,20 @@ S: Final = (
     3.43936767414372164e3,
     1.23033935480374942e3,
 )
+
+
+def above_zero(xp: Any, x: Array, out: Array) -> None:
+    """Write max(x, 0); NaN stays NaN.
+
+    Clipped on both sides, for which NumPy has vector loops: 3 × as fast as `maximum` of an array
+    and a number, which has none.
+    """
+    xp.clip(x, 0, inf, out=out)
+
+
+def below_zero(xp: Any, x: Array, out: Array) -> None:
+    """Write min(x, 0); NaN stays NaN."""
+    xp.clip(x, -inf, 0, out=out)
 
 
 def erf(xp: Any, x: Array, out: Array, scratch: Sequence[Array]) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar, Final, Literal
 from engine.activations.base import Activation, Scratch, activations
 from engine.backend import Array, Backend
 from engine.errors import UnknownNameError
-from engine.special import ERF_SCRATCH, erf, sigmoid
+from engine.special import ERF_SCRATCH, above_zero, erf, sigmoid
 
 
 @activations.register("tanh")
@@ -69,7 +69,7 @@ class Softplus(Activation):
         xp.negative(y, out=y)
         xp.exp(y, out=y)
         xp.log1p(y, out=y)
-        xp.maximum(x, 0, out=above)
+        above_zero(xp, x, above)
         xp.add(y, above, out=y)
 
     def backward(

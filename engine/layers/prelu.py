@@ -10,6 +10,7 @@ from engine.activations.piecewise import step_at_zero
 from engine.backend import Array
 from engine.errors import require
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
+from engine.special import above_zero, below_zero
 
 
 @layers.register("prelu")
@@ -44,9 +45,9 @@ class PReLU(Layer):
 
         def forward(x: Array, training: bool) -> Array:
             last[0] = x
-            xp.minimum(x, 0, out=below)
+            below_zero(xp, x, below)
             xp.multiply(below, a, out=scratch)
-            xp.maximum(x, 0, out=y)
+            above_zero(xp, x, y)
             xp.add(y, scratch, out=y)
             return y
 

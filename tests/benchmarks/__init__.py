@@ -1,1 +1,6 @@
 """What is timed against peers and against the ways not taken; never part of the tests."""
+
+import os
+
+# Read when NumPy is loaded, so it is set here: as `tuilab.launch` does for the training processes.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
