@@ -35,16 +35,23 @@ class Panels(Protocol):
     def scroll_panel(self, pages: float, lines: int) -> None: ...
 
 
-class View(Protocol):
-    """What actions ask of the app."""
+class Training(Protocol):
+    """What actions ask of what is trained."""
 
-    @property
-    def stage(self) -> Panels: ...
     def command(self, command: Command) -> None: ...
     def toggle_pause(self) -> None: ...
     def ask(self, key: str) -> None: ...
     def change(self, what: str) -> None: ...
     def limit_speed(self, factor: float) -> None: ...
+
+
+class View(Protocol):
+    """What actions ask of the app."""
+
+    @property
+    def stage(self) -> Panels: ...
+    @property
+    def controls(self) -> Training: ...
     def next_variant(self) -> None: ...
     def toggle_beside(self) -> None: ...
     def cycle_side_by_side(self) -> None: ...
@@ -84,14 +91,14 @@ class Action:
 
 
 def _scale(factor: float) -> Callable[[View], None]:
-    return lambda app: app.command(Command("scale", "learning_rate", factor))
+    return lambda app: app.controls.command(Command("scale", "learning_rate", factor))
 
 
 ACTIONS: Final = (
     Action("pause", "space", "space", "pause", "pause, or go on",
-           lambda app: app.toggle_pause(), "run", 90),
+           lambda app: app.controls.toggle_pause(), "run", 90),
     Action("step", "n", "n", "step", "make one step and pause",
-           lambda app: app.command(Command("step")), "run", 70),
+           lambda app: app.controls.command(Command("step")), "run", 70),
     Action("slower", "left_square_bracket", "[", "lr ÷1.25", "learning rate ÷ 1.25",
            _scale(1 / FACTOR), "run", 80),
     Action("faster", "right_square_bracket", "]", "×1.25", "learning rate × 1.25",
@@ -101,27 +108,27 @@ ACTIONS: Final = (
     Action("faster_10", "right_curly_bracket", "}", "×10", "learning rate × 10",
            _scale(10.0), "run", 50),
     Action("to_epoch", "N,upper_n", "N", "to epoch", "run to the end of this epoch, then pause",
-           lambda app: app.command(Command("run_to_epoch")), "run", 44),
+           lambda app: app.controls.command(Command("run_to_epoch")), "run", 44),
     Action("half_speed", "minus", "-", "half speed", "at most half as many steps a second",
-           lambda app: app.limit_speed(0.5), "run"),
+           lambda app: app.controls.limit_speed(0.5), "run"),
     Action("double_speed", "plus", "+", "double speed",
            "twice as many steps a second; in the end no limit at all",
-           lambda app: app.limit_speed(2.0), "run"),
+           lambda app: app.controls.limit_speed(2.0), "run"),
     Action("learning_rate", "l", "l", "set lr", "type a learning rate",
-           lambda app: app.ask("learning_rate"), "run", 60),
+           lambda app: app.controls.ask("learning_rate"), "run", 60),
     Action("momentum", "m", "m", "momentum", "type a momentum",
-           lambda app: app.ask("momentum"), "run"),
+           lambda app: app.controls.ask("momentum"), "run"),
     Action("weight_decay", "w", "w", "weight decay", "type a weight decay",
-           lambda app: app.ask("weight_decay"), "run"),
+           lambda app: app.controls.ask("weight_decay"), "run"),
     Action("dropout", "d", "d", "dropout", "type a share of units to drop",
-           lambda app: app.ask("dropout"), "run"),
+           lambda app: app.controls.ask("dropout"), "run"),
     Action("hyperparameter", "p", "p", "parameters", "choose any hyper-parameter, and type it",
-           lambda app: app.ask(""), "run", 45),
+           lambda app: app.controls.ask(""), "run", 45),
     Action("batch_size", "b", "b", "batch size", "type a batch size; a new epoch begins with it",
-           lambda app: app.change("batch_size"), "run"),
+           lambda app: app.controls.change("batch_size"), "run"),
     Action("change", "e", "e", "change",
            "change schedule, non-linearity, batch norm, weights, frozen layers",
-           lambda app: app.change("network"), "run", 53),
+           lambda app: app.controls.change("network"), "run", 53),
     Action("restart", "r", "r", "restart", "stop, and start anew from the same seed",
            lambda app: app.restart_run(new_seed=False), "run", 65),
     Action("reseed", "R,upper_r", "R", "new seed", "stop, and start anew from another seed",

@@ -27,15 +27,16 @@ from tuilab.launch import Options, Worker, has_ended
 from tuilab.runs import RunFolder
 from tuilab.scenario import load
 from tuilab.terminal import is_terminal
-from tuilab.viewer import forks, formats
+from tuilab.viewer import forks
+from tuilab.viewer.above import Above
 from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
 from tuilab.viewer.camera import NoPngError, keep, panels, take
 from tuilab.viewer.changes import sentence
 from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_runs
 from tuilab.viewer.commands import CommandSender, MakeClient
 from tuilab.viewer.companions import Companions
+from tuilab.viewer.controls import Controls
 from tuilab.viewer.detail import DetailScreen
-from tuilab.viewer.dialog import ChangeDialog
 from tuilab.viewer.dress import Dress, DressedApp
 from tuilab.viewer.findings import Answer, FindingsScreen
 from tuilab.viewer.forks import ForkScreen
@@ -43,14 +44,10 @@ from tuilab.viewer.panels.layer_view import Look
 from tuilab.viewer.picker import PickerScreen
 from tuilab.viewer.screens import (
     Choice,
-    ChoiceScreen,
     HelpScreen,
     LeaveScreen,
-    ValueScreen,
-    in_words,
 )
 from tuilab.viewer.session import Begun, Forked, Restarted, Session
-from tuilab.viewer.speed import SpeedLimit
 from tuilab.viewer.stage import Stage
 from tuilab.viewer.store import RunStore
 from tuilab.viewer.tour import Tour
@@ -62,7 +59,6 @@ FIRST: Final = ("tab", "shift+tab")  # keys that come before Textual's own, whic
 PERIOD: Final = 0.1  # seconds between two polls
 COMPANIONS_PERIOD: Final = 0.5  # seconds between two looks at the other runs
 FLASH: Final = 1.5  # seconds that a changed hyper-parameter stays highlighted
-PATIENCE: Final = 1.0  # seconds that a pause may take to show before it is asked for again
 
 
 @dataclass
@@ -106,8 +102,7 @@ class ViewerApp(DressedApp[Worker]):
         self._flash: tuple[str, float] = ("", 0.0)
         self._look = Look()
         self._seen_events = 0
-        self._asked_pause: tuple[bool, float] | None = None
-        self._speed = SpeedLimit()
+        self._controls = Controls(self)
         self._on_terminal = is_terminal(sys.__stdin__)
         self.tour = tour
         self.stage.guide_lines = tour.guide if tour is not None else None
@@ -121,6 +116,11 @@ class ViewerApp(DressedApp[Worker]):
         self.follow(runs[0])
 
     @property
+    def controls(self) -> Controls:
+        """What keys change of what is trained."""
+        return self._controls
+
+    @property
     def worker(self) -> Worker:
         """The run that is shown."""
         return self.session.worker
@@ -132,8 +132,7 @@ class ViewerApp(DressedApp[Worker]):
         self.store = RunStore(worker.folder, process.poll if process else lambda: None)
         self.judge = ClaimJudge(worker.folder, self._claims)
         self._seen_events = 0
-        self._asked_pause = None
-        self._speed = SpeedLimit()
+        self._controls.forget()
         self._companions.close()
         self._companions = Companions([run.folder for run in self.session.others])
         self._companions_due = 0.0
@@ -224,8 +223,7 @@ class ViewerApp(DressedApp[Worker]):
                 self._tell_of(event)
             if event.kind == "set" and not opened:
                 self._flash = str(event.detail.get("key", "")), time.monotonic() + FLASH
-            if event.kind in ("pause", "resume", "step"):
-                self._asked_pause = None
+            self._controls.notice(event)
 
     def _tell_of(self, event: Event) -> None:
         """Say what became of a change of what is trained."""
@@ -247,7 +245,7 @@ class ViewerApp(DressedApp[Worker]):
 
     def run_by_id(self, action: str) -> None:
         """Run an action of the table; one on the panels leaves the screen that covers them."""
-        if isinstance(self.screen, DetailScreen | FindingsScreen):
+        if isinstance(self.screen, Above):
             if action in SCROLLING:
                 return
             if action in ON_STAGE:
@@ -264,67 +262,6 @@ class ViewerApp(DressedApp[Worker]):
         for panel in panels(self):
             take_it = partial(self.take_picture, panel)
             yield SystemCommand(f"picture of {panel}", "this panel as SVG and PNG", take_it)
-
-    def command(self, command: Command) -> None:
-        """Send a command to the worker, or say why there is none to take it."""
-        if not self.store.live:
-            self.notify("the run has ended", timeout=3)
-        elif not self.store.info.socket:
-            self.notify("the run is still starting", timeout=3)
-        else:
-            self.sender.send(self.store.info.socket, command)
-
-    def toggle_pause(self) -> None:
-        """Pause or resume; what was asked for a moment ago counts before what is recorded."""
-        paused, asked = self.store.state == "paused", self._asked_pause
-        if asked is not None and time.monotonic() < asked[1]:
-            paused = asked[0]
-        self._asked_pause = (not paused, time.monotonic() + PATIENCE)
-        self.command(Command("resume" if paused else "pause"))
-
-    def ask(self, key: str) -> None:
-        """Open the field for a hyper-parameter; the choice of all where `key` is empty."""
-        values = self.store.info.hyperparameters
-        if not self.store.live:
-            self.notify("the run has ended", timeout=3)
-        elif not key:
-            options = [(k, f"{in_words(k):<16}{formats.number(v)}") for k, v in values.items()]
-            self.push_screen(ChoiceScreen("hyper-parameters", options), self._chosen)
-        elif key not in values:
-            self.notify(f"this run has no {in_words(key)}", timeout=3)
-        else:
-            self.push_screen(ValueScreen(key, values[key]), partial(self._set, key))
-
-    def _chosen(self, key: str | None) -> None:
-        if key:
-            self.ask(key)
-
-    def _set(self, key: str, value: float | None) -> None:
-        if value is not None:
-            self.command(Command("set", key, value))
-
-    def change(self, what: str) -> None:
-        """Ask for another "batch_size", or what else shall change in the "network"."""
-        info, screen = self.store.info, self.screen
-        layer = screen.look.layer if isinstance(screen, DetailScreen) else None
-        if not self.store.live:
-            self.notify("the run has ended", timeout=3)
-        elif not info.layers:
-            self.notify("the run is still starting", timeout=3)
-        elif self.store.at is not None:
-            self.notify("this is the past; end comes back to now", timeout=3)
-        elif what == "batch_size":
-            ChangeDialog(self, info).ask_batch_size()
-        else:
-            ChangeDialog(self, info, layer).open()
-
-    def limit_speed(self, factor: float) -> None:
-        """Let a class follow: make fewer steps a second, or more, up to all there can be."""
-        if self.store.live and factor > 1 and not self.store.info.speed_limit:
-            self.notify("there is no speed limit; - sets one", timeout=3)
-        else:
-            limit = self._speed.changed(self.store, factor)
-            self.command(Command("speed", value=limit))
 
     def look(self, by: int) -> None:
         """Go through the recorded snapshots, back or forth in time."""
@@ -370,7 +307,7 @@ class ViewerApp(DressedApp[Worker]):
     def mend(self, fix: Fix) -> None:
         """Make a change that helps against a finding; the settings of a new run are tried first."""
         if fix.command is not None:
-            self.command(fix.command)
+            self._controls.command(fix.command)
         elif fix.go_on:
             self.go_on()
         else:
@@ -387,10 +324,8 @@ class ViewerApp(DressedApp[Worker]):
 
     def next_panel(self, by: int) -> None:
         """Go round the panels, or what there is in the view of the layer that stands alone."""
-        if isinstance(self.screen, DetailScreen):
-            self.screen.action_turn(by)
-        elif isinstance(self.screen, FindingsScreen):
-            self.screen.action_choose(by)
+        if isinstance(self.screen, Above):
+            self.screen.turn(by)
         else:
             self.stage.next_panel(by)
 
@@ -398,7 +333,7 @@ class ViewerApp(DressedApp[Worker]):
         self._look = screen.look
 
     def _draw_above(self) -> None:
-        if isinstance(self.screen, DetailScreen | FindingsScreen):
+        if isinstance(self.screen, Above):
             self.screen.draw()
 
     def next_variant(self) -> None:
@@ -509,7 +444,7 @@ class ViewerApp(DressedApp[Worker]):
     def on_refused(self, message: Refused) -> None:
         """Say why a command did not pass; a run that ended meanwhile needs no word."""
         if message.command.kind != "stop":
-            self._asked_pause = None
+            self._controls.forget()
             self.notify(message.reason, title="not applied", severity="warning")
 
     def take_picture(self, panel: str = "") -> None:

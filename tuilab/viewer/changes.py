@@ -38,15 +38,22 @@ class Way:
     output: bool = False  # it may be about the output layer too
     family: Registry[Any] | None = None
     name: str = ""
+    now: Callable[[RunInfo, int], str] = lambda info, layer: ""  # the member there is, where known
 
     def title(self, layer: int) -> str:
         """Return a title for the choice of what becomes of a layer, 0: of all hidden ones."""
         return self.done_to.format(f"layer {layer}" if layer else "all hidden layers")
 
 
+def _activation_now(info: RunInfo, layer: int) -> str:
+    """Return the non-linearity of a layer; of all hidden ones, where they have the same."""
+    found = {each.activation for each in info.layers[:-1] if layer in (each.index, EVERY_LAYER)}
+    return found.pop() if len(found) == 1 else ""
+
+
 WAYS: Final = {
     "activation": Way("activation", "non-linearity", "non-linearity of {}", lambda _: True,
-                      family=activation_choices()),
+                      family=activation_choices(), now=_activation_now),
     "insert": Way("batch_norm", "insert batch norm", "insert batch norm into {}",
                   lambda layer: not layer.normalization, name=INSERT),
     "remove": Way("batch_norm", "remove batch norm", "remove batch norm from {}",
@@ -57,7 +64,7 @@ WAYS: Final = {
     "unfreeze": Way("unfreeze", "unfreeze", "unfreeze {}", lambda layer: layer.frozen,
                     output=True),
     "schedule": Way("schedule", "learning-rate schedule", "learning-rate schedule from here on",
-                    family=schedules),
+                    family=schedules, now=lambda info, layer: info.schedule or "constant"),
 }  # fmt: skip
 
 
@@ -98,9 +105,13 @@ def _line(layer: LayerInfo) -> str:
     return f"{layer.index:>2}  {layer.name:<12}{layer.kind}, {layer.units} units  {rest}".rstrip()
 
 
-def members(family: Registry[Any]) -> list[Option]:
-    """Return the members of a family, with their settings as they are if not given."""
-    return [(name, written(family, name)) for name in sorted(family)]
+def members(family: Registry[Any], now: str = "") -> list[Option]:
+    """Return the members of a family, with their settings as they are if not given.
+
+    The one that there is `now` says so.
+    """
+    lines = [(name, written(family, name)) for name in sorted(family)]
+    return [(name, f"{text:<25}now" if name == now else text) for name, text in lines]
 
 
 def written(family: Registry[Any], name: str) -> str:

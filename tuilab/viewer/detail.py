@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 
 from engine.errors import TuilabError
 from engine.frames import LayerInfo
+from tuilab.viewer.above import Above
 from tuilab.viewer.changes import FROZEN
 from tuilab.viewer.panels import histograms
 from tuilab.viewer.panels.base import LinesPanel, Styles
@@ -20,7 +20,7 @@ from tuilab.viewer.store import RunStore
 from tuilab.viewer.text import key_line, wrap
 
 
-class DetailScreen(Screen[None]):
+class DetailScreen(Above[None]):
     """Shows one layer of a store's snapshot; `draw` brings it up to date."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -123,7 +123,7 @@ class DetailScreen(Screen[None]):
         else:
             self._change(lambda subject: replace(subject.look, view=name, page=0))
 
-    def action_turn(self, by: int) -> None:
+    def turn(self, by: int) -> None:
         """Go to what is next in the view: a tensor, a quantity, a page."""
         self._change(lambda subject: chosen(subject).turn(subject, by))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from textual.screen import Screen
 
@@ -15,21 +15,21 @@ from tuilab.viewer.changes import WAYS, Way
 from tuilab.viewer.screens import ChoiceScreen, EntryScreen
 
 
-class Host(Protocol):
-    """What the dialogs ask of the app."""
-
-    def command(self, command: Command) -> None: ...
-    def push_screen(self, screen: Screen[Any], callback: Any = None) -> Any: ...
-
-
 class ChangeDialog:
     """Asks, screen after screen, and sends the command that comes of it.
 
-    `layer` (from 1) is the one that is looked at; None: it will be asked for.
+    `push` opens a screen and calls back with its answer. `layer` (from 1) is the one that is
+    looked at; None: it will be asked for.
     """
 
-    def __init__(self, host: Host, info: RunInfo, layer: int | None = None) -> None:
-        self._host, self._info, self._layer = host, info, layer
+    def __init__(
+        self,
+        send: Callable[[Command], None],
+        push: Callable[[Screen[Any], Any], object],
+        info: RunInfo,
+        layer: int | None = None,
+    ) -> None:
+        self._send, self._push, self._info, self._layer = send, push, info, layer
 
     def open(self) -> None:
         """Offer what can be done."""
@@ -51,11 +51,11 @@ class ChangeDialog:
 
         def send(size: int | None) -> None:
             if size is not None:
-                self._host.command(Command("batch_size", value=float(size)))
+                self._send(Command("batch_size", value=float(size)))
 
         now = f"{self._info.batch_size:,} of {examples:,} training examples"
         screen = EntryScreen("batch size", f"now {now}", parse, hint=str(self._info.batch_size))
-        self._host.push_screen(screen, send)
+        self._push(screen, send)
 
     def _way_chosen(self, key: str) -> None:
         way = WAYS[key]
@@ -69,12 +69,12 @@ class ChangeDialog:
 
     def _layer_chosen(self, way: Way, layer: str) -> None:
         if way.family is None:
-            self._host.command(changes.named(way, int(layer), ""))
+            self._send(changes.named(way, int(layer), ""))
             return
         title = way.title(int(layer))
         self._choose(
             title,
-            changes.members(way.family),
+            changes.members(way.family, way.now(self._info, int(layer))),
             lambda name: self._member_chosen(way, int(layer), name, title),
         )
 
@@ -83,7 +83,7 @@ class ChangeDialog:
         assert way.family is not None
         settings = field_names(way.family[name])
         if not settings:
-            self._host.command(changes.named(way, layer, name))
+            self._send(changes.named(way, layer, name))
             return
 
         def parse(text: str) -> Command | str:
@@ -94,12 +94,12 @@ class ChangeDialog:
 
         def send(command: Command | None) -> None:
             if command is not None:
-                self._host.command(command)
+                self._send(command)
 
         typed = changes.written(way.family, name)
         explained = f"{name}({', '.join(settings)})"
         screen = EntryScreen(title, explained, parse, typed=typed, hint=typed)
-        self._host.push_screen(screen, send)
+        self._push(screen, send)
 
     def _choose(
         self, title: str, options: list[changes.Option], then: Callable[[str], None]
@@ -108,4 +108,4 @@ class ChangeDialog:
             if key is not None:
                 then(key)
 
-        self._host.push_screen(ChoiceScreen(title, options), chosen)
+        self._push(ChoiceScreen(title, options), chosen)

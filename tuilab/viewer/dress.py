@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from rich.segment import Segment
@@ -91,6 +92,7 @@ class DressedApp(App[Result]):
         self.role_styles: dict[str, Style] = {}
         self.animation_level = "none"
         self._screenful = Screenful()
+        self._shown_until: dict[tuple[str, str], float] = {}  # messages, by title and words
         self._memory = Memory()
         colours = not os.environ.get("NO_COLOR") if dress.colours is None else dress.colours
         self.no_color = not colours
@@ -115,6 +117,14 @@ class DressedApp(App[Result]):
     def _tell_problem(self) -> None:
         if self._memory.problem:
             self.notify(self._memory.problem, title="settings", severity="warning")
+
+    def notify(self, message: str, *, title: str = "", timeout: float | None = None,
+               **rest: Any) -> None:  # fmt: skip
+        """Show a message for a while, unless it is being shown."""
+        now, stays = monotonic(), self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        if now >= self._shown_until.get((title, message), now):
+            self._shown_until[title, message] = now + stays
+            super().notify(message, title=title, timeout=timeout, **rest)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return what every line goes through on its way to the terminal."""

@@ -7,10 +7,10 @@ from typing import ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.screen import Screen
 
 from tuilab.diagnosis.finding import Finding, active, all_found
 from tuilab.diagnosis.fixes import Fix
+from tuilab.viewer.above import Above
 from tuilab.viewer.panels.base import LinesPanel, Styles, TextPanel
 from tuilab.viewer.panels.findings import evidence, explanation, fixes_of, list_lines
 from tuilab.viewer.panels.layer_columns import Table
@@ -35,7 +35,7 @@ class Answer:
     fix: Fix | None = None
 
 
-class FindingsScreen(Screen[Answer | None]):
+class FindingsScreen(Above[Answer | None]):
     """Lists all findings of a run, those that are over last; `draw` brings it up to date."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -115,8 +115,12 @@ class FindingsScreen(Screen[Answer | None]):
     def _draw_keys(self) -> None:
         self._keys.show([key_line(KEYS, self._keys.size.width)])
 
-    def action_choose(self, by: int) -> None:
+    def turn(self, by: int) -> None:
         """Choose another finding."""
+        self.action_choose(by)
+
+    def action_choose(self, by: int) -> None:
+        """Choose another finding: what a binding calls."""
         if self._findings:
             at = min(max(self.at + by, 0), len(self._findings) - 1)
             self._chosen = self._findings[at].rule

@@ -70,6 +70,18 @@ def test_every_member_can_be_sent_as_it_is_written(way: changes.Way) -> None:
         assert way.family.build(name, **command.settings)  # type: ignore[union-attr]
 
 
+def test_the_member_that_there_is_says_so() -> None:
+    def marked(key: str, layer: int) -> list[str]:
+        way = WAYS[key]
+        lines = changes.members(way.family, way.now(INFO, layer))  # type: ignore[arg-type]
+        return [name for name, text in lines if text.endswith(" now")]
+
+    assert marked("schedule", 0) == ["cosine"]
+    assert [marked("activation", layer) for layer in (1, 2)] == [["relu"], ["tanh"]]
+    assert marked("activation", 0) == []  # two hidden layers, two of them
+    assert marked("reinitialize", 1) == []  # by what weights were drawn is long past
+
+
 @pytest.mark.parametrize(
     ("typed", "reason"),
     [
@@ -295,8 +307,10 @@ async def test_a_network_that_is_not_there_yet_cannot_be_changed(
     recording = record(steps=0)
     recording.writer.describe(layers=[], state="starting", phase="loading data")
     async with viewing(recording.folder, client) as (app, pilot):
-        await pilot.press("e", "b")
-        assert [n.message for n in app._notifications] == ["the run is still starting"] * 2
+        for key in ("e", "b"):
+            await pilot.press(key)
+            assert [n.message for n in app._notifications] == ["the run is still starting"]
+            assert len(app.screen_stack) == 1
 
 
 async def test_what_was_done_is_told_and_what_was_not_with_its_reason(

@@ -180,10 +180,29 @@ async def test_without_colours_the_chosen_option_is_reversed(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with viewing(running(record).folder, client) as (app, pilot):
-        app.ask("")
+        app.controls.ask("")
         await settle(app, pilot)
         chosen = [s.text for s in segments(app) if s.style and s.style.reverse]
         assert any("learning rate" in words for words in chosen)
+
+
+async def test_a_message_is_not_shown_twice_at_a_time(
+    record: Record, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("tuilab.viewer.dress.monotonic", lambda: now)
+    async with viewing(running(record).folder, client) as (app, _):
+
+        def shown() -> list[str]:
+            return [each.message for each in app._notifications]
+
+        for words in ("one", "two", "one", "one"):
+            app.notify(words, timeout=3)
+        app.notify("one", title="of another kind", timeout=3)
+        assert shown() == ["one", "two", "one"]
+        now += 3
+        app.notify("one", timeout=3)
+        assert shown().count("one") == 3
 
 
 async def test_an_empty_no_color_asks_for_nothing(
