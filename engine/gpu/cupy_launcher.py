@@ -152,10 +152,14 @@ class _Blas:
         self._library.cublasSetStream_v2.argtypes = [pointer, pointer]
         self._library.cublasSetWorkspace_v2.argtypes = [pointer, pointer, ctypes.c_size_t]
         matrix: list[Any] = [pointer, integer, integer]  # address, type, distance of rows
+        stack = [*matrix, ctypes.c_longlong]  # and of matrices
         sizes: list[Any] = [integer] * 5
         last: list[Any] = [integer, integer]
         self._library.cublasGemmEx.argtypes = [
             *(pointer, *sizes, pointer, *matrix, *matrix, pointer, *matrix, *last)
+        ]
+        self._library.cublasGemmStridedBatchedEx.argtypes = [
+            *(pointer, *sizes, pointer, *stack, *stack, pointer, *stack, integer, *last)
         ]
         self._kind, self._compute, self._tensor = COLUMN_MAJOR[dtype.name]
         number = ctypes.c_float if dtype == np.float32 else ctypes.c_double
@@ -174,17 +178,26 @@ class _Blas:
             _check(status, "cublasSetWorkspace")
             self._stream = stream
         # cuBLAS counts down columns: what it takes for outᵀ = bᵀ aᵀ is out = a b to us.
-        (rows, columns), inner = item.out.shape, item.a.shape[not item.transpose_a]
-        status = self._library.cublasGemmEx(
+        (rows, columns), inner = item.out.shape[-2:], item.a.shape[-2 if item.transpose_a else -1]
+        last = self._tensor if tf32 else self._compute, TENSOR_OP
+        stacked = item.out.ndim == 3
+        name = "cublasGemmStridedBatchedEx" if stacked else "cublasGemmEx"
+        status = getattr(self._library, name)(
             *(self._handle, int(item.transpose_b), int(item.transpose_a), columns, rows, inner),
-            ctypes.byref(self._one),
-            *(item.b.data.ptr, self._kind, item.b.shape[1]),
-            *(item.a.data.ptr, self._kind, item.a.shape[1]),
-            ctypes.byref(self._zero),
-            *(item.out.data.ptr, self._kind, columns),
-            *(self._tensor if tf32 else self._compute, TENSOR_OP),
+            *(ctypes.byref(self._one), *self._operand(item.b, stacked)),
+            *self._operand(item.a, stacked),
+            *(ctypes.byref(self._zero), *self._operand(item.out, stacked)),
+            *((item.count,) if stacked else ()),
+            *last,
         )
-        _check(status, "cublasGemmEx")
+        _check(status, name)
+
+    def _operand(self, array: Array, stacked: bool) -> tuple[int, ...]:
+        """Return address, type, distance of rows and, in a stack, of matrices (0: one for all)."""
+        found = (int(array.data.ptr), self._kind, int(array.shape[-1]))
+        if not stacked:
+            return found
+        return (*found, array.strides[0] // array.itemsize if array.ndim == 3 else 0)
 
 
 def _check(status: int, call: str) -> None:

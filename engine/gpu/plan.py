@@ -36,13 +36,22 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """out = a b of C-contiguous matrices, either of them transposed first if so wished."""
+    """out = a b of C-contiguous matrices, either of them transposed first if so wished.
+
+    Or of stacks of such matrices, (count, rows, columns), as far apart as they like; a matrix
+    beside a stack is multiplied with each of it.
+    """
 
     a: Array
     b: Array
     out: Array
     transpose_a: bool = False
     transpose_b: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many products of matrices it is."""
+        return len(self.out) if self.out.ndim == 3 else 1
 
     def __str__(self) -> str:
         a, b = (
@@ -73,12 +82,15 @@ def describe(plan: Iterable[Item]) -> str:
 
 
 def product(a: Array, b: Array, out: Array) -> Product:
-    """Return what `matmul(a, b, out=out)` is, of vectors and transposed views too.
+    """Return what `matmul(a, b, out=out)` is: of matrices, stacks of them, vectors, and transposed.
 
-    Raises NotPlannedError where an array is neither C-contiguous nor the transpose of one that is.
+    Raises NotPlannedError where a matrix is neither C-contiguous nor the transpose of one that is.
     """
-    if a.ndim > 2 or b.ndim > 2 or not out.flags.c_contiguous:
+    if out.ndim > 3 or not out.flags.c_contiguous:
         raise NotPlannedError(f"no product of shapes {a.shape} and {b.shape} is planned")
+    if out.ndim == 3:
+        (left, turned_left), (right, turned_right) = _as_stored(a), _as_stored(b)
+        return Product(left, right, out, turned_left, turned_right)
     rows, columns = (1 if a.ndim == 1 else len(a)), (1 if b.ndim == 1 else b.shape[1])
     left, turned_left = _as_stored(a.reshape(1, -1) if a.ndim == 1 else a)
     right, turned_right = _as_stored(b.reshape(-1, 1) if b.ndim == 1 else b)
@@ -86,11 +98,8 @@ def product(a: Array, b: Array, out: Array) -> Product:
 
 
 def products(a: Array, b: Array, out: Array) -> list[Product]:
-    """Return what `matmul(a, b, out=out)` is; of stacks of matrices, a product for each.
-
-    One call of cuBLAS for a whole stack would be quicker; only convolutions multiply stacks.
-    """
-    if out.ndim < 3:
+    """Return what `matmul(a, b, out=out)` is; of stacks of stacks, a product for each."""
+    if out.ndim <= 3:
         return [product(a, b, out)]
     every = range(len(out))
     return [
@@ -99,8 +108,8 @@ def products(a: Array, b: Array, out: Array) -> list[Product]:
 
 
 def _as_stored(matrix: Array) -> tuple[Array, bool]:
-    for turned, stored in ((False, matrix), (True, matrix.T)):
-        if stored.flags.c_contiguous:
+    for turned, stored in ((False, matrix), (True, matrix.swapaxes(-1, -2))):
+        if (stored[0] if stored.ndim == 3 else stored).flags.c_contiguous:
             return stored, turned
     raise NotPlannedError(f"a matrix {matrix.shape} with gaps between its rows has no product")
 

@@ -238,9 +238,11 @@ def check(item: Launch, signatures: dict[str, list[str]], dtype: np.dtype[Any]) 
 
 
 def multiply(item: Product) -> None:
-    a = item.a.T if item.transpose_a else item.a
-    b = item.b.T if item.transpose_b else item.b
-    assert item.a.flags.c_contiguous and item.b.flags.c_contiguous and item.out.flags.c_contiguous
+    a = item.a.swapaxes(-1, -2) if item.transpose_a else item.a
+    b = item.b.swapaxes(-1, -2) if item.transpose_b else item.b
+    for matrix in (item.a, item.b, item.out):
+        assert (matrix[0] if matrix.ndim == 3 else matrix).flags.c_contiguous
+    assert item.out.flags.c_contiguous
     np.matmul(a, b, out=item.out)
 
 

@@ -155,6 +155,7 @@ class Blas:
         self.cublasSetStream_v2 = self._call(log, "stream")
         self.cublasSetWorkspace_v2 = self._call(log, "workspace")
         self.cublasGemmEx = self._call(log, "gemm", self._multiply)
+        self.cublasGemmStridedBatchedEx = self._call(log, "batched gemm", self._multiply_each)
 
     def _call(self, log: list[str], name: str, action: Any = None) -> Any:
         class Call:
@@ -184,6 +185,18 @@ class Blas:
         product = (left.T if turn_a else left) @ (right.T if turn_b else right)
         assert (alpha._obj.value, beta._obj.value) == (1, 0)
         matrix(c, m, n, ldc)[...] = product
+
+    def _multiply_each(self, handle: Any, *rest: Any) -> None:
+        *sizes, alpha, a, kind_a, lda, to_a, b, kind_b, ldb, to_b, beta, c, kind_c, ldc, to_c = (
+            rest[:-3]
+        )
+        count, last = rest[-3], rest[-2:]
+        for k in range(count):
+            matrices = (
+                *(a + 4 * k * to_a, kind_a, lda, b + 4 * k * to_b, kind_b, ldb),
+                *(beta, c + 4 * k * to_c, kind_c, ldc),
+            )
+            self._multiply(handle, *sizes, alpha, *matrices, *last)
 
 
 @pytest.fixture
@@ -215,6 +228,21 @@ def test_products_are_right_for_a_library_that_counts_down_columns(
     out = device(np.zeros((3, 5), np.float32))
     launcher(cupy).run([Product(stored_a, stored_b, out, turn_a, turn_b)])
     np.testing.assert_allclose(out, a @ b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_stack_of_products_is_one_call(cupy: StandIn, turned: bool, shared: bool) -> None:
+    generator = np.random.default_rng(0)
+    a = generator.normal(size=(6, 5, 4) if not turned else (6, 4, 5)).astype(np.float32)
+    b = generator.normal(size=(4, 3) if shared else (6, 4, 3)).astype(np.float32)
+    view = device(a)[:, 1:] if not turned else device(a)  # matrices with gaps between them
+    out = device(np.zeros((6, *((4, 3) if not turned else (5, 3))), np.float32))
+    cupy.log.clear()
+    launcher(cupy).run([Product(view, device(b), out, transpose_a=turned)])
+    assert [call for call in cupy.log if "gemm" in call] == ["batched gemm"]
+    expected = (a.transpose(0, 2, 1) if turned else a[:, 1:]) @ b
+    np.testing.assert_allclose(out, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("tf32", "compute"), [(False, 68), (True, 77)])

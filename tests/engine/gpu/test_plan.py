@@ -30,6 +30,7 @@ STEP = [
     "silent_units",
     "sgd",
 ]
+GENERATOR = np.random.default_rng(0)
 MEASURING = ["moments", "histograms", "unit_statistics"]
 
 
@@ -187,12 +188,20 @@ def test_a_back_end_without_a_device_has_no_queue() -> None:
         (np.ones((2, 3)), np.ones((4, 3)).T, np.empty((2, 4))),
         (np.ones(3), np.ones((3, 4)), np.empty(4)),
         (np.ones((2, 3)), np.ones(3), np.empty(2)),
+        (GENERATOR.normal(size=(5, 2, 3)), np.ones((3, 4)), np.empty((5, 2, 4))),
+        (GENERATOR.normal(size=(5, 4, 3))[:, 1:3], np.ones((3, 4)), np.empty((5, 2, 4))),
+        (
+            GENERATOR.normal(size=(5, 3, 2)).transpose(0, 2, 1),
+            GENERATOR.normal(size=(5, 3, 4)),
+            np.empty((5, 2, 4)),
+        ),
     ],
 )
 def test_products_of_all_that_layers_multiply(a: Any, b: Any, out: Any) -> None:
     item = product(a, b, out)
-    left = item.a.T if item.transpose_a else item.a
-    right = item.b.T if item.transpose_b else item.b
+    left = item.a.swapaxes(-1, -2) if item.transpose_a else item.a
+    right = item.b.swapaxes(-1, -2) if item.transpose_b else item.b
+    assert item.count == (len(out) if out.ndim == 3 else 1)
     np.matmul(left, right, out=item.out)
     np.testing.assert_array_equal(out, a @ b)
 
@@ -200,6 +209,8 @@ def test_products_of_all_that_layers_multiply(a: Any, b: Any, out: Any) -> None:
 def test_a_product_with_gaps_is_refused() -> None:
     with pytest.raises(NotPlannedError, match="gaps"):
         product(np.ones((4, 6))[:, ::2], np.ones((3, 2)), np.empty((4, 2)))
+    with pytest.raises(NotPlannedError, match="gaps"):
+        product(np.ones((5, 4, 6))[:, :, ::2], np.ones((3, 2)), np.empty((5, 4, 2)))
 
 
 def test_a_plan_can_be_read() -> None:
