@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ WORTH: Final = 1 << 18
 class Crew:
     """`size` threads, one of them the caller's; the others begin when they are first needed.
 
-    Not for work that uses BLAS, which has threads of its own.
+    Not beside threads of BLAS: they would be too many.
     """
 
     def __init__(self, size: int = 1) -> None:
@@ -93,6 +94,39 @@ class _Helper:
                     self.error = error
                 self._work = None
                 self._done.release()
+
+
+class Meeting:
+    """A place where `size` threads wait for each other, in the middle of their work."""
+
+    def __init__(self, size: int) -> None:
+        distances = [1 << k for k in range((size - 1).bit_length())]
+        self._size = size
+        self._rounds = [(far, [SimpleQueue[Any]() for _ in range(size)]) for far in distances]
+
+    def wait(self, rank: int) -> None:
+        """Go on when all others have come; raises the error with which one called it off.
+
+        In each round a thread tells one that is twice as far away as in the last: after log₂(size)
+        of them everybody has heard of everybody (Hensgen, Finkel and Manber, 1988).
+        """
+        for far, doors in self._rounds:
+            doors[(rank + far) % self._size].put(None)
+            if (error := doors[rank].get()) is not None:
+                raise error
+
+    def call_off(self, error: BaseException) -> None:
+        """Raise `error` in all that wait, now or later, until it is cleared."""
+        for _, doors in self._rounds:
+            for door in doors:
+                door.put(error)
+
+    def clear(self) -> None:
+        """Forget who came and what was called off; nobody may wait then."""
+        for _, doors in self._rounds:
+            for door in doors:
+                while not door.empty():
+                    door.get()
 
 
 ALONE: Final = Crew()

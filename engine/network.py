@@ -22,6 +22,7 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten
 from engine.parameters import ParameterStore, allocate
 from engine.registry import Registry
+from engine.shards import Shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,29 +189,32 @@ class BoundNetwork:
     hyper: MutableMapping[str, float]
     noise: np.random.Generator
     backwards: bool = True
+    shapes: list[Shape] = field(init=False)  # before each layer and after the last
     bound: list[Bound] = field(init=False)
+    shards: Shards | None = field(
+        init=False
+    )  # what goes forwards and backwards instead, if worth it
 
     def __post_init__(self) -> None:
-        shapes = self.network.shapes(self.batch_shape[1:])
-        learns = self.network.first_weighted
-        bound = [
-            layer.bind(
-                x,
-                Scope(
-                    self.backend,
-                    self.batch_shape[0],
-                    self.store.value_views[position],
-                    self.store.gradient_views[position],
-                    self.store.state_views[position],
-                    self.backwards and position >= learns,
-                    input_gradient=self.backwards and position > learns,
-                    hyper=self.hyper,
-                    noise=self.noise,
-                ),
+        shapes, learns = self.network.shapes(self.batch_shape[1:]), self.network.first_weighted
+        scopes = [
+            Scope(
+                self.backend,
+                self.batch_shape[0],
+                self.store.value_views[position],
+                self.store.gradient_views[position],
+                self.store.state_views[position],
+                self.backwards and position >= learns,
+                input_gradient=self.backwards and position > learns,
+                hyper=self.hyper,
+                noise=self.noise,
             )
-            for position, (layer, x) in enumerate(zip(self.network.layers, shapes, strict=False))
+            for position in range(len(self.network.layers))
         ]
-        object.__setattr__(self, "bound", bound)
+        triples = zip(self.network.layers, shapes, scopes, strict=False)
+        object.__setattr__(self, "shapes", shapes)
+        object.__setattr__(self, "bound", [layer.bind(x, scope) for layer, x, scope in triples])
+        object.__setattr__(self, "shards", Shards(self, scopes) if Shards.fit(self) else None)
 
     def rebind(self, batch: int, *, backwards: bool = False) -> "BoundNetwork":
         """Bind the same parameters for another batch size, by default for evaluation only."""
@@ -231,12 +235,17 @@ class BoundNetwork:
 
     def forward(self, x: Array, training: bool) -> Array:
         """x (batch, *features) → scores (batch, classes)."""
+        if self.shards is not None:
+            return self.shards.forward(x, training)
         return reduce(lambda y, layer: layer.forward(y, training), self.bound, x)
 
     def backward(self, dscores: Array) -> None:
         """Fill the gradients of all parameters from dL/dscores."""
-        learning = self.bound[self.network.first_weighted :]
-        reduce(lambda dy, layer: layer.backward(dy), reversed(learning), dscores)
+        if self.shards is not None:
+            self.shards.backward(dscores)
+        else:
+            learning = self.bound[self.network.first_weighted :]
+            reduce(lambda dy, layer: layer.backward(dy), reversed(learning), dscores)
 
 
 def mlp(

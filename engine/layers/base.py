@@ -1,13 +1,14 @@
 """What a layer is: a frozen description that binds once into buffers, and then runs many times."""
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.backend import Array, Backend
+from engine.crew import Meeting
 from engine.frames import FirstWeights
 from engine.initializers import Initializer
 from engine.registry import Registry
@@ -57,6 +58,9 @@ class Bound:
     input_gradient: Array
     start: Callable[[Array], Array] | None = None
     """Of a layer that starts from data: sets its parameters by x, the first batch, and gives y."""
+    weigh: Callable[[Array, Array, slice], None] | None = None
+    """(x, dL/dy, units): fills the gradients of the parameters of these units. Only of a layer
+    where that is most of the work: threads then share it by units, not by examples."""
 
 
 def start_row(row: Sequence[Bound], x: Array) -> Array:
@@ -69,6 +73,18 @@ def start_row(row: Sequence[Bound], x: Array) -> Array:
 def starts(row: Sequence[Bound]) -> bool:
     """Tell whether a layer in `row` starts from data."""
     return any(layer.start is not None for layer in row)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Some rows of a batch, which a layer is bound for once more: see `engine.shards`."""
+
+    rank: int  # from 0
+    rows: slice
+    examples: int  # in the whole batch
+    lent: Iterator[Array]  # the arrays over the whole batch, as the layer asked for them
+    meeting: Meeting  # of all shards
+    later: bool  # `weigh` is asked for when all have gone backwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +101,26 @@ class Scope:
     hyper: MutableMapping[str, float] = field(default_factory=dict)  # read at every step
     noise: np.random.Generator = field(default_factory=np.random.default_rng)  # for masks
 
+    shard: Shard | None = None  # of the batch, if it is not all of it
+    lent: list[Array] = field(default_factory=list)  # to shards, which take rows of the same
+
+    def of(self, shard: Shard, batch: int, gradients: Mapping[str, Array]) -> "Scope":
+        """Return the scope of `batch` rows of this one, which write `gradients`."""
+        return replace(self, shard=shard, batch=batch, gradients=gradients)
+
+    @property
+    def examples(self) -> int:
+        """How many examples the whole batch has."""
+        return self.batch if self.shard is None else self.shard.examples
+
+    @property
+    def leads(self) -> bool:
+        """Whether to change what all shards of a batch have in common: one of them does."""
+        return self.shard is None or self.shard.rank == 0
+
     def buffer(self, shape: Shape) -> Array:
         """Allocate (batch, *shape), written in every forward pass."""
-        return self.backend.empty((self.batch, *shape))
+        return self._rows((self.batch, *shape))
 
     def ones(self) -> Array:
         """Allocate (batch,) ones: `ones @ x` sums over the batch, 3 × as fast as `sum(axis=0)`."""
@@ -95,7 +128,35 @@ class Scope:
 
     def gradient(self, shape: Shape) -> Array:
         """Allocate (batch, *shape), written in every backward pass; empty where there is none."""
-        return self.backend.empty((self.batch if self.backwards else 0, *shape))
+        return self._rows((self.batch if self.backwards else 0, *shape))
+
+    def _rows(self, shape: Shape) -> Array:
+        if self.shard is not None:
+            return next(self.shard.lent)[self.shard.rows]
+        self.lent.append(self.backend.empty(shape))
+        return self.lent[-1]
+
+    def total(self, *shapes: Shape) -> Callable[..., Sequence[Array]]:
+        """Return what gives, for arrays of these shapes, their sums over all shards of the batch.
+
+        In the order of the shards, so that all get the same to the last bit.
+        """
+        empty = self.backend.empty
+        if self.shard is None:
+            self.lent.extend(empty((self.backend.crew.size, *shape)) for shape in shapes)
+            return lambda *parts: parts
+        rank, meeting = self.shard.rank, self.shard.meeting
+        places = [(next(self.shard.lent), empty(shape)) for shape in shapes]
+
+        def total(*parts: Array) -> Sequence[Array]:
+            for (all_parts, _), part in zip(places, parts, strict=True):
+                all_parts[rank] = part
+            meeting.wait(rank)
+            return [
+                self.backend.xp.sum(all_parts, axis=0, out=whole) for all_parts, whole in places
+            ]
+
+        return total
 
 
 @dataclass(frozen=True)
@@ -115,6 +176,11 @@ class Layer:
 
     over_images: ClassVar[bool] = False
     """Whether its input must be images (height, width, channels)."""
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether shards of a batch can go through it side by side."""
+        return True
 
     def output_shape(self, x: Shape) -> Shape:
         """Return the shape of the output for an input of shape `x`; raise ShapeError."""

@@ -55,7 +55,7 @@ class BatchNorm(Layer):
         return {"running_mean": np.zeros(x[-1:]), "running_var": np.ones(x[-1:])}
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
-        backend, xp, n = scope.backend, scope.backend.xp, scope.batch * prod(x[:-1])
+        backend, xp, n = scope.backend, scope.backend.xp, scope.examples * prod(x[:-1])
         if scope.backwards and n < 2:
             raise ShapeError("batch_norm needs at least 2 examples in a training batch")
         gamma, beta = scope.parameters["gamma"], scope.parameters["beta"]
@@ -64,9 +64,11 @@ class BatchNorm(Layer):
         output, input_gradient = scope.buffer(x), scope.gradient(x)
         rows = (-1, x[-1])
         y, dx = output.reshape(rows), input_gradient.reshape(rows)
-        centred = backend.empty((n, x[-1]))  # × scale is x̂, which is never written out
-        ones = backend.full((n,), 1.0)
+        centred = backend.empty(y.shape)  # × scale is x̂, which is never written out
+        ones = backend.full((len(y),), 1.0)
         mean, var, scale, row = (backend.empty(x[-1:]) for _ in range(4))
+        total_mean, total_var = scope.total(x[-1:]), scope.total(x[-1:])
+        total_slopes = scope.total(x[-1:], x[-1:])
 
         def average(running: Array, batch: Array, weight: float) -> None:
             xp.multiply(running, 1 - self.momentum, out=running)
@@ -82,11 +84,13 @@ class BatchNorm(Layer):
         def measure(x: Array) -> None:
             """Set mean and var to those of the batch, and `centred` to x − mean."""
             xp.matmul(ones, x, out=mean)
-            xp.divide(mean, n, out=mean)
+            (total,) = total_mean(mean)
+            xp.divide(total, n, out=mean)
             xp.subtract(x, mean, out=centred)
             xp.multiply(centred, centred, out=y)
             xp.matmul(ones, y, out=var)
-            xp.divide(var, n, out=var)
+            (total,) = total_var(var)
+            xp.divide(total, n, out=var)
 
         def start(x: Array) -> Array:
             measure(x.reshape(rows))
@@ -102,8 +106,9 @@ class BatchNorm(Layer):
             if training:
                 measure(x)
                 inverse_std(var)
-                average(running_mean, mean, self.momentum)
-                average(running_var, var, self.momentum * n / (n - 1))
+                if scope.leads:
+                    average(running_mean, mean, self.momentum)
+                    average(running_var, var, self.momentum * n / (n - 1))
             else:
                 xp.subtract(x, running_mean, out=centred)
                 inverse_std(running_var)
@@ -118,10 +123,11 @@ class BatchNorm(Layer):
             xp.matmul(ones, dx, out=dgamma)
             xp.multiply(dgamma, scale, out=dgamma)
             xp.matmul(ones, dy, out=dbeta)
-            xp.multiply(dgamma, scale, out=row)
+            total_dgamma, total_dbeta = total_slopes(dgamma, dbeta)
+            xp.multiply(total_dgamma, scale, out=row)
             xp.divide(row, n, out=row)
             xp.multiply(centred, row, out=dx)
-            xp.divide(dbeta, n, out=row)
+            xp.divide(total_dbeta, n, out=row)
             xp.add(dx, row, out=dx)
             xp.subtract(dy, dx, out=dx)
             xp.multiply(scale, gamma, out=row)

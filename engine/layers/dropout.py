@@ -25,6 +25,10 @@ class Dropout(Layer):
     def __post_init__(self) -> None:
         require(0 <= self.rate < 1, "rate", f"must be in [0, 1), is {self.rate}")
 
+    @property
+    def by_rows(self) -> bool:
+        return False  # masks come from one stream, in the order of the examples
+
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, xp, hyper = scope.backend, scope.backend.xp, scope.hyper
         hyper.setdefault("dropout", self.rate)

@@ -48,6 +48,7 @@ class Linear(Layer):
         y = scope.buffer((self.units,))
         dx = scope.gradient(x) if scope.input_gradient else scope.backend.empty((0, *x))
         ones = scope.ones()
+        later = scope.shard is not None and scope.shard.later
         last: list[Array] = [None]  # the input of the last forward pass
 
         def forward(x: Array, training: bool) -> Array:
@@ -57,12 +58,19 @@ class Linear(Layer):
                 xp.add(y, b, out=y)
             return y
 
-        def backward(dy: Array) -> Array:
-            xp.matmul(last[0].T, dy, out=dW)
+        def fill(x: Array, dy: Array, dW: Array, db: Array) -> None:
+            xp.matmul(x.T, dy, out=dW)
             if db is not None:
                 xp.matmul(ones, dy, out=db)
+
+        def weigh(x: Array, dy: Array, units: slice) -> None:
+            fill(x, dy[:, units], dW[:, units], None if db is None else db[units])
+
+        def backward(dy: Array) -> Array:
+            if not later:
+                fill(last[0], dy, dW, db)
             if scope.input_gradient:
                 xp.matmul(dy, W.T, out=dx)
             return dx
 
-        return Bound(forward, backward, y, dx)
+        return Bound(forward, backward, y, dx, weigh=weigh)

@@ -41,6 +41,10 @@ class Residual(Layer):
             "a residual block needs a layer that has weights",
         )
 
+    @property
+    def by_rows(self) -> bool:
+        return all(layer.by_rows for layer in self.layers)
+
     def output_shape(self, x: Shape) -> Shape:
         inside = self._shapes(x)[-1]
         if inside != x:

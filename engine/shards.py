@@ -1,0 +1,114 @@
+"""A batch cut into shards of rows, one for each thread, that go through the layers side by side.
+
+Every layer works on the rows of a shard as on a batch of its own, in rows of the same buffers;
+where it must know the whole batch, as batch normalisation does, it asks its scope for a total. BLAS
+has one thread for each shard meanwhile: the shards are the threads.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Final
+
+from threadpoolctl import ThreadpoolController
+
+from engine.backend import Array
+from engine.crew import Meeting
+from engine.layers.base import Bound, Scope, Shard
+
+if TYPE_CHECKING:
+    from engine.network import BoundNetwork
+
+ROWS: Final = 256
+"""Rows from which on a shard is as fast as the threads of BLAS with a whole batch."""
+
+
+class Shards:
+    """The layers of a network, bound once more for the rows of each thread."""
+
+    def __init__(self, network: "BoundNetwork", scopes: Sequence[Scope]) -> None:
+        """`scopes` are what the layers of `network` were bound into."""
+        crew, batch = network.backend.crew, network.batch_shape[0]
+        self._network, self._crew, self._meeting = network, crew, Meeting(crew.size)
+        self._rows = crew.parts(batch, 1)
+        self._blas = ThreadpoolController().select(user_api="blas")
+        self._members = [
+            [self._bind(at, scope, rank) for at, scope in enumerate(scopes)]
+            for rank in range(len(self._rows))
+        ]
+        self._units = [crew.parts(bound.output.shape[-1], 1) for bound in network.bound]
+
+    @staticmethod
+    def fit(network: "BoundNetwork") -> bool:
+        """Tell whether shards of the batch are worth their threads, and what all layers can do."""
+        crew, batch = network.backend.crew, network.batch_shape[0]
+        by_rows = all(layer.by_rows for layer in network.network.layers)
+        return crew.size > 1 and batch >= crew.size * ROWS and by_rows
+
+    def _bind(self, at: int, scope: Scope, rank: int) -> tuple[Bound, Sequence[Array]]:
+        """Bind layer `at` for a shard; return it with its own part of the gradients."""
+        rows, network = self._rows[rank], self._network
+        later = network.bound[at].weigh is not None
+        gradients = dict(scope.gradients)
+        if rank and not later:
+            gradients = {
+                name: network.backend.empty(each.shape) for name, each in gradients.items()
+            }
+        shard = Shard(rank, rows, scope.batch, iter(scope.lent), self._meeting, later)
+        return network.network.layers[at].bind(
+            network.shapes[at], scope.of(shard, rows.stop - rows.start, gradients)
+        ), [] if later else [*gradients.values()]
+
+    def forward(self, x: Array, training: bool) -> Array:
+        """x (batch, *features) → scores (batch, classes)."""
+        self._input = x
+
+        def go(rank: int) -> None:
+            row = self._members[rank]
+            reduce(lambda y, member: member[0].forward(y, training), row, x[self._rows[rank]])
+
+        self._run(go)
+        return self._network.bound[-1].output
+
+    def backward(self, dscores: Array) -> None:
+        """Fill the gradients of all parameters from dL/dscores."""
+        first = self._network.network.first_weighted
+
+        def go(rank: int) -> None:
+            row = self._members[rank][first:]
+            dy = dscores[self._rows[rank]]
+            reduce(lambda dy, member: member[0].backward(dy), reversed(row), dy)
+            self._meeting.wait(rank)
+            for at, (x, dy) in self._ends(dscores, first):
+                weigh, units = self._network.bound[at].weigh, self._units[at]
+                if weigh is not None and rank < len(units):
+                    weigh(x, dy, units[rank])
+
+        self._run(go)
+        for members in zip(*self._members, strict=True):
+            for mine, *others in zip(*(gradients for _, gradients in members), strict=True):
+                for other in others:
+                    self._network.backend.xp.add(mine, other, out=mine)
+
+    def _ends(self, dscores: Array, first: int) -> Iterator[tuple[int, tuple[Array, Array]]]:
+        """Yield of each layer that learns its input and dL/dy, of the whole batch."""
+        bound = self._network.bound
+        for at in range(first, len(bound)):
+            x = bound[at - 1].output if at else self._input
+            yield at, (x, dscores if at + 1 == len(bound) else bound[at + 1].input_gradient)
+
+    def _run(self, go: Callable[[int], None]) -> None:
+        """Let every thread go, and none wait at the meeting for one that failed."""
+
+        def safely(rank: int) -> None:
+            try:
+                go(rank)
+            except BaseException as error:
+                self._meeting.call_off(error)
+                raise
+
+        with self._blas.limit(limits=1):
+            try:
+                self._crew.run(safely, [(rank,) for rank in range(len(self._rows))])
+            except BaseException:
+                self._meeting.clear()
+                raise
