@@ -191,18 +191,16 @@ async def test_a_message_is_not_shown_twice_at_a_time(
 ) -> None:
     now = 100.0
     monkeypatch.setattr("tuilab.viewer.dress.monotonic", lambda: now)
-    async with viewing(running(record).folder, client) as (app, _):
-
-        def shown() -> list[str]:
-            return [each.message for each in app._notifications]
-
+    async with viewing(running(record).folder, client) as (app, pilot):
         for words in ("one", "two", "one", "one"):
             app.notify(words, timeout=3)
         app.notify("one", title="of another kind", timeout=3)
-        assert shown() == ["one", "two", "one"]
+        await pilot.pause()
+        assert [each.message for each in app._notifications] == ["one", "two", "one"]
         now += 3
         app.notify("one", timeout=3)
-        assert shown().count("one") == 3
+        await pilot.pause()
+        assert [each.message for each in app._notifications].count("one") == 3
 
 
 async def test_an_empty_no_color_asks_for_nothing(
