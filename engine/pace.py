@@ -4,8 +4,9 @@ from math import exp
 from time import monotonic
 from typing import Final
 
-PROBE_BUDGET: Final = 0.025
-"""Snapshots come further apart than frames where they would cost more than this share of time."""
+PROBE_BUDGET: Final = 0.028
+"""Snapshots come further apart than frames where statistics would cost more than this share of the
+time, together with what is looked at in every step: which units were silent."""
 MEMORY: Final = 2.0
 """Seconds of training over which the current speed is averaged."""
 
@@ -20,6 +21,7 @@ class Pace:
         self._untold = False
         self._total = _Shares()
         self._recent = _Shares()
+        self._unmeasured = _Shares()  # the recent ones without a snapshot
 
     def begin(self, frame_interval: float) -> None:
         """Start the clocks; frames are due every `frame_interval`."""
@@ -54,19 +56,24 @@ class Pace:
     def snapshot_taken(self, cost: float) -> None:
         """Set the interval to the next snapshot by what this one cost."""
         self._last_snapshot, self._untold = monotonic(), True
-        self._snapshot_interval = max(self._frame_interval, cost / PROBE_BUDGET)
+        left = PROBE_BUDGET - min(self._unmeasured.share, PROBE_BUDGET / 2)
+        self._snapshot_interval = max(self._frame_interval, cost / left)
 
     def resume(self) -> None:
         """Begin to count training time from now: what went before was preparation or a pause."""
         self._mark = monotonic()
 
-    def step_made(self, probing: float) -> None:
-        """Count one step and all that was done since the last, of which `probing` statistics."""
+    def step_made(self, probing: float, *, measured: bool) -> None:
+        """Count one step and all that was done since the last, of which `probing` statistics.
+
+        `measured`: there was a snapshot among them.
+        """
         now = monotonic()
         seconds, self._mark = now - self._mark, now
         self._total.add(seconds, probing)
-        self._recent.fade(exp(-seconds / MEMORY))
-        self._recent.add(seconds, probing)
+        for shares in (self._recent, *(() if measured else (self._unmeasured,))):
+            shares.fade(exp(-seconds / MEMORY))
+            shares.add(seconds, probing)
 
     def steps_per_second(self, *, overall: bool) -> float:
         """Steps a second, validation and recording counted in: of late, or over the whole run."""
@@ -75,13 +82,17 @@ class Pace:
 
     def probe_share(self, *, overall: bool) -> float:
         """Share of the training time that statistics took: of late, or over the whole run."""
-        shares = self._total if overall else self._recent
-        return shares.probing / shares.seconds if shares.seconds else 0.0
+        return (self._total if overall else self._recent).share
 
 
 class _Shares:
     def __init__(self) -> None:
         self.steps = self.seconds = self.probing = 0.0
+
+    @property
+    def share(self) -> float:
+        """Share of the time that statistics took."""
+        return self.probing / self.seconds if self.seconds else 0.0
 
     def add(self, seconds: float, probing: float) -> None:
         self.steps += 1

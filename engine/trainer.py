@@ -289,7 +289,7 @@ class Trainer:
                     self._steps().return_to(made)
                     self._diverge(made.result, made.step)
                 return False
-            self._pace.step_made(made.probing)
+            self._pace.step_made(made.probing, measured=made.snapshot is not None)
             if made.snapshot is not None:
                 self._next.snapshot = made.snapshot()
                 self._pace.snapshot_taken(made.probing)
