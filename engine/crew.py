@@ -11,6 +11,7 @@ import numpy as np
 
 WORTH: Final = 1 << 18
 """Elements under which a piece of work is no work for two: to wake a thread takes 50 µs."""
+PATIENCE: Final = 0.1  # seconds between two looks at work that a signal has interrupted
 
 
 class Crew:
@@ -21,7 +22,7 @@ class Crew:
 
     def __init__(self, size: int = 1) -> None:
         self.size = max(1, size)
-        self._helpers: list[_Helper] = []
+        self._helpers: list[SimpleQueue[_Job | None]] = []
 
     def worth(self, elements: int) -> "Crew":
         """Return the crew for work on so many elements: this one, or the caller alone."""
@@ -33,67 +34,79 @@ class Crew:
         edges = [min(length, units * rank // self.size * unit) for rank in range(self.size + 1)]
         return [slice(begin, end) for begin, end in pairwise(edges) if begin < end]
 
-    def run(self, work: Callable[..., None], parts: Sequence[Sequence[Any]]) -> None:
+    def run(
+        self,
+        work: Callable[..., None],
+        parts: Sequence[Sequence[Any]],
+        call_off: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
         """Call work(*part) for each of at most `size` parts, all at the same time.
 
-        Raises what the work raises, when all have ended.
+        Raises what the work raises, when all that began have ended. Where parts wait for each
+        other, `call_off` must end that: it is told what was raised in this thread, a signal's too.
         """
         while len(self._helpers) < len(parts) - 1:
-            self._helpers.append(_Helper())
-            weakref.finalize(self, self._helpers[-1].begin, None, ())
-        helpers = self._helpers[: len(parts) - 1]
-        for helper, part in zip(helpers, parts[1:], strict=True):
-            helper.begin(work, part)
+            self._helpers.append(_helper(self))
+        jobs = [_Job(work, part) for part in parts[1:]]
         try:
+            for helper, job in zip(self._helpers, jobs, strict=False):
+                helper.put(job)
             work(*parts[0])
-        finally:
-            for helper in helpers:
-                helper.wait()
-        for helper in helpers:
-            if helper.error is not None:
-                raise helper.error
+            for job in jobs:
+                job.wait()
+        except BaseException as error:
+            call_off(error)
+            for job in jobs:
+                job.give_up()
+            raise
+        for job in jobs:
+            if job.error is not None:
+                raise job.error
 
 
-class _Helper:
-    """A thread that waits for work, one piece at a time; None ends it."""
+class _Job:
+    """Work on one part, for a helper. Used once: so nothing of one run can disturb the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Callable[..., None], part: Sequence[Any]) -> None:
         self.error: BaseException | None = None
-        self._begin, self._done = Lock(), Lock()
-        self._begin.acquire()
-        self._done.acquire()
-        self._work: Callable[..., None] | None = None
-        self._part: Sequence[Any] = ()
-        Thread(target=self._run, name="tuilab crew", daemon=True).start()
+        self._work, self._part = work, part
+        self._begun, self._over = Lock(), False  # whoever gets the lock first decides
+        self._ended = Lock()
+        self._ended.acquire()
 
-    def begin(self, work: Callable[..., None] | None, part: Sequence[Any]) -> None:
-        self._work, self._part, self.error = work, part, None
-        self._begin.release()
+    def do(self) -> None:
+        """Do the work, unless it was given up."""
+        if self._begun.acquire(blocking=False):
+            try:
+                self._work(*self._part)
+            except BaseException as error:  # noqa: BLE001  (it is raised where it was asked for)
+                self.error = error
+        self._over = True
+        self._ended.release()
 
     def wait(self) -> None:
-        """Wait for the end of the work, however often a signal interrupts that."""
-        interruption: BaseException | None = None
-        while True:
-            try:
-                self._done.acquire()
-                break
-            except BaseException as error:  # noqa: BLE001  (whatever a signal's handler raises)
-                interruption = error
-        if interruption is not None:
-            raise interruption
+        self._ended.acquire()
 
-    def _run(self) -> None:
+    def give_up(self) -> None:
+        """Do not begin, or wait for the end: a signal may have come at any moment of all this."""
+        if not self._begun.acquire(blocking=False):
+            while not self._over:
+                self._ended.acquire(timeout=PATIENCE)
+
+
+def _helper(crew: Crew) -> "SimpleQueue[_Job | None]":
+    """Start a thread that does jobs, one after the other, for as long as `crew` is there."""
+    inbox: SimpleQueue[_Job | None] = SimpleQueue()
+
+    def work() -> None:
         with np.errstate(all="ignore"):  # a thread begins with settings of its own
-            while True:
-                self._begin.acquire()
-                if self._work is None:
-                    return
-                try:
-                    self._work(*self._part)
-                except BaseException as error:  # noqa: BLE001  (it is raised where it was asked for)
-                    self.error = error
-                self._work = None
-                self._done.release()
+            while (job := inbox.get()) is not None:
+                job.do()
+                del job  # and with it the arrays
+
+    Thread(target=work, name="tuilab crew", daemon=True).start()
+    weakref.finalize(crew, inbox.put, None)
+    return inbox
 
 
 class Meeting:

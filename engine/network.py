@@ -189,11 +189,11 @@ class BoundNetwork:
     hyper: MutableMapping[str, float]
     noise: np.random.Generator
     backwards: bool = True
-    shapes: list[Shape] = field(init=False)  # before each layer and after the last
+    shapes: list[Shape] = field(init=False)
+    """Before each layer, and after the last."""
     bound: list[Bound] = field(init=False)
-    shards: Shards | None = field(
-        init=False
-    )  # what goes forwards and backwards instead, if worth it
+    shards: Shards | None = field(init=False)
+    """What goes forwards and backwards in place of `bound`, where that is worth its threads."""
 
     def __post_init__(self) -> None:
         shapes, learns = self.network.shapes(self.batch_shape[1:]), self.network.first_weighted

@@ -84,7 +84,7 @@ class Shards:
                     weigh(x, dy, units[rank])
 
         self._run(go)
-        for members in zip(*self._members, strict=True):
+        for members in zip(*(row[first:] for row in self._members), strict=True):
             for mine, *others in zip(*(gradients for _, gradients in members), strict=True):
                 for other in others:
                     self._network.backend.xp.add(mine, other, out=mine)
@@ -108,7 +108,8 @@ class Shards:
 
         with self._blas.limit(limits=1):
             try:
-                self._crew.run(safely, [(rank,) for rank in range(len(self._rows))])
+                ranks = [(rank,) for rank in range(len(self._rows))]
+                self._crew.run(safely, ranks, self._meeting.call_off)
             except BaseException:
                 self._meeting.clear()
                 raise

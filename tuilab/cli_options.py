@@ -100,7 +100,10 @@ backend = click.option(
     help="Array library; auto takes the GPU where CuPy finds one.",
 )
 threads = click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="Threads that train [0: all cores but one]."
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Threads that train [0: all cores but one].",
 )
 seed = click.option("--seed", type=click.IntRange(min=0), help="Instead of the scenario's seed.")
 variant = click.option(

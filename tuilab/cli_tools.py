@@ -125,9 +125,10 @@ def check(
     progress = report.Progress(sys.stderr if is_terminal(sys.stderr) else None)
     colour = has_colour(sys.stdout)
     loaded = load(scenario, with_shortcuts(sets, seed), variant)
-    with threadpool_limits(Options(threads=threads).thread_count()), progress:
+    count = Options(threads=threads).thread_count()
+    with threadpool_limits(count), progress:
         progress.tell("loading data")
-        subject = prepare(loaded, backend, data_folder(data_dir))
+        subject = prepare(loaded, backend, data_folder(data_dir), count)
         lines: Callable[[str], None] = (lambda text: None) if as_json else progress.above
         lines(report.heading(subject))
         found = []

@@ -86,7 +86,9 @@ def product(a: Array, b: Array, out: Array) -> Product:
 
     Raises NotPlannedError where a matrix is neither C-contiguous nor the transpose of one that is.
     """
-    if out.ndim > 3 or not out.flags.c_contiguous:
+    stacks = [len(each) for each in (a, b) if each.ndim == 3]
+    fits = out.ndim < 3 if not stacks else out.ndim == 3 and set(stacks) == {len(out)}
+    if not fits or max(a.ndim, b.ndim) > 3 or not out.flags.c_contiguous:
         raise NotPlannedError(f"no product of shapes {a.shape} and {b.shape} is planned")
     if out.ndim == 3:
         (left, turned_left), (right, turned_right) = _as_stored(a), _as_stored(b)

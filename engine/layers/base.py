@@ -139,7 +139,8 @@ class Scope:
     def total(self, *shapes: Shape) -> Callable[..., Sequence[Array]]:
         """Return what gives, for arrays of these shapes, their sums over all shards of the batch.
 
-        In the order of the shards, so that all get the same to the last bit.
+        In the order of the shards, so that all get the same to the last bit; where there are none,
+        the arrays themselves. Once in a pass: who asks again must meet the others in between.
         """
         empty = self.backend.empty
         if self.shard is None:

@@ -37,6 +37,7 @@ HIDDEN = [Linear(8, He(), 0.1), BatchNorm(), Nonlinearity(ReLU())]
 NETWORKS: dict[str, Sequence[Layer]] = {
     "plain": [Linear(9, He(), 0.1), Nonlinearity(Tanh()), Linear(CLASSES)],
     "no bias": [Linear(9, He(), None), Nonlinearity(ReLU()), Linear(CLASSES)],
+    "before the first weights": [BatchNorm(), PReLU(), *HIDDEN, Linear(CLASSES)],
     "batch norm": [*HIDDEN, *HIDDEN, Linear(CLASSES)],
     "layer norm": [Linear(9, He()), LayerNorm(), Nonlinearity(ReLU()), Linear(CLASSES)],
     "prelu": [Linear(9, He()), PReLU(per_unit=True), Linear(9), PReLU(), Linear(CLASSES)],

@@ -30,14 +30,13 @@ STEPS: Final[tuple[Step, ...]] = (
 )
 
 
-def prepare(scenario: Scenario, backend: str, directory: Path | None) -> Subject:
+def prepare(scenario: Scenario, backend: str, directory: Path | None, threads: int = 1) -> Subject:
     """Load the data and bind the network once, as a run would: what is wrong in it shows here.
 
     Raises DataError, ConfigError, ShapeError, BackendError.
     """
-    subject = Subject(
-        scenario, load_data(scenario, directory), make_backend(backend, scenario.train.dtype)
-    )
+    made = make_backend(backend, scenario.train.dtype, threads)
+    subject = Subject(scenario, load_data(scenario, directory), made)
     with np.errstate(all="ignore"):
         build_trainer(scenario, subject.data, subject.backend, probes=False)
     return subject

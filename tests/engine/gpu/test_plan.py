@@ -213,6 +213,21 @@ def test_a_product_with_gaps_is_refused() -> None:
         product(np.ones((5, 4, 6))[:, :, ::2], np.ones((3, 2)), np.empty((5, 4, 2)))
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "out"),
+    [
+        (np.ones((5, 2, 3)), np.ones(3), np.empty((5, 2))),
+        (np.ones(3), np.ones((5, 3, 4)), np.empty((5, 4))),
+        (np.ones((1, 2, 3)), np.ones((5, 3, 4)), np.empty((5, 2, 4))),
+        (np.ones((2, 5, 2, 3)), np.ones((3, 4)), np.empty((2, 5, 2, 4))),
+        (np.ones((2, 3)), np.ones((3, 4)), np.empty((2, 8))[:, ::2]),
+    ],
+)
+def test_a_product_of_other_shapes_is_refused(a: Any, b: Any, out: Any) -> None:
+    with pytest.raises(NotPlannedError, match="no product of shapes"):
+        product(a, b, out)
+
+
 def test_a_plan_can_be_read() -> None:
     x = np.empty((2, 3))
     plan: list[Item] = [
