@@ -356,7 +356,7 @@ class ViewerApp(DressedApp[Worker]):
     def go_on(self) -> None:
         """Go on with a run that has ended, from a checkpoint."""
         if self.store.live:
-            self.notify("the run goes on", timeout=3)
+            self.notify("the run has not ended", timeout=3)
         elif self.store.state == "finished":
             more = f"tuilab run --resume {self.worker.folder.path} --steps N gives it more"
             self.notify(f"all of its steps are made; {more}", timeout=6)

@@ -108,10 +108,12 @@ def _line(layer: LayerInfo) -> str:
 def members(family: Registry[Any], now: str = "") -> list[Option]:
     """Return the members of a family, with their settings as they are if not given.
 
-    The one that there is `now` says so.
+    The one that there is `now` says so, by its name alone: its settings may be others.
     """
-    lines = [(name, written(family, name)) for name in sorted(family)]
-    return [(name, f"{text:<25}now" if name == now else text) for name, text in lines]
+    return [
+        (name, f"{name:<25}now" if name == now else written(family, name))
+        for name in sorted(family)
+    ]
 
 
 def written(family: Registry[Any], name: str) -> str:
@@ -187,7 +189,15 @@ def sentence(event: Event) -> str:
             return f"{where} frozen {step}: no update changes the parameters"
         case "unfreeze":
             return f"{where} learning again {step}"
-    return f"network rebuilt at step {event.step:,}: {_kept(event.detail.get('anew', []))}"
+    name = event.detail.get("name", "")
+    what = {
+        ("batch_norm", INSERT): f" with batch norm in {where}",
+        ("batch_norm", REMOVE): f" without batch norm in {where}",
+        ("activation", name): f" with {name} in {where}",
+        ("reinitialize", name): f" with {name} weights in {where}",
+    }.get((event.kind, name), "") if name else ""  # fmt: skip
+    kept = _kept(event.detail.get("anew", []))
+    return f"network rebuilt at step {event.step:,}{what}: {kept}"
 
 
 def _kept(anew: Sequence[tuple[int, str]]) -> str:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from time import monotonic
 from typing import Any, Final, TypeVar
 
 from rich.segment import Segment
@@ -92,7 +91,6 @@ class DressedApp(App[Result]):
         self.role_styles: dict[str, Style] = {}
         self.animation_level = "none"
         self._screenful = Screenful()
-        self._shown_until: dict[tuple[str, str], float] = {}  # messages, by title and words
         self._memory = Memory()
         colours = not os.environ.get("NO_COLOR") if dress.colours is None else dress.colours
         self.no_color = not colours
@@ -120,11 +118,11 @@ class DressedApp(App[Result]):
 
     def notify(self, message: str, *, title: str = "", timeout: float | None = None,
                **rest: Any) -> None:  # fmt: skip
-        """Show a message for a while, unless it is being shown."""
-        now, stays = monotonic(), self.NOTIFICATION_TIMEOUT if timeout is None else timeout
-        if now >= self._shown_until.get((title, message), now):
-            self._shown_until[title, message] = now + stays
-            super().notify(message, title=title, timeout=timeout, **rest)
+        """Show a message for a while, in place of the same one that may be on the screen."""
+        for shown in [*self._notifications]:
+            if (shown.title, shown.message) == (title, message):
+                self._unnotify(shown, refresh=False)
+        super().notify(message, title=title, timeout=timeout, **rest)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return what every line goes through on its way to the terminal."""

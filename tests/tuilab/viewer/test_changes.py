@@ -129,6 +129,12 @@ def test_it_is_told_what_became_of_a_change() -> None:
         "network rebuilt at step 12: all is kept but gamma and beta of layers 1–3, which begin anew"
     )
     assert changes.sentence(event("activation", anew=[])).endswith("all weights are kept")
+    assert changes.sentence(event("batch_norm", layer=3, name="remove", anew=[])).startswith(
+        "network rebuilt at step 12 without batch norm in layer 3:"
+    )
+    assert "he weights in layer 2:" in changes.sentence(
+        event("reinitialize", layer=2, name="he", anew=[])
+    )
     assert changes.sentence(event("freeze", layer=2)).startswith("layer 2 frozen from step 12")
     assert changes.sentence(event("batch_size", value=50.0)).startswith("batches of 50 from")
     assert "cosine from step 12" in changes.sentence(event("schedule", name="cosine"))
@@ -323,7 +329,7 @@ async def test_what_was_done_is_told_and_what_was_not_with_its_reason(
         recording.steps(1, events=[made, refused])
         await settle(app, pilot)
         assert [n.message for n in app._notifications] == [
-            "network rebuilt at step 1: all weights are kept",
+            "network rebuilt at step 1 with tanh in all hidden layers: all weights are kept",
             "needs at least 2 examples",
         ]
 

@@ -388,7 +388,7 @@ async def test_a_run_that_ended_can_go_on(record: Record, client: FakeClient, st
     async with viewing(old.folder, client, go_on=go_on) as (app, pilot):
         await pilot.press("g")
         await sent(app)
-        assert {n.message for n in app._notifications} == {"the run goes on"}
+        assert {n.message for n in app._notifications} == {"the run has not ended"}
         old.end(state)
         await settle(app, pilot)
         assert "g go on" in text(app)
