@@ -40,6 +40,7 @@ from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.dress import Dress, DressedApp
 from tuilab.viewer.findings import Answer, FindingsScreen
 from tuilab.viewer.forks import ForkScreen
+from tuilab.viewer.marks import change
 from tuilab.viewer.panels.layer_view import Look
 from tuilab.viewer.picker import PickerScreen
 from tuilab.viewer.screens import (
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 FIRST: Final = ("tab", "shift+tab")  # keys that come before Textual's own, which move the focus
 PERIOD: Final = 0.1  # seconds between two polls
 COMPANIONS_PERIOD: Final = 0.5  # seconds between two looks at the other runs
+UNSEEN: Final = {"set": "", "pause": "paused", "resume": "running", "step": "one step made"}
+"""What only the status line tells, and how to say it where a screen covers that."""
 FLASH: Final = 1.5  # seconds that a changed hyper-parameter stays highlighted
 
 
@@ -232,6 +235,8 @@ class ViewerApp(DressedApp[Worker]):
             self.notify(reason, title="not applied", severity="warning")
         elif event.kind in CHANGES:
             self.notify(sentence(event))
+        elif isinstance(self.screen, Above) and event.kind in UNSEEN:
+            self.notify(UNSEEN[event.kind] or change(event), timeout=3)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keep the keys of the table, those in FIRST too, from what lies behind a dialog."""

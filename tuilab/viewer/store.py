@@ -74,6 +74,7 @@ class RunStore:
         self._reader: RunReader | None = None
         self._version = -1
         self._last_event = 0
+        self._read_to = 0  # id of the last block in `series`
         self._catching_up = False
         self._opened = clock()
         self._next_check = 0.0
@@ -230,18 +231,20 @@ class RunStore:
 
     def _forget(self) -> None:
         """Begin to read anew: the run went on from a checkpoint, and what came after it is void."""
-        self.series, self.last_block, self._last_event = Series(), None, 0
+        self.series, self.last_block, self._read_to, self._last_event = Series(), None, 0, 0
         self._layer_series = LayerSeries()
         self.validations, self.events, self.findings = [], [], []
         self.snapshot = self.first_snapshot = self._near = self.at = self._layers = None
 
     def _read_blocks(self, reader: RunReader) -> bool:
-        after = self.last_block.id if self.last_block else 0
-        blocks = reader.blocks(after, BLOCKS_A_POLL)
+        blocks = reader.blocks(self._read_to, BLOCKS_A_POLL)
         self._catching_up = len(blocks) == BLOCKS_A_POLL
         for block in blocks:
             self.series.append(block)
-            self.last_block = block
+        if blocks:
+            self._read_to = blocks[-1].id
+            # How far the run is does not wait for its curves.
+            self.last_block = reader.last_block() if self._catching_up else blocks[-1]
         return bool(blocks)
 
     def _read_validations(self, reader: RunReader) -> bool:

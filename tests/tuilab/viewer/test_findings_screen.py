@@ -357,3 +357,17 @@ def test_going_to_a_step_takes_the_first_snapshot_from_there_on(
     store.poll()
     went = [(store.look_at(step), store.at) for step in (3, 3, 99, -5)]
     assert went == [(True, 3), (False, 3), (True, None), (True, 0)]
+
+
+async def test_what_keys_do_is_told_where_the_status_line_is_covered(
+    diagnosed: Recording, client: FakeClient
+) -> None:
+    async with viewing(diagnosed.folder, client) as (app, pilot):
+        rate = {"key": "learning_rate", "value": 0.02, "previous": 0.01}
+        diagnosed.steps(1, events=[Event(1, 0.1, "pause", {}), Event(1, 0.1, "set", rate)])
+        await settle(app, pilot)
+        assert list(app._notifications) == []  # the status line tells it
+        await opened(app, pilot)
+        diagnosed.steps(1, events=[Event(1, 0.1, "resume", {}), Event(1, 0.1, "set", rate)])
+        await settle(app, pilot)
+        assert [n.message for n in app._notifications] == ["running", "lr ×2"]

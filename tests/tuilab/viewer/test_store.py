@@ -109,6 +109,7 @@ def test_a_long_run_is_read_in_parts(
     for _ in range(4):
         store.poll()
         lengths.append(len(store.series))
+        assert store.step == 10  # how far it is, is known at once
     assert lengths == [4, 8, 10, 10]
 
 
