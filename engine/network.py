@@ -221,6 +221,15 @@ class BoundNetwork:
         shape = (batch, *self.batch_shape[1:])
         return replace(self, batch_shape=shape, backwards=backwards)
 
+    def input_of(self, position: int, x: Array) -> Array:
+        """Return what goes into a layer where x (batch, *features) goes into the network."""
+        return self.bound[position - 1].output if position else x
+
+    def output_gradient(self, position: int, dscores: Array) -> Array:
+        """Return dL/dy of what comes out of a layer; dL/dscores is that of the last."""
+        at_end = position + 1 == len(self.bound)
+        return dscores if at_end else self.bound[position + 1].input_gradient
+
     @contextmanager
     def undisturbed(self, *, averages: bool = True) -> Iterator[None]:
         """Put back, at the end, the noise stream and the running averages, unless told not to."""

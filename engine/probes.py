@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import gcd
 from typing import Final
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from engine.activations import Activation
 from engine.backend import Array, Host
 from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot, Units
-from engine.network import BoundNetwork, Group
+from engine.network import BoundNetwork
 from engine.unit_statistics import EXAMPLES, WEIGHTS, asymmetry, every_kth_row, one_signed
 from engine.units import UnitProbe
 
@@ -159,14 +160,15 @@ class Probes:
         for index, group in enumerate(groups):
             bound = network.bound
             if group.info.kind == "linear":
-                self.affine.append((index, *_ends(network, group, score_gradient, batch)))
-            at_end = group.output + 1 == len(bound)
+                gradient = network.output_gradient(group.weight, score_gradient)
+                inputs = partial(lambda at: network.input_of(at, batch()), group.weight)
+                self.affine.append((index, inputs, gradient))
             self.layers.append(
                 Probed(
                     (
                         bound[group.output].output,
                         bound[group.pre_activation].output,
-                        score_gradient if at_end else bound[group.output + 1].input_gradient,
+                        network.output_gradient(group.output, score_gradient),
                         network.store.value_views[group.weight]["weight"],
                         network.store.gradient_views[group.weight]["weight"],
                         update_views[group.weight]["weight"],
@@ -251,16 +253,6 @@ def with_update_ratio(snapshot: Snapshot) -> Snapshot:
     with np.errstate(divide="ignore", invalid="ignore"):
         np.divide(update, weight, out=snapshot.update_ratio)
     return snapshot
-
-
-def _ends(
-    network: BoundNetwork, group: Group, score_gradient: Array, batch: Callable[[], Array]
-) -> tuple[Callable[[], Array], Array]:
-    """Return what goes into the affine layer of a group, and dL/dz of what comes out."""
-    bound, at = network.bound, group.weight
-    before = bound[at - 1].output if at else None
-    gradient = bound[at + 1].input_gradient if at + 1 < len(bound) else score_gradient
-    return (batch if before is None else lambda: before), gradient
 
 
 @dataclass(frozen=True, slots=True)

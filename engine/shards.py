@@ -5,11 +5,9 @@ where it must know the whole batch, as batch normalisation does, it asks its sco
 has one thread for each shard meanwhile: the shards are the threads.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Final
-
-from threadpoolctl import ThreadpoolController
 
 from engine.backend import Array
 from engine.crew import Meeting
@@ -27,6 +25,8 @@ class Shards:
 
     def __init__(self, network: "BoundNetwork", scopes: Sequence[Scope]) -> None:
         """`scopes` are what the layers of `network` were bound into."""
+        from threadpoolctl import ThreadpoolController  # 7 ms, which one thread need not wait for
+
         crew, batch = network.backend.crew, network.batch_shape[0]
         self._network, self._crew, self._meeting = network, crew, Meeting(crew.size)
         self._rows = crew.parts(batch, 1)
@@ -71,30 +71,25 @@ class Shards:
 
     def backward(self, dscores: Array) -> None:
         """Fill the gradients of all parameters from dL/dscores."""
-        first = self._network.network.first_weighted
+        network = self._network
+        first = network.network.first_weighted
 
         def go(rank: int) -> None:
             row = self._members[rank][first:]
             dy = dscores[self._rows[rank]]
             reduce(lambda dy, member: member[0].backward(dy), reversed(row), dy)
             self._meeting.wait(rank)
-            for at, (x, dy) in self._ends(dscores, first):
-                weigh, units = self._network.bound[at].weigh, self._units[at]
+            for at, units in enumerate(self._units):
+                weigh = network.bound[at].weigh
                 if weigh is not None and rank < len(units):
+                    x, dy = network.input_of(at, self._input), network.output_gradient(at, dscores)
                     weigh(x, dy, units[rank])
 
         self._run(go)
         for members in zip(*(row[first:] for row in self._members), strict=True):
             for mine, *others in zip(*(gradients for _, gradients in members), strict=True):
                 for other in others:
-                    self._network.backend.xp.add(mine, other, out=mine)
-
-    def _ends(self, dscores: Array, first: int) -> Iterator[tuple[int, tuple[Array, Array]]]:
-        """Yield of each layer that learns its input and dL/dy, of the whole batch."""
-        bound = self._network.bound
-        for at in range(first, len(bound)):
-            x = bound[at - 1].output if at else self._input
-            yield at, (x, dscores if at + 1 == len(bound) else bound[at + 1].input_gradient)
+                    network.backend.xp.add(mine, other, out=mine)
 
     def _run(self, go: Callable[[int], None]) -> None:
         """Let every thread go, and none wait at the meeting for one that failed."""

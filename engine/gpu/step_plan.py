@@ -122,7 +122,7 @@ class StepPlan:
 
     def _forwards(self, position: int) -> Iterator[Item]:
         layer, bound = self._layers[position], self._bound[position]
-        x = self._bound[position - 1].output if position else self._step.batch_x
+        x = self._step.network.input_of(position, self._step.batch_x)
         views = self._store.value_views
         if type(layer) is Linear:
             yield Product(x, views[position]["weight"], bound.output)
@@ -136,9 +136,8 @@ class StepPlan:
 
     def _backwards(self, position: int) -> Iterator[Item]:
         layer, bound = self._layers[position], self._bound[position]
-        x = self._bound[position - 1].output if position else self._step.batch_x
-        at_end = position + 1 == len(self._bound)
-        dy = self._step.score_gradient if at_end else self._bound[position + 1].input_gradient
+        x = self._step.network.input_of(position, self._step.batch_x)
+        dy = self._step.network.output_gradient(position, self._step.score_gradient)
         views, backend = self._store.gradient_views, self._backend
         if type(layer) is Linear:
             if (bias := self._own_bias(position, views)) is not None:
