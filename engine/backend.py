@@ -7,6 +7,7 @@ libraries do not share stands here. This is the only module that imports cupy.
 import os
 import platform
 import sys
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from engine.crew import ALONE, Crew
 from engine.errors import BackendError, UnknownNameError
+from engine.native.library import Kernels, kernels
 
 if TYPE_CHECKING:
     from engine.gpu.cupy_launcher import CuPyLauncher
@@ -57,6 +59,12 @@ class Backend(Protocol):
     def take_rows(self, source: Array, rows: Array, out: Array) -> None:
         """out[i] = source[rows[i]], without allocating."""
 
+    def kernel(self, name: str, *fixed: Any) -> Callable[..., Any] | None:
+        """Return a compiled kernel, in place of a formula of many passes; None: there is none.
+
+        `fixed` are its first arguments; it takes the others (`engine.native.library`).
+        """
+
 
 class _ArrayModule:
     """What both back-ends write alike, in terms of `xp`."""
@@ -81,6 +89,9 @@ class _ArrayModule:
         wanted = self.dtype if dtype is None and floating else dtype
         return self.xp.ascontiguousarray(self.xp.asarray(values, wanted))
 
+    def kernel(self, name: str, *fixed: Any) -> Callable[..., Any] | None:
+        return None
+
 
 class NumPyBackend(_ArrayModule):
     """Arrays in main memory."""
@@ -90,9 +101,9 @@ class NumPyBackend(_ArrayModule):
     device = f"CPU ({platform.machine()})"
     block = 1 << 17
 
-    def __init__(self, dtype: str, threads: int = 1) -> None:
+    def __init__(self, dtype: str, threads: int = 1, kernels: Kernels | None = None) -> None:
         super().__init__(dtype)
-        self.crew = Crew(threads)
+        self.crew, self._kernels = Crew(threads), kernels
 
     @property
     def launcher(self) -> "Launcher | None":
@@ -104,6 +115,10 @@ class NumPyBackend(_ArrayModule):
     def take_rows(self, source: Array, rows: Array, out: Array) -> None:
         # mode="raise" would gather into a temporary first, to leave `out` alone on an error.
         np.take(source, rows, axis=0, out=out, mode="clip")
+
+    def kernel(self, name: str, *fixed: Any) -> Callable[..., Any] | None:
+        kernels = self._kernels
+        return None if kernels is None or name not in kernels else kernels.bind(name, *fixed)
 
 
 class CuPyBackend(_ArrayModule):
@@ -210,7 +225,7 @@ def make_backend(name: str = "auto", dtype: str = "float32", threads: int = 1) -
         except BackendError:
             if name == "cupy":
                 raise
-    return NumPyBackend(dtype, threads)
+    return NumPyBackend(dtype, threads, kernels(dtype) if dtype in DTYPES else None)
 
 
 def usable_cores() -> int:

@@ -35,22 +35,35 @@ def blocks(backend: Backend, *flat: Array) -> list[tuple[Array, ...]]:
     return [(*(each[cut] for each in flat), scratch[: len(flat[0][cut])]) for cut in cuts(length)]
 
 
-def sweep(backend: Backend, change: Callable[..., None], *flat: Array) -> Callable[..., None]:
+def sweep(
+    backend: Backend, kernel: str, change: Callable[..., None], *flat: Array
+) -> Callable[..., None]:
     """Return what calls change(*blocks, scratch, *constants) for all blocks of vectors `flat`.
 
-    It takes the constants. Long vectors are shared between the threads of the back-end.
+    It takes the constants. Long vectors are shared between the threads of the back-end. Where it
+    has `kernel`, that does in one pass, and to the last bit, what `change` says.
     """
     crew = backend.crew.worth(len(flat[0]))
-    parts = [blocks(backend, *(each[part] for each in flat))
-             for part in crew.parts(len(flat[0]), BLOCK)]  # fmt: skip
+    parts = [[each[part] for each in flat] for part in crew.parts(len(flat[0]), BLOCK)]
+    works = [
+        backend.kernel(kernel, *part, len(part[0])) or _blockwise(change, blocks(backend, *part))
+        for part in parts
+    ]
+    if len(works) == 1:
+        return works[0]
+    return lambda *constants: crew.run(_call, [(work, *constants) for work in works])
 
-    def some(cut: list[tuple[Array, ...]], constants: tuple[float, ...]) -> None:
+
+def _blockwise(change: Callable[..., None], cut: list[tuple[Array, ...]]) -> Callable[..., None]:
+    def work(*constants: float) -> None:
         for block in cut:
             change(*block, *constants)
 
-    if len(parts) == 1:
-        return lambda *constants: some(parts[0], constants)
-    return lambda *constants: crew.run(some, [(cut, constants) for cut in parts])
+    return work
+
+
+def _call(work: Callable[..., None], *constants: float) -> None:
+    work(*constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +130,7 @@ class SGD(Optimizer):
             xp.multiply(v, rate, out=change)
             xp.subtract(w, change, out=w)
 
-        moving = sweep(backend, move, store.values, store.gradients, velocity)
+        moving = sweep(backend, "sgd", move, store.values, store.gradients, velocity)
         return BoundOptimizer(lambda: moving(hyper.rate, hyper["momentum"]), {"velocity": velocity})
 
 
@@ -141,7 +154,7 @@ class Nesterov(Optimizer):
             xp.multiply(change, rate, out=change)
             xp.subtract(w, change, out=w)
 
-        moving = sweep(backend, move, store.values, store.gradients, velocity)
+        moving = sweep(backend, "nesterov", move, store.values, store.gradients, velocity)
         return BoundOptimizer(lambda: moving(hyper.rate, hyper["momentum"]), {"velocity": velocity})
 
 
@@ -166,7 +179,7 @@ class AdaGrad(Optimizer):
             xp.multiply(change, rate, out=change)
             xp.subtract(w, change, out=w)
 
-        moving = sweep(backend, move, store.values, store.gradients, squares)
+        moving = sweep(backend, "adagrad", move, store.values, store.gradients, squares)
         return BoundOptimizer(lambda: moving(hyper.rate, hyper["epsilon"]), {"squares": squares})
 
 
@@ -201,7 +214,8 @@ class RMSProp(Optimizer):
             xp.multiply(v, rate, out=change)
             xp.subtract(w, change, out=w)
 
-        moving = sweep(backend, move, store.values, store.gradients, squares, velocity)
+        vectors = store.values, store.gradients, squares, velocity
+        moving = sweep(backend, "rmsprop", move, *vectors)
 
         def update() -> None:
             moving(hyper.rate, hyper["momentum"], hyper["alpha"], hyper["epsilon"])
@@ -249,8 +263,8 @@ class Adam(Optimizer):
             xp.multiply(change, rate, out=change)
             xp.subtract(w, change, out=w)
 
-        shrinking = sweep(backend, shrink, store.values[: store.decaying])
-        moving = sweep(backend, move, store.values, store.gradients, mean, squares)
+        shrinking = sweep(backend, "shrink", shrink, store.values[: store.decaying])
+        moving = sweep(backend, "adam", move, store.values, store.gradients, mean, squares)
 
         def update() -> None:
             step[0] += 1

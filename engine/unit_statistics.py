@@ -1,10 +1,11 @@
 """What is measured of a layer's units against each other, and of the inputs that they share."""
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
-from engine.backend import Array, Host
+from engine.backend import Array, Backend, Host
 
 BLOCK: Final = 1 << 15  # elements looked at a time
 WEIGHTS: Final = 1 << 16
@@ -58,3 +59,35 @@ def one_signed(inputs: Host, gradient: Host) -> float:
     pairs = np.count_nonzero(gradient, axis=1)
     total = int(pairs.sum())
     return float(pairs[signed].sum() / total) if total else float("nan")
+
+
+def bind_asymmetry(backend: Backend, weight: Array) -> Callable[[], float]:
+    """Return what gives the `asymmetry` of every k-th input of a weight (inputs, units)."""
+    stride = row_stride(len(weight), WEIGHTS // weight.shape[1])
+    rows = weight[::stride]
+    measure = backend.kernel("asymmetry", *rows.shape, stride * weight.shape[1], weight)
+
+    def found() -> float:
+        by_kernel: float = np.nan if measure is None else measure()
+        # The formula knows what to say of zeros, and of what is not finite.
+        return by_kernel if np.isfinite(by_kernel) else asymmetry(backend.to_host(rows))
+
+    return found
+
+
+def bind_one_signed(
+    backend: Backend, inputs: Callable[[], Array], gradient: Array
+) -> Callable[[], float]:
+    """Return what gives `one_signed` of every k-th example (batch, features), (batch, units)."""
+    stride, units = row_stride(len(gradient), EXAMPLES), gradient.shape[1]
+    dz = gradient[::stride]
+    measure = backend.kernel("one_signed", *dz.shape, stride * units, gradient)
+
+    def found() -> float:
+        x = inputs()
+        if measure is None:
+            return one_signed(backend.to_host(x[::stride]), backend.to_host(dz))
+        by_kernel: float = measure(x.shape[1], stride * x.shape[1], x)
+        return by_kernel
+
+    return found

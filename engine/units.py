@@ -1,5 +1,6 @@
 """What each unit of a layer does over the examples of a batch: for a map of the units."""
 
+from collections.abc import Callable
 from math import gcd
 from typing import Final
 
@@ -39,11 +40,34 @@ class _Layer:
 
     def __init__(self, output: Array, activation: Activation, backend: Backend) -> None:
         self._rows = sample_rows(output)
+        self._kernel = self._compiled(output, activation, backend)
         self._average = backend.full((len(self._rows),), 1 / len(self._rows))
         self._row = backend.empty(self._rows.shape[1:])
         self._floor, self._flat = activation.silent_at, activation.saturated
 
+    def _compiled(
+        self, output: Array, activation: Activation, backend: Backend
+    ) -> Callable[[], None] | None:
+        """Return what fills the numbers of all units by a kernel, where there is one."""
+        if backend.kernel("units") is None or not output.flags.c_contiguous:
+            return None
+        (rows, units), (low, high) = self._rows.shape, activation.saturated or (np.nan, np.nan)
+        floor = np.nan if activation.silent_at is None else activation.silent_at
+        stride = self._rows.strides[0] // output.itemsize
+        self._found = backend.empty((units,)), np.empty(units), np.empty(units)
+        limits = floor, low, high
+        return backend.kernel("units", *self._found, *limits, rows, units, stride, output)
+
     def measure(self, backend: Backend) -> Units:
+        if self._kernel is not None:
+            self._kernel()
+            mean, active, saturated = (found.copy() for found in self._found)
+            return Units(
+                mean.astype(np.float32),
+                None if self._floor is None else active,
+                None if self._flat is None else saturated,
+                None,
+            )
         rows, floor, flat = self._rows, self._floor, self._flat
         active = None if floor is None else self._share(rows > floor, backend)
         saturated = None

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_info
 from engine.backend import BACKENDS, make_backend, usable_cores
 from engine.data.dataset import sources
 from engine.errors import BackendError
+from engine.native.library import missing
 from tuilab import __version__
 from tuilab.data_folder import data_folder
 from tuilab.fetch import CATALOG
@@ -17,7 +18,10 @@ from tuilab.report import aligned
 
 
 def collect(directory: str) -> dict[str, Any]:
-    """Return versions, back-ends and data sets as plain values; `directory` is --data-dir."""
+    """Return versions, back-ends and data sets as plain values; `directory` is --data-dir.
+
+    "kernels" says why there are no compiled ones, and is "" where there are.
+    """
     folder = data_folder(directory)
     return {
         "tuilab": __version__,
@@ -26,6 +30,7 @@ def collect(directory: str) -> dict[str, Any]:
         "blas": sorted({lib["internal_api"] for lib in threadpool_info()}),
         "cores": usable_cores(),
         "threads": Options().thread_count(),
+        "kernels": missing("float32"),
         "backends": [_backend(name) for name in BACKENDS],
         "data_folder": str(folder),
         "data": {name: sources[name]().is_here(folder) for name in CATALOG},
@@ -47,6 +52,8 @@ def text(found: dict[str, Any]) -> str:
         ("numpy", f"{found['numpy']} ({', '.join(found['blas']) or 'no BLAS found'})"),
         ("cores", f"{found['cores']}, of which training takes {found['threads']} by default"),
     ]
+    uncompiled = f"NumPy's formulas alone, which are slower: {found['kernels']}"
+    rows.append(("kernels", uncompiled if found["kernels"] else "compiled for this processor"))
     for backend in found["backends"]:
         rows.append((backend["name"], backend["device"] or f"not usable: {backend['problem']}"))
     rows.append(("data", found["data_folder"]))

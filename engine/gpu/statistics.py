@@ -11,14 +11,14 @@ from typing import Final
 
 import numpy as np
 
-from engine.activations import Activation
 from engine.backend import Array, Backend, Host
 from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from engine.gpu.launcher import Launcher
 from engine.gpu.launches import THREADS, ceil_div
 from engine.gpu.plan import Item, Launch, NotPlannedError, Written
+from engine.meter import Measured, stride_of
 from engine.network import BoundNetwork
-from engine.probes import Probes, stride_of, with_update_ratio
+from engine.probes import Probes, with_update_ratio
 from engine.unit_statistics import EXAMPLES, WEIGHTS, row_stride
 
 PART: Final = 8192  # elements a block measures, as in kernels/statistics.cu
@@ -28,23 +28,6 @@ UNIT_ROWS: Final = 32
 ASYMMETRY, ONE_SIGNED = range(2)
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One tensor: the values of a, or of a − b."""
-
-    a: Array
-    b: Array | None
-    activation: Activation | None  # of a tensor "activation": its bounds and saturation count
-
-    @property
-    def limits(self) -> list[float]:
-        """Lowest and highest possible value, and between which it is not saturated."""
-        if self.activation is None:
-            return [np.nan] * 4
-        found = (*self.activation.bounds, *(self.activation.saturated or (None, None)))
-        return [np.nan if limit is None else limit for limit in found]
-
-
 def measured(probes: Probes) -> list[Measured]:
     """Return the tensors of all layers, in the order of the rows of a snapshot's table."""
     rows = []
@@ -52,13 +35,10 @@ def measured(probes: Probes) -> list[Measured]:
         tensors = dict(zip(TENSORS, layer.tensors, strict=True))
         before = tensors["update"]  # where the weights are kept as they were before the update
         rows += [
-            Measured(tensors["activation"], None, layer.activation),
-            *(
-                Measured(tensors[name], None, None)
-                for name in ("pre_activation", "activation_grad")
-            ),
-            Measured(before, None, None),
-            Measured(tensors["weight_grad"], None, None),
+            Measured(tensors["activation"], activation=layer.activation),
+            *(Measured(tensors[name]) for name in ("pre_activation", "activation_grad")),
+            Measured(before),
+            Measured(tensors["weight_grad"]),
             Measured(tensors["weight"], before, None),
         ]
     if not all(each.a.flags.c_contiguous for each in rows):

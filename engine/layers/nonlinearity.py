@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from engine.activations import Activation, ReLU
+from engine.activations import Activation, ReLU, activations
 from engine.backend import Array
 from engine.layers.base import Bound, Layer, Scope, Shape, layers
 
@@ -21,14 +21,21 @@ class Nonlinearity(Layer):
         y, dx = scope.buffer(x), scope.gradient(x)
         scratch = [scope.buffer(x) for _ in range(f.scratch)]
         last: list[Array] = [None]  # the input of the last forward pass
+        name = activations.name_of(f)
+        apply = backend.kernel(f"{name}_forward", y, y.size) or (
+            lambda x: f.forward(backend, x, y, scratch)
+        )
+        lead_back = backend.kernel(f"{name}_backward", dx, y, dx.size) or (
+            lambda dy: f.backward(backend, last[0], y, dy, dx, scratch)
+        )
 
         def forward(x: Array, training: bool) -> Array:
             last[0] = x
-            f.forward(backend, x, y, scratch)
+            apply(x)
             return y
 
         def backward(dy: Array) -> Array:
-            f.backward(backend, last[0], y, dy, dx, scratch)
+            lead_back(dy)
             return dx
 
         return Bound(forward, backward, y, dx)

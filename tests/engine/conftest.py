@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.backend import Backend, make_backend
+from engine.backend import Backend, NumPyBackend, make_backend
 from engine.errors import BackendError
 from engine.layers.base import Bound, Layer, Scope
 from engine.parameters import ParameterStore, allocate
@@ -15,9 +15,11 @@ from engine.parameters import ParameterStore, allocate
 Array = npt.NDArray[Any]
 
 
-@pytest.fixture(params=["numpy", "cupy"])
+@pytest.fixture(params=["numpy", "formulas", "cupy"])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Each back-end in float64; CuPy is skipped, with its reason, where it cannot run."""
+    """Each back-end in float64, and NumPy's without compiled kernels; skipped if it cannot run."""
+    if request.param == "formulas":
+        return NumPyBackend("float64")
     try:
         return make_backend(request.param, "float64")
     except BackendError as error:

@@ -10,8 +10,9 @@ from engine.activations import ReLU, Sigmoid, Tanh
 from engine.backend import make_backend
 from engine.frames import BINS, FIELDS, TENSORS, Floats, gain
 from engine.initializers import Normal
+from engine.meter import BLOCK, HISTOGRAM_SAMPLE, Meter, every_kth
 from engine.network import BoundNetwork, mlp
-from engine.probes import BLOCK, HISTOGRAM_SAMPLE, Meter, SilentUnits, every_kth
+from engine.silence import SilentUnits
 from tests.engine.conftest import Array
 
 

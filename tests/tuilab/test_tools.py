@@ -24,6 +24,16 @@ def test_info_tells_what_is_here_and_why_something_is_not(cli: Cli) -> None:
     assert "tuilab data fetch mnist" in cli("info")[1]
 
 
+def test_info_tells_whether_kernels_are_compiled_and_why_not(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = json.loads(cli("info", "--json")[1])["kernels"]
+    assert here == "" or "compile" in here
+    monkeypatch.setattr("tuilab.info.missing", lambda dtype: "there is no C compiler")
+    assert json.loads(cli("info", "--json")[1])["kernels"] == "there is no C compiler"
+    assert "formulas alone, which are slower: there is no C compiler" in cli("info")[1]
+
+
 def test_gradients_of_a_scenario_are_checked(cli: Cli, lab: Path) -> None:
     network = {"hidden": [8, 6], "activation": "tanh", "initializer": "xavier", "batch_norm": True}
     path = write_scenario(lab / "s.toml", small(network=network))
@@ -48,6 +58,7 @@ def test_a_wrong_gradient_is_found(cli: Cli, lab: Path, monkeypatch: pytest.Monk
         backend.xp.multiply(dy, 1 - y, out=dx)
 
     monkeypatch.setattr(Tanh, "backward", wrong)
+    monkeypatch.setattr("engine.backend.kernels", lambda dtype: None)  # they ask no formula
     network = {"hidden": [8], "activation": "tanh", "initializer": "xavier"}
     code, out, _ = cli("gradcheck", write_scenario(lab / "s.toml", small(network=network)))
     assert code == 1

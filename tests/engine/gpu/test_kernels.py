@@ -243,7 +243,7 @@ def test_the_constants_are_those_of_the_kernels() -> None:
 
     from engine.gpu import statistics
     from engine.gpu.sources import source
-    from engine.probes import WIDTH_IN_RMS
+    from engine.meter import WIDTH_IN_RMS
 
     defined = dict(re.findall(r"#define (\w+) +([\d.]+)\b", source(np.dtype("float64"))))
     ours = {

@@ -10,8 +10,9 @@ from engine.backend import NumPyBackend
 from engine.frames import FIELDS, TENSORS, Snapshot
 from engine.gpu.statistics import PART, Statistics
 from engine.initializers import Normal
+from engine.meter import HISTOGRAM_SAMPLE
 from engine.network import BoundNetwork, mlp
-from engine.probes import HISTOGRAM_SAMPLE, Probes
+from engine.probes import Probes
 from tests.engine.gpu.emulator import Array, Emulator
 
 BATCH, UNITS = 64, 300  # activations of two parts and a bit

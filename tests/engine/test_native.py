@@ -1,0 +1,457 @@
+"""Compiled kernels against the formulas that they stand for; and what is without a compiler."""
+
+import os
+import stat
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from engine.activations import Activation, ReLU, Sigmoid, Tanh, activations
+from engine.backend import Backend, NumPyBackend, make_backend
+from engine.data.dataset import Dataset, Examples
+from engine.frames import FIELDS, Snapshot
+from engine.initializers import He
+from engine.layers.base import Scope
+from engine.layers.batch_norm import BatchNorm
+from engine.layers.linear import Linear
+from engine.layers.nonlinearity import Nonlinearity
+from engine.losses import SoftmaxCrossEntropy
+from engine.meter import Measured, Table
+from engine.native import compiler, library
+from engine.native.compiler import NotCompiledError
+from engine.network import Network
+from engine.optimizers import SGD, Optimizer
+from engine.parameters import allocate
+from engine.silence import SilentUnits
+from engine.step import bind_accuracy
+from engine.trainer import Trainer
+from engine.unit_statistics import asymmetry, bind_asymmetry, bind_one_signed, one_signed
+from engine.units import UnitProbe
+from tests.engine.conftest import Array
+from tests.engine.test_shards import CLASSES, FEATURES, NETWORKS, gone_through
+from tests.engine.variants import OPTIMIZERS, name
+
+DTYPES = ("float32", "float64")
+
+
+@pytest.fixture(params=DTYPES)
+def pair(request: pytest.FixtureRequest) -> tuple[Backend, Backend]:
+    """A back-end with kernels, and one with formulas alone."""
+    return with_kernels(request.param), NumPyBackend(request.param)
+
+
+def with_kernels(dtype: str) -> Backend:
+    if library.kernels(dtype) is None:
+        pytest.skip(f"no kernels here: {library.missing(dtype)}")
+    return make_backend("numpy", dtype)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def assert_close(found: Any, wanted: Any, dtype: Any, scale: float = 1.0) -> None:
+    """Assert that both are equal within rounding, of numbers that are of this scale."""
+    relative, absolute = (2e-5, 1e-6) if dtype == np.float32 else (1e-11, 1e-12)
+    np.testing.assert_allclose(found, wanted, rtol=relative, atol=absolute * scale)
+
+
+class TestToTheLastBit:
+    """What a kernel does operation by operation, as the formula does."""
+
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=name)
+    def test_updates(self, optimizer: Optimizer, pair: tuple[Backend, Backend]) -> None:
+        found = []
+        for backend in pair:
+            layer = Linear(13)
+            store = allocate([layer.parameters((7,))], [{}], backend, rng())
+            hyper = optimizer.hyperparameters()
+            bound = optimizer.bind(store, hyper, backend)
+            for seed in range(4):
+                store.gradients[...] = rng(seed).normal(size=store.gradients.shape)
+                bound.update()
+            hyper["learning_rate"] = 0.3  # read anew at each step
+            bound.update()
+            found.append([store.values, *(bound.state[key] for key in sorted(bound.state))])
+        for by_kernel, by_formula in zip(*found, strict=True):
+            np.testing.assert_array_equal(by_kernel, by_formula)
+
+    @pytest.mark.parametrize("f", [cls() for cls in activations.values()], ids=name)
+    def test_activations(self, f: Activation, pair: tuple[Backend, Backend]) -> None:
+        odd = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 1e30, -1e30]
+        x = np.concatenate([rng().normal(0, 3, 5 * 7 * 11 - len(odd)), odd]).reshape(5, 77)
+        dy = rng(1).normal(size=x.shape)
+        found = []
+        for backend in pair:
+            bound = Nonlinearity(f).bind((77,), Scope(backend, 5, {}, {}, {}))
+            with np.errstate(all="ignore"):
+                y = bound.forward(backend.to_device(x), True)
+                found.append((y, bound.backward(backend.to_device(dy))))
+        for by_kernel, by_formula in zip(*found, strict=True):
+            np.testing.assert_array_equal(by_kernel, by_formula)
+
+
+class TestLosses:
+    @pytest.mark.parametrize("smoothing", [0.0, 0.2])
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+    def test_loss_and_gradient(
+        self, smoothing: float, scale: float, pair: tuple[Backend, Backend]
+    ) -> None:
+        found = []
+        scores, labels = rng().normal(0, scale, (33, 5)), rng(1).integers(0, 5, 33)
+        for backend in pair:
+            bound = SoftmaxCrossEntropy(smoothing).bind((5,), 33, backend)
+            loss = bound.forward(backend.to_device(scores), labels)
+            found.append((loss, bound.backward().copy()))
+        (by_kernel, its_gradient), (by_formula, gradient) = found
+        assert_close(by_kernel, by_formula, pair[0].dtype)
+        assert_close(its_gradient, gradient, pair[0].dtype)
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf])
+    def test_what_is_not_finite_stays_so(self, bad: float, pair: tuple[Backend, Backend]) -> None:
+        scores = rng().normal(size=(4, 3))
+        scores[2, 1] = bad
+        for backend in pair:
+            bound = SoftmaxCrossEntropy().bind((3,), 4, backend)
+            with np.errstate(invalid="ignore"):
+                loss = bound.forward(backend.to_device(scores), np.array([0, 1, 2, 0]))
+            assert not np.isfinite(loss)
+
+    def test_right_answers(self, pair: tuple[Backend, Backend]) -> None:
+        scores = rng().integers(0, 3, (500, 4)).astype(float)  # many are equal
+        scores[::7, 1] = np.nan
+        scores[::11, 3] = np.nan
+        labels = rng(1).integers(0, 4, 500)
+        expected = (scores.argmax(axis=1) == labels).mean()
+        for backend in pair:
+            assert bind_accuracy(500, backend)(backend.to_device(scores), labels) == expected
+
+
+class TestBatchNorm:
+    @pytest.mark.parametrize("shape", [(2, 1), (33, 65), (70, 3, 4, 5), (300, 130)])
+    @pytest.mark.parametrize("mean", [0.0, 1e4])
+    def test_forwards_and_backwards(
+        self, shape: tuple[int, ...], mean: float, pair: tuple[Backend, Backend]
+    ) -> None:
+        layer, found = BatchNorm(), []
+        for backend in pair:
+            x = shape[1:]
+            store = allocate([layer.parameters(x)], [layer.state(x)], backend, rng())
+            store.values[...] = rng(1).normal(1, 0.3, store.values.shape)
+            views = store.value_views[0], store.gradient_views[0], store.state_views[0]
+            bound = layer.bind(x, Scope(backend, shape[0], *views))
+            batch, dy = (rng(seed).normal(mean * (seed == 2), 2, shape) for seed in (2, 3))
+            y = bound.forward(backend.to_device(batch), True).copy()
+            dx = bound.backward(backend.to_device(dy)).copy()
+            after = bound.forward(backend.to_device(batch), False).copy()
+            found.append([y, dx, store.gradients.copy(), store.state.copy(), after])
+        scale = 20 + 30 * mean  # a mean of 1e4 leaves few bits for what is around it
+        for by_kernel, by_formula in zip(*found, strict=True):
+            assert_close(by_kernel, by_formula, pair[0].dtype, scale)
+
+
+class TestTable:
+    """Statistics of tensors."""
+
+    def tables(self, tensors: list[Array], activation: Activation | None = None) -> list[Table]:
+        dtype = tensors[0].dtype.name
+        tables = []
+        for backend in (with_kernels(dtype), NumPyBackend(dtype)):
+            rows = [Measured(each.copy(), activation=activation) for each in tensors]
+            table = Table(backend, rows)
+            table.measure(0, len(rows))
+            tables.append(table)
+        return tables
+
+    def compare(self, tensors: list[Array], activation: Activation | None = None) -> None:
+        by_kernel, by_formula = self.tables(tensors, activation)
+        for at, tensor in enumerate(tensors):
+            mine, wanted = by_kernel.statistics[at], by_formula.statistics[at]
+            largest = np.abs(tensor[np.isfinite(tensor)], dtype=np.float64).max(initial=0)
+            assert_close(mine, wanted, tensor.dtype, 10 * largest)
+            for exact in ("count", "min", "max", "zero_fraction", "saturated_fraction"):
+                column = FIELDS.index(exact)
+                assert mine[column] == wanted[column] or np.isnan(mine[column] + wanted[column])
+            if (by_kernel.ranges[at] == by_formula.ranges[at]).all():  # else rms is at a power of 2
+                np.testing.assert_array_equal(by_kernel.histograms[at], by_formula.histograms[at])
+            assert by_kernel.histograms[at].sum() == by_formula.histograms[at].sum()
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("size", [1, 2, 255, 4096, 4097, 32768, 32769, 250_000])
+    @pytest.mark.parametrize("activation", [None, ReLU(), Tanh(), Sigmoid()], ids=name)
+    def test_as_the_meter(self, size: int, dtype: str, activation: Activation | None) -> None:
+        values = rng(size).normal(0.1, 0.7, size).astype(dtype)
+        if isinstance(activation, ReLU):
+            values = np.maximum(values, 0)
+        elif activation is not None:
+            values = np.clip(values, -1, 1)
+        self.compare([values, values[: size // 2 + 1], 3 * values], activation)
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        hnp.arrays(
+            np.float32,
+            st.integers(1, 300),
+            elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+        )
+    )
+    def test_of_anything(self, values: Array) -> None:
+        self.compare([values])
+
+    @pytest.mark.parametrize("value", [0.0, 0.1, -3e-39, 1e38])
+    def test_of_a_constant(self, value: float) -> None:
+        by_kernel, _ = self.tables([np.full(1000, value, np.float32)])
+        assert by_kernel.statistics[0, FIELDS.index("std")] == 0
+
+    def test_a_large_mean_does_not_ruin_the_variance(self) -> None:
+        values = (1e4 + rng().normal(0, 0.5, 50_000)).astype(np.float32)
+        by_kernel, _ = self.tables([values])
+        found = by_kernel.statistics[0, FIELDS.index("std")]
+        assert found == pytest.approx(values.std(dtype=np.float64), rel=1e-9)
+
+    @pytest.mark.parametrize("bad", [0.0, np.nan])
+    def test_of_a_difference(self, bad: float, pair: tuple[Backend, Backend]) -> None:
+        a, b = (rng(seed).normal(size=(60, 700)) for seed in (0, 1))
+        a[3, 4] += bad
+        found = []
+        for backend in pair:
+            table = Table(backend, [Measured(backend.to_device(a), backend.to_device(b.copy()))])
+            table.measure(0, 1)
+            found.append(table)
+        assert_close(found[0].statistics, found[1].statistics, pair[0].dtype)
+        np.testing.assert_array_equal(found[0].histograms, found[1].histograms)
+
+    def test_threads_share_it(self) -> None:
+        with_kernels("float32")
+        sizes = [300_000, 10, 70_000, 5, 400_000]
+        tensors = [Measured(rng(size).normal(size=size).astype(np.float32)) for size in sizes]
+        tables = [
+            Table(make_backend("numpy", "float32", threads), tensors) for threads in (1, 2, 3)
+        ]
+        for table in tables:
+            table.measure(0, 2)
+            table.measure(2, 5)
+            np.testing.assert_array_equal(table.statistics, tables[0].statistics)
+            np.testing.assert_array_equal(table.histograms, tables[0].histograms)
+
+
+class TestUnits:
+    @pytest.mark.parametrize("f", [ReLU(), Tanh(), Sigmoid()], ids=name)
+    def test_what_each_does(self, f: Activation, pair: tuple[Backend, Backend]) -> None:
+        found = []
+        for backend in pair:
+            network = Network([Linear(300, He()), Nonlinearity(f), Linear(3)])
+            bound = network.bind((600, 20), backend, generator=rng())
+            probe, silent = UnitProbe(bound), SilentUnits(bound)
+            for seed in range(2):
+                bound.forward(backend.to_device(rng(seed).normal(size=(600, 20))), True)
+                silent.update()
+            found.append((probe.measure(), [highest for _, highest in silent.watched]))
+        for mine, wanted in zip(found[0][0], found[1][0], strict=True):
+            assert mine is not None
+            assert wanted is not None
+            assert_close(mine.mean, wanted.mean, np.float32)
+            for shares, expected in (
+                (mine.active, wanted.active),
+                (mine.saturated, wanted.saturated),
+            ):
+                assert (shares is None) == (expected is None)
+                if shares is not None and expected is not None:
+                    np.testing.assert_allclose(shares, expected, atol=1e-6)
+        for mine_highest, highest in zip(found[0][1], found[1][1], strict=True):
+            np.testing.assert_array_equal(mine_highest, highest)
+
+    @pytest.mark.parametrize("scale", [0.0, 1e-38, 1.0, 1e38, np.nan])
+    def test_asymmetry(self, scale: float, pair: tuple[Backend, Backend]) -> None:
+        for shape in ((1, 5), (7, 3), (900, 300)):
+            weight = pair[0].to_device(rng().normal(0.2, 1, shape) * scale / 6)
+            mine, wanted = (bind_asymmetry(backend, weight)() for backend in pair)
+            np.testing.assert_allclose(mine, wanted, rtol=1e-9)
+        assert asymmetry(np.zeros((3, 2))) == 0
+
+    @pytest.mark.parametrize("bad", [1.0, np.nan])
+    def test_one_signed(self, bad: float, pair: tuple[Backend, Backend]) -> None:
+        for batch, inputs, units in ((1, 1, 1), (50, 3, 4), (500, 9, 70)):
+            x, dz = rng().normal(size=(batch, inputs)), rng(1).normal(size=(batch, units))
+            x[::2] = np.abs(x[::2])
+            x[::3] = -np.abs(x[::3])
+            x[::5] *= bad
+            dz[dz < 0.3] = 0
+            taken, gradient = partial(pair[0].to_device, x), pair[0].to_device(dz)
+            mine, wanted = (bind_one_signed(each, taken, gradient)() for each in pair)
+            np.testing.assert_equal(mine, wanted)
+        assert np.isnan(one_signed(np.ones((3, 2)), np.zeros((3, 4))))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_goes_through_steps_as_by_formulas(network: str) -> None:
+    found = []
+    for backend in (with_kernels("float64"), NumPyBackend("float64")):
+        made = Network(NETWORKS[network])
+        found.append(gone_through(made.bind((37, FEATURES), backend, generator=rng())))
+    for by_kernel, by_formula in zip(*found, strict=True):
+        np.testing.assert_allclose(by_kernel, by_formula, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), *OPTIMIZERS[-2:]], ids=name)
+def test_a_run_is_as_one_by_formulas(optimizer: Optimizer) -> None:
+    def trained(backend: Backend) -> tuple[Array, list[Snapshot], list[float]]:
+        x, y = rng().normal(size=(60, FEATURES)), rng(1).integers(0, CLASSES, 60)
+        data = Dataset("made up", ("a", "b", "c"), Examples(x, y), None)
+        network = Network(NETWORKS["batch norm"])
+        trainer = Trainer(
+            network, data, optimizer=optimizer, steps=25, batch_size=20, backend=backend,
+            snapshot_at=range(0, 25, 5),
+        )  # fmt: skip
+        frames = list(trainer.frames(interval=1e9))
+        losses = [float(loss) for frame in frames for loss in frame.loss]
+        values = trainer.training_step.network.store.values
+        return values, [frame.snapshot for frame in frames if frame.snapshot], losses
+
+    (values, snapshots, losses), (expected, others, told) = (
+        trained(backend) for backend in (with_kernels("float64"), NumPyBackend("float64"))
+    )
+    np.testing.assert_allclose(values, expected, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(losses, told, rtol=1e-8)
+    assert len(snapshots) == len(others) > 3
+    for mine, wanted in zip(snapshots, others, strict=True):
+        np.testing.assert_allclose(mine.statistics, wanted.statistics, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(mine.asymmetry, wanted.asymmetry, rtol=1e-6)
+        np.testing.assert_allclose(mine.update_ratio, wanted.update_ratio, rtol=1e-6)
+
+
+class TestCalls:
+    """What kernels are given."""
+
+    def kernel(self, *fixed: Any) -> Callable[..., Any]:
+        found = with_kernels("float32").kernel("relu_forward", *fixed)
+        assert found is not None
+        return found
+
+    def test_an_array_of_another_type_is_refused(self) -> None:
+        y = np.empty(4, np.float32)
+        with pytest.raises(TypeError, match="takes float32, not float64"):
+            self.kernel(y, 4)(np.ones(4))
+
+    def test_it_writes_into_no_copy(self) -> None:
+        with pytest.raises(TypeError, match="contiguous"):
+            self.kernel(np.empty((4, 2), np.float32)[:, 0], 4)
+
+    def test_what_it_reads_may_lie_anyhow_and_change(self) -> None:
+        y, x = np.empty(4, np.float32), np.arange(8, dtype=np.float32).reshape(4, 2)
+        relu = self.kernel(y, 4)
+        for _ in range(2):
+            relu(x[:, 1])
+            np.testing.assert_array_equal(y, x[:, 1])
+            x += 1
+        column = x[:, 0]
+        for _ in range(2):
+            relu(column)
+            np.testing.assert_array_equal(y, column)
+            x += 1
+
+    def test_arguments_are_counted(self) -> None:
+        with pytest.raises(ValueError, match="zip"):
+            self.kernel(np.empty(4, np.float32), 4)()
+
+    def test_there_is_none_of_another_name(self) -> None:
+        assert with_kernels("float32").kernel("no such thing") is None
+        assert NumPyBackend("float32").kernel("relu_forward") is None
+
+
+class TestCompiler:
+    """A machine that has none, or one that does not work."""
+
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Begin with an empty cache, and with nothing loaded."""
+        library.kernels("float32")  # so that what is loaded comes back afterwards
+        monkeypatch.setattr(library, "_loaded", library._loaded.__wrapped__)
+        monkeypatch.setattr(compiler, "user_cache_path", lambda *_, **__: tmp_path / "cache")
+        monkeypatch.delenv("CC", raising=False)
+
+    def compiler(self, folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put a compiler of this name before all others."""
+        made = folder / "mycc"
+        made.write_text(f"#!/bin/sh\n{script}\n")
+        made.chmod(made.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("CC", str(made))
+
+    def real(self) -> str:
+        try:
+            return compiler._compiler()
+        except NotCompiledError as error:
+            pytest.skip(str(error))
+
+    def test_there_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "")
+        assert library.kernels("float32") is None
+        assert library.missing("float32") == "there is no C compiler (cc, gcc or clang)"
+        backend = make_backend("numpy")
+        assert backend.kernel("sgd") is None
+
+    def test_it_refuses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.compiler(tmp_path, "echo error: no such language >&2; exit 1", monkeypatch)
+        assert "error: no such language" in library.missing("float32")
+
+    def test_it_says_nothing_and_makes_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.compiler(tmp_path, "exit 0", monkeypatch)
+        assert "it says nothing" in library.missing("float32")
+
+    def test_what_it_makes_cannot_be_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.compiler(tmp_path, 'while [ "$1" != -o ]; do shift; done; echo x > "$2"', monkeypatch)
+        assert "cannot be loaded" in library.missing("float32")
+
+    def test_it_never_ends(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(compiler, "PATIENCE", 0.2)
+        self.compiler(tmp_path, "exec sleep 60", monkeypatch)
+        assert "cannot be run" in library.missing("float32")
+
+    def test_it_knows_no_flag_for_this_processor(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        script = f'case "$*" in *native*) exit 1;; esac; exec {self.real()} "$@"'
+        self.compiler(tmp_path, script, monkeypatch)
+        assert library.missing("float32") == ""
+
+    def test_they_are_compiled_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        script = f'echo once >> {tmp_path}/log; exec {self.real()} "$@"'
+        self.compiler(tmp_path, script, monkeypatch)
+        for _ in range(3):
+            assert library.kernels("float32") is not None
+        assert (tmp_path / "log").read_text() == "once\n"
+        assert [each.suffix for each in (tmp_path / "cache").iterdir()] == [".so"]
+
+    def test_what_was_kept_is_broken(self, tmp_path: Path) -> None:
+        self.real()
+        assert library.kernels("float32") is not None
+        (kept,) = (tmp_path / "cache").iterdir()
+        kept.unlink()  # it is loaded: writing over it would pull it from under us
+        kept.write_bytes(b"not a library")
+        assert library.kernels("float32") is not None
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    def test_the_cache_cannot_be_written(self, tmp_path: Path) -> None:
+        self.real()
+        tmp_path.chmod(0o500)
+        assert library.kernels("float32") is not None
+
+    def test_the_cache_is_no_folder(self, tmp_path: Path) -> None:
+        self.real()
+        (tmp_path / "cache").write_text("a file")
+        assert library.kernels("float32") is not None
+
+    def test_they_are_not_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(library.SWITCH, "off")
+        assert library.missing("float32") == "TUILAB_KERNELS is off"
