@@ -34,6 +34,13 @@ class Crew:
         edges = [min(length, units * rank // self.size * unit) for rank in range(self.size + 1)]
         return [slice(begin, end) for begin, end in pairwise(edges) if begin < end]
 
+    def shares(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
+        """Cut work of these sizes into a run (first, end) for each thread, of about as much."""
+        done = np.cumsum([0, *sizes])
+        wanted = [done[-1] * rank / self.size for rank in range(1, self.size)]
+        cuts = [int(np.argmin(np.abs(done - each))) for each in wanted]
+        return list(pairwise(sorted({0, *cuts, len(sizes)})))
+
     def run(
         self,
         work: Callable[..., None],

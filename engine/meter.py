@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from math import gcd
 from typing import Final
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from engine.activations import Activation
 from engine.backend import Array, Backend, Host
-from engine.crew import Crew
 from engine.frames import BINS, FIELDS, Floats
 from engine.native.library import address
 
@@ -181,11 +179,12 @@ class Table:
         return self._backend.kernel("measure", rows, limits, *filled)
 
     def measure(self, begin: int, end: int) -> None:
-        """Fill the rows from `begin` to before `end`."""
+        """Fill rows from `begin` to before `end`, by the kernel: threads may do so side by side."""
         if self._kernel is not None:
-            sizes = [each.a.size for each in self._tensors[begin:end]]
-            crew = self._backend.crew.worth(sum(sizes))
-            crew.run(self._kernel, _portions(crew, sizes, begin))
+            self._kernel(begin, end)
+
+    def complete(self, begin: int, end: int) -> None:
+        """Fill those of the rows that the kernel left, or all where there is none."""
         with np.errstate(over="ignore", invalid="ignore"):  # of tensors that are not finite
             for row in np.flatnonzero(self._left[begin:end]):
                 self._measure(begin + int(row))
@@ -204,11 +203,3 @@ def _described(tensor: Measured) -> list[int]:
     """Return a tensor as the kernel takes it: a, b, count, stride, samples."""
     stride, b = stride_of(tensor.a), 0 if tensor.b is None else address(tensor.b)
     return [address(tensor.a), b, tensor.a.size, stride, -(-tensor.a.size // stride)]
-
-
-def _portions(crew: Crew, sizes: Sequence[int], first: int) -> list[tuple[int, int]]:
-    """Cut the rows of tensors of these sizes into one run for each thread, of about as much."""
-    ends = list(accumulate(sizes))
-    cuts = [int(np.searchsorted(ends, ends[-1] * rank / crew.size)) for rank in range(crew.size)]
-    edges = sorted({0, *cuts, len(sizes)})
-    return [(first + begin, first + end) for begin, end in pairwise(edges)]

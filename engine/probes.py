@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import nan
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from engine.silence import SilentUnits
 from engine.unit_statistics import bind_asymmetry, bind_one_signed
 from engine.units import UnitProbe
 
+WEIGHT: Final = TENSORS.index("weight")
 UPDATE: Final = TENSORS.index("update")
 """The last of the tensors, and the only one measured after the update."""
 
@@ -35,7 +37,7 @@ class Probes:
         self, network: BoundNetwork, score_gradient: Array, batch: Callable[[], Array]
     ) -> None:
         """`batch` returns the inputs of the last forward pass (batch, *features)."""
-        self._backend, self._store = network.backend, network.store
+        self._backend = network.backend
         self.before = network.backend.empty(network.store.values.shape)
         update_views = network.store.views(self.before)
         groups = network.network.groups(network.batch_shape[1:])
@@ -64,47 +66,58 @@ class Probes:
         self._table = Table(network.backend, list(self._measured()))
         self.silent = SilentUnits(network)
         self._unit_probe = UnitProbe(network)
-        self._units: list[Units | None] = []
-        self._asymmetry = np.empty(len(groups))
-        self._one_signed = np.full(len(groups), np.nan)
-        weight = TENSORS.index("weight")
+        self._units: list[Units | None] = [None for _ in groups]
+        self._asymmetry, self._one_signed = np.empty(len(groups)), np.empty(len(groups))
         self._asymmetries = [
-            bind_asymmetry(network.backend, layer.tensors[weight]) for layer in self.layers
+            bind_asymmetry(network.backend, layer.tensors[WEIGHT]) for layer in self.layers
         ]
-        self._signs = [
-            (index, bind_one_signed(network.backend, inputs, gradient))
-            for index, inputs, gradient in self.affine
-        ]
+        self._signs: list[Callable[[], float]] = [lambda: nan for _ in groups]
+        for index, given, gradient in self.affine:
+            self._signs[index] = bind_one_signed(network.backend, given, gradient)
 
     def _measured(self) -> Iterator[Measured]:
-        """Yield the rows of the table: one tensor of all layers, then the next."""
-        for position, name in enumerate(TENSORS):
-            for layer in self.layers:
-                values = layer.tensors[position]
-                if position == UPDATE:
-                    yield Measured(layer.tensors[TENSORS.index("weight")], values)
-                else:
-                    yield Measured(values, None, layer.activation if name == "activation" else None)
+        """Yield the rows of the table: of each layer all but the update; then all updates."""
+        for layer in self.layers:
+            for name, values in zip(TENSORS[:UPDATE], layer.tensors, strict=False):
+                yield Measured(values, None, layer.activation if name == "activation" else None)
+        for layer in self.layers:
+            yield Measured(layer.tensors[WEIGHT], layer.tensors[UPDATE])
 
     def start(self) -> None:
         """Measure all but the update, with the weights that it will change."""
-        self._backend.xp.copyto(self.before, self._store.values)
-        self._table.measure(0, UPDATE * len(self.layers))
-        self._measure_units()
-        self._units = self._unit_probe.measure()
+        self._share(self._look, [sum(each.size for each in of.tensors) for of in self.layers])
+        self._table.complete(0, UPDATE * len(self.layers))
+
+    def _look(self, first: int, end: int) -> None:
+        """Measure some layers, each at once: much of it is still in a cache then."""
+        for layer in range(first, end):
+            tensors = self.layers[layer].tensors
+            self._backend.xp.copyto(tensors[UPDATE], tensors[WEIGHT])
+            self._table.measure(UPDATE * layer, UPDATE * (layer + 1))
+            self._asymmetry[layer] = self._asymmetries[layer]()
+            self._one_signed[layer] = self._signs[layer]()
+            self._units[layer] = self._unit_probe.measure(layer)
+
+    def _share(self, work: Callable[[int, int], None], sizes: Sequence[int]) -> None:
+        """Let the threads of the back-end work on layers (first, end) of these sizes."""
+        crew = self._backend.crew.worth(sum(sizes))
+        crew.run(work, crew.shares(sizes))
 
     def finish(self, step: int, epoch: float, *, updated: bool = True) -> Snapshot:
         """Measure the update that was made since `start`, if one was, and return everything."""
         table, layers = self._table, len(self.layers)
-        of_update = slice(UPDATE * layers, len(TENSORS) * layers)
+        rest = UPDATE * layers  # rows before those of the updates
         if updated:
-            table.measure(of_update.start, of_update.stop)
+            sizes = [layer.tensors[UPDATE].size for layer in self.layers]
+            self._share(lambda first, end: table.measure(rest + first, rest + end), sizes)
+            table.complete(rest, rest + layers)
         else:
-            table.statistics[of_update] = np.nan
-            table.histograms[of_update] = 0
+            table.statistics[rest:] = np.nan
+            table.histograms[rest:] = 0
 
         def by_layer(rows: Host) -> Host:
-            return rows.reshape(len(TENSORS), layers, -1).swapaxes(0, 1).copy()
+            before = rows[:rest].reshape(layers, UPDATE, -1)
+            return np.concatenate([before, rows[rest:, None]], axis=1)
 
         return with_update_ratio(
             Snapshot(
@@ -123,12 +136,6 @@ class Probes:
                 ],
             )
         )
-
-    def _measure_units(self) -> None:
-        for index, asymmetry in enumerate(self._asymmetries):
-            self._asymmetry[index] = asymmetry()
-        for index, one_signed in self._signs:
-            self._one_signed[index] = one_signed()
 
 
 def with_update_ratio(snapshot: Snapshot) -> Snapshot:

@@ -29,10 +29,11 @@ class UnitProbe:
             layer = _Layer(output, group.activation, network.backend) if fits else None
             self._layers.append(layer)
 
-    def measure(self) -> list[Units | None]:
-        """Return what the units did; of layers with more than MOST_UNITS, None."""
+    def measure(self, index: int) -> Units | None:
+        """Return what the units of a layer (from 0) did; of more than MOST_UNITS, None."""
+        layer = self._layers[index]
         with np.errstate(over="ignore", invalid="ignore"):  # of activations that are not finite
-            return [layer.measure(self._backend) if layer else None for layer in self._layers]
+            return layer.measure(self._backend) if layer else None
 
 
 class _Layer:

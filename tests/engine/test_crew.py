@@ -173,3 +173,20 @@ def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: O
         found.append(store.values.copy())
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes", "expected"),
+    [
+        (1, [3, 1], [(0, 2)]),
+        (2, [1, 1, 1, 1], [(0, 2), (2, 4)]),
+        (2, [9, 1, 1], [(0, 1), (1, 3)]),
+        (2, [1, 1, 9], [(0, 2), (2, 3)]),
+        (3, [5], [(0, 1)]),
+        (4, [1, 1], [(0, 1), (1, 2)]),
+    ],
+)
+def test_work_is_cut_into_shares_of_about_as_much(
+    size: int, sizes: list[int], expected: list[tuple[int, int]]
+) -> None:
+    assert Crew(size).shares(sizes) == expected

@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.activations import ReLU, Sigmoid, Tanh
-from engine.backend import make_backend
-from engine.frames import BINS, FIELDS, TENSORS, Floats, gain
+from engine.backend import Backend, NumPyBackend, make_backend
+from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot, gain
 from engine.initializers import Normal
+from engine.losses import SoftmaxCrossEntropy
 from engine.meter import BLOCK, HISTOGRAM_SAMPLE, Meter, every_kth
+from engine.native.library import kernels
 from engine.network import BoundNetwork, mlp
+from engine.probes import Probes
 from engine.silence import SilentUnits
 from tests.engine.conftest import Array
 
@@ -166,3 +169,37 @@ def test_a_signal_that_vanished_or_exploded_keeps_its_spread(scale: float) -> No
     assert found["std"] == pytest.approx(exact.std(), rel=1e-4)
     assert found["mean"] == pytest.approx(exact.mean(), rel=1e-4)
     assert found["nonfinite"] == 0
+
+
+def measured_step(backend: Backend, *, broken: bool) -> Snapshot:
+    network = mlp([40, 3, 25, 6], 2, activation=ReLU(), initializer=Normal(0.5))
+    bound = network.bind((8, 7), backend, generator=np.random.default_rng(0))
+    x = np.random.default_rng(1).normal(size=(8, 7))
+    loss = SoftmaxCrossEntropy().bind((2,), 8, backend)
+    probes = Probes(bound, loss.score_gradient, lambda: x)
+    loss.forward(bound.forward(x, True), np.zeros(8, np.int64))
+    bound.backward(loss.backward())
+    if broken:
+        bound.store.values[::50] = np.nan
+    probes.start()
+    bound.store.values[...] -= 0.1 * bound.store.gradients
+    return probes.finish(0, 0.0)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("broken", [True, False])
+@pytest.mark.parametrize("threads", [2, 3, 9])
+def test_threads_share_the_layers(
+    threads: int, broken: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.crew.WORTH", 1)
+    found = kernels("float64") if compiled else None
+    one, other = (
+        measured_step(NumPyBackend("float64", each, found), broken=broken) for each in (1, threads)
+    )
+    for name in ("statistics", "histograms", "ranges", "asymmetry", "one_signed", "update_ratio"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for mine, wanted in zip(one.units, other.units, strict=True):
+        assert mine is not None
+        assert wanted is not None
+        np.testing.assert_array_equal(mine.mean, wanted.mean)

@@ -29,8 +29,9 @@ def forward(network: Network, shape: tuple[int, ...], dtype: str = "float32") ->
 
 
 def measured(bound: BoundNetwork) -> list[Units]:
-    found = [units for units in UnitProbe(bound).measure() if units is not None]
-    assert len(found) == len(bound.network.groups(bound.batch_shape[1:]))
+    probe, layers = UnitProbe(bound), len(bound.network.groups(bound.batch_shape[1:]))
+    found = [units for units in map(probe.measure, range(layers)) if units is not None]
+    assert len(found) == layers
     return found
 
 
@@ -82,9 +83,9 @@ def test_the_sample_of_a_large_layer_sees_every_column_of_its_images() -> None:
 
 def test_a_layer_of_too_many_units_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.units.MOST_UNITS", 6)
-    wide, narrow, _ = UnitProbe(forward(dense(ReLU()), (4, 6))).measure()
-    assert wide is None
-    assert narrow is not None
+    probe = UnitProbe(forward(dense(ReLU()), (4, 6)))
+    assert probe.measure(0) is None
+    assert probe.measure(1) is not None
 
 
 def test_activations_that_are_not_finite_do_not_stop_it() -> None:
