@@ -20,7 +20,7 @@ class _Watched:
     floor: float
     output: Array  # (examples, units)
     highest: Array  # (units,): since the epoch began
-    rise: Callable[[], None]  # takes in the output of a step
+    rise: Callable[[], bool]  # takes in the output of a step; tells whether all have risen
     dead: npt.NDArray[np.bool_]  # (units,): silent over the last whole epoch
 
     def alike(self, other: "_Watched") -> bool:
@@ -48,11 +48,12 @@ class SilentUnits:
                 units = output.shape[-1:]  # a unit of a convolution is a channel
                 highest, dead = network.backend.full(units, floor), np.zeros(units, np.bool_)
                 output = output.reshape(-1, *units)
-                rise = _rising(network.backend, highest, output)
+                rise = _rising(network.backend, highest, output, floor)
                 self._watched.append(
                     _Watched(index, group.activation, floor, output, highest, rise, dead)
                 )
                 self.fraction[index] = np.nan
+        self._silent = self._watched  # those whose units have not all risen since the epoch began
 
     @property
     def watched(self) -> list[tuple[Array, Array]]:
@@ -80,9 +81,12 @@ class SilentUnits:
         return None if np.isnan(self.fraction[layer]) else next((m.copy() for m in masks), None)
 
     def update(self) -> None:
-        """Take in the activations of the step just made."""
-        for each in self._watched:
-            each.rise()
+        """Take in the activations of the step just made.
+
+        Of layers whose units have all risen in this epoch there is nothing more to know.
+        """
+        if self._silent:
+            self._silent = [each for each in self._silent if not each.rise()]
 
     def take_over(self, old: "SilentUnits", anew: Collection[int]) -> None:
         """Take what `old` has seen of layers with the same units, but for those `anew` (from 1)."""
@@ -101,14 +105,20 @@ class SilentUnits:
             each.dead[...] = self._to_host(each.highest) <= each.floor
             self.fraction[each.index] = float(np.mean(each.dead))
             each.highest.fill(each.floor)
+        self._silent = self._watched
 
 
-def _rising(backend: Backend, highest: Array, output: Array) -> Callable[[], None]:
-    """Return what raises `highest` (units,) to the highest of `output` (examples, units)."""
+def _rising(backend: Backend, highest: Array, output: Array, floor: float) -> Callable[[], bool]:
+    """Return what raises `highest` (units,) to the highest of `output` (examples, units).
+
+    It tells whether all are above `floor` now; never on a device, for that would be waited for.
+    """
     xp, row = backend.xp, backend.empty(highest.shape)
+    on_host = backend.launcher is None
 
-    def rise() -> None:
+    def rise() -> bool:
         xp.max(output, axis=0, out=row)
         xp.maximum(highest, row, out=highest)
+        return on_host and bool(np.all(highest > floor))
 
-    return backend.kernel("rise", highest, output, *output.shape) or rise
+    return backend.kernel("rise", highest, output, *output.shape, floor) or rise

@@ -141,6 +141,28 @@ def test_units_that_no_example_of_an_epoch_reaches_are_dead() -> None:
     assert silent.fraction[0] == 0  # a new epoch begins anew
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_units_that_rise_late_or_fall_again_are_seen(compiled: bool) -> None:
+    found = kernels("float64") if compiled else None
+    network = mlp([3], 2, activation=ReLU(), initializer=Normal(1.0))
+    backend = NumPyBackend("float64", kernels=found)
+    bound = network.bind((4, 2), backend, generator=np.random.default_rng(0))
+    bias, silent = bound.store.value_views[0]["bias"], SilentUnits(bound)
+    low, high = -1e6, 1.0
+    epochs = [
+        ([low, low, low], [high, low, low], [low, high, low]),  # one each time, and one never
+        ([high, high, high], [low, low, low]),  # all have risen at once
+        ([low, low, low], [low, low, low]),
+    ]
+    for epoch, dead in zip(epochs, (1 / 3, 0, 1), strict=True):
+        for values in epoch:
+            bias[...] = values
+            bound.forward(np.zeros((4, 2)), True)
+            silent.update()
+        silent.end_epoch()
+        assert silent.fraction[0] == pytest.approx(dead)
+
+
 def test_first_nonfinite_walks_forwards_then_backwards() -> None:
     from tests.engine.test_trainer import blobs, trained
 

@@ -123,10 +123,17 @@ KERNEL void measure(const int64_t *restrict tensors, const double *restrict boun
     }
 }
 
-// highest = the highest of each column of x (rows, columns), and of what it was.
-KERNEL void rise(REAL *restrict highest, const REAL *restrict x, length rows, length columns) {
+// highest = the highest of each column of x (rows, columns), and of what it was. Return whether all
+// are above `floor`.
+KERNEL int64_t rise(REAL *restrict highest, const REAL *restrict x, length rows, length columns,
+                    double floor) {
+    const REAL lowest = floor;
+    int32_t above = 0;
     for (length i = 0; i < rows; ++i, x += columns)
         SIMD for (length j = 0; j < columns; ++j) highest[j] = larger(x[j], highest[j]);
+#pragma omp simd reduction(+ : above)
+    for (length j = 0; j < columns; ++j) above += highest[j] > lowest;
+    return above == columns;
 }
 
 // What each unit does over the rows of x (rows, units), which lie `stride` values apart: its mean,
