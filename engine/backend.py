@@ -41,6 +41,10 @@ class Backend(Protocol):
         """The device in words: "CPU (x86_64)", "NVIDIA H100 80GB HBM3"."""
 
     @property
+    def software(self) -> str:
+        """What computes: "numpy 2.4.6, kernels 1b4d90be"; another may round otherwise."""
+
+    @property
     def launcher(self) -> "Launcher | None":
         """What makes whole steps ahead of the host; None where each operation is waited for."""
 
@@ -106,6 +110,11 @@ class NumPyBackend(_ArrayModule):
         self.crew, self._kernels = Crew(threads), kernels
 
     @property
+    def software(self) -> str:
+        compiled = "formulas" if self._kernels is None else f"kernels {self._kernels.name}"
+        return f"numpy {np.__version__}, {compiled}"
+
+    @property
     def launcher(self) -> "Launcher | None":
         return None
 
@@ -142,6 +151,10 @@ class CuPyBackend(_ArrayModule):
         from engine.gpu.cupy_launcher import CuPyLauncher  # which needs this module
 
         return CuPyLauncher(self._cupy, self.dtype)
+
+    @property
+    def software(self) -> str:
+        return f"cupy {self._cupy.__version__}"
 
     @cached_property
     def device(self) -> str:

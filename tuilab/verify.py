@@ -58,9 +58,11 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
     scenario = load(folder.scenario)
     data = load_data(scenario, data_folder(info.options.get("data_dir", "")))
     found: dict[str, list[Floats]] = defaultdict(list)
-    compared = 0
+    compared, because = 0, ""
     with threadpool_limits(info.threads or None):
         backend = make_backend(info.backend or "auto", info.dtype or "float32", info.threads or 1)
+        if info.software not in ("", backend.software):
+            because = f" (recorded with {info.software}, replayed with {backend.software})"
         trainer = build_trainer(scenario, data, backend, probes=False)
         trainer.plan(_planned_first(events, info.total_steps))
         for frame in _again(trainer, events, len(record.loss)):
@@ -74,10 +76,11 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
                         trainer.step,
                         keys,
                         compared,
-                        f"the parameters differ from those of the checkpoint at {trainer.step}",
+                        "the parameters differ from those of the checkpoint at "
+                        f"{trainer.step}{because}",
                     )
     difference = _first_difference(record, {name: np.concatenate(v) for name, v in found.items()})
-    return Comparison(len(record.loss), keys, compared, difference)
+    return Comparison(len(record.loss), keys, compared, difference and difference + because)
 
 
 def _changes(event: Event) -> bool:

@@ -254,6 +254,7 @@ def _how(trainer: Trainer) -> dict[str, object]:
     return {
         "backend": trainer.backend.name,
         "device": trainer.backend.device,
+        "software": trainer.backend.software,
         "dtype": str(trainer.backend.dtype),
         "total_steps": trainer.total_steps,
         "hyperparameters": trainer.hyperparameters,

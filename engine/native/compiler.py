@@ -42,28 +42,37 @@ def source(dtype: str) -> str:
     return "\n".join([PREFIXES[dtype], *texts])
 
 
-def library(text: str) -> ctypes.CDLL:
+def library(text: str) -> tuple[ctypes.CDLL, str]:
     """Return `text` as a loaded library, compiled unless that was done before on this machine.
 
-    Raises NotCompiledError.
+    Its name tells it from what another text, compiler or processor would make. Raises
+    NotCompiledError.
     """
     compiler = _compiler()
     made_of = "\n".join([text, *FLAGS, str(FOR_THIS_PROCESSOR), compiler, _processor()])
-    name = f"kernels-{hashlib.sha256(made_of.encode()).hexdigest()[:20]}.so"
-    kept = user_cache_path("tuilab", appauthor=False) / name
+    name = hashlib.sha256(made_of.encode()).hexdigest()[:20]
+    kept = user_cache_path("tuilab", appauthor=False) / f"kernels-{name}.so"
     with suppress(OSError):
-        return ctypes.CDLL(str(kept))
+        return ctypes.CDLL(str(kept)), name
     with tempfile.TemporaryDirectory(prefix="tuilab-") as folder:
         made = _compiled(compiler, text, Path(folder))
         with suppress(OSError):  # a cache that cannot be written is none: it is made anew each time
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(f".{os.getpid()}")
-            shutil.copyfile(made, partial)
-            partial.replace(kept)  # at once, for others may look for it now
+            _keep(made, kept)
         try:
-            return ctypes.CDLL(str(made))
+            return ctypes.CDLL(str(made)), name
         except OSError as error:
             raise NotCompiledError(f"what {compiler} made cannot be loaded: {error}") from error
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Copy `made` whole or not at all: others may look for it at any moment."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(f".{os.getpid()}")
+    try:
+        shutil.copyfile(made, partial)
+        partial.replace(kept)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _compiler() -> str:

@@ -32,7 +32,9 @@ class Kernels:
         from engine.native.compiler import library, source  # which only who computes shall load
 
         text = source(dtype)
-        loaded = library(text)
+        loaded, name = library(text)
+        self.name = name[:8]
+        """Tells them from others: of another version, another compiler or processor."""
         self._arguments: dict[str, list[str]] = {}
         self._functions: dict[str, Any] = {}
         self._elements = {**ELEMENTS, "REAL": np.dtype(dtype).type}

@@ -7,7 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from engine.backend import NumPyBackend, make_backend
 from engine.trainer import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
@@ -52,6 +54,21 @@ def played(lab: Path) -> None:
     client.send(Command("stop"))
     worker.process.wait()
     client.close()
+
+
+def test_what_a_run_was_computed_with_is_told_where_that_is_another_now(
+    cli: Cli, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("run", write_scenario(lab / "s.toml", small()), "--headless", "--out", "run")[0] == 0
+    with RunReader(lab / "run" / "run.db") as reader:
+        then = reader.info().software
+    assert then == make_backend("numpy").software
+    monkeypatch.setattr("tuilab.verify.make_backend", lambda *_: NumPyBackend("float32"))
+    code, out, err = cli("replay", "run", "--verify")
+    if "formulas" in then:
+        pytest.skip("nothing is compiled here")
+    assert code == 1
+    assert f"(recorded with {then}, replayed with numpy" in out + err
 
 
 def test_a_run_with_key_presses_replays_bit_for_bit(cli: Cli, lab: Path) -> None:

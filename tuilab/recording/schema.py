@@ -75,6 +75,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     data: str = ""  # "gaussian 1000×500"
     backend: str = ""
     device: str = ""
+    software: str = ""  # what computed it, to the last bit: "numpy 2.4.6, kernels 1b4d90be"
     dtype: str = ""
     threads: int = 0
     activation: str = ""
