@@ -7,7 +7,7 @@ libraries do not share stands here. This is the only module that imports cupy.
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -63,10 +63,13 @@ class Backend(Protocol):
     def take_rows(self, source: Array, rows: Array, out: Array) -> None:
         """out[i] = source[rows[i]], without allocating."""
 
-    def kernel(self, name: str, *fixed: Any) -> Callable[..., Any] | None:
+    def kernel(
+        self, name: str, *fixed: Any, sizes: Sequence[int] = ()
+    ) -> Callable[..., Any] | None:
         """Return a compiled kernel, in place of a formula of many passes; None: there is none.
 
-        `fixed` are its first arguments; it takes the others (`engine.native.library`).
+        `fixed` are its first arguments; it takes the others, arrays of so many elements
+        (`engine.native.library`).
         """
 
 
@@ -93,7 +96,9 @@ class _ArrayModule:
         wanted = self.dtype if dtype is None and floating else dtype
         return self.xp.ascontiguousarray(self.xp.asarray(values, wanted))
 
-    def kernel(self, name: str, *fixed: Any) -> Callable[..., Any] | None:
+    def kernel(
+        self, name: str, *fixed: Any, sizes: Sequence[int] = ()
+    ) -> Callable[..., Any] | None:
         return None
 
 
@@ -125,9 +130,10 @@ class NumPyBackend(_ArrayModule):
         # mode="raise" would gather into a temporary first, to leave `out` alone on an error.
         np.take(source, rows, axis=0, out=out, mode="clip")
 
-    def kernel(self, name: str, *fixed: Any) -> Callable[..., Any] | None:
-        kernels = self._kernels
-        return None if kernels is None or name not in kernels else kernels.bind(name, *fixed)
+    def kernel(
+        self, name: str, *fixed: Any, sizes: Sequence[int] = ()
+    ) -> Callable[..., Any] | None:
+        return None if self._kernels is None else self._kernels.bind(name, *fixed, sizes=sizes)
 
 
 class CuPyBackend(_ArrayModule):

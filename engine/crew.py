@@ -1,4 +1,4 @@
-"""Threads that share work on arrays: NumPy's loops leave Python's lock to the others."""
+"""Threads that share work on arrays: NumPy's loops and kernels leave Python's lock to others."""
 
 import weakref
 from collections.abc import Callable, Sequence

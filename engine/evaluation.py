@@ -31,7 +31,7 @@ class Evaluator:
                 (
                     bound,
                     backend.to_device(x),
-                    backend.to_device(y),
+                    backend.to_device(y, np.int64),
                     loss.bind(scores.shape[1:], size, backend).forward,
                     bind_accuracy(size, backend),
                 )

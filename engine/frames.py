@@ -34,6 +34,8 @@ FIELDS: Final = (
 PER_LAYER: Final = ("dead_fraction", "update_ratio", "asymmetry", "one_signed")
 """Fields of a snapshot with one value a layer."""
 BINS: Final = 64
+WIDTH_IN_RMS: Final = 2.5
+"""A histogram without natural bounds reaches at least so many root mean squares from 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,14 +70,14 @@ class SoftmaxCrossEntropy(Loss):
         require(0 <= smoothing < 1, "label_smoothing", f"must be in [0, 1), is {smoothing}")
 
     def bind(self, scores: Shape, batch: int, backend: Backend) -> BoundLoss:
-        xp, (classes,) = backend.xp, scores
-        log_p, p = (backend.empty((classes, batch)) for _ in range(2))
-        target, dscores = (backend.empty((batch, classes)) for _ in range(2))
-        row = backend.empty((batch,))
-        smoothing = self.label_smoothing
-        compiled = backend.kernel("softmax_cross_entropy", dscores, batch, classes, smoothing)
+        xp, (classes,), smoothing = backend.xp, scores, self.label_smoothing
+        dscores = backend.empty((batch, classes))
+        fixed = dscores, batch, classes, smoothing
+        compiled = backend.kernel("softmax_cross_entropy", *fixed, sizes=[dscores.size, batch])
         if compiled is not None:
             return BoundLoss(compiled, lambda: dscores, dscores)
+        log_p, p = (backend.empty((classes, batch)) for _ in range(2))
+        target, row = backend.empty((batch, classes)), backend.empty((batch,))
         targets = one_hot(classes, backend)
         targets *= 1 - smoothing
         targets += smoothing / classes

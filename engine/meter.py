@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.activations import Activation
 from engine.backend import Array, Backend, Host
-from engine.frames import BINS, FIELDS, Floats
+from engine.frames import BINS, FIELDS, WIDTH_IN_RMS, Floats
 from engine.native.library import address
 
 BLOCK: Final = 1 << 17
@@ -22,8 +22,6 @@ SQUARABLE: Final = 1e-12, 1e12
 at 1e±38, so beyond them the variance would become 0 or infinite while the values are neither."""
 MEAN_SHARE: Final = 0.5
 """Of Σ x², what may be the mean's for the variance to be what is left: one bit is lost at most."""
-WIDTH_IN_RMS: Final = 2.5
-"""A histogram without natural bounds reaches at least so many root mean squares from 0."""
 
 
 class Meter:
@@ -177,6 +175,11 @@ class Table:
         limits = np.array([each.limits for each in self._tensors])
         filled = self.statistics, self.ranges, self.histograms, self._left
         return self._backend.kernel("measure", rows, limits, *filled)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether there is a kernel."""
+        return self._kernel is not None
 
     def measure(self, begin: int, end: int) -> None:
         """Fill rows from `begin` to before `end`, by the kernel: threads may do so side by side."""

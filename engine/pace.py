@@ -4,7 +4,7 @@ from math import exp
 from time import monotonic
 from typing import Final
 
-PROBE_BUDGET: Final = 0.026
+PROBE_BUDGET: Final = 0.026  # of 3 %: the rest is for steps whose statistics are asked for
 """Snapshots come further apart than frames where statistics would cost more than this share of the
 time, together with what is looked at in every step: which units were silent."""
 MEMORY: Final = 2.0

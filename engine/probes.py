@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.activations import Activation
 from engine.backend import Array, Host
+from engine.crew import ALONE
 from engine.frames import TENSORS, Snapshot, Units
 from engine.meter import Measured, Table
 from engine.network import BoundNetwork
@@ -99,8 +100,11 @@ class Probes:
             self._units[layer] = self._unit_probe.measure(layer)
 
     def _share(self, work: Callable[[int, int], None], sizes: Sequence[int]) -> None:
-        """Let the threads of the back-end work on layers (first, end) of these sizes."""
-        crew = self._backend.crew.worth(sum(sizes))
+        """Let the threads of the back-end work on layers (first, end) of these sizes.
+
+        Formulas are left to one: their products have threads of BLAS already.
+        """
+        crew = self._backend.crew.worth(sum(sizes)) if self._table.compiled else ALONE
         crew.run(work, crew.shares(sizes))
 
     def finish(self, step: int, epoch: float, *, updated: bool = True) -> Snapshot:

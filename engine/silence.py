@@ -19,7 +19,7 @@ class _Watched:
     activation: Activation
     floor: float
     output: Array  # (examples, units)
-    highest: Array  # (units,): since the epoch began
+    highest: Array  # (units,): since the epoch began, until all had risen
     rise: Callable[[], bool]  # takes in the output of a step; tells whether all have risen
     dead: npt.NDArray[np.bool_]  # (units,): silent over the last whole epoch
 
@@ -57,7 +57,10 @@ class SilentUnits:
 
     @property
     def watched(self) -> list[tuple[Array, Array]]:
-        """Of each layer whose units can die: its output (rows, units), and the highest so far."""
+        """Of each layer whose units can die: its output (rows, units), and the highest so far.
+
+        Once all units of a layer have risen, its highest may stay as they are.
+        """
         return [(each.output, each.highest) for each in self._watched]
 
     @property
@@ -88,6 +91,10 @@ class SilentUnits:
         if self._silent:
             self._silent = [each for each in self._silent if not each.rise()]
 
+    def look_again(self) -> None:
+        """Look at all layers from now on, for their `state` was set to another."""
+        self._silent = self._watched
+
     def take_over(self, old: "SilentUnits", anew: Collection[int]) -> None:
         """Take what `old` has seen of layers with the same units, but for those `anew` (from 1)."""
         seen = {each.index: each for each in old._watched}
@@ -105,7 +112,7 @@ class SilentUnits:
             each.dead[...] = self._to_host(each.highest) <= each.floor
             self.fraction[each.index] = float(np.mean(each.dead))
             each.highest.fill(each.floor)
-        self._silent = self._watched
+        self.look_again()
 
 
 def _rising(backend: Backend, highest: Array, output: Array, floor: float) -> Callable[[], bool]:

@@ -137,6 +137,8 @@ class Trainer:
                 f"the run ends after {self.total_steps}"
             )
         self._bench.put_back(checkpoint)
+        if self.training_step.probes is not None:
+            self.training_step.probes.silent.look_again()
         self.step, self._pace.before = checkpoint.step, checkpoint.seconds
         detail: dict[str, object] = {}
         if checkpoint.total_steps not in (0, self.total_steps):

@@ -14,11 +14,6 @@ EXAMPLES: Final = 64
 """The signs of a layer's inputs are looked at in at most so many examples of the batch."""
 
 
-def every_kth_row(values: Array, rows: int) -> Array:
-    """Return a view of at most `rows` rows (at least one), evenly spread."""
-    return values[:: row_stride(len(values), rows)]
-
-
 def row_stride(rows: int, wanted: int) -> int:
     """Return how far apart at most so many of the rows are."""
     return -(-rows // max(wanted, 1))

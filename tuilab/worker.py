@@ -186,7 +186,11 @@ def _train(
         server = ControlServer(folder.path, inbox, trainer.refusal)
         try:
             writer.describe(
-                **_how(trainer), **_chosen(options), socket=server.address, phase="step 0"
+                **_how(trainer),
+                **_chosen(options),
+                software=_software(trainer, folder),
+                socket=server.address,
+                phase="step 0",
             )
             monitor = Monitor(scenario.diagnosis, facts(scenario, data, trainer))
             if options.resume:
@@ -254,12 +258,17 @@ def _how(trainer: Trainer) -> dict[str, object]:
     return {
         "backend": trainer.backend.name,
         "device": trainer.backend.device,
-        "software": trainer.backend.software,
         "dtype": str(trainer.backend.dtype),
         "total_steps": trainer.total_steps,
         "hyperparameters": trainer.hyperparameters,
         **asdict(trainer.standing),
     }
+
+
+def _software(trainer: Trainer, folder: RunFolder) -> str:
+    """Return what computes the run, after what computed it before it was resumed."""
+    before, now = _info(folder).software, trainer.backend.software
+    return now if before in ("", now) else f"{before}, then {now}"
 
 
 def _record(writer: RunWriter, frame: Frame, inbox: SimpleQueue[Command]) -> None:

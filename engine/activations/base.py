@@ -16,6 +16,8 @@ activations: Registry["Activation"] = Registry("activation")
 class Activation:
     """An elementwise non-linearity; all arrays have the shape (batch, *units)."""
 
+    kernels: ClassVar[tuple[str, str]] = "", ""
+    """Compiled kernels that do what `forward` and `backward` say; "" where there is none."""
     scratch: ClassVar[int] = 0
     """Arrays of the shape of x to work in. What `forward` leaves there its `backward` finds."""
 

@@ -35,6 +35,7 @@ class Identity(Activation):
 class ReLU(Activation):
     """f(x) = max(0, x); f′(0) = 0, as the lecture and PyTorch have it."""
 
+    kernels = "relu_forward", "relu_backward"
     bounds = (0.0, None)
     silent_at = 0.0
 

@@ -15,6 +15,7 @@ from engine.special import ERF_SCRATCH, above_zero, erf, sigmoid
 class Tanh(Activation):
     """f(x) = tanh x, in [−1, 1]; f′ = 1 − y², below 0.06 where |y| > 0.97."""
 
+    kernels = "", "tanh_backward"
     saturated = (-0.97, 0.97)
     bounds = (-1.0, 1.0)
 
@@ -35,6 +36,7 @@ class Tanh(Activation):
 class Sigmoid(Activation):
     """f(x) = 1 / (1 + e⁻ˣ), in [0, 1]; f′ = y (1 − y) ≤ ¼."""
 
+    kernels = "", "sigmoid_backward"
     saturated = (0.03, 0.97)
     bounds = (0.0, 1.0)
 

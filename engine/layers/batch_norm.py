@@ -1,6 +1,6 @@
 """Batch normalisation (Ioffe and Szegedy, 2015; lecture 6, "batch normalization")."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, Final, Literal
@@ -13,6 +13,7 @@ from engine.errors import ShapeError, UnknownNameError, require
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
 
 STARTS: Final = ("normalized", "identity")
+TOO_FEW: Final = "batch_norm needs at least 2 examples in a training batch"
 
 
 @layers.register("batch_norm")
@@ -58,48 +59,88 @@ class BatchNorm(Layer):
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, xp, n = scope.backend, scope.backend.xp, scope.examples * prod(x[:-1])
         if scope.backwards and n < 2:
-            raise ShapeError("batch_norm needs at least 2 examples in a training batch")
+            raise ShapeError(TOO_FEW)
         gamma, beta = scope.parameters["gamma"], scope.parameters["beta"]
         dgamma, dbeta = scope.gradients["gamma"], scope.gradients["beta"]
         running_mean, running_var = scope.state["running_mean"], scope.state["running_var"]
         output, input_gradient = scope.buffer(x), scope.gradient(x)
         y, dx = _rows(output), _rows(input_gradient)
-        mean, var, scale, factor, slope, shift = (backend.empty(x[-1:]) for _ in range(6))
-        passes = _passes(backend, y, dx)
-        # Where no others have rows of the batch, nothing need be asked between the passes.
-        forward_at_once = backward_at_once = None
-        if scope.shard is None:
-            found, running = (mean, scale, factor, gamma, beta), (running_mean, running_var)
-            constants = self.momentum, self.epsilon
-            forward_at_once = backend.kernel(
-                "batch_norm_forward", y, *found, *running, *y.shape, *constants
-            )
-            backward_at_once = backend.kernel(
-                "batch_norm_backward", dx, dgamma, dbeta, scale, factor, *dx.shape
-            )
+        mean, var, inv_std, factor, slope, shift = (backend.empty(x[-1:]) for _ in range(6))
         total_mean, total_var = scope.total(x[-1:]), scope.total(x[-1:])
         total_slopes = scope.total(x[-1:], x[-1:])
+        passes = _kernels(backend, y, dx) or _formulas(backend, y, dx)
+        last: list[Array] = [y, mean]  # the last input, and the mean that it was centred by
+
+        def measure(x: Array) -> None:
+            """Set mean and var to those of the batch."""
+            passes.sum(mean, x)
+            (total,) = total_mean(mean)
+            xp.divide(total, n, out=mean)
+            passes.centre(x, mean)
+            passes.sum_squares(var, mean)
+            (total,) = total_var(var)
+            xp.divide(total, n, out=var)
+
+        def set_factor(variance: Array) -> None:
+            """inv_std = 1 / √(variance + ε), factor = γ · inv_std."""
+            xp.add(variance, self.epsilon, out=inv_std)
+            xp.sqrt(inv_std, out=inv_std)
+            xp.divide(1, inv_std, out=inv_std)
+            xp.multiply(gamma, inv_std, out=factor)
 
         def average(running: Array, batch: Array, weight: float) -> None:
             xp.multiply(running, 1 - self.momentum, out=running)
             xp.multiply(batch, weight, out=shift)
             xp.add(running, shift, out=running)
 
-        def inverse_std(variance: Array) -> None:
-            """scale = 1 / √(variance + ε)."""
-            xp.add(variance, self.epsilon, out=scale)
-            xp.sqrt(scale, out=scale)
-            xp.divide(1, scale, out=scale)
+        def normalize_in_passes(x: Array) -> None:
+            measure(x)
+            set_factor(var)
+            if scope.leads:
+                average(running_mean, mean, self.momentum)
+                average(running_var, var, self.momentum * n / (n - 1))
+            passes.apply(x, mean, factor, beta)
 
-        def measure(x: Array) -> None:
-            """Set mean and var to those of the batch, and the passes about this mean."""
-            passes.sum(x, mean)
-            (total,) = total_mean(mean)
-            xp.divide(total, n, out=mean)
-            passes.centre(x, mean)
-            passes.sum_squares(var)
-            (total,) = total_var(var)
-            xp.divide(total, n, out=var)
+        def differentiate_in_passes(x: Array, mean: Array, dy: Array) -> None:
+            passes.slopes(dgamma, dbeta, x, mean, dy)
+            xp.multiply(dgamma, inv_std, out=dgamma)
+            total_dgamma, total_dbeta = total_slopes(dgamma, dbeta)
+            xp.multiply(total_dgamma, inv_std, out=slope)
+            xp.divide(slope, n, out=slope)
+            xp.divide(total_dbeta, n, out=shift)
+            passes.differentiate(x, mean, dy, slope, shift, factor)
+
+        normalize: Callable[..., None] = normalize_in_passes
+        differentiate: Callable[..., None] = differentiate_in_passes
+        if scope.shard is None:  # no others have rows of the batch: all passes can be one call
+            constants = *y.shape, self.momentum, self.epsilon
+            forwards = y, mean, inv_std, factor, gamma, beta, running_mean, running_var
+            backwards = dx, dgamma, dbeta, inv_std, factor
+            normalize = (
+                backend.kernel("batch_norm_forward", *forwards, *constants, sizes=[y.size])
+                or normalize
+            )
+            sizes = dx.size, len(mean), dx.size
+            differentiate = (
+                backend.kernel("batch_norm_backward", *backwards, *dx.shape, sizes=sizes)
+                or differentiate
+            )
+
+        def forward(x: Array, training: bool) -> Array:
+            if training and n < 2:  # before the first weights nobody asks for a gradient
+                raise ShapeError(TOO_FEW)
+            last[:] = _rows(x), mean if training else running_mean
+            if training:
+                normalize(last[0])
+            else:
+                set_factor(running_var)
+                passes.centre(last[0], running_mean)
+                passes.apply(last[0], running_mean, factor, beta)
+            return output
+
+        def backward(dy: Array) -> Array:
+            differentiate(*last, _rows(dy))
+            return input_gradient
 
         def start(x: Array) -> Array:
             measure(_rows(x))
@@ -110,39 +151,6 @@ class BatchNorm(Layer):
             xp.copyto(beta, mean)
             return forward(x, False)
 
-        def forward(x: Array, training: bool) -> Array:
-            x = _rows(x)
-            if training and forward_at_once is not None:
-                passes.centre(x, mean)
-                forward_at_once(x)
-                return output
-            if training:
-                measure(x)
-                inverse_std(var)
-                if scope.leads:
-                    average(running_mean, mean, self.momentum)
-                    average(running_var, var, self.momentum * n / (n - 1))
-            else:
-                passes.centre(x, running_mean)
-                inverse_std(running_var)
-            xp.multiply(gamma, scale, out=factor)
-            passes.forward(factor, beta)
-            return output
-
-        def backward(dy: Array) -> Array:
-            dy = _rows(dy)
-            if backward_at_once is not None:
-                backward_at_once(*passes.about, dy)
-                return input_gradient
-            passes.sum_slopes(dy, dgamma, dbeta)
-            xp.multiply(dgamma, scale, out=dgamma)
-            total_dgamma, total_dbeta = total_slopes(dgamma, dbeta)
-            xp.multiply(total_dgamma, scale, out=slope)
-            xp.divide(slope, n, out=slope)
-            xp.divide(total_dbeta, n, out=shift)
-            passes.backward(dy, slope, shift, factor)
-            return input_gradient
-
         identity = self.start == "identity"
         return Bound(forward, backward, output, input_gradient, start if identity else None)
 
@@ -152,84 +160,73 @@ def _rows(x: Array) -> Array:
     return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
 
 
-def _passes(backend: Backend, y: Array, dx: Array) -> "_Formulas":
-    compiled = backend.kernel("batch_norm_sums") is not None
-    return _Kernels(backend, y, dx) if compiled else _Formulas(backend, y, dx)
-
-
-class _Formulas:
+@dataclass(frozen=True, slots=True)
+class _Passes:
     """The passes over x, y, dy and dx (rows, features); all else has the shape (features,)."""
 
-    def __init__(self, backend: Backend, y: Array, dx: Array) -> None:
-        self._xp, self._y, self._dx = backend.xp, y, dx
-        self.about: tuple[Array, Array] = y, y  # x, and the middle that it is centred about
-        self._centred = backend.empty(y.shape)  # × scale is x̂, which is never written out
-        self._ones = backend.full((len(y),), 1.0)
-
-    def sum(self, x: Array, total: Array) -> None:
-        """Write Σ x into `total`."""
-        self._xp.matmul(self._ones, x, out=total)
-
-    def centre(self, x: Array, middle: Array) -> None:
-        """Set what all others are about: x − middle."""
-        self.about = x, middle
-        self._xp.subtract(x, middle, out=self._centred)
-
-    def sum_squares(self, total: Array) -> None:
-        """Write Σ (x − middle)² into `total`."""
-        self._xp.multiply(self._centred, self._centred, out=self._y)
-        self._xp.matmul(self._ones, self._y, out=total)
-
-    def forward(self, factor: Array, beta: Array) -> None:
-        """y = (x − middle) · factor + β."""
-        self._xp.multiply(self._centred, factor, out=self._y)
-        self._xp.add(self._y, beta, out=self._y)
-
-    def sum_slopes(self, dy: Array, dgamma: Array, dbeta: Array) -> None:
-        """Write Σ dy (x − middle) into `dgamma`, and Σ dy into `dbeta`."""
-        self._xp.multiply(dy, self._centred, out=self._dx)
-        self._xp.matmul(self._ones, self._dx, out=dgamma)
-        self._xp.matmul(self._ones, dy, out=dbeta)
-
-    def backward(self, dy: Array, slope: Array, shift: Array, factor: Array) -> None:
-        """dx = (dy − (x − middle) · slope − shift) · factor."""
-        self._xp.multiply(self._centred, slope, out=self._dx)
-        self._xp.add(self._dx, shift, out=self._dx)
-        self._xp.subtract(dy, self._dx, out=self._dx)
-        self._xp.multiply(self._dx, factor, out=self._dx)
+    sum: Callable[[Array, Array], None]
+    """(total, x): total = Σ x."""
+    centre: Callable[[Array, Array], None]
+    """(x, mean): what the formulas do once, x − mean; kernels do it on the way."""
+    sum_squares: Callable[[Array, Array], None]
+    """(total, mean): total = Σ (x − mean)² of the x last summed."""
+    apply: Callable[[Array, Array, Array, Array], None]
+    """(x, mean, factor, beta): y = (x − mean) · factor + β."""
+    slopes: Callable[..., None]
+    """(slopes, sums, x, mean, dy): slopes = Σ dy · (x − mean), sums = Σ dy."""
+    differentiate: Callable[..., None]
+    """(x, mean, dy, slope, shift, factor): dx = (dy − (x − mean) · slope − shift) · factor."""
 
 
-class _Kernels(_Formulas):
-    """The same as compiled kernels, which read x itself once more and centre it on the way."""
+def _kernels(backend: Backend, y: Array, dx: Array) -> _Passes | None:
+    middle, squares = (backend.empty(y.shape[-1:]) for _ in range(2))
+    n, m, row = y.size, dx.size, len(middle)
 
-    def __init__(self, backend: Backend, y: Array, dx: Array) -> None:
-        def kernel(name: str, *fixed: Any) -> Callable[..., None]:
-            found = backend.kernel(f"batch_norm_{name}", *fixed)
-            assert found is not None  # they come together
-            return found
+    def kernel(name: str, *fixed: Any, sizes: Sequence[int]) -> Any:
+        return backend.kernel(f"batch_norm_{name}", *fixed, sizes=sizes)
 
-        middle, squares = (backend.empty(y.shape[-1:]) for _ in range(2))
-        self.about = y, middle
-        self._sums = kernel("sums", middle, squares, *y.shape)
-        self._squares = kernel("squares", middle, squares, *y.shape)
-        self._forward = kernel("apply", y, *y.shape)
-        self._slopes = kernel("slopes", *dx.shape)
-        self._backward = kernel("lead_back", dx, *dx.shape)
+    sums = kernel("sums", middle, squares, *y.shape, sizes=[row, n])
+    if sums is None:
+        return None
+    return _Passes(
+        sums,
+        lambda x, mean: None,
+        kernel("squares", middle, squares, *y.shape, sizes=[row, row]),
+        kernel("apply", y, *y.shape, sizes=[n, row, row, row]),
+        kernel("slopes", *dx.shape, sizes=[row, row, m, row, m]),
+        kernel("differentiate", dx, *dx.shape, sizes=[m, row, m, row, row, row]),
+    )
 
-    def sum(self, x: Array, total: Array) -> None:
-        self._sums(total, x)
 
-    def centre(self, x: Array, middle: Array) -> None:
-        self.about = x, middle
+def _formulas(backend: Backend, y: Array, dx: Array) -> _Passes:
+    xp, ones = backend.xp, backend.full((len(y),), 1.0)
+    centred = backend.empty(y.shape)  # × inv_std is x̂, which is never written out
 
-    def sum_squares(self, total: Array) -> None:
-        self._squares(total, self.about[1])
+    def sums(total: Array, x: Array) -> None:
+        xp.matmul(ones, x, out=total)
 
-    def forward(self, factor: Array, beta: Array) -> None:
-        self._forward(*self.about, factor, beta)
+    def centre(x: Array, mean: Array) -> None:
+        xp.subtract(x, mean, out=centred)
 
-    def sum_slopes(self, dy: Array, dgamma: Array, dbeta: Array) -> None:
-        self._slopes(dgamma, dbeta, *self.about, dy)
+    def sum_squares(total: Array, mean: Array) -> None:
+        xp.multiply(centred, centred, out=y)
+        xp.matmul(ones, y, out=total)
 
-    def backward(self, dy: Array, slope: Array, shift: Array, factor: Array) -> None:
-        self._backward(*self.about, dy, slope, shift, factor)
+    def apply(x: Array, mean: Array, factor: Array, beta: Array) -> None:
+        xp.multiply(centred, factor, out=y)
+        xp.add(y, beta, out=y)
+
+    def slopes(slopes: Array, sums: Array, x: Array, mean: Array, dy: Array) -> None:
+        xp.multiply(dy, centred, out=dx)
+        xp.matmul(ones, dx, out=slopes)
+        xp.matmul(ones, dy, out=sums)
+
+    def differentiate(
+        x: Array, mean: Array, dy: Array, slope: Array, shift: Array, factor: Array
+    ) -> None:
+        xp.multiply(centred, slope, out=dx)
+        xp.add(dx, shift, out=dx)
+        xp.subtract(dy, dx, out=dx)
+        xp.multiply(dx, factor, out=dx)
+
+    return _Passes(sums, centre, sum_squares, apply, slopes, differentiate)

@@ -1,9 +1,10 @@
 """The layer that applies an activation function."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from engine.activations import Activation, ReLU, activations
+from engine.activations import Activation, ReLU
 from engine.backend import Array
 from engine.layers.base import Bound, Layer, Scope, Shape, layers
 
@@ -21,13 +22,20 @@ class Nonlinearity(Layer):
         y, dx = scope.buffer(x), scope.gradient(x)
         scratch = [scope.buffer(x) for _ in range(f.scratch)]
         last: list[Array] = [None]  # the input of the last forward pass
-        name = activations.name_of(f)
-        apply = backend.kernel(f"{name}_forward", y, y.size) or (
-            lambda x: f.forward(backend, x, y, scratch)
-        )
-        lead_back = backend.kernel(f"{name}_backward", dx, y, dx.size) or (
-            lambda dy: f.backward(backend, last[0], y, dy, dx, scratch)
-        )
+        ahead, back = f.kernels
+
+        def f_of(x: Array) -> None:
+            f.forward(backend, x, y, scratch)
+
+        def slope_of(dy: Array) -> None:
+            f.backward(backend, last[0], y, dy, dx, scratch)
+
+        apply: Callable[[Array], None] = f_of
+        differentiate: Callable[[Array], None] = slope_of
+        if ahead:
+            apply = backend.kernel(ahead, y, y.size, sizes=[y.size]) or apply
+        if back:
+            differentiate = backend.kernel(back, dx, y, dx.size, sizes=[dx.size]) or differentiate
 
         def forward(x: Array, training: bool) -> Array:
             last[0] = x
@@ -35,7 +43,7 @@ class Nonlinearity(Layer):
             return y
 
         def backward(dy: Array) -> Array:
-            lead_back(dy)
+            differentiate(dy)
             return dx
 
         return Bound(forward, backward, y, dx)

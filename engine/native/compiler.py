@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
@@ -16,10 +17,9 @@ from typing import Final
 
 from platformdirs import user_cache_path
 
-PARTS: Final = ("common", "activations", "batch_norm", "losses", "optimizers", "statistics")
-PREFIXES: Final = {
-    "float32": "#define REAL float\n#define ROOT sqrtf\n#define EXP expf\n#define LOG logf\n",
-    "float64": "#define REAL double\n#define ROOT sqrt\n#define EXP exp\n#define LOG log\n",
+REALS: Final = {
+    "float32": {"REAL": "float", "ROOT": "sqrtf", "EXP": "expf", "LOG": "logf"},
+    "float64": {"REAL": "double", "ROOT": "sqrt", "EXP": "exp", "LOG": "log"},
 }
 FLAGS: Final = (
     *("-std=gnu11", "-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-fopenmp-simd"),
@@ -29,17 +29,26 @@ FLAGS: Final = (
 FOR_THIS_PROCESSOR: Final = (("-march=native",), ("-mcpu=native",), ())
 """Flags to try, one after the other: which of them a compiler knows depends on the processor."""
 PATIENCE: Final = 60.0  # seconds for a compiler, which needs one
+UNUSED: Final = 60 * 86400.0
+"""Seconds after which a library that nobody has loaded is deleted, when another is made."""
 
 
 class NotCompiledError(Exception):
     """There are no compiled kernels here; its text says why."""
 
 
-def source(dtype: str) -> str:
-    """Return the text of all kernels, for float32 or float64."""
+def source(dtype: str, **constants: float) -> str:
+    """Return the text of all kernels, for float32 or float64; it has these constants."""
     folder = files("engine.native") / "kernels"
-    texts = [(folder / f"{part}.c").read_text(encoding="utf-8") for part in PARTS]
-    return "\n".join([PREFIXES[dtype], *texts])
+    defined = {**REALS[dtype], **constants}
+    texts = {each.name: each.read_text(encoding="utf-8") for each in folder.iterdir()}
+    return "\n".join(
+        [
+            *(f"#define {name} {value}" for name, value in defined.items()),
+            texts.pop("common.c"),
+            *(texts[name] for name in sorted(texts) if name.endswith(".c")),
+        ]
+    )
 
 
 def library(text: str) -> tuple[ctypes.CDLL, str]:
@@ -49,44 +58,64 @@ def library(text: str) -> tuple[ctypes.CDLL, str]:
     NotCompiledError.
     """
     compiler = _compiler()
-    made_of = "\n".join([text, *FLAGS, str(FOR_THIS_PROCESSOR), compiler, _processor()])
-    name = hashlib.sha256(made_of.encode()).hexdigest()[:20]
+    made_of = [text, *FLAGS, str(FOR_THIS_PROCESSOR), _version(compiler), _processor()]
+    name = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:20]
     kept = user_cache_path("tuilab", appauthor=False) / f"kernels-{name}.so"
     with suppress(OSError):
-        return ctypes.CDLL(str(kept)), name
+        return _loaded(kept), name
     with tempfile.TemporaryDirectory(prefix="tuilab-") as folder:
         made = _compiled(compiler, text, Path(folder))
-        with suppress(OSError):  # a cache that cannot be written is none: it is made anew each time
+        # A cache that cannot be written is none: it is made anew each time. What is in it comes
+        # first, for libraries in a folder for temporary files may be forbidden.
+        with suppress(OSError):
             _keep(made, kept)
+            return _loaded(kept), name
         try:
-            return ctypes.CDLL(str(made)), name
+            return _loaded(made), name
         except OSError as error:
             raise NotCompiledError(f"what {compiler} made cannot be loaded: {error}") from error
 
 
+def _loaded(path: Path) -> ctypes.CDLL:
+    """Load a library that we wrote; raises OSError."""
+    if path.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{path} is another's")
+    return ctypes.CDLL(str(path))
+
+
 def _keep(made: Path, kept: Path) -> None:
-    """Copy `made` whole or not at all: others may look for it at any moment."""
+    """Copy `made` whole or not at all: others may look for it, and the power may fail, any moment.
+
+    A library that is cut short does not fail to load: it ends the process that does.
+    """
     kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(f".{os.getpid()}")
-    try:
-        shutil.copyfile(made, partial)
-        partial.replace(kept)
-    finally:
-        partial.unlink(missing_ok=True)
+    for old in kept.parent.glob("kernels-*.so"):  # of versions that nobody runs any more
+        if time.time() - old.stat().st_atime > UNUSED:
+            old.unlink(missing_ok=True)
+    with tempfile.NamedTemporaryFile(dir=kept.parent, prefix=kept.stem, delete=False) as partial:
+        try:
+            partial.write(made.read_bytes())
+            partial.flush()
+            os.fsync(partial.fileno())
+            Path(partial.name).replace(kept)
+        finally:
+            Path(partial.name).unlink(missing_ok=True)
 
 
 def _compiler() -> str:
     for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
         if name and (found := shutil.which(name)) is not None:
             if sys.platform == "darwin" and not _developer_tools():
-                break
+                raise NotCompiledError("there is no C compiler: xcode-select --install gets one")
             return found
     raise NotCompiledError("there is no C compiler (cc, gcc or clang)")
 
 
 def _developer_tools() -> bool:
     """Tell whether cc of macOS is a compiler, and not what asks in a window to install one."""
-    asked = subprocess.run(["xcode-select", "-p"], capture_output=True, check=False)
+    asked = subprocess.run(
+        ["xcode-select", "-p"], capture_output=True, timeout=PATIENCE, check=False
+    )
     return asked.returncode == 0
 
 
@@ -99,6 +128,8 @@ def _compiled(compiler: str, text: str, folder: Path) -> Path:
         done = _run(command, folder)
         if done.returncode == 0 and made.exists():
             return made
+        if done.returncode < 0:  # by a signal: nothing is known of the flags
+            raise NotCompiledError(f"{compiler} was killed")
         said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
     raise NotCompiledError(f"{compiler} cannot compile them: {said.strip() or 'it says nothing'}")
 
@@ -106,10 +137,23 @@ def _compiled(compiler: str, text: str, folder: Path) -> Path:
 def _run(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command,
+            cwd=folder,
+            env={**os.environ, "LC_ALL": "C"},  # for an "error" that is called so
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotCompiledError(f"{command[0]} cannot be run: {error}") from error
+
+
+def _version(compiler: str) -> str:
+    """Return what tells a compiler, and what it links to, from others of its path."""
+    found = Path(compiler).stat()
+    return f"{compiler} {found.st_size} {found.st_mtime_ns} {platform.libc_ver()}"
 
 
 def _processor() -> str:

@@ -3,19 +3,21 @@
 import ctypes
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.frames import BINS, FIELDS, WIDTH_IN_RMS
+
 Array = npt.NDArray[Any]
 
 SWITCH: Final = "TUILAB_KERNELS"
 """Environment variable: "off" leaves the kernels alone, where they are suspected of something."""
 HEAD: Final = re.compile(r"^KERNEL (void|double|int64_t) (\w+)\(([^)]*)\)", re.MULTILINE)
-NUMBERS: Final[Mapping[str, Any]] = {
+C_TYPES: Final[Mapping[str, Any]] = {
     "length": ctypes.c_int64,
     "int64_t": ctypes.c_int64,
     "double": ctypes.c_double,
@@ -29,35 +31,43 @@ class Kernels:
 
     def __init__(self, dtype: str) -> None:
         """Compile and load them; raises NotCompiledError."""
-        from engine.native.compiler import library, source  # which only who computes shall load
+        # Only who computes shall load what compiles.
+        from engine.native.compiler import NotCompiledError, library, source
 
-        text = source(dtype)
-        loaded, name = library(text)
-        self.name = name[:8]
+        text = source(dtype, BINS=BINS, FIELDS=len(FIELDS), WIDTH_IN_RMS=WIDTH_IN_RMS)
+        loaded, made_of = library(text)
+        self.name = made_of[:8]
         """Tells them from others: of another version, another compiler or processor."""
         self._arguments: dict[str, list[str]] = {}
         self._functions: dict[str, Any] = {}
         self._elements = {**ELEMENTS, "REAL": np.dtype(dtype).type}
         for returns, name, inside in HEAD.findall(text):
             arguments = [_type(each) for each in inside.split(",")]
-            function = getattr(loaded, name)
-            function.restype = NUMBERS[returns]
-            function.argtypes = [NUMBERS.get(each, ctypes.c_void_p) for each in arguments]
+            try:
+                function = getattr(loaded, name)
+            except AttributeError as error:
+                raise NotCompiledError(f"the library that was kept is broken: {error}") from error
+            function.restype = C_TYPES[returns]
+            function.argtypes = [C_TYPES.get(each, ctypes.c_void_p) for each in arguments]
             self._arguments[name], self._functions[name] = arguments, function
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._functions
-
-    def bind(self, name: str, *fixed: Any) -> Callable[..., Any]:
+    def bind(self, name: str, *fixed: Any, sizes: Sequence[int] = ()) -> Callable[..., Any]:
         """Return kernel `name` with its first arguments given: it takes the others.
 
-        Arrays must be of the kernel's type and contiguous; one that is only read may lie otherwise,
-        if it is given later, and is copied then. Those given here are kept.
+        Arrays must be of the kernel's type and contiguous. Those given here are kept. One that is
+        only read may be otherwise if it is given later, and is copied then. `sizes` are the numbers
+        of elements of those given later, as far as they are known. The call belongs to one thread
+        at a time; it raises TypeError, ValueError.
         """
         function, types = self._functions[name], self._arguments[name]
-        places = [self._place(type_) for type_ in types]
-        given = [place(value) for place, value in zip(places, fixed, strict=False)]
-        later = places[len(fixed) :]
+        given = [self._fixed(type_, value) for type_, value in zip(types, fixed, strict=False)]
+        known = iter(sizes)
+        later = [
+            _Place(self._elements_of(type_), type_.startswith("const "), next(known, None))
+            if type_.endswith("*")
+            else _number
+            for type_ in types[len(fixed) :]
+        ]
 
         def call(*rest: Any, kept: Any = fixed) -> Any:
             return function(
@@ -66,12 +76,17 @@ class Kernels:
 
         return call
 
-    def _place(self, type_: str) -> Callable[[Any], Any]:
-        """Return what makes of an argument what C takes: where an array lies, or the number."""
+    def _fixed(self, type_: str, value: Any) -> Any:
+        """Return what C takes: where an array lies, or the number itself."""
         if not type_.endswith("*"):
-            return _number
-        read = type_.startswith("const ")
-        return _Place(self._elements[type_.removeprefix("const ").removesuffix("*")], read)
+            return value
+        wanted = self._elements_of(type_)
+        if value.dtype != wanted or not value.flags.c_contiguous:
+            raise TypeError(f"a kernel keeps contiguous {wanted.__name__}, not {value.dtype}")
+        return address(value)
+
+    def _elements_of(self, type_: str) -> type[Any]:
+        return self._elements[type_.removeprefix("const ").removesuffix("*")]
 
 
 def address(array: Array) -> int:
@@ -82,25 +97,26 @@ def address(array: Array) -> int:
 class _Place:
     """Where an array lies, remembered as long as it is the same one."""
 
-    def __init__(self, dtype: type[Any], read: bool) -> None:
-        """`read`: a kernel only reads it."""
-        self._dtype, self._read = dtype, read
+    def __init__(self, dtype: type[Any], read: bool, size: int | None) -> None:
+        """`read`: a kernel only reads it. `size` None: any."""
+        self._dtype, self._read, self._size = dtype, read, size
         self._array: Array | None = None
         self._at = 0
 
     def __call__(self, array: Array) -> int:
         if array is self._array:
             return self._at
-        if array.dtype != self._dtype:
-            raise TypeError(f"a kernel takes {self._dtype.__name__}, not {array.dtype}")
-        if array.flags.c_contiguous:
-            self._array, self._at = array, array.ctypes.data
+        if self._size not in (None, array.size):
+            raise ValueError(f"a kernel takes {self._size} elements here, not {array.size}")
+        if array.dtype == self._dtype and array.flags.c_contiguous:
+            self._array, self._at = array, address(array)
             return self._at
-        if not self._read:
-            raise TypeError("a kernel writes into a contiguous array")
+        if not self._read or not np.can_cast(array.dtype, self._dtype, "same_kind"):
+            wanted = "takes" if self._read else "writes into contiguous"
+            raise TypeError(f"a kernel {wanted} {self._dtype.__name__}, not {array.dtype}")
         self._array = None  # a copy is what the array is only now
-        self._copy = np.ascontiguousarray(array)
-        return int(self._copy.ctypes.data)
+        self._copy = np.ascontiguousarray(array, self._dtype)
+        return address(self._copy)
 
 
 def _number(value: Any) -> Any:
@@ -122,8 +138,8 @@ def _loaded(dtype: str) -> Kernels | str:
         return f"{SWITCH} is off"
     try:
         return Kernels(dtype)
-    except NotCompiledError as error:
-        return str(error)
+    except (NotCompiledError, OSError, RuntimeError) as error:  # a home, a disk, a compiler
+        return str(error) or type(error).__name__
 
 
 def kernels(dtype: str) -> Kernels | None:

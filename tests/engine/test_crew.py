@@ -138,16 +138,16 @@ def test_threads_do_not_warn_of_what_is_not_finite() -> None:
 
 
 def test_its_threads_end_with_it() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     crew = Crew(3)
     crew.run(lambda: None, [(), (), ()])
-    assert threading.active_count() == before + 2
+    mine = set(threading.enumerate()) - before
+    assert len(mine) == 2
     del crew
     gc.collect()
-    deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    for thread in mine:
+        thread.join(timeout=10)
+    assert not any(thread.is_alive() for thread in mine)
 
 
 def test_little_work_is_done_alone() -> None:

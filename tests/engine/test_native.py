@@ -1,8 +1,11 @@
 """Compiled kernels against the formulas that they stand for; and what is without a compiler."""
 
+import ctypes
 import os
 import stat
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from engine.activations import Activation, ReLU, Sigmoid, Tanh, activations
 from engine.backend import Backend, NumPyBackend, make_backend
 from engine.data.dataset import Dataset, Examples
-from engine.frames import FIELDS, Snapshot
+from engine.frames import FIELDS, WIDTH_IN_RMS, Snapshot
 from engine.initializers import He
 from engine.layers.base import Scope
 from engine.layers.batch_norm import BatchNorm
@@ -27,12 +30,12 @@ from engine.meter import Measured, Table
 from engine.native import compiler, library
 from engine.native.compiler import NotCompiledError
 from engine.network import Network
-from engine.optimizers import SGD, Optimizer
+from engine.optimizers import SGD, Optimizer, optimizers
 from engine.parameters import allocate
 from engine.silence import SilentUnits
 from engine.step import bind_accuracy
 from engine.trainer import Trainer
-from engine.unit_statistics import asymmetry, bind_asymmetry, bind_one_signed, one_signed
+from engine.unit_statistics import bind_asymmetry, bind_one_signed, one_signed
 from engine.units import UnitProbe
 from tests.engine.conftest import Array
 from tests.engine.test_shards import CLASSES, FEATURES, NETWORKS, gone_through
@@ -83,7 +86,9 @@ class TestToTheLastBit:
         for by_kernel, by_formula in zip(*found, strict=True):
             np.testing.assert_array_equal(by_kernel, by_formula)
 
-    @pytest.mark.parametrize("f", [cls() for cls in activations.values()], ids=name)
+    @pytest.mark.parametrize(
+        "f", [cls() for cls in activations.values() if any(cls.kernels)], ids=name
+    )
     def test_activations(self, f: Activation, pair: tuple[Backend, Backend]) -> None:
         odd = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 1e30, -1e30]
         x = np.concatenate([rng().normal(0, 3, 5 * 7 * 11 - len(odd)), odd]).reshape(5, 77)
@@ -180,7 +185,12 @@ class TestTable:
             for exact in ("count", "min", "max", "zero_fraction", "saturated_fraction"):
                 column = FIELDS.index(exact)
                 assert mine[column] == wanted[column] or np.isnan(mine[column] + wanted[column])
-            if (by_kernel.ranges[at] == by_formula.ranges[at]).all():  # else rms is at a power of 2
+            rms = WIDTH_IN_RMS * np.hypot(*wanted[[FIELDS.index("mean"), FIELDS.index("std")]])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                power = np.log2(rms)
+                between = not abs(power - np.round(power)) < 1e-5
+            if between:  # else rounding decides between two ranges
+                np.testing.assert_array_equal(by_kernel.ranges[at], by_formula.ranges[at])
                 np.testing.assert_array_equal(by_kernel.histograms[at], by_formula.histograms[at])
             assert by_kernel.histograms[at].sum() == by_formula.histograms[at].sum()
 
@@ -258,13 +268,32 @@ class TestUnits:
         for mine_highest, highest in zip(found[0][1], found[1][1], strict=True):
             np.testing.assert_array_equal(mine_highest, highest)
 
-    @pytest.mark.parametrize("scale", [0.0, 1e-38, 1.0, 1e38, np.nan])
+    @pytest.mark.parametrize("scale", [0.0, 1e-200, 1e-38, 1.0, 1e38, 1e200, np.nan])
     def test_asymmetry(self, scale: float, pair: tuple[Backend, Backend]) -> None:
         for shape in ((1, 5), (7, 3), (900, 300)):
-            weight = pair[0].to_device(rng().normal(0.2, 1, shape) * scale / 6)
+            with np.errstate(over="ignore"):  # 1e200 is infinite in float32
+                weight = pair[0].to_device(rng().normal(0.2, 1, shape) * scale / 6)
             mine, wanted = (bind_asymmetry(backend, weight)() for backend in pair)
             np.testing.assert_allclose(mine, wanted, rtol=1e-9)
-        assert asymmetry(np.zeros((3, 2))) == 0
+
+    def test_equal_units_have_no_asymmetry_at_all(self, pair: tuple[Backend, Backend]) -> None:
+        same = pair[0].to_device(np.repeat(rng().normal(size=(40, 1)), 30, axis=1))
+        assert bind_asymmetry(pair[0], same)() == 0
+
+    def test_a_unit_that_is_no_number_has_not_risen(self, pair: tuple[Backend, Backend]) -> None:
+        for backend in pair:
+            bound = Network([Linear(3), Nonlinearity(ReLU()), Linear(2)]).bind(
+                (4, 2), backend, generator=rng()
+            )
+            silent = SilentUnits(bound)
+            bound.bound[1].output[...] = 1.0
+            bound.bound[1].output[2, 1] = np.nan
+            silent.update()
+            ((_, highest),) = silent.watched
+            np.testing.assert_array_equal(highest, [1, np.nan, 1])
+            bound.bound[1].output[...] = 2.0
+            silent.update()
+            np.testing.assert_array_equal(highest, [2, np.nan, 2])  # it was looked at again
 
     @pytest.mark.parametrize("bad", [1.0, np.nan])
     def test_one_signed(self, bad: float, pair: tuple[Backend, Backend]) -> None:
@@ -320,15 +349,39 @@ def test_a_run_is_as_one_by_formulas(optimizer: Optimizer) -> None:
 class TestCalls:
     """What kernels are given."""
 
-    def kernel(self, *fixed: Any) -> Callable[..., Any]:
-        found = with_kernels("float32").kernel("relu_forward", *fixed)
+    def kernel(self, *fixed: Any, sizes: Sequence[int] = ()) -> Callable[..., Any]:
+        found = with_kernels("float32").kernel("relu_forward", *fixed, sizes=sizes)
         assert found is not None
         return found
 
-    def test_an_array_of_another_type_is_refused(self) -> None:
+    def test_an_array_of_another_type_is_converted_to_be_read(self) -> None:
         y = np.empty(4, np.float32)
-        with pytest.raises(TypeError, match="takes float32, not float64"):
-            self.kernel(y, 4)(np.ones(4))
+        self.kernel(y, 4)(np.array([-1.0, 2.0, -3.0, 4.0]))
+        np.testing.assert_array_equal(y, [0, 2, 0, 4])
+        with pytest.raises(TypeError, match="takes float32, not complex128"):
+            self.kernel(y, 4)(np.ones(4, complex))
+
+    def test_it_writes_into_no_array_of_another_type(self) -> None:
+        with pytest.raises(TypeError, match="keeps contiguous float32, not float64"):
+            self.kernel(np.empty(4), 4)
+
+    def test_an_array_of_another_size_is_refused(self) -> None:
+        relu = self.kernel(np.empty(4, np.float32), 4, sizes=[4])
+        with pytest.raises(ValueError, match="4 elements here, not 3"):
+            relu(np.ones(3, np.float32))
+
+    @pytest.mark.parametrize("rows", [1, 9])
+    def test_a_layer_or_a_loss_bound_for_another_batch_is_refused(self, rows: int) -> None:
+        backend = with_kernels("float32")
+        x = np.ones((rows, 3), np.float32)
+        relu = Nonlinearity(ReLU()).bind((3,), Scope(backend, 4, {}, {}, {}))
+        with pytest.raises(ValueError, match="elements"):
+            relu.forward(x, True)
+        with pytest.raises(ValueError, match="elements"):
+            relu.backward(x)
+        loss = SoftmaxCrossEntropy().bind((3,), 4, backend)
+        with pytest.raises(ValueError, match="elements"):
+            loss.forward(np.ones((4, 3), np.float32), np.zeros(rows, np.int64))
 
     def test_it_writes_into_no_copy(self) -> None:
         with pytest.raises(TypeError, match="contiguous"):
@@ -352,8 +405,27 @@ class TestCalls:
             self.kernel(np.empty(4, np.float32), 4)()
 
     def test_there_is_none_of_another_name(self) -> None:
-        assert with_kernels("float32").kernel("no such thing") is None
+        with pytest.raises(KeyError, match="no such thing"):
+            with_kernels("float32").kernel("no such thing")
         assert NumPyBackend("float32").kernel("relu_forward") is None
+
+    def test_each_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = set()
+        bind = library.Kernels.bind
+
+        def noted(self: library.Kernels, kernel: str, *fixed: Any, **more: Any) -> Any:
+            asked.add(kernel)
+            return bind(self, kernel, *fixed, **more)
+
+        monkeypatch.setattr(library.Kernels, "bind", noted)
+        backend = with_kernels("float64")
+        for f in (ReLU(), Tanh(), Sigmoid()):
+            data = Dataset("made up", ("a", "b"), Examples(np.ones((4, 2)), np.zeros(4, int)), None)
+            network = Network([Linear(3), BatchNorm(), Nonlinearity(f), Linear(2)])
+            for optimizer in (cls() for cls in optimizers.values()):
+                Trainer(network, data, optimizer=optimizer, steps=1, backend=backend)
+        heads = library.HEAD.findall(compiler.source("float64"))
+        assert asked == {kernel for _, kernel, _ in heads}
 
 
 class TestCompiler:
@@ -362,10 +434,10 @@ class TestCompiler:
     @pytest.fixture(autouse=True)
     def elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Begin with an empty cache, and with nothing loaded."""
-        library.kernels("float32")  # so that what is loaded comes back afterwards
         monkeypatch.setattr(library, "_loaded", library._loaded.__wrapped__)
         monkeypatch.setattr(compiler, "user_cache_path", lambda *_, **__: tmp_path / "cache")
-        monkeypatch.delenv("CC", raising=False)
+        for variable in ("CC", library.SWITCH):
+            monkeypatch.delenv(variable, raising=False)
 
     def compiler(self, folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put a compiler of this name before all others."""
@@ -423,13 +495,37 @@ class TestCompiler:
         assert (tmp_path / "log").read_text() == "once\n"
         assert [each.suffix for each in (tmp_path / "cache").iterdir()] == [".so"]
 
-    def test_what_was_kept_is_broken(self, tmp_path: Path) -> None:
+    def test_what_was_kept_is_broken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.real()
         assert library.kernels("float32") is not None
         (kept,) = (tmp_path / "cache").iterdir()
-        kept.unlink()  # it is loaded: writing over it would pull it from under us
-        kept.write_bytes(b"not a library")
+        # In another folder: a library of this path is loaded, and would not be read again.
+        monkeypatch.setattr(compiler, "user_cache_path", lambda *_, **__: tmp_path / "other")
+        broken = tmp_path / "other" / kept.name
+        broken.parent.mkdir()
+        broken.write_bytes(b"not a library")
         assert library.kernels("float32") is not None
+        assert broken.read_bytes() == kept.read_bytes()  # it is whole again
+
+    def test_another_processor_has_others(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.real()
+        assert library.kernels("float32") is not None
+        monkeypatch.setattr(compiler, "_processor", lambda: "another")
+        assert library.kernels("float32") is not None
+        assert len(list((tmp_path / "cache").iterdir())) == 2
+
+    def test_those_that_nobody_loads_any_more_are_deleted(self, tmp_path: Path) -> None:
+        self.real()
+        old, new = (tmp_path / "cache" / f"kernels-{each}.so" for each in ("old", "new"))
+        old.parent.mkdir()
+        for each in (old, new):
+            each.write_text("")
+        os.utime(old, (0, 0))
+        assert library.kernels("float32") is not None
+        assert not old.exists()
+        assert new.exists()
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
     def test_the_cache_cannot_be_written(self, tmp_path: Path) -> None:
@@ -445,3 +541,61 @@ class TestCompiler:
     def test_they_are_not_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(library.SWITCH, "off")
         assert library.missing("float32") == "TUILAB_KERNELS is off"
+
+    def test_there_is_no_folder_for_temporary_files(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.real()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+        assert "nowhere" in library.missing("float32")
+
+    def test_there_is_no_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nobody(*_: Any, **__: Any) -> Path:
+            raise RuntimeError("could not determine the home directory")
+
+        self.real()
+        monkeypatch.setattr(compiler, "user_cache_path", nobody)
+        assert "home directory" in library.missing("float32")
+
+    def test_it_speaks_another_language(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.compiler(tmp_path, r"printf 'error: \344\366\374' >&2; exit 1", monkeypatch)
+        assert "error" in library.missing("float32")
+
+    def test_it_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.compiler(tmp_path, "kill -9 $$", monkeypatch)
+        assert "was killed" in library.missing("float32")
+
+    def test_what_was_kept_is_anothers(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.real()
+        assert library.kernels("float32") is not None
+        monkeypatch.setattr(os, "geteuid", lambda: 4242)
+        assert "is another's" in library.missing("float32")
+
+    def test_temporary_files_cannot_be_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def only_kept(path: Path) -> ctypes.CDLL:
+            if tmp_path not in path.parents or not path.exists():
+                raise OSError("failed to map segment")
+            return ctypes.CDLL(str(path))
+
+        self.real()
+        monkeypatch.setattr(compiler, "_loaded", only_kept)
+        assert library.missing("float32") == ""
+
+
+def test_a_package_has_whatever_is_no_python() -> None:
+    root = Path(__file__).parents[2]
+    table = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = table["tool"]["setuptools"]["package-data"]["*"]
+    others = [
+        path.name
+        for path in (root / "engine").rglob("*.*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    assert "statistics.c" in others
+    assert [name for name in others if not any(map(partial(fnmatch, name), patterns))] == []

@@ -68,6 +68,7 @@ static void backward_of(REAL *restrict dx, length rows, length columns, length w
             dx[i + j] = (dy[i + j] - ((x[i + j] - mean[j]) * slope[j] + shift[j])) * factor[j];
 }
 
+// Declares `at`, the first column of a part, and `width`, how many it has.
 #define EACH_PART                                                                                  \
     for (length at = 0, width = at_most(COLUMNS, columns); at < columns;                           \
          at += COLUMNS, width = at_most(COLUMNS, columns - at))
@@ -129,13 +130,13 @@ KERNEL void batch_norm_sums(REAL *restrict middle, REAL *restrict squares, lengt
     }
 }
 
-// var = Σ (x − mean)², by what `batch_norm_sums` found about another middle.
+// total = Σ (x − mean)², by what `batch_norm_sums` found about another middle.
 KERNEL void batch_norm_squares(const REAL *restrict middle, const REAL *restrict squares,
-                               length rows, length columns, REAL *restrict var,
+                               length rows, length columns, REAL *restrict total,
                                const REAL *restrict mean) {
     for (length j = 0; j < columns; ++j) {
         const REAL shift = middle[j] - mean[j];
-        var[j] = squares[j] + shift * shift * rows;
+        total[j] = squares[j] + shift * shift * rows;
     }
 }
 
@@ -159,8 +160,8 @@ KERNEL void batch_norm_slopes(length rows, length columns, REAL *restrict dgamma
     }
 }
 
-KERNEL void batch_norm_lead_back(REAL *restrict dx, length rows, length columns,
-                                 const REAL *restrict x, const REAL *restrict mean,
+KERNEL void batch_norm_differentiate(REAL *restrict dx, length rows, length columns,
+                                     const REAL *restrict x, const REAL *restrict mean,
                                  const REAL *restrict dy, const REAL *restrict slope,
                                  const REAL *restrict shift, const REAL *restrict factor) {
     backward_of(dx, rows, columns, columns, x, mean, dy, slope, shift, factor);

@@ -2,8 +2,8 @@
 //
 // A kernel is a line `KERNEL type name(arguments) {`, from which the host reads how to call it: what
 // is always the same comes first, what changes from call to call last. None allocates or keeps
-// anything, and every sum has a fixed order. Where a kernel says what a formula in Python says,
-// operation by operation, it says it to the last bit; so nothing is contracted.
+// anything, and every sum has a fixed order. Where a kernel makes the operations of a formula in Python
+// one by one, it does so to the last bit: the compiler must not fuse a product and a sum.
 
 #include <math.h>
 #include <stdint.h>
@@ -14,8 +14,7 @@
 
 typedef int64_t length;
 
-// The larger or smaller of two, and NaN where one of them is, as NumPy has it.
+// The larger of two, and NaN where one of them is, as NumPy has it.
 static inline REAL larger(REAL a, REAL b) { return a > b || a != a ? a : b; }
-static inline REAL smaller(REAL a, REAL b) { return a < b || a != a ? a : b; }
 
 static inline length at_most(length a, length b) { return a < b ? a : b; }

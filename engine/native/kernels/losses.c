@@ -5,7 +5,7 @@
 KERNEL double softmax_cross_entropy(REAL *restrict ds, length batch, length classes,
                                     double smoothing, const REAL *restrict s,
                                     const int64_t *restrict labels) {
-    const REAL others = smoothing / classes, one = 1 - smoothing, share = batch;
+    const REAL elsewhere = smoothing / classes, at_label = 1 - smoothing, n = batch;
     double loss = 0;
     for (length i = 0; i < batch; ++i, s += classes, ds += classes) {
         REAL most = s[0], sum = 0;
@@ -13,9 +13,9 @@ KERNEL double softmax_cross_entropy(REAL *restrict ds, length batch, length clas
         for (length j = 0; j < classes; ++j) sum += ds[j] = EXP(s[j] - most);
         const REAL log_sum = LOG(sum);
         for (length j = 0; j < classes; ++j) {
-            const REAL target = j == labels[i] ? one + others : others;
-            if (target != 0) loss -= (s[j] - most - log_sum) * target;
-            ds[j] = (ds[j] / sum - target) / share;
+            const REAL target = j == labels[i] ? at_label + elsewhere : elsewhere;
+            loss -= (s[j] - most - log_sum) * target;
+            ds[j] = (ds[j] / sum - target) / n;
         }
     }
     return loss / batch;

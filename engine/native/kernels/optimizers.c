@@ -1,5 +1,5 @@
-// Optimisers: one pass over the parameters, where NumPy makes one for each operation. What stands
-// here in a line is in engine/optimizers.py a formula in as many lines as it has operations.
+// Optimisers: each loop is a formula of engine/optimizers.py in one pass, where NumPy makes one for
+// each operation.
 
 KERNEL void sgd(REAL *restrict w, const REAL *restrict g, REAL *restrict v, length size,
                 double rate, double momentum) {

@@ -4,11 +4,11 @@
 // a[i] − b[i] where b is given. `bounds` (n, 4): lowest and highest possible value, and between which
 // it is not saturated; NaN where there is none.
 
+// The host writes FIELDS, BINS and WIDTH_IN_RMS, as engine.frames has them.
+
 #define TENSOR 5
-#define FIELDS 8  // as engine.frames names them
-#define BINS 64
-#define WIDTH_IN_RMS 2.5
 #define BLOCK 4096   // values that stay in the first-level cache
+#define LANES 64     // values compared side by side
 #define TABLES 4     // of counts: neighbours in one bin do not wait for each other
 #define SHORT 256
 
@@ -17,21 +17,46 @@ struct moments {
     REAL least, most;
 };
 
+struct range {
+    REAL least, most;
+};
+
+// The least and the most of `size` values. By lanes, for not every compiler makes vectors of a
+// reduction to a minimum.
+static struct range range_of(const REAL *restrict v, length size) {
+    REAL least[LANES], most[LANES];
+    struct range found = {v[0], v[0]};
+    const length whole = size - size % LANES;
+    for (int k = 0; k < LANES; ++k) least[k] = most[k] = v[0];
+    for (length i = 0; i < whole; i += LANES)
+        SIMD for (int k = 0; k < LANES; ++k) {
+            least[k] = v[i + k] < least[k] ? v[i + k] : least[k];
+            most[k] = v[i + k] > most[k] ? v[i + k] : most[k];
+        }
+    for (int k = 0; k < LANES; ++k) {
+        found.least = least[k] < found.least ? least[k] : found.least;
+        found.most = most[k] > found.most ? most[k] : found.most;
+    }
+    for (length i = whole; i < size; ++i) {
+        found.least = v[i] < found.least ? v[i] : found.least;
+        found.most = v[i] > found.most ? v[i] : found.most;
+    }
+    return found;
+}
+
 // Take in `size` values, at most BLOCK. Sums are of differences from the first of them, which is no
 // farther from their mean than √size standard deviations: so none is lost in float64. What is not
 // finite makes the mean not finite.
 static void take_in(struct moments *m, const REAL *restrict v, length size, REAL low, REAL high) {
     double sum = 0, squares = 0;
     int32_t zeros = 0, saturated = 0;
-    REAL least = v[0], most = v[0];
+    const struct range range = range_of(v, size);
     const double first = v[0];
-#pragma omp simd reduction(+ : sum, squares, zeros) reduction(min : least) reduction(max : most)
+#pragma omp simd reduction(+ : sum, squares, zeros)
     for (length i = 0; i < size; ++i) {
         const double d = v[i] - first;
         sum += d;
         squares += d * d;
-        least = v[i] < least ? v[i] : least;
-        most = v[i] > most ? v[i] : most;
         zeros += v[i] == 0;
     }
     if (low == low)
@@ -43,8 +68,8 @@ static void take_in(struct moments *m, const REAL *restrict v, length size, REAL
     m->count = count;
     m->zeros += zeros;
     m->saturated += saturated;
-    if (least < m->least) m->least = least;
-    if (most > m->most) m->most = most;
+    if (range.least < m->least) m->least = range.least;
+    if (range.most > m->most) m->most = range.most;
 }
 
 // The least power of two that is not below x, within 2^±120; 1 for a signal that vanished.
@@ -70,11 +95,11 @@ static void count(int32_t (*counts)[BINS + 2], const REAL *restrict v, length si
 }
 
 // Measure the tensors from `begin` to before `end`: fill `table` (n, FIELDS), `ranges` (n, 2) and
-// `histograms` (n, 1 + BINS + 1: below, the bins, above). `odd` (n,) becomes 1 for a tensor that has
+// `histograms` (n, 1 + BINS + 1: below, the bins, above). `left` (n,) becomes 1 for a tensor that has
 // values which are not finite, or too large to be squared: its rows say nothing then.
 KERNEL void measure(const int64_t *restrict tensors, const double *restrict bounds,
                     double *restrict table, double *restrict ranges, int64_t *restrict histograms,
-                    uint8_t *restrict odd, length begin, length end) {
+                    uint8_t *restrict left, length begin, length end) {
     REAL values[BLOCK];
     for (length at = begin; at < end; ++at) {
         const int64_t *tensor = tensors + TENSOR * at;
@@ -93,8 +118,8 @@ KERNEL void measure(const int64_t *restrict tensors, const double *restrict boun
         }
         const double std = m.least == m.most ? 0 : sqrt(m.m2 / m.count);
         const double rms = hypot(m.mean, std);
-        odd[at] = !(rms - rms == 0);
-        if (odd[at]) continue;
+        left[at] = !(rms - rms == 0);
+        if (left[at]) continue;
         const double row[FIELDS] = {m.count, m.mean, std, m.least, m.most, m.zeros / m.count,
                                     m.saturated / m.count, 0};
         memcpy(table + FIELDS * at, row, sizeof row);
@@ -189,18 +214,16 @@ KERNEL double one_signed(length rows, length columns, length gradient_stride,
                          const REAL *restrict x) {
     int64_t all = 0, signed_alike = 0;
     for (length i = 0; i < rows; ++i, x += stride, dz += gradient_stride) {
-        REAL least = x[0], most = x[0];
+        const struct range range = range_of(x, inputs);
         int32_t pairs = 0, broken = 0;
-#pragma omp simd reduction(min : least) reduction(max : most) reduction(+ : broken)
-        for (length j = 0; j < inputs; ++j) {
-            least = x[j] < least ? x[j] : least;
-            most = x[j] > most ? x[j] : most;
-            broken += x[j] != x[j];
-        }
+#pragma omp simd reduction(+ : broken)
+        for (length j = 0; j < inputs; ++j) broken += x[j] != x[j];
 #pragma omp simd reduction(+ : pairs)
         for (length j = 0; j < columns; ++j) pairs += dz[j] != 0;
         all += pairs;
-        if (!broken && ((least >= 0 && most > 0) || (most <= 0 && least < 0))) signed_alike += pairs;
+        const int above = range.least >= 0 && range.most > 0;
+        const int below = range.most <= 0 && range.least < 0;
+        if (!broken && (above || below)) signed_alike += pairs;
     }
     return all ? (double)signed_alike / all : NAN;
 }

@@ -241,9 +241,9 @@ def test_the_constants_are_those_of_the_kernels() -> None:
     """What Python and C++ must agree on is written in both: here they are compared."""
     import re
 
+    from engine.frames import WIDTH_IN_RMS
     from engine.gpu import statistics
     from engine.gpu.sources import source
-    from engine.meter import WIDTH_IN_RMS
 
     defined = dict(re.findall(r"#define (\w+) +([\d.]+)\b", source(np.dtype("float64"))))
     ours = {
