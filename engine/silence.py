@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ class _Watched:
     activation: Activation
     floor: float
     output: Array  # (examples, units)
-    highest: Array  # (units,): since the epoch began, until all had risen
+    highest: Array  # (units,): its floor, or infinity once it has risen in this epoch
     rise: Callable[[], bool]  # takes in the output of a step; tells whether all have risen
     dead: npt.NDArray[np.bool_]  # (units,): silent over the last whole epoch
 
@@ -59,7 +60,7 @@ class SilentUnits:
     def watched(self) -> list[tuple[Array, Array]]:
         """Of each layer whose units can die: its output (rows, units), and the highest so far.
 
-        Once all units of a layer have risen, its highest may stay as they are.
+        Whatever is above the floor means the same: the unit has risen.
         """
         return [(each.output, each.highest) for each in self._watched]
 
@@ -116,7 +117,9 @@ class SilentUnits:
 
 
 def _rising(backend: Backend, highest: Array, output: Array, floor: float) -> Callable[[], bool]:
-    """Return what raises `highest` (units,) to the highest of `output` (examples, units).
+    """Return what raises `highest` (units,) where `output` (examples, units) is above `floor`.
+
+    To infinity, so that it is the same whether or not who has risen is looked at again.
 
     It tells whether all are above `floor` now; never on a device, for that would be waited for.
     """
@@ -125,7 +128,7 @@ def _rising(backend: Backend, highest: Array, output: Array, floor: float) -> Ca
 
     def rise() -> bool:
         xp.max(output, axis=0, out=row)
-        xp.maximum(highest, row, out=highest)
+        highest[~(row <= floor)] = inf  # what is no number is not silent
         return on_host and bool(np.all(highest > floor))
 
     return backend.kernel("rise", highest, output, *output.shape, floor) or rise

@@ -86,7 +86,7 @@ def state_of(trainer: Trainer) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=name)
-@pytest.mark.parametrize("at", [5, 12])  # the end of an epoch, and the middle of one
+@pytest.mark.parametrize("at", [5, 11, 12])  # the end of an epoch, and within one
 def test_a_run_cut_in_two_is_the_whole_run(
     optimizer: Optimizer, at: int, backend: Backend, tmp_path: Path
 ) -> None:

@@ -280,20 +280,19 @@ class TestUnits:
         same = pair[0].to_device(np.repeat(rng().normal(size=(40, 1)), 30, axis=1))
         assert bind_asymmetry(pair[0], same)() == 0
 
-    def test_a_unit_that_is_no_number_has_not_risen(self, pair: tuple[Backend, Backend]) -> None:
+    def test_a_unit_that_is_no_number_is_not_silent(self, pair: tuple[Backend, Backend]) -> None:
         for backend in pair:
-            bound = Network([Linear(3), Nonlinearity(ReLU()), Linear(2)]).bind(
-                (4, 2), backend, generator=rng()
-            )
+            row = [Linear(3), Nonlinearity(ReLU()), Linear(2)]
+            bound = Network(row).bind((4, 2), backend, generator=rng())
             silent = SilentUnits(bound)
-            bound.bound[1].output[...] = 1.0
+            bound.bound[1].output[...] = 0.0
             bound.bound[1].output[2, 1] = np.nan
+            bound.bound[1].output[3, 2] = 1e-3
             silent.update()
             ((_, highest),) = silent.watched
-            np.testing.assert_array_equal(highest, [1, np.nan, 1])
-            bound.bound[1].output[...] = 2.0
-            silent.update()
-            np.testing.assert_array_equal(highest, [2, np.nan, 2])  # it was looked at again
+            np.testing.assert_array_equal(highest, [0, np.inf, np.inf])
+            silent.end_epoch()
+            assert silent.fraction[0] == pytest.approx(1 / 3)
 
     @pytest.mark.parametrize("bad", [1.0, np.nan])
     def test_one_signed(self, bad: float, pair: tuple[Backend, Backend]) -> None:

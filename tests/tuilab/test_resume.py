@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.backend import make_backend
 from engine.checkpoint import Checkpoint
 from engine.trainer import Command
 from tests.tuilab.conftest import Cli
@@ -74,6 +75,21 @@ def test_one_hundred_steps_and_one_hundred_more_are_two_hundred(cli: Cli, lab: P
     assert recorded(lab / "cut") == recorded(lab / "whole")
     assert (document["steps"], document["status"]) == (200, "finished")
     assert document["layers"][0]["start"]["activation"]["count"] > 0  # step 0 is still there
+
+
+def test_a_run_tells_all_that_computed_it(
+    cli: Cli, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = make_backend("numpy").software
+    if "formulas" in now:
+        pytest.skip("nothing is compiled here")
+    monkeypatch.setenv("TUILAB_KERNELS", "off")
+    write_scenario(lab / "s.toml", TABLE)
+    run(cli, "s.toml", "--out", "run", "--steps", "20")
+    monkeypatch.delenv("TUILAB_KERNELS")
+    run(cli, "--resume", "run", "--steps", "40")
+    with RunReader(lab / "run" / "run.db") as reader:
+        assert reader.info().software == f"{now.split(',')[0]}, formulas, then {now}"
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(cli: Cli, lab: Path) -> None:

@@ -148,14 +148,15 @@ KERNEL void measure(const int64_t *restrict tensors, const double *restrict boun
     }
 }
 
-// highest = the highest of each column of x (rows, columns), and of what it was. Return whether all
-// are above `floor`.
+// highest = infinity for each column of x (rows, columns) that rises above `floor`, or is no number.
+// Return whether all have risen, now or before.
 KERNEL int64_t rise(REAL *restrict highest, const REAL *restrict x, length rows, length columns,
                     double floor) {
     const REAL lowest = floor;
     int32_t above = 0;
     for (length i = 0; i < rows; ++i, x += columns)
-        SIMD for (length j = 0; j < columns; ++j) highest[j] = larger(x[j], highest[j]);
+        SIMD for (length j = 0; j < columns; ++j)
+            highest[j] = x[j] <= lowest ? highest[j] : (REAL)INFINITY;
 #pragma omp simd reduction(+ : above)
     for (length j = 0; j < columns; ++j) above += highest[j] > lowest;
     return above == columns;
