@@ -7,6 +7,7 @@ has one thread for each shard meanwhile: the shards are the threads.
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 from engine.backend import Array
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
     from engine.network import BoundNetwork
 
 ROWS: Final = 256
-"""Rows from which on a shard is as fast as the threads of BLAS with a whole batch."""
+"""Rows of products from which on a shard is as fast as the threads of BLAS with a whole batch.
+
+An example has one, an image one for each place of a layer's output.
+"""
+ELEMENTS: Final = 1 << 21
+"""Outputs of all layers over the batch from which on a step takes longer than what shards cost: a
+millisecond of waking, waiting and telling BLAS."""
 
 
 class Shards:
@@ -41,8 +48,12 @@ class Shards:
     def fit(network: "BoundNetwork") -> bool:
         """Tell whether shards of the batch are worth their threads, and what all layers can do."""
         crew, batch = network.backend.crew, network.batch_shape[0]
+        shapes = network.shapes[1:]
+        rows = batch * max(prod(shape[:-1]) for shape in shapes)
+        elements = batch * sum(prod(shape) for shape in shapes)
         by_rows = all(layer.by_rows for layer in network.network.layers)
-        return crew.size > 1 and batch >= crew.size * ROWS and by_rows
+        large = rows >= crew.size * ROWS and elements >= ELEMENTS
+        return 1 < crew.size <= batch and large and by_rows
 
     def _bind(self, at: int, scope: Scope, rank: int) -> tuple[Bound, Sequence[Array]]:
         """Bind layer `at` for a shard; return it with its own part of the gradients."""

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from engine.activations import ReLU
-from engine.backend import make_backend
 from engine.data.dataset import Examples
 from engine.initializers import He
 from engine.layers.conv2d import Conv2d
@@ -18,6 +17,7 @@ from engine.losses import SoftmaxCrossEntropy
 from engine.network import Network
 from engine.optimizers import SGD
 from engine.step import TrainingStep
+from tests.benchmarks.training import numpy_backend
 
 BATCH, SIZE, FILTERS = 64, 32, (16, 32, 32)
 
@@ -43,7 +43,7 @@ def ours() -> Callable[[], object]:
     hyper = optimizer.hyperparameters()
     bound = Network([*row, Flatten(), Linear(10)]).bind(
         (BATCH, SIZE, SIZE, 3),
-        make_backend("numpy"),
+        numpy_backend(),
         generator=np.random.default_rng(0),
         hyper=hyper,
     )

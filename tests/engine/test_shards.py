@@ -53,6 +53,7 @@ NETWORKS: dict[str, Sequence[Layer]] = {
 @pytest.fixture(autouse=True)
 def small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "ROWS", 2)
+    monkeypatch.setattr(shards, "ELEMENTS", 1)
 
 
 def bound(network: Network, threads: int, batch: int = BATCH) -> BoundNetwork:
@@ -113,13 +114,23 @@ def test_layers_start_from_the_whole_batch() -> None:
     np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
 
 
-def test_a_small_batch_and_what_draws_masks_stay_in_one_thread() -> None:
+def test_a_small_batch_and_what_draws_masks_stay_in_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     plain = Network(NETWORKS["plain"])
     assert bound(plain, 2, batch=3).shards is None
     assert bound(plain, 2, batch=4).shards is not None
+    monkeypatch.setattr(shards, "ELEMENTS", 4 * (2 * 9 + 3))  # of the outputs of all layers
+    assert bound(plain, 2, batch=4).shards is not None
+    monkeypatch.setattr(shards, "ELEMENTS", 4 * (2 * 9 + 3) + 1)
+    assert bound(plain, 2, batch=4).shards is None
     masked = Residual(layers=[Linear(8), Dropout()])
     assert bound(Network([Linear(8), Dropout(), Linear(CLASSES)]), 2).shards is None
     assert bound(Network([Linear(8), masked, Linear(CLASSES)]), 2).shards is None
+    monkeypatch.setattr(shards, "ELEMENTS", 1)
+    monkeypatch.setattr(shards, "ROWS", 30)  # an image of 6 × 6 has more
+    assert bound(plain, 2, batch=37).shards is None
+    assert bound(Network(NETWORKS["images"]), 2, batch=2).shards is not None
 
 
 def test_whole_trainings_agree_and_show_the_same() -> None:
