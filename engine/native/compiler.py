@@ -41,12 +41,16 @@ def source(dtype: str, **constants: float) -> str:
     """Return the text of all kernels, for float32 or float64; it has these constants."""
     folder = files("engine.native") / "kernels"
     defined = {**REALS[dtype], **constants}
-    texts = {each.name: each.read_text(encoding="utf-8") for each in folder.iterdir()}
+    texts = {
+        each.name: each.read_text(encoding="utf-8")
+        for each in folder.iterdir()
+        if each.name.endswith(".c")
+    }
     return "\n".join(
         [
             *(f"#define {name} {value}" for name, value in defined.items()),
             texts.pop("common.c"),
-            *(texts[name] for name in sorted(texts) if name.endswith(".c")),
+            *(texts[name] for name in sorted(texts)),
         ]
     )
 
@@ -113,10 +117,7 @@ def _compiler() -> str:
 
 def _developer_tools() -> bool:
     """Tell whether cc of macOS is a compiler, and not what asks in a window to install one."""
-    asked = subprocess.run(
-        ["xcode-select", "-p"], capture_output=True, timeout=PATIENCE, check=False
-    )
-    return asked.returncode == 0
+    return _run(["xcode-select", "-p"], Path.cwd()).returncode == 0
 
 
 def _compiled(compiler: str, text: str, folder: Path) -> Path:

@@ -68,13 +68,7 @@ class Kernels:
             else _number
             for type_ in types[len(fixed) :]
         ]
-
-        def call(*rest: Any, kept: Any = fixed) -> Any:
-            return function(
-                *given, *[place(value) for place, value in zip(later, rest, strict=True)]
-            )
-
-        return call
+        return _Call(function, given, later, fixed)
 
     def _fixed(self, type_: str, value: Any) -> Any:
         """Return what C takes: where an array lies, or the number itself."""
@@ -92,6 +86,25 @@ class Kernels:
 def address(array: Array) -> int:
     """Return where the elements of a contiguous array begin."""
     return array.ctypes.data
+
+
+class _Call:
+    """A kernel whose first arguments are given; it keeps the arrays among them."""
+
+    __slots__ = "_function", "_given", "_kept", "_later"
+
+    def __init__(
+        self,
+        function: Any,
+        given: Sequence[Any],
+        later: Sequence[Callable[[Any], Any]],
+        kept: Sequence[Any],
+    ) -> None:
+        self._function, self._given, self._later, self._kept = function, given, later, kept
+
+    def __call__(self, *rest: Any) -> Any:
+        values = [place(value) for place, value in zip(self._later, rest, strict=True)]
+        return self._function(*self._given, *values)
 
 
 class _Place:

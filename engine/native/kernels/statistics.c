@@ -2,9 +2,8 @@
 //
 // A tensor is a row of `tensors` (n, 5): a, b, count, stride, samples. Its values are a[i], or
 // a[i] − b[i] where b is given. `bounds` (n, 4): lowest and highest possible value, and between which
-// it is not saturated; NaN where there is none.
-
-// The host writes FIELDS, BINS and WIDTH_IN_RMS, as engine.frames has them.
+// it is not saturated; NaN where there is none. The host defines FIELDS, BINS and WIDTH_IN_RMS, as
+// engine.frames has them.
 
 #define TENSOR 5
 #define BLOCK 4096   // values that stay in the first-level cache
