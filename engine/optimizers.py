@@ -7,6 +7,7 @@ learning rate of gradient descent, 0.01.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from operator import call
 from typing import ClassVar, Final
 
 import numpy as np
@@ -51,7 +52,7 @@ def sweep(
     ]
     if len(works) == 1:
         return works[0]
-    return lambda *constants: crew.run(_call, [(work, *constants) for work in works])
+    return lambda *constants: crew.run(call, [(work, *constants) for work in works])
 
 
 def _blockwise(change: Callable[..., None], cut: list[tuple[Array, ...]]) -> Callable[..., None]:
@@ -60,10 +61,6 @@ def _blockwise(change: Callable[..., None], cut: list[tuple[Array, ...]]) -> Cal
             change(*block, *constants)
 
     return work
-
-
-def _call(work: Callable[..., None], *constants: float) -> None:
-    work(*constants)
 
 
 @dataclass(frozen=True, slots=True)

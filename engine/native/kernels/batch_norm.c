@@ -162,7 +162,7 @@ KERNEL void batch_norm_slopes(length rows, length columns, REAL *restrict dgamma
 
 KERNEL void batch_norm_differentiate(REAL *restrict dx, length rows, length columns,
                                      const REAL *restrict x, const REAL *restrict mean,
-                                 const REAL *restrict dy, const REAL *restrict slope,
-                                 const REAL *restrict shift, const REAL *restrict factor) {
+                                     const REAL *restrict dy, const REAL *restrict slope,
+                                     const REAL *restrict shift, const REAL *restrict factor) {
     backward_of(dx, rows, columns, columns, x, mean, dy, slope, shift, factor);
 }
