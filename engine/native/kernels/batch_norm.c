@@ -1,30 +1,87 @@
 // Batch normalisation of (rows, columns), some columns at a time: few enough that their rows are
-// still in the second-level cache when they are gone through again. Sums are made ROWS at a time and
-// merged in float64.
+// still in the second-level cache when they are gone through again. These go by tiles, so narrow that
+// all that belongs to a column stays in a register. Sums are made a tile at a time and merged in
+// float64.
 
-#define ROWS 32
 #define COLUMNS 64
+#define TILE_ROWS 32
+#define TILE_COLUMNS 32
+#define TILE static inline __attribute__((always_inline)) void
 
-// mean = Σ x / rows and m2 = Σ (x − mean)² of `width` columns. Of some rows the sums are of
-// differences from the first, and all are merged in float64 (Chan et al., 1979).
+// Calls work(columns of the tile, __VA_ARGS__) for tiles side by side: `j` is the first column of
+// each, of `width`. With a constant for its columns the compiler knows how many registers it needs.
+#define ACROSS(work, ...)                                                                          \
+    for (length j = 0; j < width; j += TILE_COLUMNS)                                               \
+        if (width - j >= TILE_COLUMNS)                                                             \
+            work(TILE_COLUMNS, __VA_ARGS__);                                                       \
+        else                                                                                       \
+            work(width - j, __VA_ARGS__);
+
+// s = Σ d and q = Σ d² of the differences d from the first row.
+TILE deviations_in(const length width, REAL *restrict s, REAL *restrict q, length height,
+                   length columns, const REAL *restrict x) {
+    REAL sum[TILE_COLUMNS] = {0}, squares[TILE_COLUMNS] = {0};
+    for (length i = columns; i < height * columns; i += columns)
+        SIMD for (length j = 0; j < width; ++j) {
+            const REAL d = x[i + j] - x[j];
+            sum[j] += d;
+            squares[j] += d * d;
+        }
+    memcpy(s, sum, width * sizeof *s);
+    memcpy(q, squares, width * sizeof *q);
+}
+
+// s = Σ dy and q = Σ dy · (x − mean).
+TILE slopes_in(const length width, REAL *restrict s, REAL *restrict q, length height,
+               length columns, const REAL *restrict x, const REAL *restrict mean,
+               const REAL *restrict dy) {
+    REAL sum[TILE_COLUMNS] = {0}, slope[TILE_COLUMNS] = {0};
+    for (length i = 0; i < height * columns; i += columns)
+        SIMD for (length j = 0; j < width; ++j) {
+            sum[j] += dy[i + j];
+            slope[j] += dy[i + j] * (x[i + j] - mean[j]);
+        }
+    memcpy(s, sum, width * sizeof *s);
+    memcpy(q, slope, width * sizeof *q);
+}
+
+// y = (x − mean) · factor + beta.
+TILE forward_in(const length width, REAL *restrict y, length height, length columns,
+                const REAL *restrict x, const REAL *restrict mean, const REAL *restrict factor,
+                const REAL *restrict beta) {
+    for (length i = 0; i < height * columns; i += columns)
+        SIMD for (length j = 0; j < width; ++j)
+            y[i + j] = (x[i + j] - mean[j]) * factor[j] + beta[j];
+}
+
+// dx = (dy − (x − mean) · slope − shift) · factor.
+TILE backward_in(const length width, REAL *restrict dx, length height, length columns,
+                 const REAL *restrict x, const REAL *restrict mean, const REAL *restrict dy,
+                 const REAL *restrict slope, const REAL *restrict shift,
+                 const REAL *restrict factor) {
+    for (length i = 0; i < height * columns; i += columns)
+        SIMD for (length j = 0; j < width; ++j)
+            dx[i + j] = (dy[i + j] - ((x[i + j] - mean[j]) * slope[j] + shift[j])) * factor[j];
+}
+
+// Declares `at`, where the first row of each tile begins, and `height`, how many it has.
+#define DOWN                                                                                       \
+    for (length row = 0, height, at = 0; height = at_most(TILE_ROWS, rows - row), row < rows;      \
+         row += TILE_ROWS, at += TILE_ROWS * columns)
+
+// mean = Σ x / rows and m2 = Σ (x − mean)² of `width` columns (Chan et al., 1979).
 static void moments_of(double *restrict mean, double *restrict m2, length rows, length columns,
                        length width, const REAL *restrict x) {
     for (length j = 0; j < width; ++j) mean[j] = m2[j] = 0;
-    for (length row = 0; row < rows; row += ROWS) {
-        const length height = at_most(ROWS, rows - row);
-        const REAL *block = x + row * columns;
-        REAL s[COLUMNS] = {0}, q[COLUMNS] = {0};
-        for (length i = 1; i < height; ++i)
-            SIMD for (length j = 0; j < width; ++j) {
-                const REAL d = block[i * columns + j] - block[j];
-                s[j] += d;
-                q[j] += d * d;
-            }
+    DOWN {
+        REAL s[COLUMNS], q[COLUMNS];
+        ACROSS(deviations_in, s + j, q + j, height, columns, x + at + j)
         const double share = (double)height / (row + height), weight = share * row;
+        const double part = 1.0 / height;
         for (length j = 0; j < width; ++j) {
-            const double sum = s[j], shift = block[j] + sum / height - mean[j];
+            const double sum = s[j], shift = x[at + j] + sum * part - mean[j];
             mean[j] += shift * share;
-            m2[j] += q[j] - sum * sum / height + shift * shift * weight;
+            m2[j] += q[j] - sum * sum * part + shift * shift * weight;
         }
     }
 }
@@ -34,14 +91,9 @@ static void slopes_of(double *restrict slopes, double *restrict sums, length row
                       length width, const REAL *restrict x, const REAL *restrict mean,
                       const REAL *restrict dy) {
     for (length j = 0; j < width; ++j) slopes[j] = sums[j] = 0;
-    for (length row = 0; row < rows; row += ROWS) {
-        const length height = at_most(ROWS, rows - row);
-        REAL s[COLUMNS] = {0}, q[COLUMNS] = {0};
-        for (length i = row * columns; i < (row + height) * columns; i += columns)
-            SIMD for (length j = 0; j < width; ++j) {
-                s[j] += dy[i + j];
-                q[j] += dy[i + j] * (x[i + j] - mean[j]);
-            }
+    DOWN {
+        REAL s[COLUMNS], q[COLUMNS];
+        ACROSS(slopes_in, s + j, q + j, height, columns, x + at + j, mean + j, dy + at + j)
         for (length j = 0; j < width; ++j) {
             sums[j] += s[j];
             slopes[j] += q[j];
@@ -49,23 +101,18 @@ static void slopes_of(double *restrict slopes, double *restrict sums, length row
     }
 }
 
-// y = (x − mean) · factor + beta.
 static void forward_of(REAL *restrict y, length rows, length columns, length width,
                        const REAL *restrict x, const REAL *restrict mean,
                        const REAL *restrict factor, const REAL *restrict beta) {
-    for (length i = 0; i < rows * columns; i += columns)
-        SIMD for (length j = 0; j < width; ++j)
-            y[i + j] = (x[i + j] - mean[j]) * factor[j] + beta[j];
+    DOWN ACROSS(forward_in, y + at + j, height, columns, x + at + j, mean + j, factor + j, beta + j)
 }
 
-// dx = (dy − (x − mean) · slope − shift) · factor.
 static void backward_of(REAL *restrict dx, length rows, length columns, length width,
                         const REAL *restrict x, const REAL *restrict mean,
                         const REAL *restrict dy, const REAL *restrict slope,
                         const REAL *restrict shift, const REAL *restrict factor) {
-    for (length i = 0; i < rows * columns; i += columns)
-        SIMD for (length j = 0; j < width; ++j)
-            dx[i + j] = (dy[i + j] - ((x[i + j] - mean[j]) * slope[j] + shift[j])) * factor[j];
+    DOWN ACROSS(backward_in, dx + at + j, height, columns, x + at + j, mean + j, dy + at + j,
+                slope + j, shift + j, factor + j)
 }
 
 // Declares `at`, the first column of a part, and `width`, how many it has.
