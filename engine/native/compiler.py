@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def library(text: str) -> tuple[ctypes.CDLL, str]:
         try:
             return _loaded(made), name
         except OSError as error:
-            raise NotCompiledError(f"what {compiler} made cannot be loaded: {error}") from error
+            raise NotCompiledError(f"what {compiler[0]} made cannot be loaded: {error}") from error
 
 
 def _loaded(path: Path) -> ctypes.CDLL:
@@ -106,12 +107,13 @@ def _keep(made: Path, kept: Path) -> None:
             Path(partial.name).unlink(missing_ok=True)
 
 
-def _compiler() -> str:
-    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
-        if name and (found := shutil.which(name)) is not None:
+def _compiler() -> list[str]:
+    """Return the command that compiles: what CC says ("ccache gcc" too), or what is found."""
+    for words in (shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]):
+        if words and (found := shutil.which(words[0])) is not None:
             if sys.platform == "darwin" and not _developer_tools():
                 raise NotCompiledError("there is no C compiler: xcode-select --install gets one")
-            return found
+            return [found, *words[1:]]
     raise NotCompiledError("there is no C compiler (cc, gcc or clang)")
 
 
@@ -120,19 +122,21 @@ def _developer_tools() -> bool:
     return _run(["xcode-select", "-p"], Path.cwd()).returncode == 0
 
 
-def _compiled(compiler: str, text: str, folder: Path) -> Path:
+def _compiled(compiler: Sequence[str], text: str, folder: Path) -> Path:
     """Compile into `folder`; return the library."""
     (folder / "kernels.c").write_text(text, encoding="utf-8")
     made, said = folder / "kernels.so", ""
     for flags in FOR_THIS_PROCESSOR:
-        command = [compiler, *FLAGS, *flags, "kernels.c", "-o", made.name, "-lm"]
+        command = [*compiler, *FLAGS, *flags, "kernels.c", "-o", made.name, "-lm"]
         done = _run(command, folder)
         if done.returncode == 0 and made.exists():
             return made
         if done.returncode < 0:  # by a signal: nothing is known of the flags
-            raise NotCompiledError(f"{compiler} was killed")
+            raise NotCompiledError(f"{compiler[0]} was killed")
         said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-    raise NotCompiledError(f"{compiler} cannot compile them: {said.strip() or 'it says nothing'}")
+    raise NotCompiledError(
+        f"{compiler[0]} cannot compile them: {said.strip() or 'it says nothing'}"
+    )
 
 
 def _run(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[str]":
@@ -151,10 +155,12 @@ def _run(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[s
         raise NotCompiledError(f"{command[0]} cannot be run: {error}") from error
 
 
-def _version(compiler: str) -> str:
-    """Return what tells a compiler, and what it links to, from others of its path."""
-    found = Path(compiler).stat()
-    return f"{compiler} {found.st_size} {found.st_mtime_ns} {platform.libc_ver()}"
+def _version(compiler: Sequence[str]) -> str:
+    """Return what tells a compiler, and what it links to, from others of its name."""
+    programs = [found for word in compiler if (found := shutil.which(word)) is not None]
+    files = [(each, Path(each).stat()) for each in programs]
+    told = [f"{each} {found.st_size} {found.st_mtime_ns}" for each, found in files]
+    return " ".join([*compiler, *told, *platform.libc_ver()])
 
 
 def _processor() -> str:

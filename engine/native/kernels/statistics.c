@@ -11,13 +11,13 @@
 #define TABLES 4     // of counts: neighbours in one bin do not wait for each other
 #define SHORT 256
 
-struct moments {
-    double count, mean, m2, zeros, saturated;
+struct range {
     REAL least, most;
 };
 
-struct range {
-    REAL least, most;
+struct moments {
+    double count, mean, m2, zeros, saturated;
+    struct range range;
 };
 
 // The least and the most of `size` values. By lanes, for not every compiler makes vectors of a
@@ -67,8 +67,8 @@ static void take_in(struct moments *m, const REAL *restrict v, length size, REAL
     m->count = count;
     m->zeros += zeros;
     m->saturated += saturated;
-    if (range.least < m->least) m->least = range.least;
-    if (range.most > m->most) m->most = range.most;
+    if (range.least < m->range.least) m->range.least = range.least;
+    if (range.most > m->range.most) m->range.most = range.most;
 }
 
 // The least power of two that is not below x, within 2^±120; 1 for a signal that vanished.
@@ -105,7 +105,7 @@ KERNEL void measure(const int64_t *restrict tensors, const double *restrict boun
         const REAL *a = (const REAL *)(intptr_t)tensor[0], *b = (const REAL *)(intptr_t)tensor[1];
         const length size = tensor[2], stride = tensor[3], samples = tensor[4];
         const double *bound = bounds + 4 * at;
-        struct moments m = {.least = INFINITY, .most = -INFINITY};
+        struct moments m = {.range = {INFINITY, -INFINITY}};
         for (length from = 0; from < size; from += BLOCK) {
             const length part = at_most(BLOCK, size - from);
             const REAL *v = a + from;
@@ -115,12 +115,12 @@ KERNEL void measure(const int64_t *restrict tensors, const double *restrict boun
             }
             take_in(&m, v, part, bound[2], bound[3]);
         }
-        const double std = m.least == m.most ? 0 : sqrt(m.m2 / m.count);
+        const double std = m.range.least == m.range.most ? 0 : sqrt(m.m2 / m.count);
         const double rms = hypot(m.mean, std);
         left[at] = !(rms - rms == 0);
         if (left[at]) continue;
-        const double row[FIELDS] = {m.count, m.mean, std, m.least, m.most, m.zeros / m.count,
-                                    m.saturated / m.count, 0};
+        const double row[FIELDS] = {m.count, m.mean, std, m.range.least, m.range.most,
+                                    m.zeros / m.count, m.saturated / m.count, 0};
         memcpy(table + FIELDS * at, row, sizeof row);
         const double power = power_above(WIDTH_IN_RMS * rms);
         const double low = bound[0] == bound[0] ? bound[0] : -power;
