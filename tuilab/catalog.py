@@ -123,7 +123,7 @@ def _entry(path: Path, root: Path) -> Entry:
     inside = path.relative_to(root).parts[:-1]
     chapter = CHAPTERS.get(inside[0], inside[0].replace("_", " ")) if inside else ""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         return Entry(path, chapter or OTHERS, problem=f"cannot be read: {error}")
     return Entry(

@@ -18,6 +18,7 @@ from tuilab.errors import RunError
 from tuilab.metrics import Record
 from tuilab.recording import RunReader, RunWriter
 from tuilab.runs import RunFolder
+from tuilab.terminal import to_type
 
 KEPT: Final = 5
 INTERVAL: Final = 5.0  # seconds between two of them, where the scenario does not say
@@ -61,7 +62,7 @@ def newest(folder: RunFolder) -> tuple[Saved, Checkpoint]:
         advice = " with a lower learning rate: --set optimizer.learning_rate=…" if diverged else ""
         raise RunError(
             f"{folder.path} has no checkpoint to go on from: {when} before the first was saved; "
-            f"start it anew{advice} (tuilab run {folder.scenario})"
+            f"start it anew{advice} ({to_type('run', folder.scenario)})"
         )
     last = found[-1]
     try:

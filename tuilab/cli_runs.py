@@ -9,7 +9,7 @@ import click
 
 from tuilab.cli_options import PATH, known_theme, need_terminal, say, screen_size, view_options
 from tuilab.cli_view import view
-from tuilab.terminal import is_terminal
+from tuilab.terminal import is_terminal, to_type
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
     from tuilab.runs import RunFolder
@@ -36,7 +36,7 @@ def attach(run: str | None) -> int:
     alive = [folder for folder in folders if folder.is_alive()]
     if not alive:
         where = folders[0].path if len(folders) == 1 else run
-        raise RunError(f"{where} is not running any more; open it: tuilab replay {run}")
+        raise RunError(f"{where} is not running any more; open it: {to_type('replay', run)}")
     ended = [folder for folder in folders if folder not in alive]
     return _view([*alive, *ended])
 

@@ -18,6 +18,7 @@ from tuilab.cli_options import (
     sets,
     with_shortcuts,
 )
+from tuilab.terminal import to_type
 
 if TYPE_CHECKING:  # what it needs is imported when it runs, so that --help is quick
     from tuilab.search.begin import Wishes
@@ -135,8 +136,8 @@ def _view(folder: "StudyFolder") -> int:
     from tuilab.viewer.search.app import view
 
     view(folder)
-    how = "search view" if folder.is_alive() else "search show"
-    say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
+    again = to_type("search", "view" if folder.is_alive() else "show", folder.path)
+    say(f"{folder.path}   (look at it again: {again})")
     return 0
 
 
@@ -188,7 +189,7 @@ def show(study: str | None, as_json: bool, as_csv: bool, target: Path | None) ->
         if result.best is None:
             raise SearchError(f"{folder.path} has no complete trial to write out")
         write_atomically(target, scenario_text(reader.scenario, result, result.best))
-        say(f"{target}   (train it: tuilab run {target} --threads 1)", err=True)
+        say(f"{target}   (train it: {to_type('run', target, '--threads', 1)})", err=True)
     if as_json:
         say(result.document())
     elif as_csv:

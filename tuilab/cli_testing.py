@@ -51,10 +51,13 @@ def test(
     """
     from engine.backend import usable_cores
     from tuilab.catalog import resolve
+    from tuilab.errors import RunError
     from tuilab.launch import Options, write_atomically
     from tuilab.testing import Plan, collect, run_suite
     from tuilab.testing_reports import junit, results_json, results_table
 
+    if junit_file is not None and not junit_file.parent.is_dir():
+        raise RunError(f"cannot write {junit_file}: there is no folder {junit_file.parent}")
     begin = time.monotonic()
     named = [path if path.is_dir() else resolve(path) for path in paths]
     found = collect(named or [Path("scenarios")], pattern)

@@ -19,7 +19,7 @@ from tuilab.cli_options import (
     variant,
     with_shortcuts,
 )
-from tuilab.terminal import has_colour, is_terminal
+from tuilab.terminal import has_colour, is_terminal, to_type
 
 
 @click.group()
@@ -159,7 +159,7 @@ def new(name: str) -> int:
     from tuilab.scaffold import create
 
     path = create(name)
-    say(f"{path}   (run it: tuilab run {path}; look it over: tuilab check {path})")
+    say(f"{path}   (run it: {to_type('run', path)}; look it over: {to_type('check', path)})")
     return 0
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuilab.cli_options import chosen_dress, complain, say
+from tuilab.terminal import to_type
 
 if TYPE_CHECKING:  # commands import what they need when they run, so that --help is quick
     from tuilab.expectations import Expectation
@@ -31,7 +32,7 @@ def view(
         info = info_of(worker)
         going = folder.is_alive() and not (info is not None and info.ended)
         how = "attach" if going else "replay"
-        say(f"{folder.path}   (look at it again: tuilab {how} {folder.path})")
+        say(f"{folder.path}   (look at it again: {to_type(how, folder.path)})")
     return code
 
 

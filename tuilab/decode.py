@@ -248,7 +248,7 @@ def located(path: Path, text: str, error: ConfigError, sets: Sequence[str] = ())
 def read(path: Path) -> str:
     """Return the text of a scenario file; raise ScenarioError, with the ones that are there."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
         raise ScenarioError(f"{path}: no such scenario file{_near(path)}") from None
     except (OSError, UnicodeDecodeError) as error:

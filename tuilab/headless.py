@@ -16,6 +16,7 @@ from tuilab.launch import Worker, end, has_ended, info_of
 from tuilab.recording import RunInfo, RunReader
 from tuilab.scenario import load
 from tuilab.summary import Summary, summarize
+from tuilab.terminal import to_type
 
 POLL: Final = 0.05  # seconds
 
@@ -61,8 +62,8 @@ def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
         if not info.ended:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             raise WorkerError(
-                f"the training process {how}; what it recorded is kept: tuilab replay {folder.path}"
-                f" (log: {folder.log})"
+                f"the training process {how}; what it recorded is kept: "
+                f"{to_type('replay', folder.path)} (log: {folder.log})"
             )
         return summarize(folder, reader, load(folder.scenario).expect)
 

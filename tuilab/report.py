@@ -15,6 +15,7 @@ from tuilab.recording import RunReader
 from tuilab.runs import RunFolder
 from tuilab.scenario import ScenarioFile
 from tuilab.summary import Summary
+from tuilab.terminal import to_type
 from tuilab.viewer.plot import wants_logarithm
 from tuilab.viewer.series import Reduced, reduce
 
@@ -31,7 +32,7 @@ def summary_text(summary: Summary, verdicts: Sequence[Verdict], reader: RunReade
         _layers(summary),
         findings_text(Record(reader)),
         verdict_table([(summary.scenario, v) for v in verdicts]) if verdicts else "",
-        f"run folder: {summary.run_dir}   (look at it: tuilab replay {summary.run_dir})",
+        f"run folder: {summary.run_dir}   (look at it: {to_type('replay', summary.run_dir)})",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -54,7 +55,7 @@ def comparison_text(file: ScenarioFile, outcome: Outcome, out: Path) -> str:
         f"{file.name}: {document.title}" if document.title else file.name,
         aligned(rows),
         verdict_table(verdicts) if verdicts else "",
-        f"run folders: {out}/   (look at one: tuilab replay {out / first})",
+        f"run folders: {out}/   (look at one: {to_type('replay', out / first)})",
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -16,6 +16,7 @@ from tuilab.launch import Options, Worker, launch, options_of, restart, write_at
 from tuilab.recording import RunReader, RunWriter
 from tuilab.runs import RunFolder, create, free_path
 from tuilab.scenario import load
+from tuilab.terminal import to_type
 
 
 def resume(
@@ -27,7 +28,7 @@ def resume(
     "optimizer.learning_rate=0.01". Raises RunError, CheckpointError, ConfigError, ScenarioError.
     """
     if folder.is_alive():
-        raise RunError(f"{folder.path} is being trained: tuilab attach {folder.path} shows it")
+        raise RunError(f"{folder.path} is being trained: {to_type('attach', folder.path)} shows it")
     last, checkpoint = newest(folder)
     hyper = Hyperparameters(checkpoint.hyperparameters)
     changes = [parse_change(hyper, assignment) for assignment in sets]

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shlex
 from typing import TextIO
 
 
@@ -22,3 +23,8 @@ def has_hung_up(stream: TextIO | None) -> bool:
 def has_colour(stream: TextIO | None) -> bool:
     """Tell whether to write in colours: to a terminal, unless NO_COLOR asks for none."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def to_type(*words: object) -> str:
+    """Return a command of tuilab as a shell takes it: what is no plain word is quoted."""
+    return shlex.join(["tuilab", *map(str, words)])

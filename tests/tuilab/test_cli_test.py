@@ -152,10 +152,17 @@ def test_nothing_to_run_is_exit_code_2(cli: Cli, lab: Path, arguments: list[str]
 
 
 def test_a_report_that_cannot_be_written_does_not_cost_the_table(cli: Cli, suite: Path) -> None:
-    code, out, err = cli("test", suite / "good.toml", "--junit", "missing/report.xml")
+    (suite / "report.xml").mkdir()
+    code, out, err = cli("test", suite / "good.toml", "--junit", suite / "report.xml")
     assert code == 2
     assert "1 of 1 claims hold" in out
-    assert "cannot write missing/report.xml: No such file" in err
+    assert f"cannot write {suite / 'report.xml'}: Is a directory" in err
+
+
+def test_a_report_for_no_folder_is_refused_before_anything_runs(cli: Cli, suite: Path) -> None:
+    code, out, err = cli("test", suite / "good.toml", "--junit", "missing/report.xml")
+    assert (code, out) == (2, "")
+    assert "cannot write missing/report.xml: there is no folder missing" in err
 
 
 def two_training(scratch: Path) -> list[Path]:

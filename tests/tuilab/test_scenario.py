@@ -127,6 +127,12 @@ def test_text_that_is_no_toml_is_said_with_its_line(lab: Path) -> None:
         load(lab / "s.toml")
 
 
+def test_a_mark_of_utf8_before_the_text_is_none_of_it(lab: Path) -> None:
+    write_scenario(lab / "s.toml")
+    (lab / "s.toml").write_bytes(b"\xef\xbb\xbf" + (lab / "s.toml").read_bytes())
+    assert load(lab / "s.toml").name == "s"
+
+
 def test_text_that_is_not_utf8_is_refused(lab: Path) -> None:
     (lab / "s.toml").write_bytes(b"title = '\xff'\n")
     with pytest.raises(ScenarioError, match=r"s\.toml: cannot be read: .*utf-8"):

@@ -15,6 +15,7 @@ from tuilab.search.results import (
 )
 from tuilab.search.settings import Search, Stage
 from tuilab.search.space import Space
+from tuilab.terminal import to_type
 
 SHOWN: Final = 15  # trials of a stage that the table at the end of a search has
 
@@ -49,8 +50,8 @@ def summary(result: SearchResult, limit: int | None = SHOWN) -> str:
         )
         parts.append(
             f"best: {objective_heading(result.search)} {value_text(best.row.value)} in "
-            f"{best.stage.stage.name} {best.row.number}   (look at it: tuilab replay {run})\n"
-            f"write it out: tuilab search show {result.folder} --write best.toml"
+            f"{best.stage.stage.name} {best.row.number}   (look at it: {to_type('replay', run)})\n"
+            f"write it out: {to_type('search', 'show', result.folder, '--write', 'best.toml')}"
         )
     elif result.stages:
         parts.append("no trial has come to its end with a value of the objective")

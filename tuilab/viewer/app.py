@@ -26,7 +26,7 @@ from tuilab.errors import ViewError
 from tuilab.launch import Options, Worker, has_ended
 from tuilab.runs import RunFolder
 from tuilab.scenario import load
-from tuilab.terminal import is_terminal
+from tuilab.terminal import is_terminal, to_type
 from tuilab.viewer import forks
 from tuilab.viewer.above import Above
 from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
@@ -363,8 +363,8 @@ class ViewerApp(DressedApp[Worker]):
         if self.store.live:
             self.notify("the run has not ended", timeout=3)
         elif self.store.state == "finished":
-            more = f"tuilab run --resume {self.worker.folder.path} --steps N gives it more"
-            self.notify(f"all of its steps are made; {more}", timeout=6)
+            more = to_type("run", "--resume", self.worker.folder.path, "--steps", "N")
+            self.notify(f"all of its steps are made; {more} gives it more", timeout=6)
         else:
             self._follow_another("going on from the last good checkpoint", self._go_on)
 
@@ -513,7 +513,7 @@ def view(
     app.run(mouse=dress is None or dress.mouse)
     if app.return_code:  # Textual has printed why
         path = app.worker.folder.path
-        raise ViewError(f"the view broke; a run that is alive goes on: tuilab attach {path}")
+        raise ViewError(f"the view broke; a run that is alive goes on: {to_type('attach', path)}")
     app.store.close()
     app.session.await_end()
     return app.session.runs

@@ -13,6 +13,7 @@ from textual.widgets.option_list import Option
 
 from engine.errors import ConfigError
 from engine.hyperparameters import check
+from tuilab.terminal import to_type
 from tuilab.viewer import formats
 from tuilab.viewer.actions import ACTIONS
 from tuilab.viewer.curves import KINDS
@@ -161,7 +162,8 @@ class LeaveScreen(ModalScreen[Choice]):
             yield Static(f"[b $text-primary]s[/]    stop the {what} and leave")
             yield Static(f"[b $text-primary]l[/]    leave {it} running")
             for run in self._runs:
-                yield Static(f"     come back with: tuilab attach {run}", classes="muted")
+                again = f"     come back with: {to_type('attach', run)}"
+                yield Static(again, classes="muted", markup=False)
             yield Static("[b $text-primary]esc[/]  cancel")
 
     def action_choose(self, choice: Choice) -> None:

@@ -20,6 +20,7 @@ from tuilab.runs import RunFolder
 from tuilab.search.folder import StudyFolder
 from tuilab.search.reading import StudyReader
 from tuilab.search.results import Row, StageResult, objective_heading
+from tuilab.terminal import to_type
 from tuilab.viewer.dress import DressedApp
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.search.header import header
@@ -360,7 +361,7 @@ def view(folder: StudyFolder) -> None:
             app = SearchApp(reader, look)
             run = app.run()
             if app.return_code:  # Textual has printed why
-                again = f"tuilab search view {folder.path}"
+                again = to_type("search", "view", folder.path)
                 raise ViewError(f"the view broke; a search that is alive goes on: {again}")
             if run is None:
                 return
