@@ -30,7 +30,8 @@ LEGEND: Sequence[tuple[str, str]] = (
     ("fwd →", "std of this layer's activations over that of the layer before; healthy 0.8…1.25"),
     ("← bwd", "std of this layer's dL/dA over that of the layer after it; healthy 0.8…1.25"),
     ("log₁₀ΔW/W", "size of one update against the weights; healthy −4…−2"),
-    ("dead", "units silent over the last whole epoch; above 10 % a warning, 40 % an error"),
+    ("dead", "units silent over the last whole epoch, – until one has ended; above 10 % a"
+     " warning, 40 % an error"),
     ("sat.", "activations so flat that they pass next to no gradient on"),
     ("─▒█▒─", "percentiles: a box from 25 to 75 %, its median, whiskers to 5 and 95 %"),
     ("● ◇ ◆", "gain: measured, expected by theory of the first weights, both the same"),
