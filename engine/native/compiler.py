@@ -19,8 +19,8 @@ from typing import Final
 from platformdirs import user_cache_path
 
 REALS: Final = {
-    "float32": {"REAL": "float", "ROOT": "sqrtf", "EXP": "expf", "LOG": "logf"},
-    "float64": {"REAL": "double", "ROOT": "sqrt", "EXP": "exp", "LOG": "log"},
+    "float32": {"REAL": "float", "WORD": "int32_t", "DIGITS": 23, "ROOT": "sqrtf", "LOG": "logf"},
+    "float64": {"REAL": "double", "WORD": "int64_t", "DIGITS": 52, "ROOT": "sqrt", "LOG": "log"},
 }
 FLAGS: Final = (
     *("-std=gnu11", "-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-fopenmp-simd"),

@@ -122,6 +122,27 @@ class TestLosses:
                 loss = bound.forward(backend.to_device(scores), np.array([0, 1, 2, 0]))
             assert not np.isfinite(loss)
 
+    def test_every_power_of_e_is_told_to_its_last_digits(
+        self, pair: tuple[Backend, Backend]
+    ) -> None:
+        backend, dtype = pair[0], pair[0].dtype
+        x = np.linspace(0, -np.log(10_001 * np.finfo(dtype).tiny), 10_001).astype(dtype)
+        scores = backend.to_device(np.stack([np.zeros_like(x), -x], axis=1))
+        bound = SoftmaxCrossEntropy().bind((2,), len(x), backend)
+        bound.forward(scores, np.zeros(len(x), np.int64))
+        power = np.exp(-x.astype(np.longdouble))
+        share = bound.backward()[:, 1].astype(np.longdouble) * len(x)
+        np.testing.assert_allclose(share, power / (1 + power), rtol=4 * np.finfo(dtype).eps)
+
+    def test_what_no_number_can_tell_is_nothing(self, pair: tuple[Backend, Backend]) -> None:
+        for backend in pair:
+            bound = SoftmaxCrossEntropy().bind((2,), 2, backend)
+            loss = bound.forward(
+                backend.to_device(np.array([[0, -1e4], [0, -1e4]])), np.array([0, 1])
+            )
+            np.testing.assert_array_equal(bound.backward(), [[0, 0], [0.5, -0.5]])
+            assert loss == pytest.approx(5000)
+
     def test_right_answers(self, pair: tuple[Backend, Backend]) -> None:
         scores = rng().integers(0, 3, (500, 4)).astype(float)  # many are equal
         scores[::7, 1] = np.nan
