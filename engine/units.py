@@ -1,6 +1,5 @@
 """What each unit of a layer does over the examples of a batch: for a map of the units."""
 
-from collections.abc import Callable
 from math import gcd
 from typing import Final
 
@@ -41,23 +40,17 @@ class _Layer:
 
     def __init__(self, output: Array, activation: Activation, backend: Backend) -> None:
         self._rows = sample_rows(output)
-        self._kernel = self._compiled(output, activation, backend)
-        self._average = backend.full((len(self._rows),), 1 / len(self._rows))
-        self._row = backend.empty(self._rows.shape[1:])
+        rows, units = self._rows.shape
+        self._average = backend.full((rows,), 1 / rows)
+        self._row = backend.empty((units,))
         self._floor, self._flat = activation.silent_at, activation.saturated
-
-    def _compiled(
-        self, output: Array, activation: Activation, backend: Backend
-    ) -> Callable[[], None] | None:
-        """Return what fills the numbers of all units by a kernel, where there is one."""
-        if backend.kernel("units") is None or not output.flags.c_contiguous:
-            return None
-        (rows, units), (low, high) = self._rows.shape, activation.saturated or (np.nan, np.nan)
-        floor = np.nan if activation.silent_at is None else activation.silent_at
-        stride = self._rows.strides[0] // output.itemsize
         self._found = backend.empty((units,)), np.empty(units), np.empty(units)
-        limits = floor, low, high
-        return backend.kernel("units", *self._found, *limits, rows, units, stride, output)
+        floor = np.nan if self._floor is None else self._floor
+        low, high = self._flat or (np.nan, np.nan)
+        stride = self._rows.strides[0] // output.itemsize
+        fixed = *self._found, floor, low, high, rows, units, stride, output
+        contiguous = output.flags.c_contiguous
+        self._kernel = backend.kernel("units", *fixed) if contiguous else None
 
     def measure(self, backend: Backend) -> Units:
         if self._kernel is not None:
