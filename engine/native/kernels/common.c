@@ -14,7 +14,4 @@
 
 typedef int64_t length;
 
-// The larger of two, and NaN where one of them is, as NumPy has it.
-static inline REAL larger(REAL a, REAL b) { return a > b || a != a ? a : b; }
-
 static inline length at_most(length a, length b) { return a < b ? a : b; }

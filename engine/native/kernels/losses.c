@@ -24,7 +24,7 @@ static inline REAL exponential(REAL x) {
 }
 
 // The mean of −Σ target · log softmax(s), with 1 − smoothing + smoothing/C at the label and
-// smoothing/C elsewhere; and its gradient.
+// smoothing/C elsewhere; and its gradient. One score that is no number makes all of its row none.
 KERNEL double softmax_cross_entropy(REAL *restrict ds, length batch, length classes,
                                     double smoothing, const REAL *restrict s,
                                     const int64_t *restrict labels) {
@@ -32,7 +32,7 @@ KERNEL double softmax_cross_entropy(REAL *restrict ds, length batch, length clas
     double loss = 0;
     for (length i = 0; i < batch; ++i, s += classes, ds += classes) {
         REAL most = s[0], sum = 0;
-        for (length j = 1; j < classes; ++j) most = larger(most, s[j]);
+        for (length j = 1; j < classes; ++j) most = s[j] > most ? s[j] : most;
         for (length j = 0; j < classes; ++j) sum += ds[j] = s[j] - most;
         loss -= ds[labels[i]] * at_label + sum * elsewhere;
     }
