@@ -1,5 +1,6 @@
 """What the apps have in common: themes, glyphs, no colours when asked, and remembered choices."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -101,6 +102,16 @@ class DressedApp(App[Result]):
             self.register_theme(theme)
         wanted = dress.theme or self.settings.theme
         self.theme = wanted if wanted in self.available_themes else THEMES[0].name
+
+    def run(self, *args: Any, **settings: Any) -> Result | None:
+        """Run the app until its user leaves.
+
+        Its frames are many objects and next to no garbage in circles: to look for that often, and
+        among all that was imported, took a seventh of the view's time.
+        """
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 50)
+        return super().run(*args, **settings)
 
     @property
     def settings(self) -> Settings:
