@@ -156,15 +156,15 @@ class LeaveScreen(ModalScreen[Choice]):
 
     def compose(self) -> ComposeResult:
         """Build the box."""
-        with Vertical(classes="dialog") as box:
+        with Vertical(classes="dialog leave") as box:
             several = len(self._runs) > 1
             what, it = ("runs", "them") if several else ("run", "it")
             box.border_title = f"the {what} {'are' if several else 'is'} not finished"
             yield Static(f"[b $text-primary]s[/]    stop the {what} and leave")
             yield Static(f"[b $text-primary]l[/]    leave {it} running")
             for run in self._runs:
-                again = f"     come back with: {to_type('attach', run)}"
-                yield Static(again, classes="muted", markup=False)
+                again = f"come back with: {to_type('attach', run)}"
+                yield Static(again, classes="below", markup=False)
             yield Static("[b $text-primary]esc[/]  cancel")
 
     def action_choose(self, choice: Choice) -> None:
