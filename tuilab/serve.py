@@ -13,6 +13,7 @@ from tuilab.catalog import resolve
 from tuilab.errors import RunError, ScenarioError
 from tuilab.runs import find_group
 from tuilab.scenario import load_file
+from tuilab.terminal import to_type
 
 COMMANDS: Final = ("tour", "run", "attach", "replay", "compare")
 """The commands that open a view."""
@@ -32,7 +33,7 @@ def serve(words: Sequence[str], host: str, port: int, tell: Callable[[str], None
         ) from error
     _check(host, port)
     command = "exec " + shlex.join([sys.executable, "-m", "tuilab.cli", *words])
-    shown = shlex.join(["tuilab", *words])
+    shown = to_type(*words)
     begun = f"http://{host}:{port} shows {shown}; ctrl+c ends it"
     ViewServer(command, host, port, shown, lambda: tell(begun)).serve()
 

@@ -109,7 +109,11 @@ def _keep(made: Path, kept: Path) -> None:
 
 def _compiler() -> list[str]:
     """Return the command that compiles: what CC says ("ccache gcc" too), or what is found."""
-    for words in (shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]):
+    try:
+        wanted = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise NotCompiledError(f"CC is no command: {error}") from error
+    for words in (wanted, ["cc"], ["gcc"], ["clang"]):
         if words and (found := shutil.which(words[0])) is not None:
             if sys.platform == "darwin" and not _developer_tools():
                 raise NotCompiledError("there is no C compiler: xcode-select --install gets one")

@@ -84,6 +84,11 @@ def test_it_has_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (tmp_path / "log").read_text() == "--quick\n"
 
 
+def test_it_is_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "gcc '")
+    assert library.missing("float32") == "CC is no command: No closing quotation"
+
+
 def test_they_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = f'echo once >> {tmp_path}/log; exec {real()} "$@"'
     put_first(tmp_path, script, monkeypatch)
