@@ -161,10 +161,9 @@ def _run(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[s
 
 def _version(compiler: Sequence[str]) -> str:
     """Return what tells a compiler, and what it links to, from others of its name."""
-    programs = [found for word in compiler if (found := shutil.which(word)) is not None]
-    files = [(each, Path(each).stat()) for each in programs]
-    told = [f"{each} {found.st_size} {found.st_mtime_ns}" for each, found in files]
-    return " ".join([*compiler, *told, *platform.libc_ver()])
+    found = [Path(each).stat() for word in compiler if (each := shutil.which(word)) is not None]
+    dates = [f"{each.st_size} {each.st_mtime_ns}" for each in found]
+    return " ".join([*compiler, *dates, *platform.libc_ver()])
 
 
 def _processor() -> str:
