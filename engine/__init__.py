@@ -2,7 +2,7 @@
 
     from engine import Network, Trainer, mlp
     from engine.activations import Tanh
-    from engine.data.digits import Digits
+    from engine.data.sources.digits import Digits
 
 Arrays in, frames out: it knows no terminal, no file format and no database. The names here are
 loaded when they are first asked for: a command that trains nothing does not wait for them.
@@ -12,18 +12,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.backend import make_backend
-    from engine.network import Network, mlp
-    from engine.trainer import Command, Trainer
+    from engine.backends.base import make_backend
+    from engine.network.network import Network, mlp
+    from engine.training.trainer import Command, Trainer
 
 __all__ = ["Command", "Network", "Trainer", "make_backend", "mlp"]
 
 _HOMES = {
-    "Command": "engine.trainer",
-    "Network": "engine.network",
-    "Trainer": "engine.trainer",
-    "make_backend": "engine.backend",
-    "mlp": "engine.network",
+    "Command": "engine.training.trainer",
+    "Network": "engine.network.network",
+    "Trainer": "engine.training.trainer",
+    "make_backend": "engine.backends.base",
+    "mlp": "engine.network.network",
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 
 Setting: TypeAlias = bool | int | float | str
 HyperKind: TypeAlias = Literal["set", "scale"]
@@ -24,10 +24,10 @@ class Command:
     What is trained changes by "batch_size" (`value` examples), "schedule" (`name`, with its
     `settings`), "freeze" and "unfreeze", "reinitialize" (`name` of an initialiser), "activation"
     (`name`) and "batch_norm" (`name` "insert" or "remove"); each but the first two of `layer`,
-    counted from 1, where 0 stands for all hidden ones. See `engine.changes`.
+    counted from 1, where 0 stands for all hidden ones. See `engine.training.changes`.
 
     "pause" makes one last step, whose statistics are measured, "step" one more, "run_to_epoch" all
-    to the end of this epoch; "speed" allows `value` steps a second, 0: any. See `engine.pacing`.
+    to the end of this epoch; "speed" allows `value` steps a second, 0: any. See `engine.training.run_control`.
 
     "checkpoint" changes nothing: whoever keeps checkpoints hears from its event that one is wanted.
     """

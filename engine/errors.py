@@ -9,7 +9,7 @@
     └── BackendError            an array library or device that is not there
 
 `tuilab.errors` adds the application's own branches. Each class knows the exit code of the
-command that fails with it; `tuilab.cli` catches the root, once.
+command that fails with it; `tuilab.cli.main` catches the root, once.
 """
 
 from collections.abc import Iterable

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.backend import Array, Backend, NumPyBackend
+from engine.activations.special import above_zero
+from engine.backends.base import Array, Backend, NumPyBackend
 from engine.errors import require
 from engine.layers.base import Shape
 from engine.registry import Registry
-from engine.special import above_zero
 
 losses: Registry["Loss"] = Registry("loss")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from engine.optimizers import SGD, Adam
-from tuilab.cli import tuilab
+from engine.optimization.optimizers import SGD, Adam
+from tuilab.cli.main import tuilab
 from tuilab.diagnosis import rules
-from tuilab.scenario import load_file, parse
+from tuilab.scenario.scenario import load_file, parse
 from tuilab.viewer.actions import ACTIONS
-from tuilab.viewer.panels.detail import VIEWS
+from tuilab.viewer.panels.layer.views import VIEWS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.backend import usable_cores
-from tuilab import worker
-from tuilab.comparison import begin, result
-from tuilab.crowd import Job, run_all
-from tuilab.data_folder import data_folder
-from tuilab.expectations import Expectation
-from tuilab.launch import Options, Worker, write_atomically
-from tuilab.metrics import SCALARS
-from tuilab.runs import create
-from tuilab.scenario import ScenarioFile, load_file
+from engine.backends.base import usable_cores
+from tuilab.claims.expectations import Expectation
+from tuilab.claims.metrics import SCALARS
+from tuilab.data.folder import data_folder
+from tuilab.process import worker
+from tuilab.process.comparison import begin, result
+from tuilab.process.launch import Options, Worker, write_atomically
+from tuilab.process.run_pool import Job, run_all
+from tuilab.record.run_folder import create
+from tuilab.scenario.scenario import ScenarioFile, load_file
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
 FILES = sorted(FOLDER.rglob("*.toml"))

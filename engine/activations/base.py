@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from engine.backend import Array, Backend
+from engine.backends.base import Array, Backend
 from engine.registry import Registry
 
 Scratch: TypeAlias = Sequence[Array]

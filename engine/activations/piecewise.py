@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.activations.base import Activation, Scratch, activations
-from engine.backend import Array, Backend
+from engine.activations.special import above_zero, below_zero
+from engine.backends.base import Array, Backend
 from engine.errors import require
-from engine.special import above_zero, below_zero
 
 
 def step_at_zero(xp: Any, x: Array, out: Array) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
 from engine.activations.base import Activation, Scratch, activations
-from engine.backend import Array, Backend
+from engine.activations.special import ERF_SCRATCH, above_zero, erf, sigmoid
+from engine.backends.base import Array, Backend
 from engine.errors import UnknownNameError
-from engine.special import ERF_SCRATCH, above_zero, erf, sigmoid
 
 
 @activations.register("tanh")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.backend import Array, Backend
+from engine.backends.base import Array, Backend
 from engine.data.preprocess import Pixels
 from engine.errors import ConfigError, require
 from engine.registry import Registry

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from engine.backend import Array, Backend
-from engine.crew import Meeting
-from engine.frames import FirstWeights
+from engine.backends.base import Array, Backend
+from engine.backends.threads import Barrier
 from engine.initializers import Initializer
 from engine.registry import Registry
+from engine.statistics.frames import FirstWeights
 
 Shape: TypeAlias = tuple[int, ...]  # without the batch axis
 layers: Registry["Layer"] = Registry("layer", "engine.layers")
@@ -77,13 +77,13 @@ def starts(row: Sequence[Bound]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some rows of a batch, which a layer is bound for once more: see `engine.shards`."""
+    """Some rows of a batch, which a layer is bound for once more: see `engine.network.batch_shards`."""
 
     rank: int  # from 0
     rows: slice
     examples: int  # in the whole batch
     lent: Iterator[Array]  # the arrays over the whole batch, as the layer asked for them
-    meeting: Meeting  # of all shards
+    meeting: Barrier  # of all shards
     later: bool  # `weigh` is asked for when all have gone backwards
 
 

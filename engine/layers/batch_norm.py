@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.backend import Array, Backend
+from engine.backends.base import Array, Backend
 from engine.errors import ShapeError, UnknownNameError, require
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from engine.backend import Array, Backend
+from engine.backends.base import Array, Backend
 from engine.errors import ShapeError, require
 from engine.initializers import Initializer, Xavier
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers, weight_and_bias

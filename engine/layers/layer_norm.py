@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.backend import Array
+from engine.backends.base import Array
 from engine.errors import require
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from engine.backend import Array
+from engine.backends.base import Array
 from engine.errors import ShapeError, require
-from engine.frames import FirstWeights
 from engine.initializers import Initializer, Xavier
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers, weight_and_bias
+from engine.statistics.frames import FirstWeights
 
 
 @layers.register("linear")

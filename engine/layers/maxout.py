@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.backend import Array
+from engine.backends.base import Array
 from engine.errors import ShapeError, require
 from engine.layers.base import Bound, Layer, Scope, Shape, layers
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from engine.activations import Activation, ReLU
-from engine.backend import Array
+from engine.backends.base import Array
 from engine.layers.base import Bound, Layer, Scope, Shape, layers
 
 

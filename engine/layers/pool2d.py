@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.backend import Array
+from engine.backends.base import Array
 from engine.errors import ShapeError, require
 from engine.layers.base import Bound, Layer, Scope, Shape, layers
 from engine.layers.conv2d import window_count

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from engine.activations.piecewise import step_at_zero
-from engine.backend import Array
+from engine.activations.special import above_zero, below_zero
+from engine.backends.base import Array
 from engine.errors import require
 from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
-from engine.special import above_zero, below_zero
 
 
 @layers.register("prelu")

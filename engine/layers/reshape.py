@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from engine.backend import Array
+from engine.backends.base import Array
 from engine.errors import ShapeError, require
 from engine.layers.base import Bound, Layer, Scope, Shape, layers
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy.typing as npt
 
-from engine.backend import Array
+from engine.backends.base import Array
 from engine.errors import ShapeError, require
 from engine.layers.base import (
     Bound,

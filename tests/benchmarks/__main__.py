@@ -152,7 +152,7 @@ def start(rounds: int) -> Found:
         "import numpy": ["-c", "import numpy"],
         "import engine": ["-c", "import engine"],
         "from engine import Trainer": ["-c", "from engine import Trainer"],
-        "tuilab --help": ["-m", "tuilab.cli", "--help"],
+        "tuilab --help": ["-m", "tuilab.cli.main", "--help"],
     }
 
     def started(arguments: list[str]) -> Callable[[], object]:

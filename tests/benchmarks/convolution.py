@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from engine.backend import Array, Backend, make_backend
+from engine.backends.base import Array, Backend, make_backend
 from engine.layers.base import Scope
 from engine.layers.conv2d import Conv2d
-from engine.parameters import allocate
+from engine.network.parameters import allocate
 from tests.benchmarks.paired import paired, table
 
 SHAPES = [(32, 3, 16), (32, 16, 32), (16, 16, 32), (16, 32, 32), (8, 32, 32), (8, 32, 64)]

@@ -20,16 +20,16 @@ from typing import Any, Final
 import numpy as np
 
 from engine.activations import Activation, ReLU, Tanh
-from engine.backend import CuPyBackend
+from engine.backends.base import CuPyBackend
+from engine.cuda_graph.plan import Item, Launch, Product
+from engine.cuda_graph.step_plan import Switches
+from engine.cuda_graph.step_queue import DEPTH, SNAPSHOTS, StepQueue
 from engine.data.dataset import Dataset, Examples
 from engine.errors import BackendError
-from engine.gpu.plan import Item, Launch, Product
-from engine.gpu.queue import DEPTH, SNAPSHOTS, StepQueue
-from engine.gpu.step_plan import Switches
 from engine.initializers import Xavier
-from engine.network import mlp
-from engine.optimizers import SGD, Adam, Optimizer
-from engine.trainer import Trainer
+from engine.network.network import mlp
+from engine.optimization.optimizers import SGD, Adam, Optimizer
+from engine.training.trainer import Trainer
 from tests.benchmarks.paired import paired
 
 EXAMPLES: Final = 8192

@@ -12,8 +12,8 @@ from engine.layers.base import Scope
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.losses import SoftmaxCrossEntropy
-from engine.optimizers import SGD, Adam, Optimizer
-from engine.parameters import allocate
+from engine.network.parameters import allocate
+from engine.optimization.optimizers import SGD, Adam, Optimizer
 from tests.benchmarks.training import numpy_backend
 
 Contenders = dict[str, Callable[[], object]]

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from tests.tuilab.viewer.recorded import Network, Recording
-from tuilab.runs import RunFolder
+from tuilab.record.run_folder import RunFolder
 
 COLUMNS, ROWS = 160, 48
 FRAMES = 10  # a second
@@ -30,7 +30,7 @@ def watch(folder: RunFolder, config: Path) -> tuple[subprocess.Popen[bytes], int
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     colours = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "TUILAB_CONFIG": str(config)}
     view = subprocess.Popen(
-        [sys.executable, "-m", "tuilab.cli", "attach", str(folder.path)],
+        [sys.executable, "-m", "tuilab.cli.main", "attach", str(folder.path)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

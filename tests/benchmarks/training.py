@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from engine.activations import Activation, Identity, ReLU, Tanh
-from engine.backend import Backend, make_backend
+from engine.backends.base import Backend, make_backend
 from engine.data.dataset import Examples
 from engine.initializers import He
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import mlp
-from engine.optimizers import SGD, Adam, Optimizer
-from engine.step import TrainingStep
+from engine.network.network import mlp
+from engine.optimization.optimizers import SGD, Adam, Optimizer
+from engine.training.training_step import TrainingStep
 
 EXAMPLES = 4096
 ACTIVATIONS: dict[str, tuple[Activation, type[torch.nn.Module]]] = {

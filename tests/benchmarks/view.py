@@ -19,7 +19,7 @@ from tests.benchmarks.paired import table
 from tests.tuilab.support import command
 from tests.tuilab.terminal import Terminal
 from tuilab.errors import RunError
-from tuilab.recording import RunReader
+from tuilab.record import RunReader
 
 SIZE = (160, 48)
 TICKS = os.sysconf("SC_CLK_TCK")

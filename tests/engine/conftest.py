@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.backend import Backend, NumPyBackend, make_backend
+from engine.backends.base import Backend, NumPyBackend, make_backend
 from engine.errors import BackendError
 from engine.layers.base import Bound, Layer, Scope
-from engine.parameters import ParameterStore, allocate
+from engine.network.parameters import ParameterStore, allocate
 
 Array = npt.NDArray[Any]
 
@@ -48,5 +48,5 @@ def bind_layer(backend: Backend) -> BindLayer:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make passes over the parameters work in blocks that are shorter than a test's network."""
-    monkeypatch.setattr("engine.optimizers.BLOCK", 50)
-    monkeypatch.setattr("engine.regularization.BLOCK", 50)
+    monkeypatch.setattr("engine.optimization.optimizers.BLOCK", 50)
+    monkeypatch.setattr("engine.optimization.regularization.BLOCK", 50)

@@ -7,18 +7,18 @@ import numpy.typing as npt
 import pytest
 
 from engine.activations import ReLU
-from engine.backend import Backend, make_backend
+from engine.backends.base import Backend, make_backend
 from engine.data.augment import Augmentation, Change, HorizontalFlip, RandomCrop, augmentations
 from engine.data.augment import bind_all as bind
 from engine.data.dataset import Dataset, Examples
 from engine.data.preprocess import Pixels
 from engine.errors import ConfigError
-from engine.frames import Frame
 from engine.initializers import He
-from engine.network import mlp
-from engine.optimizers import SGD
-from engine.streams import PURPOSES, stream
-from engine.trainer import Trainer
+from engine.network.network import mlp
+from engine.optimization.optimizers import SGD
+from engine.statistics.frames import Frame
+from engine.training.random_streams import PURPOSES, stream
+from engine.training.trainer import Trainer
 
 PIXELS = (2, 4, 5)
 BATCH = 400

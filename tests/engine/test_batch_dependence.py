@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU, Tanh
-from engine.backend import make_backend
-from engine.batch_dependence import BatchDependenceProbe
-from engine.frames import BatchDependence
+from engine.backends.base import make_backend
 from engine.initializers import He
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
-from engine.network import Network, mlp
-from engine.optimizers import SGD
-from engine.trainer import Trainer
+from engine.network.network import Network, mlp
+from engine.optimization.optimizers import SGD
+from engine.statistics.frames import BatchDependence
+from engine.training.batch_dependence import BatchDependenceProbe
+from engine.training.trainer import Trainer
 from tests.engine.test_trainer import blobs
 
 NORMED = mlp([16], 3, activation=ReLU(), initializer=He(), batch_norm=True)

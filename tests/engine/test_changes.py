@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU, Tanh
-from engine.backend import Backend, make_backend
-from engine.changes import CHANGES
-from engine.checkpoint import Checkpoint
+from engine.backends.base import Backend, make_backend
 from engine.commands import ChangeKind, Command
 from engine.errors import CheckpointError
-from engine.gradcheck import check_parameters
 from engine.initializers import He, Normal, Xavier
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
-from engine.network import Network, activation_choices, mlp
-from engine.optimizers import SGD, Adam, Optimizer
-from engine.schedules import Cosine
-from engine.trainer import Trainer
+from engine.network.network import Network, activation_choices, mlp
+from engine.optimization.optimizers import SGD, Adam, Optimizer
+from engine.optimization.schedules import Cosine
+from engine.training.changes import CHANGES
+from engine.training.checkpoint import Checkpoint
+from engine.training.gradcheck import check_parameters
+from engine.training.trainer import Trainer
 from tests.engine.test_checkpoint import make as of_images
 from tests.engine.test_checkpoint import state_of
 from tests.engine.test_trainer import blobs, collect

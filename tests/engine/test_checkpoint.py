@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU
-from engine.backend import Backend
-from engine.checkpoint import Checkpoint
+from engine.backends.base import Backend
 from engine.data.augment import HorizontalFlip, RandomCrop
 from engine.data.dataset import Dataset, Examples
 from engine.errors import CheckpointError
@@ -20,10 +19,11 @@ from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten, Image
-from engine.network import Network
-from engine.optimizers import SGD, Optimizer
-from engine.schedules import Cosine, ReduceOnPlateau, Schedule
-from engine.trainer import Trainer
+from engine.network.network import Network
+from engine.optimization.optimizers import SGD, Optimizer
+from engine.optimization.schedules import Cosine, ReduceOnPlateau, Schedule
+from engine.training.checkpoint import Checkpoint
+from engine.training.trainer import Trainer
 from tests.engine.variants import OPTIMIZERS, name
 
 PIXELS = (1, 6, 6)
@@ -185,7 +185,7 @@ def test_nothing_is_left_behind_where_it_cannot_be_written(
         raise OSError(28, "No space left on device")
 
     make().checkpoint().save(tmp_path / "good.safetensors")
-    monkeypatch.setattr("engine.checkpoint.os.fsync", full)
+    monkeypatch.setattr("engine.training.checkpoint.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         make().checkpoint().save(tmp_path / "good.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["good.safetensors"]

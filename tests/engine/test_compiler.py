@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.backend import make_backend
-from engine.native import compiler, library
-from engine.native.compiler import NotCompiledError
+from engine.backends.base import make_backend
+from engine.backends.cpu_kernels import compiler, library
+from engine.backends.cpu_kernels.compiler import NotCompiledError
 
 
 @pytest.fixture(autouse=True)

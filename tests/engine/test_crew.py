@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from engine.backend import make_backend
-from engine.crew import ALONE, WORTH, Crew, Meeting
+from engine.backends.base import make_backend
+from engine.backends.threads import ALONE, WORTH, Barrier, ThreadTeam
 from engine.layers.linear import Linear
-from engine.optimizers import BLOCK, SGD, Adam, AdamW, Optimizer, RMSProp
-from engine.parameters import allocate
+from engine.network.parameters import allocate
+from engine.optimization.optimizers import BLOCK, SGD, Adam, AdamW, Optimizer, RMSProp
 
 
 @pytest.mark.parametrize("length", [1, 9, 10, 11, 25, 100])
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_parts_cover_everything_once_at_multiples_of_the_unit(length: int, size: int) -> None:
-    parts = Crew(size).parts(length, 10)
+    parts = ThreadTeam(size).parts(length, 10)
     assert [i for part in parts for i in range(length)[part]] == list(range(length))
     assert len(parts) <= size
     assert all(part.start % 10 == 0 for part in parts)
@@ -35,7 +35,7 @@ def test_all_parts_are_worked_on_at_the_same_time() -> None:
         meeting.wait()  # which none would leave if one waited for another to end
         seen.append(name)
 
-    crew = Crew(3)
+    crew = ThreadTeam(3)
     for _ in range(3):
         crew.run(work, [("a",), ("b",), ("c",)])
     assert sorted(seen) == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
@@ -43,7 +43,7 @@ def test_all_parts_are_worked_on_at_the_same_time() -> None:
 
 @pytest.mark.parametrize("bad", [0, 1])
 def test_an_error_is_raised_where_the_work_was_asked_for(bad: int) -> None:
-    crew, done = Crew(2), []
+    crew, done = ThreadTeam(2), []
 
     def work(part: int) -> None:
         if part == bad:
@@ -80,7 +80,7 @@ def test_a_signal_does_not_leave_work_behind(size: int, alarm: Callable[[float],
         time.sleep(0.1 * part)
         ended.append(part)
 
-    crew, parts = Crew(size), [(part,) for part in range(size)]
+    crew, parts = ThreadTeam(size), [(part,) for part in range(size)]
     alarm(0.05)
     with pytest.raises(KeyboardInterrupt):
         crew.run(work, parts)
@@ -93,7 +93,7 @@ def test_a_signal_does_not_leave_work_behind(size: int, alarm: Callable[[float],
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_signal_may_come_at_any_moment(size: int, alarm: Callable[[float], None]) -> None:
-    crew, meeting, interrupted = Crew(size), Meeting(size), 0
+    crew, meeting, interrupted = ThreadTeam(size), Barrier(size), 0
     done = [0] * size
 
     def work(part: int) -> None:
@@ -121,7 +121,7 @@ def test_what_was_worked_on_is_let_go() -> None:
     class Thing:
         pass
 
-    crew, thing = Crew(2), Thing()
+    crew, thing = ThreadTeam(2), Thing()
     seen = weakref.ref(thing)
     crew.run(lambda each: None, [(thing,), (thing,)])
     del thing
@@ -134,12 +134,12 @@ def test_threads_do_not_warn_of_what_is_not_finite() -> None:
     huge = np.full(4, 1e30, np.float32)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("error")
-        Crew(2).run(lambda x: np.multiply(x, x), [(huge,), (huge,)])
+        ThreadTeam(2).run(lambda x: np.multiply(x, x), [(huge,), (huge,)])
 
 
 def test_its_threads_end_with_it() -> None:
     before = set(threading.enumerate())
-    crew = Crew(3)
+    crew = ThreadTeam(3)
     crew.run(lambda: None, [(), (), ()])
     mine = set(threading.enumerate()) - before
     assert len(mine) == 2
@@ -151,7 +151,7 @@ def test_its_threads_end_with_it() -> None:
 
 
 def test_little_work_is_done_alone() -> None:
-    crew = Crew(2)
+    crew = ThreadTeam(2)
     assert crew.worth(WORTH) is crew
     assert crew.worth(WORTH - 1) is ALONE
     assert ALONE.size == 1
@@ -189,4 +189,4 @@ def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: O
 def test_work_is_cut_into_shares_of_about_as_much(
     size: int, sizes: list[int], expected: list[tuple[int, int]]
 ) -> None:
-    assert Crew(size).shares(sizes) == expected
+    assert ThreadTeam(size).shares(sizes) == expected

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data.csv import Csv
 from engine.data.dataset import Loaded
+from engine.data.sources.csv import Csv
 from engine.errors import ConfigError, DataError
 
 IRIS = """length,width,species

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.cifar10 import FOLDER, RECORD, Cifar10, read_batch
 from engine.data.dataset import Examples, Loaded, prepare
-from engine.data.digits import Digits
-from engine.data.gaussian import Gaussian
 from engine.data.preprocess import Normalize, Scale, ZeroMean
+from engine.data.sources.cifar10 import FOLDER, RECORD, Cifar10, read_batch
+from engine.data.sources.digits import Digits
+from engine.data.sources.gaussian import Gaussian
 from engine.errors import ConfigError, DataError
-from engine.streams import PURPOSES, stream
+from engine.training.random_streams import PURPOSES, stream
 
 
 def rng() -> np.random.Generator:

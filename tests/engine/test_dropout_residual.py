@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from engine.activations import Tanh
-from engine.backend import make_backend
+from engine.backends.base import make_backend
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError, ShapeError
-from engine.gradcheck import numerical_gradient, relative_error
 from engine.initializers import He, Normal
 from engine.layers.base import Scope
 from engine.layers.batch_norm import BatchNorm
@@ -15,9 +14,10 @@ from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
-from engine.network import Network
-from engine.optimizers import SGD
-from engine.trainer import Trainer
+from engine.network.network import Network
+from engine.optimization.optimizers import SGD
+from engine.training.gradcheck import numerical_gradient, relative_error
+from engine.training.trainer import Trainer
 from tests.engine.conftest import Array, BindLayer
 from tests.engine.test_trainer import blobs
 

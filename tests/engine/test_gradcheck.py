@@ -5,12 +5,12 @@ import numpy.typing as npt
 import pytest
 
 from engine.activations import Activation, Identity, ReLU, Tanh
-from engine.backend import Array, Backend, NumPyBackend, make_backend
+from engine.backends.base import Array, Backend, NumPyBackend, make_backend
 from engine.data.dataset import Dataset, Examples
-from engine.gradcheck import check_parameters
 from engine.initializers import Normal
-from engine.network import Network, mlp
-from engine.trainer import Trainer
+from engine.network.network import Network, mlp
+from engine.training.gradcheck import check_parameters
+from engine.training.trainer import Trainer
 
 SMOOTH, KINKED = 1e-7, 1e-4
 X = np.random.default_rng(0).normal(size=(3, 4))

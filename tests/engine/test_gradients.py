@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from engine.activations import activations
-from engine.backend import Backend
-from engine.gradcheck import numerical_gradient, relative_error
+from engine.backends.base import Backend
 from engine.initializers import Normal
 from engine.layers.base import Layer, layers
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import Loss, losses
-from engine.network import mlp
-from engine.optimizers import SGD
-from engine.regularization import Penalty
+from engine.network.network import mlp
+from engine.optimization.optimizers import SGD
+from engine.optimization.regularization import Penalty
+from engine.training.gradcheck import numerical_gradient, relative_error
 from tests.engine.conftest import Array, BindLayer
 from tests.engine.test_images import IMAGE_LAYERS
 from tests.engine.variants import ACTIVATIONS, LAYERED, LOSSES, name

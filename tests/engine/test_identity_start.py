@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from engine.activations import Tanh
-from engine.backend import Backend, make_backend
+from engine.backends.base import Backend, make_backend
 from engine.data.augment import HorizontalFlip
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError
-from engine.gradcheck import check_parameters
 from engine.initializers import Normal
 from engine.layers.base import start_row
 from engine.layers.batch_norm import BatchNorm
@@ -20,9 +19,10 @@ from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
-from engine.network import BoundNetwork, Network, mlp
-from engine.optimizers import SGD
-from engine.trainer import Command, Trainer
+from engine.network.network import BoundNetwork, Network, mlp
+from engine.optimization.optimizers import SGD
+from engine.training.gradcheck import check_parameters
+from engine.training.trainer import Command, Trainer
 from tests.engine.conftest import Array, BindLayer
 from tests.engine.test_trainer import blobs
 

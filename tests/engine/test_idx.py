@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from engine.data.dataset import Loaded, prepare
-from engine.data.fashion_mnist import FashionMnist
-from engine.data.idx import IdxImages, read_idx
-from engine.data.mnist import Mnist
+from engine.data.sources.fashion_mnist import FashionMnist
+from engine.data.sources.idx import IdxImages, read_idx
+from engine.data.sources.mnist import Mnist
 from engine.errors import ConfigError, DataError
 from tests.engine.idx_files import Bytes, idx, rng, write_split
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU
-from engine.backend import Backend, make_backend
+from engine.backends.base import Backend, make_backend
 from engine.errors import ShapeError
-from engine.gradcheck import numerical_gradient, relative_error
 from engine.initializers import He
 from engine.layers.base import Layer, layers
 from engine.layers.batch_norm import BatchNorm
@@ -19,7 +18,8 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.pool2d import AvgPool2d, MaxPool2d
 from engine.layers.reshape import Flatten, Image
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import Network
+from engine.network.network import Network
+from engine.training.gradcheck import numerical_gradient, relative_error
 from tests.engine.conftest import Array, BindLayer
 
 IMAGES = (3, 6, 7, 2)  # batch, height, width, channels

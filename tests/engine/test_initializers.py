@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU
-from engine.backend import make_backend
+from engine.backends.base import make_backend
 from engine.errors import ConfigError
 from engine.initializers import (
     Constant,
@@ -23,7 +23,7 @@ from engine.initializers import (
     Zeros,
     initializers,
 )
-from engine.network import mlp
+from engine.network.network import mlp
 
 SHAPE = (500, 400)
 GAUSSIAN = {

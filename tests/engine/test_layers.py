@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from engine.activations import Tanh
-from engine.backend import Backend
+from engine.backends.base import Backend
 from engine.errors import ConfigError, ShapeError
 from engine.initializers import He
 from engine.layers.base import Layer
 from engine.layers.maxout import Maxout
 from engine.layers.prelu import PReLU
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import activation_choices, mlp
-from engine.optimizers import SGD
-from engine.step import TrainingStep
-from engine.trainer import Trainer
+from engine.network.network import activation_choices, mlp
+from engine.optimization.optimizers import SGD
+from engine.training.trainer import Trainer
+from engine.training.training_step import TrainingStep
 from tests.engine.conftest import BindLayer
 from tests.engine.test_optimizers import EXAMPLES
 from tests.engine.test_trainer import blobs

@@ -17,7 +17,8 @@ from engine.activations import (
     Tanh,
     activations,
 )
-from engine.backend import Backend, make_backend
+from engine.activations.special import ERF_SCRATCH, erf
+from engine.backends.base import Backend, make_backend
 from engine.errors import BackendError, ConfigError, ShapeError, TuilabError, UnknownNameError
 from engine.initializers import Constant, He, Normal, Orthogonal, Uniform, initializers
 from engine.layers.base import Scope
@@ -25,10 +26,9 @@ from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy, losses
-from engine.network import Network, mlp
-from engine.optimizers import SGD
+from engine.network.network import Network, mlp
+from engine.optimization.optimizers import SGD
 from engine.registry import Registry
-from engine.special import ERF_SCRATCH, erf
 from tests.engine.conftest import Array, BindLayer
 from tests.engine.variants import ACTIVATIONS, name
 

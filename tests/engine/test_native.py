@@ -11,25 +11,25 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.activations import Activation, ReLU, Sigmoid, Tanh, activations
-from engine.backend import Backend, NumPyBackend, make_backend
+from engine.backends.base import Backend, NumPyBackend, make_backend
+from engine.backends.cpu_kernels import compiler, library
 from engine.data.dataset import Dataset, Examples
-from engine.frames import FIELDS, WIDTH_IN_RMS, Snapshot
 from engine.initializers import He
 from engine.layers.base import Scope
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import SoftmaxCrossEntropy
-from engine.meter import Measured, Table
-from engine.native import compiler, library
-from engine.network import Network
-from engine.optimizers import SGD, Optimizer, optimizers
-from engine.parameters import allocate
-from engine.silence import SilentUnits
-from engine.step import bind_accuracy
-from engine.trainer import Trainer
-from engine.unit_statistics import bind_asymmetry, bind_one_signed, one_signed
-from engine.units import UnitProbe
+from engine.network.network import Network
+from engine.network.parameters import allocate
+from engine.optimization.optimizers import SGD, Optimizer, optimizers
+from engine.statistics.dead_units import DeadUnitTracker
+from engine.statistics.frames import FIELDS, WIDTH_IN_RMS, Snapshot
+from engine.statistics.symmetry import bind_asymmetry, bind_one_signed, one_signed
+from engine.statistics.tensor_statistics import StatisticsTable, TensorSource
+from engine.statistics.units import UnitProbe
+from engine.training.trainer import Trainer
+from engine.training.training_step import bind_accuracy
 from tests.engine.conftest import Array
 from tests.engine.test_shards import CLASSES, FEATURES, NETWORKS, gone_through
 from tests.engine.variants import OPTIMIZERS, name
@@ -179,12 +179,14 @@ class TestBatchNorm:
 class TestTable:
     """Statistics of tensors."""
 
-    def tables(self, tensors: list[Array], activation: Activation | None = None) -> list[Table]:
+    def tables(
+        self, tensors: list[Array], activation: Activation | None = None
+    ) -> list[StatisticsTable]:
         dtype = tensors[0].dtype.name
         tables = []
         for backend in (with_kernels(dtype), NumPyBackend(dtype)):
-            rows = [Measured(each.copy(), activation=activation) for each in tensors]
-            table = Table(backend, rows)
+            rows = [TensorSource(each.copy(), activation=activation) for each in tensors]
+            table = StatisticsTable(backend, rows)
             table.measure(0, len(rows))
             table.complete(0, len(rows))
             tables.append(table)
@@ -247,7 +249,9 @@ class TestTable:
         a[3, 4] += bad
         found = []
         for backend in pair:
-            table = Table(backend, [Measured(backend.to_device(a), backend.to_device(b.copy()))])
+            table = StatisticsTable(
+                backend, [TensorSource(backend.to_device(a), backend.to_device(b.copy()))]
+            )
             table.measure(0, 1)
             table.complete(0, 1)
             found.append(table)
@@ -262,7 +266,7 @@ class TestUnits:
         for backend in pair:
             network = Network([Linear(300, He()), Nonlinearity(f), Linear(3)])
             bound = network.bind((600, 20), backend, generator=rng())
-            probe, silent = UnitProbe(bound), SilentUnits(bound)
+            probe, silent = UnitProbe(bound), DeadUnitTracker(bound)
             for seed in range(2):
                 bound.forward(backend.to_device(rng(seed).normal(size=(600, 20))), True)
                 silent.update()
@@ -298,7 +302,7 @@ class TestUnits:
         for backend in pair:
             row = [Linear(3), Nonlinearity(ReLU()), Linear(2)]
             bound = Network(row).bind((4, 2), backend, generator=rng())
-            silent = SilentUnits(bound)
+            silent = DeadUnitTracker(bound)
             bound.bound[1].output[...] = 0.0
             bound.bound[1].output[2, 1] = np.nan
             bound.bound[1].output[3, 2] = 1e-3

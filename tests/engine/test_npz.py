@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from engine.data.dataset import Loaded, prepare
-from engine.data.npz import Npz
+from engine.data.sources.npz import Npz
 from engine.errors import ConfigError, DataError
 
 Values = npt.NDArray[Any]

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from engine.activations import Tanh
-from engine.backend import Backend, make_backend
+from engine.backends.base import Backend, make_backend
 from engine.data.dataset import Examples
 from engine.errors import ConfigError
 from engine.initializers import Normal
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import BoundNetwork, mlp
-from engine.optimizers import SGD, Adam, Optimizer, optimizers
-from engine.step import TrainingStep
+from engine.network.network import BoundNetwork, mlp
+from engine.optimization.optimizers import SGD, Adam, Optimizer, optimizers
+from engine.training.training_step import TrainingStep
 from tests.engine.conftest import Array
 from tests.engine.variants import CHANGED, OPTIMIZERS, name
 

@@ -8,7 +8,7 @@ import pytest
 from engine.activations import Activation
 from engine.layers.base import Layer
 from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
-from engine.optimizers import SGD, Optimizer, optimizers
+from engine.optimization.optimizers import SGD, Optimizer, optimizers
 from tests.engine.torch_twin import TOLERANCE, make_pair, torch, torch_module
 from tests.engine.variants import ACTIVATIONS, CHANGED, HIDDEN, LOSSES, OPTIMIZERS, name
 

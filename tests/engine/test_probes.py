@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.activations import ReLU, Sigmoid, Tanh
-from engine.backend import Backend, NumPyBackend, make_backend
-from engine.frames import BINS, FIELDS, TENSORS, Floats, Snapshot, gain
+from engine.backends.base import Backend, NumPyBackend, make_backend
+from engine.backends.cpu_kernels.library import kernels, missing
 from engine.initializers import Normal
 from engine.losses import SoftmaxCrossEntropy
-from engine.meter import BLOCK, HISTOGRAM_SAMPLE, Meter, every_kth
-from engine.native.library import kernels, missing
-from engine.network import BoundNetwork, mlp
-from engine.probes import Probes
-from engine.silence import SilentUnits
+from engine.network.network import BoundNetwork, mlp
+from engine.statistics.dead_units import DeadUnitTracker
+from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot, gain
+from engine.statistics.tensor_statistics import BLOCK, HISTOGRAM_SAMPLE, Meter, every_kth
+from engine.training.probes import Probes
 from tests.engine.conftest import Array
 
 
@@ -126,7 +126,7 @@ def small_network(activation: ReLU | Tanh | Sigmoid) -> BoundNetwork:
 def test_units_that_no_example_of_an_epoch_reaches_are_dead() -> None:
     bound = small_network(ReLU())
     bound.store.value_views[0]["bias"][...] = [-1e6, 1.0, 1.0]
-    silent = SilentUnits(bound)
+    silent = DeadUnitTracker(bound)
     assert np.isnan(silent.fraction[0])
     for seed in range(3):
         bound.forward(np.random.default_rng(seed).uniform(0, 0.1, (4, 2)), True)
@@ -149,7 +149,7 @@ def test_units_that_rise_late_or_fall_again_are_seen(compiled: bool) -> None:
     network = mlp([3], 2, activation=ReLU(), initializer=Normal(1.0))
     backend = NumPyBackend("float64", kernels=found)
     bound = network.bind((4, 2), backend, generator=np.random.default_rng(0))
-    bias, silent = bound.store.value_views[0]["bias"], SilentUnits(bound)
+    bias, silent = bound.store.value_views[0]["bias"], DeadUnitTracker(bound)
     low, high = -1e6, 1.0
     epochs = [
         ([low, low, low], [high, low, low], [low, high, low]),  # one each time, and one never
@@ -216,7 +216,7 @@ def measured_step(backend: Backend, *, broken: bool) -> Snapshot:
 def test_threads_share_the_layers(
     threads: int, broken: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.crew.WORTH", 1)
+    monkeypatch.setattr("engine.backends.threads.WORTH", 1)
     found = kernels("float64") if compiled else None
     if compiled and found is None:
         pytest.skip(missing("float64"))

@@ -17,8 +17,7 @@ from engine.activations import (
     Tanh,
     activations,
 )
-from engine.backend import make_backend
-from engine.frames import FirstWeights, Floats, LayerInfo, gain
+from engine.backends.base import make_backend
 from engine.initializers import (
     Constant,
     GlorotNormal,
@@ -34,8 +33,9 @@ from engine.initializers import (
 from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
-from engine.network import Network, mlp
-from engine.propagation import expected, moments
+from engine.network.network import Network, mlp
+from engine.network.signal_propagation import expected, moments
+from engine.statistics.frames import FirstWeights, Floats, LayerInfo, gain
 
 WIDTH: Final = 300
 DRAWS: Final = 6

@@ -8,7 +8,7 @@ import pytest
 
 from engine.data.dataset import Dataset
 from engine.errors import ConfigError
-from engine.schedules import (
+from engine.optimization.schedules import (
     Constant,
     Cosine,
     Exponential,
@@ -19,7 +19,7 @@ from engine.schedules import (
     StepDecay,
     schedules,
 )
-from engine.trainer import Command
+from engine.training.trainer import Command
 from tests.engine.test_trainer import blobs, collect, make
 
 TOTAL = 50
@@ -114,7 +114,7 @@ def test_reduce_on_plateau_equals_pytorchs(patience: int) -> None:
 
 
 def rates(schedule: Schedule, script: dict[int, list[Command]], data: Dataset) -> list[float]:
-    from engine.optimizers import SGD
+    from engine.optimization.optimizers import SGD
 
     trainer = make(data, optimizer=SGD(0.1), schedule=schedule, steps=10)
     frames, _ = collect(trainer, SimpleQueue(), script)

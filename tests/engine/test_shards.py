@@ -8,10 +8,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from engine import shards
 from engine.activations import ReLU, Tanh
-from engine.backend import make_backend
-from engine.crew import Meeting
+from engine.backends.base import make_backend
+from engine.backends.threads import Barrier
 from engine.initializers import He
 from engine.layers.base import Bound, Layer, Scope, Shape, start_row
 from engine.layers.batch_norm import BatchNorm
@@ -26,9 +25,10 @@ from engine.layers.prelu import PReLU
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import BoundNetwork, Network, mlp
-from engine.optimizers import SGD
-from engine.trainer import Trainer
+from engine.network import batch_shards as shards
+from engine.network.network import BoundNetwork, Network, mlp
+from engine.optimization.optimizers import SGD
+from engine.training.trainer import Trainer
 from tests.engine.conftest import Array
 from tests.engine.test_trainer import blobs
 
@@ -191,7 +191,7 @@ def test_an_error_in_one_thread_ends_them_all_and_is_told(rank: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_nobody_leaves_a_meeting_before_all_have_come(size: int) -> None:
-    meeting, come = Meeting(size), [0] * size
+    meeting, come = Barrier(size), [0] * size
     late: list[int] = []
 
     def work(rank: int) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU
-from engine.checkpoint import Checkpoint, read_layer
 from engine.data.dataset import Dataset, Examples
 from engine.errors import CheckpointError
 from engine.layers.base import Layer
@@ -16,10 +15,11 @@ from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
-from engine.network import Network
-from engine.optimizers import SGD
-from engine.slices import slices
-from engine.trainer import Trainer
+from engine.network.network import Network
+from engine.network.parameter_layout import slices
+from engine.optimization.optimizers import SGD
+from engine.training.checkpoint import Checkpoint, read_layer
+from engine.training.trainer import Trainer
 
 
 @pytest.fixture

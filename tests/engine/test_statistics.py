@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.data.statistics import CORRELATED, describe
+from engine.data.input_statistics import CORRELATED, describe
 
 GENERATOR = np.random.default_rng(0)
 

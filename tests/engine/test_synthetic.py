@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from engine.data.blobs import Blobs
-from engine.data.circles import Circles
 from engine.data.dataset import Loaded, sources
-from engine.data.moons import Moons
-from engine.data.points import PointSource
-from engine.data.spirals import Spirals
+from engine.data.sources.blobs import Blobs
+from engine.data.sources.circles import Circles
+from engine.data.sources.moons import Moons
+from engine.data.sources.points import PointSource
+from engine.data.sources.spirals import Spirals
 from engine.errors import ConfigError
 
 SYNTHETIC = [cls() for cls in sources.values() if issubclass(cls, PointSource)]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU, Tanh
-from engine.backend import make_backend
+from engine.backends.base import make_backend
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError
-from engine.frames import FIELDS, Event, Frame
 from engine.initializers import He
-from engine.network import Network, mlp
-from engine.optimizers import SGD
-from engine.trainer import Command, Trainer
+from engine.network.network import Network, mlp
+from engine.optimization.optimizers import SGD
+from engine.statistics.frames import FIELDS, Event, Frame
+from engine.training.trainer import Command, Trainer
 from tests.engine.variants import HIDDEN, LOSSES, OPTIMIZERS
 
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from engine.activations import Activation, ReLU, Tanh
-from engine.backend import NumPyBackend
+from engine.backends.base import NumPyBackend
 from engine.data.dataset import Dataset, Examples
-from engine.frames import Units
 from engine.initializers import Normal
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.conv2d import Conv2d
@@ -15,10 +14,11 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.pool2d import MaxPool2d
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
-from engine.network import BoundNetwork, Network, mlp
-from engine.optimizers import SGD
-from engine.trainer import Trainer
-from engine.units import VALUES, UnitProbe, sample_rows
+from engine.network.network import BoundNetwork, Network, mlp
+from engine.optimization.optimizers import SGD
+from engine.statistics.frames import Units
+from engine.statistics.units import VALUES, UnitProbe, sample_rows
+from engine.training.trainer import Trainer
 
 
 def forward(network: Network, shape: tuple[int, ...], dtype: str = "float32") -> BoundNetwork:
@@ -82,7 +82,7 @@ def test_the_sample_of_a_large_layer_sees_every_column_of_its_images() -> None:
 
 
 def test_a_layer_of_too_many_units_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.units.MOST_UNITS", 6)
+    monkeypatch.setattr("engine.statistics.units.MOST_UNITS", 6)
     probe = UnitProbe(forward(dense(ReLU()), (4, 6)))
     assert probe.measure(0) is None
     assert probe.measure(1) is not None

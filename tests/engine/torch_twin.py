@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from engine.activations import Activation, Tanh, activations
-from engine.backend import make_backend
+from engine.backends.base import make_backend
 from engine.data.dataset import Examples
-from engine.hyperparameters import Hyperparameters
 from engine.initializers import Normal
 from engine.layers.base import Layer
 from engine.layers.maxout import Maxout
 from engine.layers.prelu import PReLU
 from engine.losses import Loss, SoftmaxCrossEntropy
-from engine.network import BoundNetwork, mlp
-from engine.optimizers import SGD, Optimizer, optimizers
-from engine.step import TrainingStep
+from engine.network.network import BoundNetwork, mlp
+from engine.optimization.hyperparameters import Hyperparameters
+from engine.optimization.optimizers import SGD, Optimizer, optimizers
+from engine.training.training_step import TrainingStep
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
 

@@ -7,8 +7,8 @@ from engine.layers.base import Layer
 from engine.layers.maxout import Maxout
 from engine.layers.prelu import PReLU
 from engine.losses import Loss, MulticlassSVM, SoftmaxCrossEntropy, losses
-from engine.optimizers import SGD, Adam, Optimizer, RMSProp, optimizers
-from engine.schedules import Schedule, schedules
+from engine.optimization.optimizers import SGD, Adam, Optimizer, RMSProp, optimizers
+from engine.optimization.schedules import Schedule, schedules
 
 ACTIVATIONS: list[Activation] = [
     *(cls() for cls in activations.values()),

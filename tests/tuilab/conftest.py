@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuilab.support import CONFIG, kill_workers
-from tuilab.cli import main
+from tuilab.cli.main import main
 
 Cli = Callable[..., tuple[int, str, str]]
 

@@ -14,10 +14,19 @@ import numpy as np
 import tomli_w
 
 from engine.errors import TuilabError
-from engine.frames import BINS, FIELDS, TENSORS, Event, Frame, LayerInfo, Snapshot, Validation
+from engine.statistics.frames import (
+    BINS,
+    FIELDS,
+    TENSORS,
+    Event,
+    Frame,
+    LayerInfo,
+    Snapshot,
+    Validation,
+)
 from tuilab.diagnosis.finding import CLEARED, FOUND
-from tuilab.recording import RunReader
-from tuilab.runs import RunFolder
+from tuilab.record import RunReader
+from tuilab.record.run_folder import RunFolder
 
 CONFIG = "TUILAB_CONFIG"
 FOREVER = 10**9
@@ -50,7 +59,7 @@ def write_scenario(path: Path, table: dict[str, Any] | None = None) -> Path:
 
 
 def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "tuilab.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "tuilab.cli.main", *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:
@@ -104,7 +113,7 @@ def kill_workers(root: Path) -> None:
             words = (directory / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"tuilab.worker" in words and os.fsencode(root) in b"\0".join(words):
+        if b"tuilab.process.worker" in words and os.fsencode(root) in b"\0".join(words):
             os.kill(int(directory.name), signal.SIGKILL)
     folders = [RunFolder(lock.parent) for lock in root.rglob("worker.lock")]
     wait_for(lambda: not any(folder.is_alive() for folder in folders))

@@ -9,9 +9,9 @@ import pytest
 
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import small, write_scenario
-from tuilab import catalog
-from tuilab.catalog import CHAPTERS, INSTALLED, OTHERS, chapters, entries, listing, resolve
 from tuilab.errors import ScenarioError
+from tuilab.scenario import catalog
+from tuilab.scenario.catalog import CHAPTERS, INSTALLED, OTHERS, chapters, entries, listing, resolve
 
 ROOT = Path(__file__).parents[2]
 

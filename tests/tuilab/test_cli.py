@@ -7,13 +7,15 @@ import pytest
 
 from tests.tuilab.conftest import Cli
 from tuilab import __version__
-from tuilab import cli as commands
+from tuilab.cli import main as commands
 
 NAMES = sorted(commands.tuilab.commands)
 
 
 def test_the_command_line_starts_without_numpy_and_textual() -> None:
-    code = "import sys, tuilab.cli; print([m for m in ('numpy', 'textual') if m in sys.modules])"
+    code = (
+        "import sys, tuilab.cli.main; print([m for m in ('numpy', 'textual') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -21,9 +21,9 @@ from tests.tuilab.support import (
     write_scenario,
 )
 from tuilab.errors import ScenarioError
-from tuilab.runs import RunFolder
-from tuilab.testing import Result, Trial, collect
-from tuilab.testing_reports import junit
+from tuilab.process.testing import ScenarioResult, SeedRun, collect
+from tuilab.record.run_folder import RunFolder
+from tuilab.reports.test_reports import junit
 
 TRUE = {"claim": "it learns", "metric": "loss", "at": "end", "below": 5.0}
 FALSE = {"claim": "it learns at once", "metric": "loss", "at": "start", "below": 0.0}
@@ -212,7 +212,7 @@ class TestCollect:
 
 def test_a_report_is_xml_whatever_the_message() -> None:
     message = "\x1b[31m<bad> & 'worse'\x00 \x08"
-    text = junit([Result("x", [Trial(0, 1.0, error=message)])])
+    text = junit([ScenarioResult("x", [SeedRun(0, 1.0, error=message)])])
     error = ElementTree.fromstring(text.encode()).find("./testsuite/testcase/error")
     assert error is not None
     assert "<bad> & 'worse'" in error.get("message", "")

@@ -22,12 +22,12 @@ from tests.tuilab.support import (
     wait_for,
     write_scenario,
 )
-from tuilab.cli_status import StatusLine
-from tuilab.comparison import kept_expectations
-from tuilab.recording import RunReader, RunWriter
-from tuilab.runs import RunFolder, hold_lock
-from tuilab.scenario import load_file
-from tuilab.viewer.claims import judge_folder, judge_group, judge_runs
+from tuilab.cli.status_line import StatusLine
+from tuilab.process.comparison import kept_expectations
+from tuilab.record import RunReader, RunWriter
+from tuilab.record.run_folder import RunFolder, hold_lock
+from tuilab.scenario.scenario import load_file
+from tuilab.viewer.model.claims import judge_folder, judge_group, judge_runs
 
 SLOW = {"name": "slow", "optimizer": {"learning_rate": 1e-6}}
 FAST = {"name": "fast"}
@@ -253,7 +253,7 @@ def test_what_is_expected_over_several_is_kept_beside_them(
         return runs
 
     monkeypatch.setattr("tuilab.viewer.app.view", view)
-    monkeypatch.setattr("tuilab.cli_runs.need_terminal", lambda advice: None)
+    monkeypatch.setattr("tuilab.cli.runs.need_terminal", lambda advice: None)
     code, out, _ = cli("replay", "out")
     assert (code, out.count("tuilab replay ")) == (0, 2)
     assert cli("compare", "out/fast", "out/slow")[0] == 0
@@ -317,7 +317,7 @@ def test_a_signal_stops_all_and_what_there_is_is_told(lab: Path, number: signal.
 def test_on_a_terminal_it_shows_what_is_running() -> None:
     ours, theirs = pty.openpty()
     code = (
-        "import sys; from tuilab.cli_status import StatusLine;"
+        "import sys; from tuilab.cli.status_line import StatusLine;"
         "line = StatusLine(sys.stderr, 2); line.show(['a', 'b']); line.count();"
         "line.say('a is done'); line.show(['b']); line.show(['b']); line.close()"
     )

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from engine.trainer import Command
-from tuilab import control
-from tuilab.control import SOCKET_PATH_LIMIT, ControlClient, ControlServer
+from engine.training.trainer import Command
 from tuilab.errors import RunError
+from tuilab.record import control_socket as control
+from tuilab.record.control_socket import SOCKET_PATH_LIMIT, ControlClient, ControlServer
 
 Inbox = SimpleQueue[Command]
 

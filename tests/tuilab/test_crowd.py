@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tuilab.crowd import Done, Job, run_all
 from tuilab.errors import RunError
-from tuilab.launch import Worker, has_ended
-from tuilab.runs import RunFolder
+from tuilab.process.launch import Worker, has_ended
+from tuilab.process.run_pool import Done, Job, run_all
+from tuilab.record.run_folder import RunFolder
 
 Begin = Callable[[], Worker]
 

@@ -8,8 +8,8 @@ import pytest
 from engine.data.decorrelation import PCA, Whiten
 from engine.data.preprocess import Scale, ZeroMean, preprocessors
 from engine.errors import ConfigError
-from engine.optimizers import optimizers
-from tuilab.decode import check_keys, convert, find_line, member, override
+from engine.optimization.optimizers import optimizers
+from tuilab.toml_structs import check_keys, convert, find_line, member, override
 
 
 class Inner(msgspec.Struct, frozen=True):

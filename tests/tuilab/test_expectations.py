@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError
-from engine.frames import FIELDS, TENSORS, Event, Validation
+from engine.statistics.frames import FIELDS, TENSORS, Event, Validation
 from tests.tuilab.support import frame, layer_infos, snapshot
+from tuilab.claims.expectations import Expectation, Verdict, judge
+from tuilab.claims.metrics import parse_metric
 from tuilab.diagnosis import Finding
-from tuilab.expectations import Expectation, Verdict, judge
-from tuilab.metrics import parse_metric
-from tuilab.recording import RunReader, RunWriter
+from tuilab.record import RunReader, RunWriter
 
 HIDDEN = 2
 Judge = Callable[..., Verdict]

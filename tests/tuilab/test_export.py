@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.frames import FIELDS, TENSORS
+from engine.statistics.frames import FIELDS, TENSORS
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import small, write_scenario
 from tuilab.export import FORMATS, export
-from tuilab.recording import RunReader
-from tuilab.runs import RunFolder
+from tuilab.record import RunReader
+from tuilab.record.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError
-from engine.frames import BatchDependence, Event, Validation
+from engine.statistics.frames import BatchDependence, Event, Validation
 from tests.tuilab.support import frame, layer_infos, snapshot
-from tuilab.expectations import Expectation, Verdict, judge
-from tuilab.expressions import Term, parse_expression
-from tuilab.metrics import AtLeast, Metric, NotWithin, Record
-from tuilab.recording import RunReader, RunWriter
+from tuilab.claims.expectations import Expectation, Verdict, judge
+from tuilab.claims.expressions import Term, parse_expression
+from tuilab.claims.metrics import AtLeast, Metric, NotWithin, Record
+from tuilab.record import RunReader, RunWriter
 
 HIDDEN = 2
 LOSS = {"fast": [2.0, 1.0, 0.5, 0.25], "slow": [2.0, 1.8, 1.6, 1.4]}

@@ -12,15 +12,15 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from engine.data.cifar10 import FOLDER, RECORD, Cifar10
-from engine.data.mnist import Mnist
+from engine.data.sources.cifar10 import FOLDER, RECORD, Cifar10
+from engine.data.sources.mnist import Mnist
 from tests.engine.idx_files import write_split
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import small, write_scenario
-from tuilab import fetch
-from tuilab.data_folder import data_folder
+from tuilab.data import fetch
+from tuilab.data.fetch import CATALOG, Bar, Remote
+from tuilab.data.folder import data_folder
 from tuilab.errors import FetchError
-from tuilab.fetch import CATALOG, Bar, Remote
 
 pytest.importorskip("pooch")
 

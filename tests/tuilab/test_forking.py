@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from engine.checkpoint import Checkpoint
-from engine.trainer import Command
+from engine.training.checkpoint import Checkpoint
+from engine.training.trainer import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import FOREVER, carried_out, steps_made, wait_for, write_scenario
 from tests.tuilab.test_resume import DIVERGING, TABLE, checkpoints, recorded, run
-from tuilab.control import ControlClient
 from tuilab.errors import RunError
-from tuilab.forking import fork, fork_point
-from tuilab.launch import Options, Worker, start
-from tuilab.recording import Fork, RunInfo, RunReader
-from tuilab.runs import RunFolder
-from tuilab.scenario import load
-from tuilab.verify import verify
+from tuilab.process.fork import fork, fork_point
+from tuilab.process.launch import Options, Worker, start
+from tuilab.process.verify import verify
+from tuilab.record import Fork, RunInfo, RunReader
+from tuilab.record.control_socket import ControlClient
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.scenario import load
 
 
 def info_of(folder: Path) -> RunInfo:
@@ -129,7 +129,7 @@ def test_a_paused_run_can_be_forked_too(living: Worker) -> None:
 def test_no_command_to_a_fork_reaches_its_parent(
     living: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuilab.resuming.launch", lambda folder, *_: Worker(folder))
+    monkeypatch.setattr("tuilab.process.resume.launch", lambda folder, *_: Worker(folder))
     child = info_of(fork(living.folder, Options()).folder.path)
     assert (child.state, child.socket, child.pid) == ("starting", "", 0)
 
@@ -140,7 +140,7 @@ def test_a_checkpoint_that_is_thinned_out_meanwhile_is_replaced_by_another(
     folder = RunFolder(parent)
     first, second = checkpoints(parent)[-2], checkpoints(parent)[-3]
     found = iter([first, second])
-    monkeypatch.setattr("tuilab.forking.fork_point", lambda *_: next(found))
+    monkeypatch.setattr("tuilab.process.fork.fork_point", lambda *_: next(found))
     first.path.unlink()
     child = fork(folder, Options())
     assert child.process is not None

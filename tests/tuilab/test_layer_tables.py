@@ -16,8 +16,8 @@ from engine.layers.pool2d import MaxPool2d
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
 from tests.tuilab.support import small
-from tuilab.layer_tables import FAMILIES, layer
-from tuilab.scenario import build_network, load_data, parse
+from tuilab.scenario.layer_tables import FAMILIES, layer
+from tuilab.scenario.scenario import build_network, load_data, parse
 
 
 def test_a_table_gives_the_layer_with_its_settings() -> None:

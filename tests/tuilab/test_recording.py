@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.frames import PER_LAYER, BatchDependence, Event, Snapshot, Units, Validation
+from engine.statistics.frames import PER_LAYER, BatchDependence, Event, Snapshot, Units, Validation
 from tests.tuilab.support import environment, frame, layer_infos, snapshot, wait_for
 from tuilab.errors import RunError
-from tuilab.recording import KEPT_FIRST, SPREAD, RunReader, RunWriter
-from tuilab.recording.schema import FORMAT, WITHOUT_UNITS
-from tuilab.recording.writer import UNITS_APART
+from tuilab.record import KEPT_FIRST, SPREAD, RunReader, RunWriter
+from tuilab.record.schema import FORMAT, WITHOUT_UNITS
+from tuilab.record.writer import UNITS_APART
 
 
 @pytest.fixture
@@ -349,7 +349,7 @@ WRITES_FOR_EVER = """
 import sys
 from pathlib import Path
 from tests.tuilab.support import frame, snapshot
-from tuilab.recording import RunWriter
+from tuilab.record import RunWriter
 writer = RunWriter(Path(sys.argv[1]))
 for first in range(10**9):
     writer.write(frame(first * 2, [1.0, 2.0], shot=snapshot(first * 2)))
@@ -384,7 +384,7 @@ def test_what_was_committed_survives_the_kill_of_the_writer(path: Path) -> None:
 READS_AS_SOMEBODY_ELSE = """
 import os, sys
 from pathlib import Path
-from tuilab.recording import RunReader
+from tuilab.record import RunReader
 if os.geteuid() == 0:  # root may write anywhere
     os.setgid(65534)
     os.setuid(65534)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.backend import make_backend
-from engine.checkpoint import Checkpoint
-from engine.trainer import Command
+from engine.backends.base import make_backend
+from engine.training.checkpoint import Checkpoint
+from engine.training.trainer import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
@@ -23,14 +23,14 @@ from tests.tuilab.support import (
     wait_for,
     write_scenario,
 )
-from tuilab.checkpoints import KEPT, Saved, saved
-from tuilab.control import ControlClient
-from tuilab.launch import Options, start
-from tuilab.metrics import Record
-from tuilab.recording import RunReader
-from tuilab.resuming import go_on
-from tuilab.runs import RunFolder
-from tuilab.scenario import load
+from tuilab.claims.metrics import Record
+from tuilab.process.checkpoints import KEPT, Saved, saved
+from tuilab.process.launch import Options, start
+from tuilab.process.resume import go_on
+from tuilab.record import RunReader
+from tuilab.record.control_socket import ControlClient
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.scenario import load
 
 # Dropout, batch normalisation, augmentation of nothing, an optimiser and a schedule with a memory.
 TABLE = small(

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import pytest
 
-from engine.trainer import Command
+from engine.training.trainer import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
@@ -28,11 +28,11 @@ from tests.tuilab.support import (
     wait_for,
     write_scenario,
 )
-from tuilab.control import ControlClient
-from tuilab.launch import Options, Worker, restart, start
-from tuilab.recording import RunReader
-from tuilab.runs import RunFolder
-from tuilab.scenario import load
+from tuilab.process.launch import Options, Worker, restart, start
+from tuilab.record import RunReader
+from tuilab.record.control_socket import ControlClient
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.scenario import load
 
 DOCUMENT = {
     *("scenario", "title", "seed", "backend", "device", "run_dir", "status", "steps", "epochs"),
@@ -521,7 +521,7 @@ class TestLookingBack:
     def test_a_run_that_is_not_there_is_exit_code_2(
         self, cli: Cli, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tuilab.cli_runs.need_terminal", lambda advice: None)
+        monkeypatch.setattr("tuilab.cli.runs.need_terminal", lambda advice: None)
         code, out, err = cli(name, "nothing")
         assert (code, out) == (2, "")
         assert err.startswith("tuilab: no run 'nothing' under runs/")

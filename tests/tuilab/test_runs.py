@@ -11,8 +11,8 @@ import pytest
 
 from tests.tuilab.support import environment, frame
 from tuilab.errors import RunError
-from tuilab.recording import RunInfo, RunReader, RunWriter
-from tuilab.runs import (
+from tuilab.record import RunInfo, RunReader, RunWriter
+from tuilab.record.run_folder import (
     RunFolder,
     create,
     default_path,
@@ -198,7 +198,7 @@ class TestAlive:
     def test_a_lock_dies_with_its_process(self, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path)
         code = (
-            "import sys; from pathlib import Path; from tuilab.runs import RunFolder, hold_lock\n"
+            "import sys; from pathlib import Path; from tuilab.record.run_folder import RunFolder, hold_lock\n"
             "lock = hold_lock(RunFolder(Path(sys.argv[1]))); print('held', flush=True); input()"
         )
         with subprocess.Popen(

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.backend import make_backend
+from engine.backends.base import make_backend
 from engine.errors import ConfigError, DataError, TuilabError
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError
-from tuilab.scenario import build_trainer, load, load_data, parse
+from tuilab.scenario.scenario import build_trainer, load, load_data, parse
 
 
 def message(path: Path, table: dict[str, Any], *sets: str) -> str:

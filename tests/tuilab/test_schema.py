@@ -13,12 +13,12 @@ from engine.data.dataset import sources
 from engine.initializers import initializers
 from engine.layers.base import layers
 from engine.losses import losses
-from engine.optimizers import optimizers
-from engine.schedules import schedules
+from engine.optimization.optimizers import optimizers
+from engine.optimization.schedules import schedules
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import small
-from tuilab.scenario import load
-from tuilab.schema import schema
+from tuilab.scenario.scenario import load
+from tuilab.scenario.schema import schema
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 FILES = sorted(SCENARIOS.rglob("*.toml"))

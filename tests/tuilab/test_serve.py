@@ -26,13 +26,13 @@ from tests.tuilab.support import (
     write_scenario,
 )
 from tuilab.errors import RunError
-from tuilab.runs import RunFolder
-from tuilab.serve import in_full
+from tuilab.record.run_folder import RunFolder
+from tuilab.web.serve import in_full
 
 aiohttp = pytest.importorskip("aiohttp", reason="textual-serve is not installed")
 pytest.importorskip("textual_serve")
 
-from tuilab.web import LARGEST, SMALLEST, within_reason  # noqa: E402 - after what it needs
+from tuilab.web.server import LARGEST, SMALLEST, within_reason  # noqa: E402 - after what it needs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from engine.activations import Tanh
-from engine.backend import Array, Backend
-from engine.native.library import missing
+from engine.backends.base import Array, Backend
+from engine.backends.cpu_kernels.library import missing
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import small, write_scenario
-from tuilab.gradcheck import verdict
+from tuilab.babysit.gradcheck import verdict
 
 
 def test_info_tells_what_is_here_and_why_something_is_not(cli: Cli) -> None:
@@ -30,7 +30,7 @@ def test_info_tells_whether_kernels_are_compiled_and_why_not(
 ) -> None:
     here = json.loads(cli("info", "--json")[1])["kernels"]
     assert here == missing("float32")
-    monkeypatch.setattr("tuilab.info.missing", lambda dtype: "there is no C compiler")
+    monkeypatch.setattr("tuilab.reports.info.missing", lambda dtype: "there is no C compiler")
     assert json.loads(cli("info", "--json")[1])["kernels"] == "there is no C compiler"
     assert "formulas alone, which are slower: there is no C compiler" in cli("info")[1]
 
@@ -59,7 +59,7 @@ def test_a_wrong_gradient_is_found(cli: Cli, lab: Path, monkeypatch: pytest.Monk
         backend.xp.multiply(dy, 1 - y, out=dx)
 
     monkeypatch.setattr(Tanh, "backward", wrong)
-    monkeypatch.setattr("engine.backend.kernels", lambda dtype: None)  # they ask no formula
+    monkeypatch.setattr("engine.backends.base.kernels", lambda dtype: None)  # they ask no formula
     network = {"hidden": [8], "activation": "tanh", "initializer": "xavier"}
     code, out, _ = cli("gradcheck", write_scenario(lab / "s.toml", small(network=network)))
     assert code == 1

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from engine.data.digits import Digits
+from engine.data.sources.digits import Digits
 from engine.initializers import Normal
 from engine.layers.batch_norm import BatchNorm
-from engine.optimizers import SGD, Adam
+from engine.optimization.optimizers import SGD, Adam
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError
-from tuilab.overrides import merge
-from tuilab.scenario import Scenario, ScenarioFile, load, load_file
+from tuilab.scenario.overrides import merge
+from tuilab.scenario.scenario import Scenario, ScenarioFile, load, load_file
 
 NORMAL: Any = {"network": {"initializer": {"name": "normal", "std": 0.1}}}
 A, B = {"name": "a"}, {"name": "b"}

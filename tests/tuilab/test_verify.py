@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.backend import NumPyBackend, make_backend
-from engine.trainer import Command
+from engine.backends.base import NumPyBackend, make_backend
+from engine.training.trainer import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
@@ -20,12 +20,12 @@ from tests.tuilab.support import (
     wait_for,
     write_scenario,
 )
-from tuilab.checkpoints import saved
-from tuilab.control import ControlClient
-from tuilab.launch import Options, start
-from tuilab.recording import RunReader
-from tuilab.runs import RunFolder
-from tuilab.scenario import load
+from tuilab.process.checkpoints import saved
+from tuilab.process.launch import Options, start
+from tuilab.record import RunReader
+from tuilab.record.control_socket import ControlClient
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.scenario import load
 
 
 def played(lab: Path) -> None:
@@ -63,7 +63,7 @@ def test_what_a_run_was_computed_with_is_told_where_that_is_another_now(
     with RunReader(lab / "run" / "run.db") as reader:
         then = reader.info().software
     assert then == make_backend("numpy").software
-    monkeypatch.setattr("tuilab.verify.make_backend", lambda *_: NumPyBackend("float32"))
+    monkeypatch.setattr("tuilab.process.verify.make_backend", lambda *_: NumPyBackend("float32"))
     code, out, err = cli("replay", "run", "--verify")
     if "formulas" in then:
         pytest.skip("nothing is compiled here")

@@ -8,13 +8,13 @@ from queue import SimpleQueue
 import pytest
 
 from engine.data.preprocess import load
-from engine.frames import Frame
-from engine.trainer import Command
+from engine.statistics.frames import Frame
+from engine.training.trainer import Command
 from tests.tuilab.support import frame, small, write_scenario
-from tuilab import worker
 from tuilab.errors import RunError
-from tuilab.recording import RunReader, RunWriter
-from tuilab.runs import RunFolder, hold_lock
+from tuilab.process import worker
+from tuilab.record import RunReader, RunWriter
+from tuilab.record.run_folder import RunFolder, hold_lock
 
 
 class FullDisk(RunWriter):

@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 
 from engine.data.dataset import Examples
-from engine.evaluation import Evaluator
-from engine.frames import Floats, Frame
-from engine.trainer import Trainer
+from engine.statistics.frames import Floats, Frame
+from engine.training.evaluation import Evaluator
+from engine.training.trainer import Trainer
 from tuilab.babysit.check import LOOK, Check, Step, Verdict
 from tuilab.babysit.subject import Subject, sample
 from tuilab.babysit.trials import affordable, train
-from tuilab.scenario import build_trainer
+from tuilab.scenario.scenario import build_trainer
 
 EXAMPLES: Final = 2000
 """Of each split, at most, whose accuracy is compared."""

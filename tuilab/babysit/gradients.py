@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 
 from tuilab.babysit.check import LOOK, Check, Step, Verdict
+from tuilab.babysit.gradcheck import KINKED, WRONG, check_gradients
 from tuilab.babysit.subject import Subject
-from tuilab.gradcheck import KINKED, WRONG, check_gradients
 
 ELEMENTS: Final = 4
 """Of each array of parameters."""

@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 
 from engine.data.dataset import Examples
-from engine.frames import Frame
-from engine.schedules import Constant
+from engine.optimization.schedules import Constant
+from engine.statistics.frames import Frame
 from tuilab.babysit.check import LOOK, Check, Range, Speed, Step, Sweep, Tried, Verdict
 from tuilab.babysit.subject import Subject
-from tuilab.babysit.trials import Trial, affordable, train
-from tuilab.diagnosis.loss import EXPLODED
+from tuilab.babysit.trials import ShortRun, affordable, train
+from tuilab.diagnosis.rules.loss import EXPLODED
 
 BATCH: Final = 500
 """A batch is no larger than this, whatever the scenario's."""
@@ -68,7 +68,7 @@ class Bench:
         probe = subject.trainer(subject.examples(self._batch), batch=self._batch, steps=1)
         self._steps = affordable(probe, WORK, LEAST, MOST)
         self._examples: Examples = subject.examples(self._batch * self._steps)
-        self._trials: dict[float, Trial] = {}
+        self._trials: dict[float, ShortRun] = {}
         self.reference = self._train(0.0).loss
         """What the first weights give on these batches; with it, no shuffle makes a difference."""
 
@@ -79,7 +79,7 @@ class Bench:
                 self._subject.tell(f"{rate:.2g}  ({len(self._trials) + 1} tried)")
                 self._trials[rate] = self._train(rate)
 
-    def _train(self, rate: float) -> Trial:
+    def _train(self, rate: float) -> ShortRun:
         trainer = self._subject.trainer(
             self._examples, batch=self._batch, steps=self._steps, rate=rate
         )
@@ -100,7 +100,7 @@ class Bench:
         """Steps of each trial."""
         return self._steps
 
-    def _fall(self, trial: Trial) -> tuple[float, float]:
+    def _fall(self, trial: ShortRun) -> tuple[float, float]:
         """Return the mean loss of the last steps and its fall; NaN where it exploded."""
         if len(trial.loss) < self._steps or not trial.finite:
             return inf, nan

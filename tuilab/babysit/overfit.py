@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 
 from engine.data.dataset import Examples
-from engine.frames import Frame
+from engine.statistics.frames import Frame
 from tuilab.babysit.check import LOOK, Check, Step, Verdict
 from tuilab.babysit.subject import Subject
-from tuilab.babysit.trials import Trial, affordable, train
+from tuilab.babysit.trials import ShortRun, affordable, train
 
 EXAMPLES: Final = 20
 SEARCHED: Final = 2000
@@ -29,7 +29,7 @@ class Attempt:
     """A training on the few examples."""
 
     rate: float
-    trial: Trial
+    trial: ShortRun
     near_zero: float
 
     @property

@@ -8,15 +8,15 @@ from typing import Final, TextIO
 import click
 import numpy as np
 
-from engine.frames import Floats
+from engine.statistics.frames import Floats
 from tuilab.babysit.check import Check, Step, Sweep
 from tuilab.babysit.subject import Subject
-from tuilab.cli_options import say
-from tuilab.summary import to_json
-from tuilab.viewer.marks import Mark
-from tuilab.viewer.plot import Chart, Curve, draw, wants_logarithm
-from tuilab.viewer.series import Reduced
-from tuilab.viewer.text import Line, plain
+from tuilab.charts.event_markers import EventMarker
+from tuilab.charts.plot import Chart, Curve, draw, wants_logarithm
+from tuilab.charts.series import Reduced
+from tuilab.charts.text import Line, plain
+from tuilab.claims.summary import to_json
+from tuilab.cli.options import say
 
 WIDTH, HEIGHT = 76, 14
 MARKS: Final = {"good": "✓", "look at it": "▲", "wrong": "✗"}
@@ -80,11 +80,11 @@ def sweep_chart(sweep: Sweep, *, colour: bool) -> list[str]:
     return [f"  {_painted(line, colour)}" for line in lines] + [f"  {legend}"] * bool(lines)
 
 
-def _marks(rates: Floats, losses: Floats, own: float) -> list[Mark]:
+def _marks(rates: Floats, losses: Floats, own: float) -> list[EventMarker]:
     """Return what stands above the curve: the rates that explode, and the scenario's own."""
-    marks = [Mark(rate, "✗", "", "error") for rate in rates[np.isnan(losses)]]
+    marks = [EventMarker(rate, "✗", "", "error") for rate in rates[np.isnan(losses)]]
     if own > 0:
-        marks.append(Mark(math.log10(own), "▼", "", "own"))  # the last drawn at its place
+        marks.append(EventMarker(math.log10(own), "▼", "", "own"))  # the last drawn at its place
     return sorted(marks, key=lambda mark: mark.step)
 
 

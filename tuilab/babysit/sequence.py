@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.backend import make_backend
+from engine.backends.base import make_backend
 from tuilab.babysit import (
     generalization,
     gradients,
@@ -18,7 +18,7 @@ from tuilab.babysit import (
 )
 from tuilab.babysit.check import Check, Step
 from tuilab.babysit.subject import Subject
-from tuilab.scenario import Scenario, build_trainer, load_data
+from tuilab.scenario.scenario import Scenario, build_trainer, load_data
 
 STEPS: Final[tuple[Step, ...]] = (
     initial_loss.STEP,

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.backend import Backend
+from engine.backends.base import Backend
 from engine.data.dataset import Dataset, Examples
 from engine.losses import Loss, SoftmaxCrossEntropy
-from engine.schedules import Constant
-from engine.trainer import Trainer
-from tuilab.scenario import Scenario, build_trainer
+from engine.optimization.schedules import Constant
+from engine.training.trainer import Trainer
+from tuilab.scenario.scenario import Scenario, build_trainer
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from math import prod
 
 import numpy as np
 
-from engine.frames import Floats, Frame
-from engine.network import BoundNetwork
-from engine.trainer import Trainer
+from engine.network.network import BoundNetwork
+from engine.statistics.frames import Floats, Frame
+from engine.training.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ShortRun:
     """What the training batches of a few steps said, each before its update."""
 
     loss: Floats  # (steps,), without penalties
@@ -24,7 +24,7 @@ class Trial:
         return bool(np.isfinite(self.loss).all())
 
 
-def train(trainer: Trainer, enough: Callable[[Frame], bool] = lambda frame: False) -> Trial:
+def train(trainer: Trainer, enough: Callable[[Frame], bool] = lambda frame: False) -> ShortRun:
     """Train to the end, or until a step is `enough`; what is not finite ends it in any case."""
     loss: list[float] = []
     accuracy: list[float] = []
@@ -33,7 +33,7 @@ def train(trainer: Trainer, enough: Callable[[Frame], bool] = lambda frame: Fals
         accuracy += frame.accuracy.tolist()
         if enough(frame):
             break
-    return Trial(np.array(loss), np.array(accuracy))
+    return ShortRun(np.array(loss), np.array(accuracy))
 
 
 def affordable(trainer: Trainer, work: float, least: int, most: int) -> int:

@@ -5,7 +5,11 @@ hysteresis and severity, and turns conditions into findings. One file a family o
 registers where it is defined, and everything else (decoding, metrics, tests) goes by the registry.
 """
 
-from tuilab.diagnosis import (
+from tuilab.diagnosis.base import rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.monitor import Monitor
+from tuilab.diagnosis.past import RunFacts
+from tuilab.diagnosis.rules import (
     cost,
     dead_units,
     gain,
@@ -17,10 +21,6 @@ from tuilab.diagnosis import (
     saturation,
     symmetry,
 )
-from tuilab.diagnosis.base import rules
-from tuilab.diagnosis.finding import Finding
-from tuilab.diagnosis.monitor import Monitor
-from tuilab.diagnosis.past import RunFacts
 from tuilab.diagnosis.settings import Diagnosis
 
 __all__ = [

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.frames import Floats, Frame, Snapshot
 from engine.registry import Registry
+from engine.statistics.frames import Floats, Frame, Snapshot
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer
 from tuilab.diagnosis.past import Moment, Past, RunFacts
 
@@ -45,7 +45,7 @@ class Symptom:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RuleContext:
     """What a rule looks at: the past up to now, and the frame that came last."""
 
     past: Past
@@ -80,7 +80,7 @@ class Rule:
     tensor: ClassVar[str] = "activation"
     """Which tensor of a layer shows it best."""
 
-    def look(self, seen: Seen, slack: float) -> Symptom | None:
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         """Return the symptom if the condition holds with thresholds `slack` times looser.
 
         Slack is 1 until there is a finding, and larger while it stands (hysteresis).

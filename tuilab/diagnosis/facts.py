@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.backend import NumPyBackend
+from engine.backends.base import NumPyBackend
 from engine.data.dataset import Dataset
 from engine.initializers import initializers
 from engine.losses import Loss
-from engine.trainer import Trainer
+from engine.training.trainer import Trainer
 from tuilab.diagnosis.past import RunFacts
 
 if TYPE_CHECKING:  # which decodes [diagnosis], and so loads this package
-    from tuilab.scenario import Scenario
+    from tuilab.scenario.scenario import Scenario
 
 
 def facts(scenario: "Scenario", data: Dataset, trainer: Trainer) -> RunFacts:

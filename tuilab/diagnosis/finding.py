@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tuilab.diagnosis.base import SEVERITIES, Severity, named_layers
 
 MARKS: Final = {"error": "✕", "warning": "▲", "info": "○"}

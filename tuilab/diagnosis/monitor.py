@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from engine.frames import Event, Frame, Snapshot
-from tuilab.diagnosis.base import SEVERITIES, Rule, Seen, Severity, Symptom
+from engine.statistics.frames import Event, Frame, Snapshot
+from tuilab.diagnosis.base import SEVERITIES, Rule, RuleContext, Severity, Symptom
 from tuilab.diagnosis.finding import CLEARED, Finding
 from tuilab.diagnosis.past import Past, RunFacts
 from tuilab.diagnosis.settings import Diagnosis
@@ -64,7 +64,7 @@ class Monitor:
     def see(self, frame: Frame) -> list[Event]:
         """Take a frame in; return events "finding" (new, or worse than before) and "cleared"."""
         events: list[Event] = []
-        seen = Seen(self._past, frame)
+        seen = RuleContext(self._past, frame)
         with np.errstate(all="ignore"):  # of runs that broke
             for moment, step in self._past.take(frame):
                 for name, watch in self._watches.items():
@@ -72,7 +72,7 @@ class Monitor:
                         events += self._look(name, watch, seen, step)
         return events
 
-    def _look(self, name: str, watch: _Watch, seen: Seen, step: int) -> list[Event]:
+    def _look(self, name: str, watch: _Watch, seen: RuleContext, step: int) -> list[Event]:
         rule, time = watch.rule, seen.frame.time
         strict = rule.look(seen, 1.0)
         if rule.only_at_start and step > 0 and watch.finding is None:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from engine.frames import Floats, Frame, LayerInfo, Snapshot, Validation
+from engine.statistics.frames import Floats, Frame, LayerInfo, Snapshot, Validation
 
 Moment = Literal["snapshot", "window", "validation", "frame"]
 """When a rule is asked: at a snapshot, at the end of a window of the curves, after a validation,

@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Meta
 
 from engine.errors import ConfigError, require
-from tuilab.decode import check_keys, convert, field_names, join, shown
 from tuilab.diagnosis.base import Rule, rules
+from tuilab.toml_structs import check_keys, convert, field_names, join, shown
 
 PATIENCE: Final = 3
 LOOKS: Final = 16

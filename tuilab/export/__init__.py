@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from engine.errors import ConfigError, UnknownNameError
 from tuilab.errors import RunError
-from tuilab.recording import RunReader
-from tuilab.runs import RunFolder
+from tuilab.record import RunReader
+from tuilab.record.run_folder import RunFolder
 
 Write = Callable[..., list[Path]]  # (reader, target, and for pictures what is wanted)
 
@@ -31,8 +31,8 @@ FORMATS: Final = {
     "csv": Format("tuilab.export.csv", ""),
     "json": Format("tuilab.export.json", ".json"),
     "tensorboard": Format("tuilab.export.tensorboard", ""),
-    "svg": Format("tuilab.viewer.picture", ".svg", "write_svg", picture=True),
-    "png": Format("tuilab.viewer.picture", ".png", "write_png", picture=True),
+    "svg": Format("tuilab.viewer.terminal.offscreen", ".svg", "write_svg", picture=True),
+    "png": Format("tuilab.viewer.terminal.offscreen", ".png", "write_png", picture=True),
 }
 
 
@@ -42,7 +42,7 @@ def export(
     """Write a run as the format `to`; return the files. Raises ConfigError, RunError.
 
     `out` is the file or folder to write, by default inside the run folder: export/<format>.
-    `wanted` says what shall be on a picture: fields of `tuilab.viewer.picture.Wanted`.
+    `wanted` says what shall be on a picture: fields of `tuilab.viewer.terminal.offscreen.Wanted`.
     """
     if to not in FORMATS:
         raise UnknownNameError("format", to, FORMATS, "--to")

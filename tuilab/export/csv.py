@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.frames import FIELDS, PER_LAYER, TENSORS
-from tuilab.recording import RunReader
+from engine.statistics.frames import FIELDS, PER_LAYER, TENSORS
+from tuilab.record import RunReader
 
 STEPS = ("step", "loss", "data_loss", "accuracy", "learning_rate")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from engine.frames import FIELDS, PER_LAYER, TENSORS, Snapshot
-from tuilab.metrics import Record
-from tuilab.recording import RunReader
-from tuilab.summary import to_json
+from engine.statistics.frames import FIELDS, PER_LAYER, TENSORS, Snapshot
+from tuilab.claims.metrics import Record
+from tuilab.claims.summary import to_json
+from tuilab.record import RunReader
 
 
 def write(reader: RunReader, to: Path) -> list[Path]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.frames import BINS, FIELDS, TENSORS, Snapshot
+from engine.statistics.frames import BINS, FIELDS, TENSORS, Snapshot
 from tuilab.errors import RunError
-from tuilab.recording import RunReader
+from tuilab.record import RunReader
 
 
 def write(reader: RunReader, to: Path) -> list[Path]:

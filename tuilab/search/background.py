@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 
-from tuilab.search.begin import Wishes, check, keep, opening
+from tuilab.search.begin import SearchOptions, check, keep, opening
 from tuilab.search.folder import StudyFolder
 
 
-def begin(folder: StudyFolder, wishes: Wishes) -> "subprocess.Popen[bytes]":
+def begin(folder: StudyFolder, wishes: SearchOptions) -> "subprocess.Popen[bytes]":
     """Start to search in `folder`, or go on there; what is said goes to its log."""
     with opening(folder):
         check(folder, wishes)
@@ -21,7 +21,7 @@ def begin(folder: StudyFolder, wishes: Wishes) -> "subprocess.Popen[bytes]":
     arguments += [f"--cluster={wishes.cluster}"] if wishes.cluster else []
     with folder.log.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "tuilab.cli", "search", "start", *arguments],
+            [sys.executable, "-P", "-m", "tuilab.cli.main", "search", "start", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -10,26 +10,26 @@ from pathlib import Path
 
 import msgspec
 
-from engine.backend import usable_cores
+from engine.backends.base import usable_cores
 from engine.errors import ConfigError, TuilabError
-from tuilab.decode import located, read
+from tuilab.claims.summary import to_json
 from tuilab.errors import ScenarioError, SearchError
-from tuilab.headless import held_signals
-from tuilab.launch import Options
-from tuilab.scenario import Scenario, load
+from tuilab.process.headless import held_signals
+from tuilab.process.launch import Options
+from tuilab.scenario.scenario import Scenario, load
+from tuilab.scenario.search.ranges import chosen_range
+from tuilab.scenario.search.settings import Search
 from tuilab.search import folder as folders
-from tuilab.search.conductor import Conductor, Listener, Plan
 from tuilab.search.extras import need
 from tuilab.search.folder import StudyFolder, StudyInfo
 from tuilab.search.points import check_space
 from tuilab.search.pools import LocalPool, Pool, check_address
-from tuilab.search.ranges import chosen_range
 from tuilab.search.results import SearchResult
-from tuilab.search.settings import Search
-from tuilab.summary import to_json
+from tuilab.search.search_loop import Listener, SearchLoop, SearchPlan
+from tuilab.toml_structs import located, read
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says of a search beside its scenario."""
 
     jobs: int | None = None
@@ -105,7 +105,7 @@ def scenario_of(folder: StudyFolder) -> Scenario:
 
 
 def search(
-    folder: StudyFolder, wishes: Wishes, listener: Listener, threads: int = 1
+    folder: StudyFolder, wishes: SearchOptions, listener: Listener, threads: int = 1
 ) -> SearchResult:
     """Search, or go on with it, until it is done or a signal comes."""
     need("optuna")
@@ -124,7 +124,7 @@ def search(
             stack.callback(pool.close)
         stop = stack.enter_context(held_signals())
         stack.enter_context(told_as_ours(folder.storage_url()))
-        result = Conductor(plan, storage, pool, stop, listener).run()
+        result = SearchLoop(plan, storage, pool, stop, listener).run()
     return replace(result, folder=str(folder.path))  # as the user named it
 
 
@@ -143,7 +143,7 @@ def opening(folder: StudyFolder) -> Iterator[None]:
         raise
 
 
-def check(folder: StudyFolder, wishes: Wishes) -> None:
+def check(folder: StudyFolder, wishes: SearchOptions) -> None:
     """Check what the command line says. Raises SearchError."""
     space = searched(scenario_of(folder)).stages[0].space
     for text in wishes.ranges:
@@ -152,7 +152,7 @@ def check(folder: StudyFolder, wishes: Wishes) -> None:
         check_address(wishes.cluster)
 
 
-def keep(folder: StudyFolder, wishes: Wishes, pid: int | None = None) -> StudyInfo:
+def keep(folder: StudyFolder, wishes: SearchOptions, pid: int | None = None) -> StudyInfo:
     """Write down what is wished, for --resume and `search show`; the rest stays as it was."""
     info = folder.info()
     info = msgspec.structs.replace(
@@ -166,10 +166,10 @@ def keep(folder: StudyFolder, wishes: Wishes, pid: int | None = None) -> StudyIn
     return info
 
 
-def _plan(folder: StudyFolder, info: StudyInfo, threads: int) -> Plan:
+def _plan(folder: StudyFolder, info: StudyInfo, threads: int) -> SearchPlan:
     scenario = scenario_of(folder)
     space = searched(scenario).stages[0].space
-    return Plan(
+    return SearchPlan(
         scenario=scenario,
         folder=StudyFolder(folder.path.resolve()),
         options=Options(info.backend, info.data_dir, threads, checkpoints=False, tied=True),
@@ -180,7 +180,7 @@ def _plan(folder: StudyFolder, info: StudyInfo, threads: int) -> Plan:
     )
 
 
-def _pool(wishes: Wishes) -> Pool:
+def _pool(wishes: SearchOptions) -> Pool:
     if not wishes.cluster:
         return LocalPool(wishes.jobs or usable_cores())
     need("distributed")

@@ -1,11 +1,11 @@
 """The best trial as a scenario file of its own, which `tuilab run` trains to the same number."""
 
-from tuilab.scenario import Scenario
+from tuilab.scenario.scenario import Scenario
 from tuilab.search.points import scenario_at
-from tuilab.search.results import Found, SearchResult, objective_heading
+from tuilab.search.results import RankedTrial, SearchResult, objective_heading
 
 
-def scenario_text(base: Scenario, result: SearchResult, found: Found) -> str:
+def scenario_text(base: Scenario, result: SearchResult, found: RankedTrial) -> str:
     """Return the scenario of a trial as TOML, with where it comes from in a comment."""
     scenario = scenario_at(base, found.row.point, found.stage.stage.train)
     value = found.row.value

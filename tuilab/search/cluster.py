@@ -15,7 +15,7 @@ from uuid import uuid4
 from distributed import Client, Event, Future, KilledWorker, get_worker
 
 from tuilab.errors import SearchError
-from tuilab.runs import RunFolder
+from tuilab.record.run_folder import RunFolder
 from tuilab.search.pools import Running, check_address
 from tuilab.search.trial import Attempt, Order, Outcome, Report, end_left_over
 

@@ -19,7 +19,7 @@ from typing import IO, Final
 import msgspec
 
 from tuilab.errors import RunError, SearchError
-from tuilab.runs import DEFAULT_ROOT, free_path, slug
+from tuilab.record.run_folder import DEFAULT_ROOT, free_path, slug
 
 SUFFIX: Final = "-search"
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from tuilab.scenario.search.space import Choice, Parameter, Range, Space
 from tuilab.search.results import Row, StageResult
-from tuilab.search.space import Choice, Parameter, Range, Space
 
 MARGIN: Final = 0.1  # of the old range, added on each side of the best trials
 LEAST: Final = 0.15  # of the old range: a new one is at least as wide

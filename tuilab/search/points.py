@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from engine.errors import ConfigError
-from tuilab.decode import Table
-from tuilab.overrides import assign, merge
-from tuilab.scenario import Scenario, parse
-from tuilab.search.settings import Search
-from tuilab.search.space import Choice, Parameter, Point
+from tuilab.scenario.overrides import assign, merge
+from tuilab.scenario.scenario import Scenario, parse
+from tuilab.scenario.search.settings import Search
+from tuilab.scenario.search.space import Choice, Parameter, Point
+from tuilab.toml_structs import Table
 
 SEARCH = "search"
 

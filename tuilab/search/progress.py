@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from tuilab.cli_status import StatusLine
-from tuilab.search.conductor import Listener
+from tuilab.cli.status_line import StatusLine
+from tuilab.scenario.search.settings import Search, Stage
+from tuilab.scenario.search.space import Space
 from tuilab.search.narrowing import Edge
 from tuilab.search.results import StageResult
-from tuilab.search.settings import Search, Stage
-from tuilab.search.space import Space
+from tuilab.search.search_loop import Listener
 from tuilab.search.tables import opening, trial_line
 
 

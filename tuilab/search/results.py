@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tuilab.search.settings import Search, Stage
-from tuilab.search.space import Point, Space
-from tuilab.summary import to_json
+from tuilab.claims.summary import to_json
+from tuilab.scenario.search.settings import Search, Stage
+from tuilab.scenario.search.space import Point, Space
 
 SHORT: Final = {
     "accuracy.validation": "val_acc",
@@ -72,7 +72,7 @@ class StageResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RankedTrial:
     """A trial with its stage."""
 
     stage: StageResult
@@ -91,10 +91,10 @@ class SearchResult:
     interrupted: bool = False
 
     @property
-    def best(self) -> Found | None:
+    def best(self) -> RankedTrial | None:
         """The best trial of all stages."""
         found = [
-            Found(stage, ranked[0])
+            RankedTrial(stage, ranked[0])
             for stage in self.stages
             if (ranked := stage.ranked(maximize=self.search.maximize))
         ]

@@ -21,10 +21,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from tuilab.search.drawing import RETRY_OF
+from tuilab.scenario.search.drawing import RETRY_OF
+from tuilab.scenario.search.settings import Stage
+from tuilab.scenario.search.space import Parameter, Point, Range, Space
 from tuilab.search.results import Row, StageResult
-from tuilab.search.settings import Stage
-from tuilab.search.space import Parameter, Point, Range, Space
 
 LOST: Final = "tuilab:lost"  # cut short through no fault of its own; its point is tried again
 SURPLUS: Final = "tuilab:surplus"  # two machines asked for the last one at once
@@ -33,7 +33,7 @@ RETRIES: Final = 2  # of one trial; a point that kills its machine must not kill
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PendingTrial:
     """A trial to be run here."""
 
     trial: optuna.Trial
@@ -54,7 +54,7 @@ class StageStudy:
         self._distributions = {key: _distribution(each) for key, each in space.items()}
         self._budget = min(stage.trials, stage.sampler.limit(space) or stage.trials)
 
-    def ask(self) -> Asked | None:
+    def ask(self) -> PendingTrial | None:
         """Return the next trial; None where none is left to begin."""
         trials = self._all()
         waiting = any(t.state == TrialState.WAITING for t in trials)
@@ -70,7 +70,7 @@ class StageStudy:
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         trial.set_user_attr("host", socket.gethostname())
-        return Asked(trial, self.space.decoded(trial.params))
+        return PendingTrial(trial, self.space.decoded(trial.params))
 
     def is_finished(self) -> bool:
         """Tell whether every trial has come to its end, on whichever machine."""
@@ -124,7 +124,7 @@ class StageStudy:
         """Tell that a trial broke; `facts` has the reason."""
         return self._told(number, facts, state=TrialState.FAIL)
 
-    def interrupted(self, asked: Asked, facts: Mapping[str, Any]) -> None:
+    def interrupted(self, asked: PendingTrial, facts: Mapping[str, Any]) -> None:
         """Tell that a trial was cut short by the user, and give it another try."""
         if self.failed(asked.number, {**facts, LOST: True}):
             tries = asked.trial.user_attrs.get("tries", 0) - 1  # this one does not count

@@ -19,9 +19,9 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from tuilab.errors import SearchError
+from tuilab.scenario.search.settings import Stage
+from tuilab.scenario.search.space import Space, parse_space
 from tuilab.search.extras import need
-from tuilab.search.settings import Stage
-from tuilab.search.space import Space, parse_space
 from tuilab.search.stage_study import StageStudy, try_again
 
 STAGE: Final = "tuilab:stage"

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tuilab.report import aligned
+from tuilab.reports.run_report import aligned
+from tuilab.scenario.search.settings import Search, Stage
+from tuilab.scenario.search.space import Space
 from tuilab.search.results import (
     ENDED,
     Row,
@@ -13,8 +15,6 @@ from tuilab.search.results import (
     objective_heading,
     value_text,
 )
-from tuilab.search.settings import Search, Stage
-from tuilab.search.space import Space
 from tuilab.terminal import to_type
 
 SHOWN: Final = 15  # trials of a stage that the table at the end of a search has

@@ -10,15 +10,15 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from engine.errors import TuilabError
+from tuilab.claims.expressions import Expression, evaluate, parse_expression
+from tuilab.claims.metrics import AtLeast, Record
 from tuilab.diagnosis.finding import all_found
 from tuilab.errors import RunError
-from tuilab.expressions import Expression, evaluate, parse_expression
-from tuilab.launch import Options, Worker, end, has_ended, start
-from tuilab.metrics import AtLeast, Record
-from tuilab.recording import RunInfo, RunReader
-from tuilab.runs import RunFolder, free_path
-from tuilab.scenario import Scenario
-from tuilab.search.stop_rules import Seen, StopRule
+from tuilab.process.launch import Options, Worker, end, has_ended, start
+from tuilab.record import RunInfo, RunReader
+from tuilab.record.run_folder import RunFolder, free_path
+from tuilab.scenario.scenario import Scenario
+from tuilab.scenario.search.stop_rules import StopRule, TrialProgress
 
 Kind = Literal["complete", "given_up", "failed", "stopped"]
 DONE: Final = ("finished", "diverged")  # states of a run that came to its end before it was stopped
@@ -139,7 +139,7 @@ class Attempt:
         return Outcome("complete", value, "", told.run, told.seconds, told.steps)
 
     def _broken(self) -> str:
-        seen = self._watch.seen if self._watch is not None else Seen()
+        seen = self._watch.seen if self._watch is not None else TrialProgress()
         return next((why for rule in self.order.rules if (why := rule.broken(seen))), "")
 
 
@@ -157,7 +157,7 @@ class Watch:
         self._block = self._epochs = 0
         self._validated = -1
         self.steps = 0
-        self.seen = Seen()
+        self.seen = TrialProgress()
 
     @classmethod
     def open(cls, folder: RunFolder, objective: Expression) -> "Watch | None":
@@ -189,7 +189,7 @@ class Watch:
             finite = np.where(np.isfinite(block.loss), block.loss, np.inf)
             highest = max(highest, float(finite.max()))
         found = all_found(event for _, event in self._reader.events())
-        self.seen = Seen(first, highest, found)
+        self.seen = TrialProgress(first, highest, found)
 
     def _read_epochs(self) -> list[Report]:
         new = self._reader.validations(after_step=self._validated)

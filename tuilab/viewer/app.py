@@ -12,49 +12,51 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
-from engine.changes import CHANGES
 from engine.errors import TuilabError
-from engine.frames import Event
-from engine.trainer import Command
-from tuilab import forking, launch, resuming
-from tuilab.catalog import Entry
-from tuilab.control import ControlClient
+from engine.statistics.frames import Event
+from engine.training.changes import CHANGES
+from engine.training.trainer import Command
+from tuilab.charts.event_markers import change
 from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import FOUND, Finding
 from tuilab.diagnosis.fixes import Fix
 from tuilab.errors import ViewError
-from tuilab.launch import Options, Worker, has_ended
-from tuilab.runs import RunFolder
-from tuilab.scenario import load
+from tuilab.process import fork as forking
+from tuilab.process import launch
+from tuilab.process import resume as resuming
+from tuilab.process.launch import Options, Worker, has_ended
+from tuilab.record.control_socket import ControlClient
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.catalog import Entry
+from tuilab.scenario.scenario import load
 from tuilab.terminal import is_terminal, to_type
-from tuilab.viewer import forks
-from tuilab.viewer.above import Above
 from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
-from tuilab.viewer.camera import NoPngError, keep, panels, take
-from tuilab.viewer.changes import sentence
-from tuilab.viewer.claims import ClaimJudge, Claims, judge_folder, judge_runs
-from tuilab.viewer.commands import CommandSender, MakeClient
-from tuilab.viewer.companions import Companions
 from tuilab.viewer.controls import Controls
-from tuilab.viewer.detail import DetailScreen
-from tuilab.viewer.dress import Dress, DressedApp
-from tuilab.viewer.findings import Answer, FindingsScreen
-from tuilab.viewer.forks import ForkScreen
-from tuilab.viewer.marks import change
-from tuilab.viewer.panels.layer_view import Look
-from tuilab.viewer.picker import PickerScreen
-from tuilab.viewer.screens import (
+from tuilab.viewer.dashboard import Dashboard
+from tuilab.viewer.model.changes import sentence
+from tuilab.viewer.model.claims import ClaimJudge, Claims, judge_folder, judge_runs
+from tuilab.viewer.model.command_sender import CommandSender, MakeClient
+from tuilab.viewer.model.other_runs import OtherRuns
+from tuilab.viewer.model.store import RunStore
+from tuilab.viewer.model.tour import Tour
+from tuilab.viewer.panels.layer.base import LayerViewState
+from tuilab.viewer.screens import fork_dialog as forks
+from tuilab.viewer.screens.dialogs import (
     Choice,
     HelpScreen,
     LeaveScreen,
 )
+from tuilab.viewer.screens.findings_screen import Answer, FindingsScreen
+from tuilab.viewer.screens.fork_dialog import ForkScreen
+from tuilab.viewer.screens.layer_screen import DetailScreen
+from tuilab.viewer.screens.overlay import Overlay
+from tuilab.viewer.screens.scenario_picker import PickerScreen
 from tuilab.viewer.session import Begun, Forked, Restarted, Session
-from tuilab.viewer.stage import Stage
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.tour import Tour
+from tuilab.viewer.terminal.appearance import Appearance, TuilabApp
+from tuilab.viewer.terminal.screenshot import NoPngError, keep, panels, take
 
 if TYPE_CHECKING:
-    from tuilab.expectations import Expectation
+    from tuilab.claims.expectations import Expectation
 
 FIRST: Final = ("tab", "shift+tab")  # keys that come before Textual's own, which move the focus
 PERIOD: Final = 0.1  # seconds between two polls
@@ -72,7 +74,7 @@ class Refused(Message):
     reason: str
 
 
-class ViewerApp(DressedApp[Worker]):
+class ViewerApp(TuilabApp[Worker]):
     """Shows a run, or several in turn, live or finished; closing it never harms them."""
 
     CSS_PATH = "tuilab.tcss"
@@ -92,25 +94,25 @@ class ViewerApp(DressedApp[Worker]):
         judge: Callable[[RunFolder], Claims] = judge_folder,
         expect: "Sequence[Expectation]" = (),
         tour: Tour | None = None,
-        dress: Dress | None = None,
+        dress: Appearance | None = None,
         side_by_side: bool = False,
     ) -> None:
         super().__init__(dress)
-        self.stage: Stage = Stage(lambda: self.role_styles, self.run_by_id)
+        self.stage: Dashboard = Dashboard(lambda: self.role_styles, self.run_by_id)
         self._judge_folder, self._expect = judge, expect
         self._restart, self._go_on, self._fork = restart, go_on, fork
         self.sender = CommandSender(
             lambda command, reason: self._tell(Refused(command, reason)), make_client
         )
         self._flash: tuple[str, float] = ("", 0.0)
-        self._look = Look()
+        self._look = LayerViewState()
         self._seen_events = 0
         self._controls = Controls(self)
         self._on_terminal = is_terminal(sys.__stdin__)
         self.tour = tour
         self.stage.guide_lines = tour.guide if tour is not None else None
         self.session = Session(runs, self.sender, self._tell)
-        self._companions, self._companions_due = Companions(()), 0.0
+        self._companions, self._companions_due = OtherRuns(()), 0.0
         self._others_going = self._others_changed = False
         self._beside = self.settings.beside  # the curves of the others are drawn too
         self.stage.compared = self.session.several
@@ -137,7 +139,7 @@ class ViewerApp(DressedApp[Worker]):
         self._seen_events = 0
         self._controls.forget()
         self._companions.close()
-        self._companions = Companions([run.folder for run in self.session.others])
+        self._companions = OtherRuns([run.folder for run in self.session.others])
         self._companions_due = 0.0
 
     def _claims(self, folder: RunFolder) -> Claims:
@@ -235,7 +237,7 @@ class ViewerApp(DressedApp[Worker]):
             self.notify(reason, title="not applied", severity="warning")
         elif event.kind in CHANGES:
             self.notify(sentence(event))
-        elif isinstance(self.screen, Above) and event.kind in UNSEEN:
+        elif isinstance(self.screen, Overlay) and event.kind in UNSEEN:
             self.notify(UNSEEN[event.kind] or change(event), timeout=3)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -250,7 +252,7 @@ class ViewerApp(DressedApp[Worker]):
 
     def run_by_id(self, action: str) -> None:
         """Run an action of the table; one on the panels leaves the screen that covers them."""
-        if isinstance(self.screen, Above):
+        if isinstance(self.screen, Overlay):
             if action in SCROLLING:
                 return
             if action in ON_STAGE:
@@ -329,7 +331,7 @@ class ViewerApp(DressedApp[Worker]):
 
     def next_panel(self, by: int) -> None:
         """Go round the panels, or what there is in the view of the layer that stands alone."""
-        if isinstance(self.screen, Above):
+        if isinstance(self.screen, Overlay):
             self.screen.turn(by)
         else:
             self.stage.next_panel(by)
@@ -338,7 +340,7 @@ class ViewerApp(DressedApp[Worker]):
         self._look = screen.look
 
     def _draw_above(self) -> None:
-        if isinstance(self.screen, Above):
+        if isinstance(self.screen, Overlay):
             self.screen.draw()
 
     def next_variant(self) -> None:
@@ -500,7 +502,7 @@ def view(
     runs: Sequence[Worker],
     expect: "Sequence[Expectation]" = (),
     tour: Tour | None = None,
-    dress: Dress | None = None,
+    dress: Appearance | None = None,
     *,
     side_by_side: bool = False,
 ) -> Sequence[Worker]:

@@ -7,15 +7,15 @@ from typing import Any, Final, Protocol
 from textual.screen import Screen
 
 from engine.commands import Command
-from engine.frames import Event
-from tuilab.recording import RunInfo
-from tuilab.viewer import formats
-from tuilab.viewer.commands import CommandSender
-from tuilab.viewer.detail import DetailScreen
-from tuilab.viewer.dialog import ChangeDialog
-from tuilab.viewer.screens import ChoiceScreen, ValueScreen, in_words
-from tuilab.viewer.speed import SpeedLimit
-from tuilab.viewer.store import RunStore
+from engine.statistics.frames import Event
+from tuilab.charts import formats
+from tuilab.record import RunInfo
+from tuilab.viewer.model.command_sender import CommandSender
+from tuilab.viewer.model.speed_limit import SpeedLimit
+from tuilab.viewer.model.store import RunStore
+from tuilab.viewer.screens.change_dialog import ChangeDialog
+from tuilab.viewer.screens.dialogs import ChoiceScreen, ValueScreen, in_words
+from tuilab.viewer.screens.layer_screen import DetailScreen
 
 PATIENCE: Final = 1.0  # seconds that a pause may take to show before it is asked for again
 

@@ -12,12 +12,12 @@ from typing import Final
 from textual.message import Message
 
 from engine.errors import TuilabError
-from engine.trainer import Command
-from tuilab.catalog import Entry
-from tuilab.launch import Worker, end, has_ended
-from tuilab.runs import RunFolder
-from tuilab.viewer.commands import CommandSender
-from tuilab.viewer.store import RunStore
+from engine.training.trainer import Command
+from tuilab.process.launch import Worker, end, has_ended
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.catalog import Entry
+from tuilab.viewer.model.command_sender import CommandSender
+from tuilab.viewer.model.store import RunStore
 
 PATIENCE: Final = 3.0  # seconds that runs may take to stop, when leaving
 POLL: Final = 0.02  # seconds

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.backend import NumPyBackend
-from engine.gpu.launcher import Launcher
-from engine.gpu.plan import Launch, NotPlannedError, Plan, Product, Written, products
-from engine.gpu.sources import source
+from engine.backends.base import NumPyBackend
+from engine.cuda_graph.launcher import Launcher
+from engine.cuda_graph.plan import EagerCall, Launch, LaunchPlan, NotPlannedError, Product, products
+from engine.cuda_graph.sources import source
 
 Array = npt.NDArray[Any]
 SHIM = Path(__file__).with_name("shim.h")
@@ -158,17 +158,17 @@ class Emulator:
         self._recording.append(action)
         return Later()
 
-    def run(self, plan: Plan) -> None:
+    def run(self, plan: LaunchPlan) -> None:
         for item in plan:
             match item:
                 case Launch():
                     self.do(self._prepared(item))
                 case Product():
                     self.do(lambda item=item: multiply(item))  # type: ignore[misc]
-                case Written():
+                case EagerCall():
                     item.run()
 
-    def capture(self, plan: Plan) -> Callable[[], None]:
+    def capture(self, plan: LaunchPlan) -> Callable[[], None]:
         recorded: list[Callable[[], object]] = []
         self._recording = recorded
         self.captures.append(list(items(plan)))
@@ -280,7 +280,7 @@ class EmulatedBackend(NumPyBackend):
         return self.emulator.do(lambda: multiply_all(products(a, b, out)))
 
 
-def items(plan: Plan) -> Iterator[str]:
+def items(plan: LaunchPlan) -> Iterator[str]:
     """Yield what is launched, in order."""
     for item in plan:
         yield item.kernel if isinstance(item, Launch) else type(item).__name__

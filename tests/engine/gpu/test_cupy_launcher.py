@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.gpu import cupy_launcher
-from engine.gpu.cupy_launcher import CuPyLauncher
-from engine.gpu.plan import Launch, NotPlannedError, Product, Written
+from engine.cuda_graph import cupy_launcher
+from engine.cuda_graph.cupy_launcher import CuPyLauncher
+from engine.cuda_graph.plan import EagerCall, Launch, NotPlannedError, Product
 
 ROOTS = {"cupy.": "", "self._cupy.": "", "self._runtime.": "cuda.runtime."}
 OF_WHAT_IS_MADE = [
@@ -285,7 +285,7 @@ def test_what_cannot_be_captured_says_why_and_ends_the_capture(cupy: StandIn) ->
 
     for way in (launcher(cupy).run, launcher(cupy).capture):
         with pytest.raises(NotPlannedError, match="a value is needed"):
-            way([Written("curious", read)])
+            way([EagerCall("curious", read)])
     assert cupy.log.count("end") == 1
     cupy.fail_at_end = True
     with pytest.raises(NotPlannedError, match="invalidated"):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from engine.activations import activations
-from engine.backend import NumPyBackend
-from engine.frames import BINS, FIELDS
-from engine.gpu import launches
-from engine.gpu.plan import Item, Launch
-from engine.gpu.sources import SCALARS
+from engine.backends.base import NumPyBackend
+from engine.cuda_graph import launches
+from engine.cuda_graph.plan import Item, Launch
+from engine.cuda_graph.sources import SCALARS
 from engine.losses import MulticlassSVM, SoftmaxCrossEntropy, losses
-from engine.step import bind_accuracy
+from engine.statistics.frames import BINS, FIELDS
+from engine.training.training_step import bind_accuracy
 from tests.engine.gpu.emulator import Array, Emulator
 
 NUMPY = NumPyBackend("float64")
@@ -241,9 +241,9 @@ def test_the_constants_are_those_of_the_kernels() -> None:
     """What Python and C++ must agree on is written in both: here they are compared."""
     import re
 
-    from engine.frames import WIDTH_IN_RMS
-    from engine.gpu import statistics
-    from engine.gpu.sources import source
+    from engine.cuda_graph import statistics
+    from engine.cuda_graph.sources import source
+    from engine.statistics.frames import WIDTH_IN_RMS
 
     defined = dict(re.findall(r"#define (\w+) +([\d.]+)\b", source(np.dtype("float64"))))
     ours = {

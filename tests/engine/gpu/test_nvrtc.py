@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from engine.gpu.sources import source
+from engine.cuda_graph.sources import source
 
 TARGETS = [("float32", "sm_70"), ("float32", "sm_90"), ("float64", "sm_90")]
 """An H100 is sm_90; sm_70 is the oldest with independent threads in a warp."""

@@ -6,17 +6,25 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU
-from engine.backend import make_backend
-from engine.gpu.plan import Item, Launch, NotPlannedError, Product, Written, describe, product
-from engine.gpu.queue import DEPTH, SNAPSHOTS, StepQueue
-from engine.gpu.step_plan import Switches
+from engine.backends.base import make_backend
+from engine.cuda_graph.plan import (
+    EagerCall,
+    Item,
+    Launch,
+    NotPlannedError,
+    Product,
+    describe,
+    product,
+)
+from engine.cuda_graph.step_plan import Switches
+from engine.cuda_graph.step_queue import DEPTH, SNAPSHOTS, StepQueue
 from engine.initializers import He
 from engine.layers.linear import Linear
-from engine.network import Network, mlp
-from engine.optimizers import SGD, Adam
-from engine.step import TrainingStep
-from engine.stepping import EagerSteps
-from engine.trainer import Trainer
+from engine.network.network import Network, mlp
+from engine.optimization.optimizers import SGD, Adam
+from engine.training.step_runner import EagerStepRunner
+from engine.training.trainer import Trainer
+from engine.training.training_step import TrainingStep
 from tests.engine.gpu.emulator import EmulatedBackend, items
 from tests.engine.test_trainer import blobs
 
@@ -52,7 +60,7 @@ def test_a_step_is_these_launches() -> None:
 
 def test_with_statistics_it_is_the_same_and_theirs() -> None:
     measured = list(items(queue().plan(OFF, measure=True)))
-    assert measured == [*STEP[:-1], "Written", STEP[-1], *MEASURING]
+    assert measured == [*STEP[:-1], "EagerCall", STEP[-1], *MEASURING]
 
 
 def test_two_graphs_are_captured_before_the_first_step() -> None:
@@ -60,7 +68,7 @@ def test_two_graphs_are_captured_before_the_first_step() -> None:
     queue(backend)
     plain, measured = backend.emulator.captures
     assert plain == STEP
-    assert [each for each in measured if each not in ("Written", *MEASURING)] == STEP
+    assert [each for each in measured if each not in ("EagerCall", *MEASURING)] == STEP
 
 
 def test_what_is_switched_on_is_in_the_plan() -> None:
@@ -176,7 +184,7 @@ def test_a_layer_that_reads_a_value_cannot_be_captured_and_is_run_eagerly() -> N
 
 def test_a_back_end_without_a_device_has_no_queue() -> None:
     made = trainer(make_backend("numpy", "float64"))  # type: ignore[arg-type]
-    assert isinstance(made.ahead.of(made.training_step), EagerSteps)
+    assert isinstance(made.ahead.of(made.training_step), EagerStepRunner)
     assert made.ahead.reason == ""
 
 
@@ -233,7 +241,7 @@ def test_a_plan_can_be_read() -> None:
     plan: list[Item] = [
         Launch("sgd", (4,), (256,), (x, np.int32(6))),
         Product(x, x, np.empty((3, 3)), transpose_a=True),
-        Written("batch_norm, layer 2, forwards", lambda: None),
+        EagerCall("batch_norm, layer 2, forwards", lambda: None),
     ]
     assert describe(plan).splitlines() == [
         "  1  sgd                      4 blocks of 256: (2×3)",

@@ -1,4 +1,4 @@
-"""The table that the kernels fill against the one that `engine.probes` fills."""
+"""The table that the kernels fill against the one that `engine.training.probes` fills."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from engine.activations import Activation, Identity, ReLU, Tanh
-from engine.backend import NumPyBackend
-from engine.frames import FIELDS, TENSORS, Snapshot
-from engine.gpu.statistics import PART, Statistics
+from engine.backends.base import NumPyBackend
+from engine.cuda_graph.statistics import PART, Statistics
 from engine.initializers import Normal
-from engine.meter import HISTOGRAM_SAMPLE
-from engine.network import BoundNetwork, mlp
-from engine.probes import Probes
+from engine.network.network import BoundNetwork, mlp
+from engine.statistics.frames import FIELDS, TENSORS, Snapshot
+from engine.statistics.tensor_statistics import HISTOGRAM_SAMPLE
+from engine.training.probes import Probes
 from tests.engine.gpu.emulator import Array, Emulator
 
 BATCH, UNITS = 64, 300  # activations of two parts and a bit

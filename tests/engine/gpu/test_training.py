@@ -8,12 +8,11 @@ import pytest
 
 from engine.activations import Activation, ReLU, Tanh, activations
 from engine.activations.smooth import GELU
-from engine.backend import Backend, make_backend
+from engine.backends.base import Backend, make_backend
+from engine.cuda_graph.plan import describe
+from engine.cuda_graph.step_plan import Switches
+from engine.cuda_graph.step_queue import DEPTH, StepQueue
 from engine.errors import BackendError
-from engine.frames import TENSORS, Frame, Snapshot
-from engine.gpu.plan import describe
-from engine.gpu.queue import DEPTH, StepQueue
-from engine.gpu.step_plan import Switches
 from engine.initializers import He
 from engine.layers.base import Layer
 from engine.layers.conv2d import Conv2d
@@ -27,9 +26,10 @@ from engine.layers.prelu import PReLU
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
 from engine.losses import Loss, losses
-from engine.network import Network, mlp
-from engine.optimizers import SGD, Adam, AdamW, Optimizer, optimizers
-from engine.trainer import Command, Trainer
+from engine.network.network import Network, mlp
+from engine.optimization.optimizers import SGD, Adam, AdamW, Optimizer, optimizers
+from engine.statistics.frames import TENSORS, Frame, Snapshot
+from engine.training.trainer import Command, Trainer
 from tests.engine.gpu.emulator import EmulatedBackend, items
 from tests.engine.test_trainer import blobs
 

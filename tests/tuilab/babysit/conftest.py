@@ -8,7 +8,7 @@ import pytest
 from tests.tuilab.support import small
 from tuilab.babysit.sequence import prepare
 from tuilab.babysit.subject import Subject
-from tuilab.scenario import load, parse
+from tuilab.scenario.scenario import load, parse
 
 Make = Callable[..., Subject]
 DIGITS = Path(__file__).parents[3] / "scenarios" / "digits_mlp.toml"

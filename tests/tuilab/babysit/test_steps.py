@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from engine.activations import Tanh
-from engine.backend import Array, Backend
+from engine.backends.base import Array, Backend
 from engine.data.dataset import Examples
-from engine.regularization import Penalty
+from engine.optimization.regularization import Penalty
 from tests.tuilab.babysit.conftest import Make
 from tuilab.babysit import (
     generalization,
@@ -181,7 +181,9 @@ class TestGradients:
             backend.xp.multiply(dy, 1 - y, out=dx)
 
         monkeypatch.setattr(Tanh, "backward", wrong)
-        monkeypatch.setattr("engine.backend.kernels", lambda dtype: None)  # they ask no formula
+        monkeypatch.setattr(
+            "engine.backends.base.kernels", lambda dtype: None
+        )  # they ask no formula
         found = gradients.check(subject(network={"activation": "tanh"}))
         assert found.verdict == "wrong"
         assert "of layer 1 (linear)" in found.meaning or "of layer 3 (linear)" in found.meaning

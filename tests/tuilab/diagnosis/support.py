@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.backend import make_backend
-from engine.frames import Event
+from engine.backends.base import make_backend
+from engine.statistics.frames import Event
 from tuilab.diagnosis import Finding, Monitor
 from tuilab.diagnosis.facts import facts
 from tuilab.diagnosis.finding import all_found
-from tuilab.scenario import build_trainer, load, load_data
+from tuilab.scenario.scenario import build_trainer, load, load_data
 
 FIRING = Path(__file__).parent / "scenarios"
 """A small scenario for each rule, by its name, in which it must find something."""

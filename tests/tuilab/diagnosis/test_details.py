@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.frames import FIELDS, TENSORS, Event, Frame, LayerInfo, Snapshot, Validation
 from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
+from engine.statistics.frames import FIELDS, TENSORS, Event, Frame, LayerInfo, Snapshot, Validation
 from tests.tuilab.diagnosis.support import FIRING, HEALTHY, diagnose, found
 from tests.tuilab.support import frame, snapshot
-from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts, cost
+from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts
 from tuilab.diagnosis.facts import guessing_loss
 from tuilab.diagnosis.finding import active, all_found
+from tuilab.diagnosis.rules import cost
 
 
 def facts(hidden: int = 4, activation: str = "relu", examples: int = 1000) -> RunFacts:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tuilab.diagnosis.base import Severity, named_layers
 from tuilab.diagnosis.finding import CLEARED, Finding, active, all_found
 

@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.frames import LayerInfo
-from engine.hyperparameters import check
-from engine.trainer import Command
+from engine.optimization.hyperparameters import check
+from engine.statistics.frames import LayerInfo
+from engine.training.trainer import Command
 from tests.tuilab.support import layer_infos
 from tuilab.diagnosis import rules
-from tuilab.diagnosis.dead_units import LOWER
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer, initialize
-from tuilab.diagnosis.learning_rate import MEND
-from tuilab.scenario import load
+from tuilab.diagnosis.rules.dead_units import LOWER
+from tuilab.diagnosis.rules.learning_rate import MEND
+from tuilab.scenario.scenario import load
 
 SCENARIO = """
 [data]

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tests.tuilab.support import frame, layer_infos, snapshot
 from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts
-from tuilab.diagnosis.base import Rule, Seen, Symptom, above
+from tuilab.diagnosis.base import Rule, RuleContext, Symptom, above
 
 FACTS = RunFacts(tuple(layer_infos()), 3, 100, 10, float(np.log(3)))
 
@@ -21,7 +21,7 @@ class Told(Rule):
     warning: float = 0.3
     error: float = 0.6
 
-    def look(self, seen: Seen, slack: float) -> Symptom | None:
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         values = seen.snapshot.update_ratio[:2]
         worst = float(values.max())
         layers = tuple(at + 1 for at in range(2) if above(float(values[at]), self.warning, slack))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.frames import Event, Floats, Frame, Validation
+from engine.statistics.frames import Event, Floats, Frame, Validation
 from tests.tuilab.support import frame, layer_infos, snapshot
 from tuilab.diagnosis.past import CAPACITY, FEW, WINDOWS, Past, RunFacts
 

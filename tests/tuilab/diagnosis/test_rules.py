@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.frames import (
+from engine.statistics.frames import (
     BINS,
     FIELDS,
     TENSORS,
@@ -21,8 +21,9 @@ from engine.frames import (
     Validation,
 )
 from tests.tuilab.diagnosis.support import FIRING, diagnose, found
-from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts, cost, rules
+from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts, rules
 from tuilab.diagnosis.base import SEVERITIES, Rule
+from tuilab.diagnosis.rules import cost
 from tuilab.diagnosis.settings import parse
 
 NAMES = sorted(rules)

@@ -8,11 +8,11 @@ import pytest
 from engine.errors import ConfigError
 from tests.tuilab.support import small, write_scenario
 from tuilab.diagnosis import rules
-from tuilab.diagnosis.dead_units import DeadUnits
-from tuilab.diagnosis.saturation import Saturation
+from tuilab.diagnosis.rules.dead_units import DeadUnits
+from tuilab.diagnosis.rules.saturation import Saturation
 from tuilab.diagnosis.settings import LOOKS, PATIENCE, parse, spread
 from tuilab.errors import ScenarioError
-from tuilab.scenario import load
+from tuilab.scenario.scenario import load
 
 
 def test_without_a_word_every_rule_looks_with_its_defaults() -> None:

@@ -7,17 +7,17 @@ import numpy as np
 import optuna
 import pytest
 
-from engine.backend import make_backend
-from tuilab.data_folder import data_folder
-from tuilab.launch import Options
-from tuilab.scenario import Scenario, build_trainer, load, load_data, load_file
+from engine.backends.base import make_backend
+from tuilab.data.folder import data_folder
+from tuilab.process.launch import Options
+from tuilab.scenario.scenario import Scenario, build_trainer, load, load_data, load_file
+from tuilab.scenario.search.samplers import Grid, Random, Sampler
+from tuilab.scenario.search.settings import Search
 from tuilab.search import begin
-from tuilab.search.begin import Wishes, new_folder
-from tuilab.search.conductor import Listener
+from tuilab.search.begin import SearchOptions, new_folder
 from tuilab.search.points import check_space, scenario_at
 from tuilab.search.reading import StudyReader
-from tuilab.search.samplers import Grid, Random, Sampler
-from tuilab.search.settings import Search
+from tuilab.search.search_loop import Listener
 
 FOLDER = Path(__file__).parents[3] / "scenarios/search"
 SEEDS = 20
@@ -83,7 +83,7 @@ def test_the_edge_warning_fires_on_the_lectures_own_coarse_range(tmp_path: Path)
     if not scenario.source.is_here(data):
         pytest.skip("needs CIFAR-10; set TUILAB_DATA to the folder that has it")
     folder = new_folder(scenario, tmp_path / "s", "", Options(data_dir=str(data)))
-    assert begin.search(folder, Wishes(), Listener()).stages[0].count("complete") > 15
+    assert begin.search(folder, SearchOptions(), Listener()).stages[0].count("complete") > 15
     told = StudyReader(folder).result().edges["coarse"]
     (rate,) = [text for text in told if text.startswith("optimizer.learning_rate: best at")]
     assert "the upper edge of 1e-06 … 0.001" in rate

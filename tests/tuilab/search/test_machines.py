@@ -15,7 +15,7 @@ from tests.tuilab.conftest import Cli
 from tests.tuilab.search.conftest import Cluster
 from tests.tuilab.search.support import LR, searching
 from tests.tuilab.support import command, environment, steps_made, wait_for, write_scenario
-from tuilab.runs import RunFolder
+from tuilab.record.run_folder import RunFolder
 
 TRIALS = 6
 LONG = 20_000  # steps that take longer than a trial's process takes to start

@@ -2,12 +2,12 @@
 
 import pytest
 
+from tuilab.scenario.search.pruners import Never
+from tuilab.scenario.search.samplers import Random
+from tuilab.scenario.search.settings import Stage
+from tuilab.scenario.search.space import Choice, Parameter, Range, Space
 from tuilab.search.narrowing import Edge, edges, narrowed
-from tuilab.search.pruners import Never
 from tuilab.search.results import Row, StageResult
-from tuilab.search.samplers import Random
-from tuilab.search.settings import Stage
-from tuilab.search.space import Choice, Parameter, Range, Space
 
 LR = "optimizer.learning_rate"
 LECTURE = Range(1e-6, 1e-3, logarithmic=True)

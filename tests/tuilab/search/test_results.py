@@ -4,11 +4,11 @@ import csv
 import io
 import json
 
-from tuilab.search.pruners import Never
+from tuilab.scenario.search.pruners import Never
+from tuilab.scenario.search.samplers import Random
+from tuilab.scenario.search.settings import Search, Stage
+from tuilab.scenario.search.space import Choice, Range, Space
 from tuilab.search.results import Row, SearchResult, StageResult, headings, value_text
-from tuilab.search.samplers import Random
-from tuilab.search.settings import Search, Stage
-from tuilab.search.space import Choice, Range, Space
 from tuilab.search.tables import others, summary, trial_line
 
 LR = "optimizer.learning_rate"

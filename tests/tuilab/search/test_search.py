@@ -15,12 +15,12 @@ import pytest
 from tests.tuilab.conftest import Cli
 from tests.tuilab.search.support import LR, searching
 from tests.tuilab.support import FOREVER, command, environment, small, wait_for, write_scenario
+from tuilab.claims.expressions import parse_expression
 from tuilab.errors import SearchError
-from tuilab.expressions import parse_expression
-from tuilab.launch import Options, Worker
-from tuilab.recording import RunReader
-from tuilab.runs import RunFolder
-from tuilab.scenario import load
+from tuilab.process.launch import Options, Worker
+from tuilab.record import RunReader
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.scenario import load
 from tuilab.search.folder import StudyFolder, StudyInfo, create, find
 from tuilab.search.trial import Attempt, Order
 
@@ -315,6 +315,8 @@ def test_without_optuna_the_extra_is_named(
 
 
 def test_help_needs_neither_optuna_nor_the_engine(lab: Path) -> None:
-    look = "import sys, tuilab.cli; print([m for m in ('optuna', 'numpy') if m in sys.modules])"
+    look = (
+        "import sys, tuilab.cli.main; print([m for m in ('optuna', 'numpy') if m in sys.modules])"
+    )
     told = subprocess.run([*command()[:1], "-c", look], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"

@@ -10,11 +10,11 @@ import tomli_w
 from engine.errors import ConfigError
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError
-from tuilab.launch import Options
-from tuilab.scenario import Scenario, load, parse
+from tuilab.process.launch import Options
+from tuilab.scenario.scenario import Scenario, load, parse
+from tuilab.scenario.search.settings import Search
 from tuilab.search.begin import new_folder
 from tuilab.search.points import check_space, is_allowed, scenario_at
-from tuilab.search.settings import Search
 
 SPACE = {"optimizer.learning_rate": {"log": [1e-4, 1e-1]}}
 

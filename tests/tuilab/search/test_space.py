@@ -5,7 +5,7 @@ import math
 import pytest
 
 from engine.errors import ConfigError
-from tuilab.search.space import Choice, Range, parse_space
+from tuilab.scenario.search.space import Choice, Range, parse_space
 
 RATE = Range(1e-6, 1e-3, logarithmic=True)
 

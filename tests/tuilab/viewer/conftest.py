@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine.trainer import Command
+from engine.training.trainer import Command
 from tests.tuilab.viewer.recorded import Network, Recording
-from tuilab.control import Reply
-from tuilab.runs import RunFolder
-from tuilab.viewer.store import RunStore
+from tuilab.record.control_socket import Reply
+from tuilab.record.run_folder import RunFolder
+from tuilab.viewer.model.store import RunStore
 
 Record = Callable[..., Recording]
 Follow = Callable[..., RunStore]

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine.frames import (
+from engine.statistics.frames import (
     BINS,
     TENSORS,
     Event,
@@ -24,9 +24,9 @@ from engine.frames import (
     Units,
     Validation,
 )
-from tuilab import runs
-from tuilab.recording import RunWriter
-from tuilab.runs import RunFolder
+from tuilab.record import RunWriter
+from tuilab.record import run_folder as runs
+from tuilab.record.run_folder import RunFolder
 
 
 class Network:

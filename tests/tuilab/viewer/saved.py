@@ -6,7 +6,6 @@ import numpy as np
 
 from engine.activations import ReLU
 from engine.data.dataset import Dataset, Examples
-from engine.frames import LayerInfo, Snapshot, Units
 from engine.initializers import He
 from engine.layers.base import Layer
 from engine.layers.batch_norm import BatchNorm
@@ -14,19 +13,20 @@ from engine.layers.conv2d import Conv2d
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten, Image
-from engine.network import Network, mlp
-from engine.optimizers import SGD
-from engine.trainer import Trainer
+from engine.network.network import Network, mlp
+from engine.optimization.optimizers import SGD
+from engine.statistics.frames import LayerInfo, Snapshot, Units
+from engine.training.trainer import Trainer
 from tests.tuilab.support import snapshot
 from tests.tuilab.viewer.recorded import Recording
-from tuilab.parameters import Parameters
-from tuilab.viewer.panels.layer_view import Look, Subject
-from tuilab.viewer.store import RunStore
+from tuilab.process.saved_parameters import Parameters
+from tuilab.viewer.model.store import RunStore
+from tuilab.viewer.panels.layer.base import LayerViewState, Subject
 
 PIXELS = (1, 4, 6)  # of the inputs of a recorded network with 24 units
 
 
-def subject_of(store: RunStore, look: Look) -> Subject:
+def subject_of(store: RunStore, look: LayerViewState) -> Subject:
     """What a store knows of a layer, as the screen takes it."""
     assert store.snapshot is not None
     layer = look.layer
@@ -44,7 +44,7 @@ def subject_of(store: RunStore, look: Look) -> Subject:
 
 def subject(
     layer: LayerInfo,
-    look: Look | None = None,
+    look: LayerViewState | None = None,
     *,
     shot: Snapshot | None = None,
     past: bool = False,
@@ -54,7 +54,7 @@ def subject(
 ) -> Subject:
     """A layer of which so much is known."""
     return Subject(
-        look or Look(layer.index),
+        look or LayerViewState(layer.index),
         layer,
         shot or snapshot(10),
         past,

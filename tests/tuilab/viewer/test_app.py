@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import Clock, FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
 from tuilab.errors import RunError, ViewError
-from tuilab.launch import Worker
-from tuilab.runs import RunFolder
+from tuilab.process.launch import Worker
+from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp, view
-from tuilab.viewer.claims import Claims
-from tuilab.viewer.store import RunStore
+from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.store import RunStore
 
 
 async def test_a_running_run_fills_one_screen(record: Record, client: FakeClient) -> None:

@@ -7,11 +7,11 @@ from textual.widgets import Static
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
-from tuilab.launch import Worker
+from tuilab.process.launch import Worker
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.curves import KINDS
-from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.panels.curves import Curves
+from tuilab.viewer.screens.layer_screen import DetailScreen
 
 
 def trained(record: Record, steps: int = 40) -> Recording:

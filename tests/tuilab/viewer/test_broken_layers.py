@@ -4,14 +4,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.frames import LayerInfo, Snapshot, Units
+from engine.statistics.frames import LayerInfo, Snapshot, Units
 from tests.tuilab.viewer.saved import subject
 from tests.tuilab.viewer.test_broken_numbers import LAYERS, NUMBERS, snapshots
-from tuilab.parameters import Parameters
-from tuilab.viewer.panels import histograms
-from tuilab.viewer.panels.detail import VIEWS, detail
-from tuilab.viewer.panels.layer_view import Look
-from tuilab.viewer.text import width
+from tuilab.charts.text import width
+from tuilab.process.saved_parameters import Parameters
+from tuilab.viewer.panels.layer import histograms
+from tuilab.viewer.panels.layer.base import LayerViewState
+from tuilab.viewer.panels.layer.views import VIEWS, detail
 
 CELLS, HEIGHTS = st.integers(20, 220), st.integers(5, 60)
 
@@ -22,7 +22,7 @@ def test_histograms_draw_any_numbers(
     shot: Snapshot, layer: int, mode: str, cells: int, height: int
 ) -> None:
     info = LayerInfo(layer, "tanh", "linear", 10, "tanh")
-    made = subject(info, Look(layer), shot=shot)
+    made = subject(info, LayerViewState(layer), shot=shot)
     look = made.look
     while look.axis != mode:
         look = histograms.next_axis(subject(info, look, shot=shot))
@@ -53,7 +53,7 @@ def test_units_weights_and_normalisation_draw_any_numbers(
     )
     parameters = Parameters(3, {**arrays, "weight": any_of(12 * channels, number)})
     for view in VIEWS[1:]:
-        look = Look(1, view=view.name, quantity=int(generator.integers(3)), page=3)
+        look = LayerViewState(1, view=view.name, quantity=int(generator.integers(3)), page=3)
         made = subject(
             info, look, units=(3, Units(mean, active, saturated, dead)), parameters=parameters
         )

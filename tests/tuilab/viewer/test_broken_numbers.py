@@ -4,17 +4,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.frames import BINS, FIELDS, TENSORS, FirstWeights, LayerInfo, Snapshot
-from tuilab.recording import RunInfo
+from engine.statistics.frames import BINS, FIELDS, TENSORS, FirstWeights, LayerInfo, Snapshot
+from tuilab.charts.strips import WAYS
+from tuilab.charts.text import plain
+from tuilab.record import RunInfo
+from tuilab.viewer.panels.explanation import backward_words, forward_words
 from tuilab.viewer.panels.gain import gain_lines
 from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.panels.layers import Look, subtitle, table_lines
-from tuilab.viewer.panels.reading import backward_words, forward_words
-from tuilab.viewer.strips import WAYS
-from tuilab.viewer.text import plain
+from tuilab.viewer.panels.layers import StripView, subtitle, table_lines
 
 LAYERS = 5
-LOOKS = [Look(way, log=log) for way in WAYS for log in (False, True)]
+LOOKS = [StripView(way, log=log) for way in WAYS for log in (False, True)]
 NUMBERS = st.one_of(
     st.sampled_from([0.0, np.nan, np.inf, -np.inf, 1e-300, 1e300, -1e300, 5e-324, 1.0]),
     st.floats(-10, 10),

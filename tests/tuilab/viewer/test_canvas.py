@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuilab.viewer.canvas import Canvas
-from tuilab.viewer.text import plain
+from tuilab.charts.canvas import Canvas
+from tuilab.charts.text import plain
 
 
 def text(canvas: Canvas) -> list[str]:

@@ -7,20 +7,22 @@ from textual.widgets import Input, OptionList, Static
 
 from engine.commands import Command
 from engine.errors import ConfigError
-from engine.frames import Event, LayerInfo
+from engine.statistics.frames import Event, LayerInfo
 from tests.tuilab.support import snapshot
 from tests.tuilab.viewer.conftest import Clock, FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
-from tuilab.recording import RunInfo
-from tuilab.viewer import changes, charts, marks
+from tuilab.charts import distributions as charts
+from tuilab.charts import event_markers as marks
+from tuilab.record import RunInfo
 from tuilab.viewer.app import ViewerApp
-from tuilab.viewer.changes import WAYS
-from tuilab.viewer.detail import DetailScreen
+from tuilab.viewer.model import changes
+from tuilab.viewer.model.changes import WAYS
+from tuilab.viewer.model.speed_limit import PATIENCE, SpeedLimit
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.header import header
-from tuilab.viewer.screens import ChoiceScreen, EntryScreen
-from tuilab.viewer.speed import PATIENCE, SpeedLimit
-from tuilab.viewer.store import RunStore
+from tuilab.viewer.screens.dialogs import ChoiceScreen, EntryScreen
+from tuilab.viewer.screens.layer_screen import DetailScreen
 
 LAYERS = (
     LayerInfo(1, "relu", "linear", 8, "relu"),

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.frames import BINS, FIELDS
+from engine.statistics.frames import BINS, FIELDS
 from tests.tuilab.support import snapshot
-from tuilab.viewer import charts, formats
-from tuilab.viewer.charts import Axis, Histogram, common_axis, rebin, strip
+from tuilab.charts import distributions as charts
+from tuilab.charts import formats
+from tuilab.charts.distributions import Axis, Histogram, common_axis, rebin, strip
 
 
 def make(counts: dict[int, float], low: float = -1.0, high: float = 1.0, **more: Any) -> Histogram:

@@ -5,17 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import Follow, Record
+from tuilab.charts import event_markers as marks
+from tuilab.charts import plot
+from tuilab.charts.text import plain, width
+from tuilab.charts.viewport import Viewport
+from tuilab.charts.y_limits import robust
 from tuilab.diagnosis.finding import Finding
-from tuilab.viewer import marks, plot
-from tuilab.viewer.companions import Companion
 from tuilab.viewer.curves import KINDS, Kind, Scene, Value
-from tuilab.viewer.legends import legend, names, read_out
-from tuilab.viewer.lens import Lens
-from tuilab.viewer.limits import robust
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import plain, width
+from tuilab.viewer.curves.legends import legend, names, read_out
+from tuilab.viewer.model.other_runs import OtherRun
+from tuilab.viewer.model.store import RunStore
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 
@@ -27,7 +28,7 @@ def scene(record: Record, follow: Follow) -> Scene:
         recording.steps(1)
     store = follow(recording.folder)
     store.poll()
-    return Scene(store, (), Lens())
+    return Scene(store, (), Viewport())
 
 
 def picture(kind: Kind, scene: Scene, cells: int = 60, height: int = 14) -> str:
@@ -47,7 +48,7 @@ def test_every_kind_draws_and_has_numbers_and_help(kind: Kind, scene: Scene) -> 
 def test_every_kind_waits_for_a_run_that_has_not_begun(
     kind: Kind, record: Record, follow: Follow
 ) -> None:
-    scene = Scene(follow(record(steps=0).folder), (), Lens())
+    scene = Scene(follow(record(steps=0).folder), (), Viewport())
     scene.store.poll()
     assert kind.waits(scene)
     assert picture(kind, scene) == ""
@@ -57,7 +58,7 @@ def test_every_kind_waits_for_a_run_that_has_not_begun(
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_window_shows_its_steps_only(kind: Kind, scene: Scene) -> None:
-    lens = Lens(span=10.0, right=20.0)
+    lens = Viewport(span=10.0, right=20.0)
     zoomed = kind.chart(replace(scene, lens=lens))
     assert zoomed.window == (10.0, 20.0)
     assert all(len(curve.data.x) <= 13 for curve in zoomed.curves)
@@ -83,13 +84,13 @@ def test_the_total_norm_is_that_of_all_gradients(scene: Scene) -> None:
 def test_the_axis_of_the_loss_is_as_one_likes(scene: Scene) -> None:
     loss = BY_NAME["loss"]
     assert not loss.chart(scene).logarithmic
-    forced = replace(scene, lens=Lens(logarithmic=True))
+    forced = replace(scene, lens=Viewport(logarithmic=True))
     assert loss.chart(forced).logarithmic
     assert not BY_NAME["accuracy"].chart(forced).logarithmic
 
 
 def test_smoothing_leaves_the_raw_line_behind(scene: Scene) -> None:
-    curves = BY_NAME["loss"].chart(replace(scene, lens=Lens(smoothing=0.9))).curves
+    curves = BY_NAME["loss"].chart(replace(scene, lens=Viewport(smoothing=0.9))).curves
     raw, smoothed = (next(c for c in curves if c.role == role) for role in ("train.dim", "train"))
     assert raw.band
     np.testing.assert_array_equal(raw.data.mean, scene.store.series.loss)
@@ -101,10 +102,10 @@ def test_what_is_no_number_is_crossed_out_and_counted(record: Record, follow: Fo
     recording.frame(0, np.array([1.0, 1.0, np.nan, np.nan, 2.0]), np.zeros(5))
     store = follow(recording.folder)
     store.poll()
-    scene = Scene(store, (), Lens())
+    scene = Scene(store, (), Viewport())
     assert BY_NAME["loss"].broken(scene) == 2
     assert picture(BY_NAME["loss"], scene).count("✕") == 2
-    assert BY_NAME["loss"].broken(replace(scene, lens=Lens(span=1.0))) == 1
+    assert BY_NAME["loss"].broken(replace(scene, lens=Viewport(span=1.0))) == 1
     assert BY_NAME["accuracy"].broken(scene) == 0
 
 
@@ -113,7 +114,7 @@ def test_a_run_with_a_huge_loss_leaves_the_chart(scene: Scene, record: Record) -
     huge.frame(0, np.full(31, 40.0), np.zeros(31))
     store = RunStore(huge.folder)
     store.poll()
-    others = [Companion("huge", "gradient", store.series, store.info, lambda _: None)]
+    others = [OtherRun("huge", "gradient", store.series, store.info, lambda _: None)]
     beside = picture(BY_NAME["loss"], replace(scene, others=others))
     assert "▲" in beside
     assert "40" not in beside

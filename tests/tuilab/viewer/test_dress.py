@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
-from tuilab.launch import Worker
-from tuilab.runs import RunFolder
+from tuilab.process.launch import Worker
+from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp
-from tuilab.viewer.dress import Dress
+from tuilab.viewer.terminal.appearance import Appearance
 
-ASCII = Dress(glyphs="ascii")
+ASCII = Appearance(glyphs="ascii")
 
 
 def starting(record: Record) -> Recording:
@@ -128,7 +128,7 @@ async def test_a_key_goes_through_the_themes_and_it_is_remembered(
         assert app.theme == "nord"
         await pilot.press("T")
         assert app.theme == "dark"
-    async with viewing(folder, client, dress=Dress(theme="light")) as (app, _):
+    async with viewing(folder, client, dress=Appearance(theme="light")) as (app, _):
         assert app.theme == "light"
 
 

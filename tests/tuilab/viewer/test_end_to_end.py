@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tests.tuilab.support import (
     FOREVER,
     carried_out,
@@ -19,8 +19,8 @@ from tests.tuilab.support import (
     write_scenario,
 )
 from tests.tuilab.terminal import Terminal
-from tuilab.recording import RunReader
-from tuilab.runs import RunFolder
+from tuilab.record import RunReader
+from tuilab.record.run_folder import RunFolder
 
 Open = Callable[..., Terminal]
 

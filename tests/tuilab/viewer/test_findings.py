@@ -2,16 +2,16 @@
 
 import pytest
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
+from tuilab.charts.text import plain, width
 from tuilab.diagnosis import Finding
-from tuilab.viewer.claims import Claims
+from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.store import RunStore
+from tuilab.viewer.panels.explanation import reading
 from tuilab.viewer.panels.findings import finding_lines
-from tuilab.viewer.panels.reading import reading
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import plain, width
 
 SHRINKING = Finding(
     "shrinking_activations", "warning", tuple(range(1, 11)), 0, 0.71, 0.8,

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from engine.frames import Event
-from engine.trainer import Command
+from engine.statistics.frames import Event
+from engine.training.trainer import Command
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.test_findings import DEAD, OVER, SHRINKING
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
+from tuilab.charts.text import plain, width
 from tuilab.diagnosis import Finding
 from tuilab.diagnosis.fixes import Fix
-from tuilab.launch import Worker
-from tuilab.runs import RunFolder
+from tuilab.process.launch import Worker
+from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp
-from tuilab.viewer.detail import DetailScreen
-from tuilab.viewer.findings import FindingsScreen
 from tuilab.viewer.panels import status
 from tuilab.viewer.panels.findings import evidence, explanation, fixes_of, list_lines, meaning
 from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.text import plain, width
+from tuilab.viewer.screens.findings_screen import FindingsScreen
+from tuilab.viewer.screens.layer_screen import DetailScreen
 
 SLOW = Finding(
     "low_learning_rate", "warning", (), 3, 5e-5, 1e-4, "an update changes the weights by 5e-05",
@@ -88,7 +88,7 @@ def test_an_explanation_has_evidence_what_helps_and_why(diagnosed: Recording) ->
 
 
 def follow_info(recording: Recording) -> Any:
-    from tuilab.recording import RunReader
+    from tuilab.record import RunReader
 
     with RunReader(recording.folder.database) as reader:
         return reader.info()

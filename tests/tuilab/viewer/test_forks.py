@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from textual.widgets import Input
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tests.tuilab.support import FOREVER, kill_workers, small, steps_made, wait_for, write_scenario
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
-from tuilab.control import ControlClient
+from tuilab.charts.series import Series
 from tuilab.errors import RunError
-from tuilab.launch import Options, Worker, start
-from tuilab.recording import Block, Fork, RunReader
-from tuilab.runs import RunFolder
-from tuilab.scenario import load
+from tuilab.process.launch import Options, Worker, start
+from tuilab.record import Block, Fork, RunReader
+from tuilab.record.control_socket import ControlClient
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.scenario import load
 from tuilab.viewer.app import ViewerApp
-from tuilab.viewer.companions import Companions
-from tuilab.viewer.forks import ForkScreen, plan, values_at
-from tuilab.viewer.series import Series
+from tuilab.viewer.model.other_runs import OtherRuns
+from tuilab.viewer.screens.fork_dialog import ForkScreen, plan, values_at
 
 
 def changed(step: int, previous: float, value: float, key: str = "learning_rate") -> Event:
@@ -86,7 +86,7 @@ def test_a_series_begins_anywhere_and_shares_its_values() -> None:
 def test_beside_its_parent_a_fork_begins_where_it_branched_off(record: Record) -> None:
     recording = record(steps=9)
     recording.writer.describe(fork=Fork("parent", 6, {"learning_rate": 0.1}))
-    companions = Companions([recording.folder])
+    companions = OtherRuns([recording.folder])
     companions.poll()
     (fork,) = companions
     assert fork.name == "fork@6 lr 0.1"

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
-from tuilab.viewer.charts import gain_bar
+from tuilab.charts.distributions import gain_bar
+from tuilab.charts.text import plain, width
 from tuilab.viewer.layout import arrange
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.gain import gain_lines, span_of, tinted, ways
 from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import plain, width
 
 
 @pytest.mark.parametrize(

@@ -7,26 +7,26 @@ import numpy as np
 import pytest
 from textual.widgets import Static
 
-from engine.frames import Event
-from engine.trainer import Command
+from engine.statistics.frames import Event
+from engine.training.trainer import Command
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.saved import normalised, save
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
-from tuilab.control import Reply
+from tuilab.charts import formats
 from tuilab.errors import RunError
-from tuilab.launch import Worker
-from tuilab.runs import RunFolder
-from tuilab.viewer import formats
+from tuilab.process.launch import Worker
+from tuilab.record.control_socket import Reply
+from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp, view
-from tuilab.viewer.detail import DetailScreen
 from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.panels.detail import VIEWS
-from tuilab.viewer.screens import (
+from tuilab.viewer.panels.layer.views import VIEWS
+from tuilab.viewer.screens.dialogs import (
     HelpScreen,
     LeaveScreen,
     ValueScreen,
     parse_value,
 )
+from tuilab.viewer.screens.layer_screen import DetailScreen
 
 
 @pytest.mark.parametrize(

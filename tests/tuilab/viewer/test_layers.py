@@ -5,11 +5,11 @@ import pytest
 
 from tests.tuilab.viewer.conftest import Follow, Record
 from tests.tuilab.viewer.recorded import Recording
+from tuilab.charts.text import plain
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels import layer_columns
 from tuilab.viewer.panels.layer_columns import COLUMNS, Table, choose
 from tuilab.viewer.panels.layers import subtitle, table_lines
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import plain
 
 
 @pytest.fixture

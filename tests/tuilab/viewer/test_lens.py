@@ -5,19 +5,19 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuilab.viewer.lens import LEAST, Lens
+from tuilab.charts.viewport import LEAST, Viewport
 
 ENDS = st.floats(1, 1e6)
 
 
 def test_zooming_keeps_the_step_below_the_pointer_where_it_is() -> None:
-    lens = Lens().zoom(0.5, 200.0, 1000.0)
+    lens = Viewport().zoom(0.5, 200.0, 1000.0)
     assert lens.window(1000.0) == (100.0, 600.0)
-    assert lens.zoom(2.0, 200.0, 1000.0) == Lens()
+    assert lens.zoom(2.0, 200.0, 1000.0) == Viewport()
 
 
 def test_at_the_newest_step_it_follows() -> None:
-    lens = Lens().zoom(0.1, 1000.0, 1000.0)
+    lens = Viewport().zoom(0.1, 1000.0, 1000.0)
     assert lens.window(1000.0) == (900.0, 1000.0)
     assert lens.window(1500.0) == (1400.0, 1500.0)
     held = lens.pan(-0.5, 1000.0)
@@ -26,12 +26,12 @@ def test_at_the_newest_step_it_follows() -> None:
 
 
 def test_panning_stops_at_the_first_step_and_needs_a_zoom() -> None:
-    assert Lens().pan(0.5, 100.0) == Lens()
-    assert Lens().zoom(0.1, 50.0, 1000.0).pan(-9.0, 1000.0).window(1000.0) == (0.0, 100.0)
+    assert Viewport().pan(0.5, 100.0) == Viewport()
+    assert Viewport().zoom(0.1, 50.0, 1000.0).pan(-9.0, 1000.0).window(1000.0) == (0.0, 100.0)
 
 
 def test_the_axis_and_the_smoothing_go_round() -> None:
-    lens = Lens()
+    lens = Viewport()
     assert lens.other_axis(logarithmic=True).logarithmic is False
     assert lens.other_axis(logarithmic=False).logarithmic is True
     assert lens.other_axis(logarithmic=True).other_axis(logarithmic=False) == lens
@@ -40,7 +40,7 @@ def test_the_axis_and_the_smoothing_go_round() -> None:
         lens = lens.smoother()
         seen.append(lens.smoothing)
     assert seen == [0.6, 0.9, 0.99, 0.0]
-    assert Lens(span=10.0, right=20.0, smoothing=0.9).reset() == Lens(smoothing=0.9)
+    assert Viewport(span=10.0, right=20.0, smoothing=0.9).reset() == Viewport(smoothing=0.9)
 
 
 @given(
@@ -49,7 +49,7 @@ def test_the_axis_and_the_smoothing_go_round() -> None:
     )
 )
 def test_a_window_never_leaves_the_run(moves: list[tuple[str, float, float, float]]) -> None:
-    lens, newest = Lens(), 1.0
+    lens, newest = Viewport(), 1.0
     for move, amount, at, more in moves:
         newest = max(newest, more)  # a run only grows
         lens = lens.zoom(amount, at, newest) if move == "zoom" else lens.pan(amount - 5, newest)

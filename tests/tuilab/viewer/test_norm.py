@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.frames import LayerInfo
+from engine.statistics.frames import LayerInfo
 from tests.tuilab.viewer.saved import subject
-from tuilab.parameters import Parameters
-from tuilab.viewer.bars import about
-from tuilab.viewer.panels.layer_view import Look, Subject
-from tuilab.viewer.panels.norm import VIEW, blocks, draw, title
-from tuilab.viewer.text import plain, width
+from tuilab.charts.bars import about
+from tuilab.charts.text import plain, width
+from tuilab.process.saved_parameters import Parameters
+from tuilab.viewer.panels.layer.base import LayerViewState, Subject
+from tuilab.viewer.panels.layer.norm import VIEW, blocks, draw, title
 
 INFO = LayerInfo(2, "relu", "linear", 40, "relu", normalization="batch_norm")
 
@@ -84,7 +84,7 @@ def test_a_residual_block_has_the_normalisations_that_are_in_it() -> None:
     assert not VIEW.offered(replace(inside, parameters=lambda: None))
     both = {"1.gamma": np.ones(3), "3.gamma": np.ones(3), "weight": np.ones((2, 3))}
     assert blocks(both) == ["1.", "3."]
-    two = replace(inside, parameters=lambda: Parameters(7, both), look=Look(2, page=1))
+    two = replace(inside, parameters=lambda: Parameters(7, both), look=LayerViewState(2, page=1))
     assert "normalisation 2 of 2" in plain(title(two))
 
 

@@ -8,8 +8,8 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
-from engine.frames import Floats
-from tuilab.viewer.palette import THEMES, plain_styles, role_styles, theme_names
+from engine.statistics.frames import Floats
+from tuilab.viewer.terminal.theme import THEMES, plain_styles, role_styles, theme_names
 
 HUES = ("train", "activation", "gradient", "update", "validation", "warning", "error")
 READ = ("muted", *HUES, *(f"{hue}.bold" for hue in HUES))

@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 
-from engine.frames import Event, LayerInfo
+from engine.statistics.frames import Event, LayerInfo
 from tests.tuilab.viewer.conftest import Follow, Record
 from tests.tuilab.viewer.recorded import Recording
-from tuilab.expectations import Verdict
-from tuilab.viewer import marks
+from tuilab.charts import event_markers as marks
+from tuilab.charts.text import Line, Piece, crop, fit, pad, plain, width, wrap
+from tuilab.claims.expectations import Verdict
 from tuilab.viewer.actions import ACTIONS, hints
-from tuilab.viewer.claims import Claims
 from tuilab.viewer.curves import Value
+from tuilab.viewer.curves.legends import legend
 from tuilab.viewer.layout import arrange
-from tuilab.viewer.legends import legend
+from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels import status
+from tuilab.viewer.panels.explanation import reading
 from tuilab.viewer.panels.footer import footer
 from tuilab.viewer.panels.header import header, progress
-from tuilab.viewer.panels.reading import reading
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, Piece, crop, fit, pad, plain, width, wrap
 
 
 def test_the_reading_says_what_the_gains_mean(store: RunStore) -> None:

@@ -13,9 +13,9 @@ from engine.errors import TuilabError
 from tests.tuilab.support import write_scenario
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.visits import settle, text, viewing
-from tuilab.viewer.camera import NoPngError, keep, panels, png, take
-from tuilab.viewer.picture import Wanted, draw
-from tuilab.viewer.svg import CELL, svg
+from tuilab.charts.svg import CELL, svg
+from tuilab.viewer.terminal.offscreen import Wanted, draw
+from tuilab.viewer.terminal.screenshot import NoPngError, keep, panels, png, take
 
 SVG = "{http://www.w3.org/2000/svg}"
 PNG = b"\x89PNG\r\n"

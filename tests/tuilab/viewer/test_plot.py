@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from tuilab.viewer.marks import Mark
-from tuilab.viewer.plot import Chart, Curve, Picture, draw, paint, spans_decades, wants_logarithm
-from tuilab.viewer.series import Reduced, reduce
-from tuilab.viewer.text import plain
+from tuilab.charts.event_markers import EventMarker
+from tuilab.charts.plot import Chart, Curve, Picture, draw, paint, spans_decades, wants_logarithm
+from tuilab.charts.series import Reduced, reduce
+from tuilab.charts.text import plain
 
 
 def curve(values: list[float], role: str = "train", *, points: bool = False) -> Curve:
@@ -84,7 +84,7 @@ def test_each_curve_has_its_role() -> None:
 
 
 def test_marks_stand_above_their_step_and_labels_do_not_collide() -> None:
-    marks = [Mark(2, "▾", "lr ×2", "update"), Mark(3, "▾", "lr ×3", "update")]
+    marks = [EventMarker(2, "▾", "lr ×2", "update"), EventMarker(3, "▾", "lr ×3", "update")]
     chart = Chart([curve([1.0] * 11)], marks=marks, limits=(0.0, 2.0))
     first = text(chart, 34, 9)[0]
     assert first.index("▾") == 4 + round(0.2 * 29)
@@ -94,7 +94,7 @@ def test_marks_stand_above_their_step_and_labels_do_not_collide() -> None:
 
 
 def test_the_label_of_a_mark_at_the_end_stands_before_it() -> None:
-    chart = Chart([curve([1.0] * 11)], marks=[Mark(10, "✕", "not finite", "error")])
+    chart = Chart([curve([1.0] * 11)], marks=[EventMarker(10, "✕", "not finite", "error")])
     assert text(chart)[0].endswith(" not finite ✕")
 
 
@@ -131,7 +131,7 @@ def test_nothing_finite_draws_nothing_and_one_point_draws_one() -> None:
 
 
 def test_every_size_gives_lines_of_that_width() -> None:
-    marks = [Mark(1, "▾", "lr", "update")]
+    marks = [EventMarker(1, "▾", "lr", "update")]
     chart = Chart([curve([3.0, 2.0, 1.0])], marks=marks, reference=2.3, cursor=1)
     for width in range(1, 60, 3):
         for height in range(1, 20):

@@ -5,8 +5,8 @@ from rich.color import Color
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES
 
-from tuilab.viewer.palette import THEMES, role_styles
-from tuilab.viewer.ramps import STEPS, level, on, painted, solid, step
+from tuilab.charts.color_scales import STEPS, level, on, painted, solid, step
+from tuilab.viewer.terminal.theme import THEMES, role_styles
 
 BOTH = [THEMES[0], BUILTIN_THEMES["textual-light"]]
 STYLES = [role_styles(theme.to_color_system().generate()) for theme in BOTH]

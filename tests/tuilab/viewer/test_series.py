@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tuilab.viewer.conftest import Record
-from tuilab.recording import LayerTraces, RunReader
+from tuilab.charts.series import LAYER_POINTS, LayerSeries, Points, reduce, visible
+from tuilab.charts.smoothing import smooth, smooth_ratio
+from tuilab.charts.viewport import Viewport
+from tuilab.record import LayerTraces, RunReader
 from tuilab.viewer.curves.base import Scene
-from tuilab.viewer.lens import Lens
-from tuilab.viewer.series import LAYER_POINTS, LayerSeries, Points, reduce, visible
-from tuilab.viewer.smoothing import smooth, smooth_ratio
-from tuilab.viewer.store import RunStore
+from tuilab.viewer.model.store import RunStore
 
 VALUES = st.lists(st.floats(-1e6, 1e6) | st.just(np.nan), min_size=1, max_size=300)
 
@@ -128,5 +128,5 @@ def test_a_series_counts_what_is_no_number(record: Record) -> None:
     assert store.series.broken.tolist() == [0, 1, 1, 0]
     assert store.series.learning_rate.tolist() == [0.01] * 4
     assert store.series.value("learning_rate", None) == 0.01
-    assert Scene(store, (), Lens()).window == (0.0, 3.0)
+    assert Scene(store, (), Viewport()).window == (0.0, 3.0)
     store.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tuilab.viewer.settings import VARIABLE, Memory, Settings, settings_path
+from tuilab.viewer.model.settings import VARIABLE, Memory, Settings, settings_path
 
 
 def test_choices_are_there_the_next_time(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.frames import Snapshot
+from engine.statistics.frames import Snapshot
 from tests.tuilab.support import layer_infos
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Network, snapshot
 from tests.tuilab.viewer.visits import settle, text, viewing
-from tuilab.recording import RunInfo
+from tuilab.charts.text import plain, width
+from tuilab.record import RunInfo
 from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.side_by_side import (
     VIEWS,
@@ -22,7 +23,6 @@ from tuilab.viewer.panels.side_by_side import (
     title,
     ways,
 )
-from tuilab.viewer.text import plain, width
 
 
 def taken(step: int = 0, **network: Any) -> Snapshot:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.frames import Event
+from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.test_dress import diverged, killed, paused, running, starting
 from tests.tuilab.viewer.visits import settle, viewing
 from tuilab.diagnosis.finding import FOUND
-from tuilab.runs import RunFolder
-from tuilab.viewer.camera import take
+from tuilab.record.run_folder import RunFolder
+from tuilab.viewer.terminal.screenshot import take
 
 KEPT = Path(__file__).with_name("snapshots")
 SIZES = [(80, 24), (160, 48)]

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.frames import Event, Floats
+from engine.statistics.frames import Event, Floats
 from tests.tuilab.viewer.conftest import Clock, Follow, Record
-from tuilab.recording import Block
-from tuilab.runs import RunFolder
-from tuilab.viewer import store as module
-from tuilab.viewer.series import POINTS, Series
+from tuilab.charts.series import POINTS, Series
+from tuilab.record import Block
+from tuilab.record.run_folder import RunFolder
+from tuilab.viewer.model import store as module
 
 
 def test_without_a_database_the_run_is_starting(follow: Follow, tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.frames import BINS
+from engine.statistics.frames import BINS
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.test_charts import make
 from tests.tuilab.viewer.visits import settle, text, viewing
-from tuilab.viewer.charts import Axis, Histogram, rebin
+from tuilab.charts.distributions import Axis, Histogram, rebin
+from tuilab.charts.strips import WAYS, bands, heat, log_axis
+from tuilab.charts.text import plain
 from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.panels.layers import Look, table_lines
-from tuilab.viewer.strips import WAYS, bands, heat, log_axis
-from tuilab.viewer.text import plain
+from tuilab.viewer.panels.layers import StripView, table_lines
 
 EVEN = dict.fromkeys(range(BINS), 10.0)
 
@@ -119,15 +119,15 @@ def test_a_wide_table_has_three_strips_a_narrow_one_two(record: Record, follow: 
     wide = [plain(line) for line in table_lines(found, 156)]
     assert "dL/dW" in wide[0]
     assert wide[2].count("▇") >= 3
-    tanh = table_lines(found, 156, look=Look("heat", log=True))
+    tanh = table_lines(found, 156, look=StripView("heat", log=True))
     assert "|activation|" in plain(tanh[0])
     assert all(name in plain(tanh[0]) for name in ("|dL/dA|", "|dL/dW|"))
-    narrow = [plain(line) for line in table_lines(found, 116, look=Look("heat", log=True))]
+    narrow = [plain(line) for line in table_lines(found, 116, look=StripView("heat", log=True))]
     assert "|dL/dW|" not in narrow[0]
 
 
-@pytest.mark.parametrize("look", [Look(way, log=log) for way in WAYS for log in (False, True)])
-def test_numbers_do_not_move_with_the_look(record: Record, follow: Follow, look: Look) -> None:
+@pytest.mark.parametrize("look", [StripView(way, log=log) for way in WAYS for log in (False, True)])
+def test_numbers_do_not_move_with_the_look(record: Record, follow: Follow, look: StripView) -> None:
     found = table(record, follow, units=60)
     for cells in (36, 76, 156, 196):
         plainly, looked = table_lines(found, cells, 2), table_lines(found, cells, 2, look)

@@ -11,7 +11,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 from tests.tuilab.screen import Screen
-from tuilab.viewer.thrift import Screenful
+from tuilab.viewer.terminal.terminal_diff import Screenful
 
 WIDTH, HEIGHT = 24, 5
 CONSOLES = {

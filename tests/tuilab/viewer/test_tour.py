@@ -11,15 +11,15 @@ from textual.widgets import OptionList
 
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
-from tuilab.catalog import Entry
+from tuilab.claims.expectations import Verdict
 from tuilab.errors import RunError
-from tuilab.expectations import Verdict
-from tuilab.launch import Worker
-from tuilab.runs import RunFolder
+from tuilab.process.launch import Worker
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.catalog import Entry
 from tuilab.viewer.app import ViewerApp
-from tuilab.viewer.claims import Claims
-from tuilab.viewer.picker import PickerApp, PickerScreen
-from tuilab.viewer.tour import Tour
+from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.tour import Tour
+from tuilab.viewer.screens.scenario_picker import PickerApp, PickerScreen
 
 LOOK = "The activation strips fold up towards zero, row by row, and the gain says ×0.71."
 ENTRIES = [

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.frames import LayerInfo, Units
+from engine.statistics.frames import LayerInfo, Units
 from tests.tuilab.viewer.saved import subject
-from tuilab.viewer.panels.layer_view import Look, Subject
-from tuilab.viewer.panels.unit_map import VIEW, draw, quantities, title, turn
-from tuilab.viewer.ramps import STEPS, level
-from tuilab.viewer.text import Line, plain, width
+from tuilab.charts.color_scales import STEPS, level
+from tuilab.charts.text import Line, plain, width
+from tuilab.viewer.panels.layer.base import LayerViewState, Subject
+from tuilab.viewer.panels.layer.unit_map import VIEW, draw, quantities, title, turn
 
 
 def layer(units: int) -> LayerInfo:
@@ -29,7 +29,7 @@ def tanh(number: int) -> Units:
     return Units(mean, None, np.linspace(0, 1, number), None)
 
 
-def drawn(units: Units, cells: int, height: int, look: Look | None = None) -> list[Line]:
+def drawn(units: Units, cells: int, height: int, look: LayerViewState | None = None) -> list[Line]:
     number = len(units.mean)
     lines = draw(subject(layer(number), look, units=(10, units)), cells, height)
     assert len(lines) <= height
@@ -91,7 +91,9 @@ def test_signed_means_have_two_hues_and_saturated_units_a_mark() -> None:
     colours = backs(lines, "signed")
     assert {"signed.-12", "signed.12"} <= set(colours)
     assert "−9.0e-01" in text
-    saturated = "\n".join(plain(line) for line in drawn(tanh(10), 76, 30, Look(quantity=1)))
+    saturated = "\n".join(
+        plain(line) for line in drawn(tanh(10), 76, 30, LayerViewState(quantity=1))
+    )
     assert "share of examples saturated" in saturated
 
 
@@ -116,7 +118,7 @@ def test_quantities_follow_what_the_non_linearity_can() -> None:
 def test_tab_goes_round_the_quantities() -> None:
     made: Subject = subject(layer(3), units=(10, relu(3)))
     assert turn(made, 1).quantity == 1
-    assert turn(replace(made, look=Look(quantity=1)), 1).quantity == 0
+    assert turn(replace(made, look=LayerViewState(quantity=1)), 1).quantity == 0
     assert turn(made, -1).quantity == 1
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.frames import LayerInfo, Units
+from engine.statistics.frames import LayerInfo, Units
 from tests.tuilab.viewer.saved import convolutional, subject
-from tuilab.parameters import Parameters
-from tuilab.viewer.panels.layer_view import Look, Subject
-from tuilab.viewer.panels.pictures import ENOUGH, arrange, picture, scaled
-from tuilab.viewer.panels.weight_images import VIEW, Seen, draw, images, title
-from tuilab.viewer.text import Line, plain, width
+from tuilab.charts.images import ENOUGH, arrange, picture, scaled
+from tuilab.charts.text import Line, plain, width
+from tuilab.process.saved_parameters import Parameters
+from tuilab.viewer.panels.layer.base import LayerViewState, Subject
+from tuilab.viewer.panels.layer.weight_images import VIEW, LayerWeights, draw, images, title
 
 Weights = npt.NDArray[Any]
 
@@ -85,7 +85,7 @@ class TestImages:
         made = flat(pixels=(3, 4, 5))
         parameters = made.parameters()
         assert parameters is not None
-        found = images(Seen(parameters, made.layer.sees, (3, 4, 5)))
+        found = images(LayerWeights(parameters, made.layer.sees, (3, 4, 5)))
         assert found.shape == (6, 4, 5, 3)
         weight = parameters.arrays["weight"]
         assert found[2, 1, 3, 2] == weight[2 * 20 + 1 * 5 + 3, 2]
@@ -94,7 +94,7 @@ class TestImages:
         """Shown to the network, the picture gives exactly the product that a convolution makes."""
         made = convolutional()
         store = made.network.store.value_views
-        seen = Seen(Parameters(0, {"weight": store[1]["weight"]}), (3, 3, 3), None)
+        seen = LayerWeights(Parameters(0, {"weight": store[1]["weight"]}), (3, 3, 3), None)
         pictures = images(seen)
         assert pictures.shape == (5, 3, 3, 3)
         planes = np.zeros((20, 3, 6, 6))
@@ -106,7 +106,7 @@ class TestImages:
 
     def test_other_channels_stand_side_by_side(self) -> None:
         weight = np.arange(2 * 2 * 4 * 3, dtype=np.float64).reshape(16, 3)
-        found = images(Seen(Parameters(0, {"weight": weight}), (2, 2, 4), None))
+        found = images(LayerWeights(Parameters(0, {"weight": weight}), (2, 2, 4), None))
         assert found.shape == (3, 2, 4 * 3 - 1, 1)
         for channel in range(4):
             here = found[1, :, channel * 3 : channel * 3 + 2, 0]
@@ -127,7 +127,7 @@ class TestPanel:
     def test_pages_show_every_unit_once(self) -> None:
         made, seen = flat(100), set[int]()
         for page in range(20):
-            lines = lines_of(replace(made, look=Look(1, page=page)))
+            lines = lines_of(replace(made, look=LayerViewState(1, page=page)))
             words = [plain(line).split() for line in lines[:-1]]
             numbers = {int(word) for line in words for word in line if word.isdigit()}
             assert f"{min(numbers)}–{max(numbers)} of 100" in plain(lines[-1])

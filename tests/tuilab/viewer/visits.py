@@ -9,10 +9,10 @@ from typing import Any
 from textual.pilot import Pilot
 
 from tests.tuilab.viewer.conftest import FakeClient
-from tuilab.launch import Worker
-from tuilab.runs import RunFolder
+from tuilab.process.launch import Worker
+from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp
-from tuilab.viewer.claims import Claims
+from tuilab.viewer.model.claims import Claims
 
 Visit = tuple[ViewerApp, Pilot[Worker]]
 

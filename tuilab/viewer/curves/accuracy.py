@@ -2,7 +2,7 @@
 
 import math
 
-from tuilab.viewer import plot
+from tuilab.charts import plot
 from tuilab.viewer.curves.base import Scene, TrainAndValidation, frame
 
 

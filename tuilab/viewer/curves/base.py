@@ -8,13 +8,14 @@ from typing import ClassVar, Final, Literal
 
 import numpy as np
 
-from engine.frames import Floats
-from tuilab.viewer import formats, marks, plot
-from tuilab.viewer.companions import Companion
-from tuilab.viewer.lens import Lens
-from tuilab.viewer.series import Reduced, reduce, visible
-from tuilab.viewer.smoothing import smooth, smooth_ratio
-from tuilab.viewer.store import RunStore
+from engine.statistics.frames import Floats
+from tuilab.charts import event_markers as marks
+from tuilab.charts import formats, plot
+from tuilab.charts.series import Reduced, reduce, visible
+from tuilab.charts.smoothing import smooth, smooth_ratio
+from tuilab.charts.viewport import Viewport
+from tuilab.viewer.model.other_runs import OtherRun
+from tuilab.viewer.model.store import RunStore
 
 SEEN: Final = 16  # layers that have a curve; of more, an even choice
 DEPTHS: Final = 8
@@ -37,8 +38,8 @@ class Scene:
     """A run and those beside it, through a lens; `dots` is how many points a curve may have."""
 
     store: RunStore
-    others: Sequence[Companion]
-    lens: Lens
+    others: Sequence[OtherRun]
+    lens: Viewport
     dots: int = 200
 
     @property

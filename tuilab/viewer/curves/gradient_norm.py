@@ -1,6 +1,7 @@
 """The norm of the weight gradient, layer by layer and of the whole network."""
 
-from tuilab.viewer import formats, plot
+from tuilab.charts import formats, plot
+from tuilab.charts.smoothing import smooth_ratio
 from tuilab.viewer.curves.base import (
     ByLayer,
     Scene,
@@ -9,7 +10,6 @@ from tuilab.viewer.curves.base import (
     frame,
     of_layers,
 )
-from tuilab.viewer.smoothing import smooth_ratio
 
 
 class GradientNorm(ByLayer):

@@ -1,6 +1,6 @@
 """The learning rate as it was used: the schedule, and what keys made of it."""
 
-from tuilab.viewer import formats, plot
+from tuilab.charts import formats, plot
 from tuilab.viewer.curves.base import Kind, Scene, Value, frame
 from tuilab.viewer.curves.loss import logarithmic
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tuilab.viewer import plot
+from tuilab.charts import plot
 from tuilab.viewer.curves.base import Scene, TrainAndValidation, frame
 
 

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from typing import Final
 
-from tuilab.viewer import formats, plot
+from tuilab.charts import formats, plot
+from tuilab.charts.series import Reduced
+from tuilab.charts.smoothing import logarithm
 from tuilab.viewer.curves.base import (
     ByLayer,
     Scene,
@@ -11,8 +13,6 @@ from tuilab.viewer.curves.base import (
     ends,
     frame,
 )
-from tuilab.viewer.series import Reduced
-from tuilab.viewer.smoothing import logarithm
 
 HEALTHY: Final = -3.0
 """Decimal logarithm of the ratio that the lecture calls healthy: somewhere around 1e-3."""

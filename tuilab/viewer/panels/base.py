@@ -9,8 +9,8 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tuilab.viewer.ramps import painted
-from tuilab.viewer.text import Line, crop
+from tuilab.charts.color_scales import painted
+from tuilab.charts.text import Line, crop
 
 Styles = Callable[[], dict[str, Style]]
 

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from tuilab.viewer.claims import Claims
-from tuilab.viewer.text import Line, wrap
+from tuilab.charts.text import Line, wrap
+from tuilab.viewer.model.claims import Claims
 
 if TYPE_CHECKING:
-    from tuilab.expectations import Verdict
+    from tuilab.claims.expectations import Verdict
 
 NO_BREAK = "\u00a0"
 

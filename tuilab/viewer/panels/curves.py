@@ -7,11 +7,11 @@ from rich.text import Text
 from textual import events
 from textual.geometry import Offset
 
-from tuilab.viewer import formats, plot
+from tuilab.charts import formats, plot
+from tuilab.charts.text import Line, join, width
 from tuilab.viewer.curves import Kind, Scene
-from tuilab.viewer.legends import legend, names, read_out
+from tuilab.viewer.curves.legends import legend, names, read_out
 from tuilab.viewer.panels.base import LinesPanel, Styles
-from tuilab.viewer.text import Line, join, width
 
 ZOOM: Final = 0.8
 """What is left of the window by one notch of the wheel."""

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Final
 
+from tuilab.charts import formats
+from tuilab.charts.strips import WAYS
+from tuilab.charts.text import Line, crop, pad, width, wrap
 from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import MARKS, Finding
 from tuilab.diagnosis.fixes import Case, Fix
-from tuilab.recording import RunInfo
-from tuilab.viewer import formats
+from tuilab.record import RunInfo
 from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.layers import axis_line, names
-from tuilab.viewer.strips import WAYS
-from tuilab.viewer.text import Line, crop, pad, width, wrap
 
 TENSORS: Final = {
     "activation": ("activation", "activation"),

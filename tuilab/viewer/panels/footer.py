@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from textual import events
 
+from tuilab.charts.text import Line, Piece, fit, join, pad, width
 from tuilab.viewer.panels.base import LinesPanel, Styles
-from tuilab.viewer.text import Line, Piece, fit, join, pad, width
 
 
 def footer(hints: Sequence[tuple[int, str, str, str]], cells: int) -> tuple[Line, list[str]]:

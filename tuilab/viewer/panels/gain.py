@@ -7,15 +7,16 @@ from typing import Final
 
 import numpy as np
 
-from engine.frames import Floats, Snapshot
-from engine.propagation import Expectation, expected
-from tuilab.recording import RunInfo
-from tuilab.viewer import charts, formats
+from engine.network.signal_propagation import SignalTheory, expected
+from engine.statistics.frames import Floats, Snapshot
+from tuilab.charts import distributions as charts
+from tuilab.charts import formats
+from tuilab.charts.text import Line, crop, width, wrap
+from tuilab.record import RunInfo
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import Styles, TextPanel
 from tuilab.viewer.panels.layer_columns import Table, gain_role
 from tuilab.viewer.panels.layers import names
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, crop, width, wrap
 
 CLOSE: Final = math.log(1.1)  # of a factor a layer: as theory says
 SPANS: Final = (2.0, 4.0, 10.0, 100.0)  # ends of the scale: the first that holds all
@@ -27,7 +28,7 @@ MARKS: Final = {"◇": "warning", "┊": "faint"}
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Direction:
     """One direction: what is measured of each hidden layer, and what is expected."""
 
     word: str  # "forwards"
@@ -44,7 +45,7 @@ class Way:
 
 def ways(
     table: Table, info: RunInfo, first: Snapshot | None
-) -> tuple[tuple[Way, Way], Expectation]:
+) -> tuple[tuple[Direction, Direction], SignalTheory]:
     """Return both directions, and the theory behind them."""
     snapshot = table.snapshot
     theory = expect(info)
@@ -59,23 +60,23 @@ def ways(
         back = gradient / gradient[-1] if hidden else gradient
     there, again = causes(theory, info)
     return (
-        Way("forwards", "forward →", "activation", snapshot.gain_forward,
+        Direction("forwards", "forward →", "activation", snapshot.gain_forward,
             first.gain_forward if first else math.nan, theory.gain_forward,
             table.gains_forward()[:-1], forward, onward, there),
-        Way("backwards", "← backward", "gradient", snapshot.gain_backward,
+        Direction("backwards", "← backward", "gradient", snapshot.gain_backward,
             first.gain_backward if first else math.nan, theory.gain_backward,
             table.gains_backward()[:-1], backward, back, again),
     ), theory  # fmt: skip
 
 
-def expect(info: RunInfo) -> Expectation:
+def expect(info: RunInfo) -> SignalTheory:
     """Return what theory expects of a run at its start."""
     layers = info.layers
     mean = float(info.inputs.get("train", {}).get("offset") or 0.0)
     return expected(layers, info.input_std, mean)
 
 
-def causes(theory: Expectation, info: RunInfo) -> tuple[str, str]:
+def causes(theory: SignalTheory, info: RunInfo) -> tuple[str, str]:
     """Say what the expected factors are made of, in a layer in the middle."""
     if theory.reason or len(theory.passages) < 2:
         return "", ""
@@ -97,7 +98,7 @@ def close(a: float, b: float) -> bool:
     return a > 0 and b > 0 and abs(math.log(a) - math.log(b)) < CLOSE
 
 
-def verdict(way: Way, theory: Expectation, info: RunInfo, step: int) -> str:
+def verdict(way: Direction, theory: SignalTheory, info: RunInfo, step: int) -> str:
     """Say how the measured factor a layer compares with the expected one."""
     if math.isnan(way.gain):
         return f"{way.word}: no factor a layer can be told"
@@ -115,7 +116,7 @@ def verdict(way: Way, theory: Expectation, info: RunInfo, step: int) -> str:
     return f"{head}: theory says {says} for {of}"
 
 
-def remains(way: Way) -> str:
+def remains(way: Direction) -> str:
     """Say what is left of the signal at the end of its way."""
     left = way.left[-1 if way.word == "forwards" else 0] if len(way.left) else math.nan
     if not math.isfinite(left):
@@ -157,7 +158,9 @@ def gain_lines(
     return [crop(line, cells) for line in (lines[:-1] if airy else lines)]
 
 
-def _head(way: Way, theory: Expectation, info: RunInfo, table: Table, cells: int) -> list[Line]:
+def _head(
+    way: Direction, theory: SignalTheory, info: RunInfo, table: Table, cells: int
+) -> list[Line]:
     role = gain_role(way.gain) if table.deep or math.isnan(way.gain) else ""
     tint = {"": "success", "faint": "muted"}.get(role, role)
     glyph = {"": "●", "faint": "○"}.get(role, "▲")
@@ -167,7 +170,7 @@ def _head(way: Way, theory: Expectation, info: RunInfo, table: Table, cells: int
     return wrap([(f"{glyph} ", tint), (head, f"{tint}.bold")], cells, 2)
 
 
-def _details(way: Way, number: int, cells: int) -> list[Line]:
+def _details(way: Direction, number: int, cells: int) -> list[Line]:
     """Return so many explanations, on one line where they fit."""
     texts = [text for text in (remains(way), way.cause) if text][:number]
     if len(joined := " · ".join(texts)) < cells - 2:
@@ -175,7 +178,7 @@ def _details(way: Way, number: int, cells: int) -> list[Line]:
     return [line for text in texts for line in wrap([("  ", ""), (text, "muted")], cells, 2)]
 
 
-def span_of(both: Sequence[Way]) -> float:
+def span_of(both: Sequence[Direction]) -> float:
     """Return the end of the scale that holds what is measured and expected."""
     values = np.concatenate([[1.0], *(np.concatenate([w.measured, w.expected]) for w in both)])
     usable = np.abs(np.log(values[np.isfinite(values) & (values > 0)]))
@@ -183,7 +186,7 @@ def span_of(both: Sequence[Way]) -> float:
     return next((span for span in SPANS if reach <= math.log(1.05 * span)), SPANS[-1])
 
 
-def _rows(both: Sequence[Way], table: Table, cells: int) -> list[Line]:
+def _rows(both: Sequence[Direction], table: Table, cells: int) -> list[Line]:
     labels = names(table)
     numbers, left = cells >= NUMBERS, cells >= LEFT
     size = len(labels[0])
@@ -206,7 +209,7 @@ def _rows(both: Sequence[Way], table: Table, cells: int) -> list[Line]:
 
 
 def _layers(
-    both: Sequence[Way], table: Table, labels: Sequence[str], span: float, bar: int, *,
+    both: Sequence[Direction], table: Table, labels: Sequence[str], span: float, bar: int, *,
     numbers: bool, left: bool,
 ) -> list[Line]:  # fmt: skip
     lines: list[Line] = []

@@ -3,11 +3,11 @@
 import math
 from typing import Final
 
-from tuilab.recording import RunInfo
-from tuilab.viewer import formats
+from tuilab.charts import formats
+from tuilab.charts.text import Line, Piece, Span, crop, fit, join, pad, width
+from tuilab.record import RunInfo
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, Piece, Span, crop, fit, join, pad, width
 
 STATES: Final[dict[str, Span]] = {
     "starting": ("◌", "activation"),

@@ -8,16 +8,17 @@ from typing import Final
 import numpy as np
 
 from engine.activations import activations
-from engine.frames import Floats, LayerInfo, Snapshot
+from engine.statistics.frames import Floats, LayerInfo, Snapshot
+from tuilab.charts import distributions as charts
+from tuilab.charts import formats, strips
+from tuilab.charts.distributions import Axis, Histogram
+from tuilab.charts.text import Span
 from tuilab.diagnosis.base import DEEP
-from tuilab.diagnosis.dead_units import DeadUnits
-from tuilab.diagnosis.gain import GrowingActivations, ShrinkingActivations
-from tuilab.diagnosis.learning_rate import HighLearningRate, LowLearningRate
-from tuilab.diagnosis.saturation import Saturation
-from tuilab.recording import RunInfo
-from tuilab.viewer import charts, formats, strips
-from tuilab.viewer.charts import Axis, Histogram
-from tuilab.viewer.text import Span
+from tuilab.diagnosis.rules.dead_units import DeadUnits
+from tuilab.diagnosis.rules.gain import GrowingActivations, ShrinkingActivations
+from tuilab.diagnosis.rules.learning_rate import HighLearningRate, LowLearningRate
+from tuilab.diagnosis.rules.saturation import Saturation
+from tuilab.record import RunInfo
 
 GAIN_HEALTHY: Final = (ShrinkingActivations().warning, GrowingActivations().warning)
 GAIN_USABLE: Final = (ShrinkingActivations().error, GrowingActivations().error)

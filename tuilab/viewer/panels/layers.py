@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tuilab.viewer import charts, formats
-from tuilab.viewer.changes import FROZEN
-from tuilab.viewer.charts import Axis, Histogram
+from tuilab.charts import distributions as charts
+from tuilab.charts import formats
+from tuilab.charts.distributions import Axis, Histogram
+from tuilab.charts.strips import WAYS, Strip
+from tuilab.charts.text import Line, Span, crop, pad, width
+from tuilab.viewer.model.changes import FROZEN
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import ScrolledPanel
 from tuilab.viewer.panels.layer_columns import COLUMNS, Column, Table, choose
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.strips import WAYS, Strip
-from tuilab.viewer.text import Line, Span, crop, pad, width
 
 GROUPS: Final = {
     "activation": ("activation", "activation"),
@@ -41,13 +42,13 @@ def names(table: Table) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class StripView:
     """How the strips are drawn: one of `strips.WAYS`, along values or along magnitudes."""
 
     way: str = "bars"
     log: bool = False
 
-    def following(self) -> "Look":
+    def following(self) -> "StripView":
         """Return the look with the next way, round and round."""
         ways = [*WAYS]
         return replace(self, way=ways[(ways.index(self.way) + 1) % len(ways)])
@@ -56,7 +57,9 @@ class Look:
         return f"{self.way}{', magnitudes on a logarithmic axis' if self.log else ''}"
 
 
-def table_lines(table: Table, cells: int, rows: int = 1, look: Look = Look()) -> list[Line]:
+def table_lines(
+    table: Table, cells: int, rows: int = 1, look: StripView = StripView()
+) -> list[Line]:
     """Build the whole table: two header lines, then `rows` lines for each layer."""
     labels = names(table)
     widths = choose(table, cells, len(labels[0]))
@@ -110,7 +113,7 @@ def _grouped(columns: Sequence[Column]) -> list[tuple[str, list[Column]]]:
     ]
 
 
-def _group_title(group: str, members: Sequence[Column], look: Look) -> Line:
+def _group_title(group: str, members: Sequence[Column], look: StripView) -> Line:
     title, role = GROUPS[group]
     if look.log and any(column.weight for column in members):
         title = f"|{title}|"
@@ -133,7 +136,9 @@ def _short(value: float, axis: Axis) -> str:
     return formats.short(value).replace(".0e", "e") if axis.log else formats.short(value)
 
 
-def _strips(table: Table, key: str, cells: int, rows: int, look: Look) -> tuple[list[Span], Axis]:
+def _strips(
+    table: Table, key: str, cells: int, rows: int, look: StripView
+) -> tuple[list[Span], Axis]:
     """Draw a group's histograms; along values the output layer has an axis of its own."""
     tensor, role = STRIPS[key]
     histograms, axis = table.histograms(tensor, log=look.log)
@@ -170,7 +175,7 @@ class Layers(ScrolledPanel):
         self.border_title = "Layers"
         self.offset_layers = 0
         self.row_height = 1
-        self.look = Look()
+        self.look = StripView()
         self._table: Table | None = None
 
     @property
@@ -192,10 +197,10 @@ class Layers(ScrolledPanel):
             return
         self._draw()
 
-    def change(self, look: Look) -> None:
+    def change(self, look: StripView) -> None:
         """Draw the strips in another way."""
         self.look = look
-        self.border_title = "Layers" if look == Look() else f"Layers  {look}"
+        self.border_title = "Layers" if look == StripView() else f"Layers  {look}"
         self._draw()
 
     def scroll_by(self, by: int) -> None:

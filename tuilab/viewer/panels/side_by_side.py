@@ -4,14 +4,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from engine.frames import Floats
-from tuilab.viewer import charts, formats
-from tuilab.viewer.charts import Axis, Histogram
-from tuilab.viewer.companions import Companion
+from engine.statistics.frames import Floats
+from tuilab.charts import distributions as charts
+from tuilab.charts import formats
+from tuilab.charts.distributions import Axis, Histogram
+from tuilab.charts.text import Line, Piece, Span, crop, fit, join, pad
+from tuilab.viewer.model.other_runs import OtherRun
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import ScrolledPanel
 from tuilab.viewer.panels.layer_columns import Table, gain_role
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, Piece, Span, crop, fit, join, pad
 
 View = Literal["both", "activation", "gradient"]
 VIEWS: Final[tuple[View, ...]] = ("both", "activation", "gradient")
@@ -255,7 +256,7 @@ def _gains(table: Table, column: Column) -> list[Span]:
     ]
 
 
-def compared(store: RunStore, others: Sequence[Companion]) -> list[Shown]:
+def compared(store: RunStore, others: Sequence[OtherRun]) -> list[Shown]:
     """Return the runs of the table: the one that is shown, and others nearest to its step."""
     snapshot = store.snapshot
     if snapshot is None:
@@ -284,7 +285,7 @@ class SideBySide(ScrolledPanel):
         """How many layers fit."""
         return max((self.content_size.height - HEADER_LINES) // self._rows, 1)
 
-    def update(self, store: RunStore, others: Sequence[Companion], view: View) -> None:
+    def update(self, store: RunStore, others: Sequence[OtherRun], view: View) -> None:
         """Show the runs as they stood at the step that is looked at, or stand now."""
         self._runs, self._view = compared(store, others), view
         self._draw()

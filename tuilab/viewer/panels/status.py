@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from tuilab.charts.text import Line, crop, pad, wrap
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.panels.header import STATES
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line, crop, pad, wrap
 
 NOTICE: Final = 3  # lines that it may take
 NARROW: Final = 60  # cells below which it may take one more

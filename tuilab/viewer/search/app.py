@@ -14,20 +14,20 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.timer import Timer
 
 from engine.errors import TuilabError
+from tuilab.charts.text import Line, key_line
 from tuilab.errors import ViewError
-from tuilab.launch import Worker
-from tuilab.runs import RunFolder
+from tuilab.process.launch import Worker
+from tuilab.record.run_folder import RunFolder
 from tuilab.search.folder import StudyFolder
 from tuilab.search.reading import StudyReader
 from tuilab.search.results import Row, StageResult, objective_heading
 from tuilab.terminal import to_type
-from tuilab.viewer.dress import DressedApp
 from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.search.charts import importance, parallel, scatter
 from tuilab.viewer.search.header import header
-from tuilab.viewer.search.pictures import importance, parallel, scatter
 from tuilab.viewer.search.store import Reading, RunningCurves, read
 from tuilab.viewer.search.table import Entry, Order, columns, entries, table
-from tuilab.viewer.text import Line, key_line
+from tuilab.viewer.terminal.appearance import TuilabApp
 
 PERIOD: Final = 1.0  # seconds between two readings of the study
 CURVES: Final = 0.5  # seconds between two looks at the runs
@@ -44,7 +44,7 @@ KEYS: Final = (
 
 
 @dataclass
-class Look:
+class SearchViewState:
     """What of a search is looked at; it outlives a look at one of the runs."""
 
     cursor: int = 0
@@ -55,7 +55,7 @@ class Look:
     panel: int = 0
 
 
-class SearchApp(DressedApp[RunFolder | None]):
+class SearchApp(TuilabApp[RunFolder | None]):
     """Shows a search; its result is the run that is to be opened, None when the user leaves."""
 
     CSS_PATH = "search.tcss"
@@ -85,7 +85,10 @@ class SearchApp(DressedApp[RunFolder | None]):
     ]
 
     def __init__(
-        self, reader: StudyReader, look: Look, reading: Callable[[StudyReader], Reading] = read
+        self,
+        reader: StudyReader,
+        look: SearchViewState,
+        reading: Callable[[StudyReader], Reading] = read,
     ) -> None:
         super().__init__()
         self._reader, self.look, self._read = reader, look, reading
@@ -355,7 +358,7 @@ def view(folder: StudyFolder) -> None:
     """Show a search until the user leaves; in between, the runs that are opened. ViewError."""
     from tuilab.viewer.app import view as view_run
 
-    reader, look = StudyReader(folder), Look()
+    reader, look = StudyReader(folder), SearchViewState()
     try:
         while True:
             app = SearchApp(reader, look)

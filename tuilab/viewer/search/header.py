@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+from tuilab.charts.text import Line, Piece, crop, fit, join, pad
 from tuilab.search.results import StageResult, objective_heading, value_text
 from tuilab.viewer.search.store import Reading
 from tuilab.viewer.search.table import counts
-from tuilab.viewer.text import Line, Piece, crop, fit, join, pad
 
 WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "running": ("running", "activation"),

@@ -11,15 +11,15 @@ from typing import Final
 
 import numpy as np
 
-from engine.frames import Floats
-from tuilab.runs import RunFolder
+from engine.statistics.frames import Floats
+from tuilab.charts.plot import Chart, Curve, draw, wants_logarithm
+from tuilab.charts.series import Reduced, reduce
+from tuilab.charts.text import Line
+from tuilab.record.run_folder import RunFolder
 from tuilab.search.folder import StudyFolder
 from tuilab.search.reading import StudyReader
 from tuilab.search.results import Row, SearchResult, StageResult
-from tuilab.viewer.plot import Chart, Curve, draw, wants_logarithm
-from tuilab.viewer.series import Reduced, reduce
-from tuilab.viewer.store import RunStore
-from tuilab.viewer.text import Line
+from tuilab.viewer.model.store import RunStore
 
 HUES: Final = ("activation", "gradient", "update", "warning")
 """Roles of the curves of running trials, in turn; more than these share the last line."""

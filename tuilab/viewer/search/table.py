@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tuilab.charts.text import Line, crop, pad, width
 from tuilab.search.results import Row, StageResult, value_text
-from tuilab.viewer.text import Line, crop, pad, width
 
 ROLES: Final = {
     "complete": "", "pruned": "muted", "failed": "error", "lost": "muted", "running": "activation",

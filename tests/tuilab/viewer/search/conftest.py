@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from tuilab.search.pruners import Never
+from tuilab.scenario.search.pruners import Never
+from tuilab.scenario.search.samplers import Random
+from tuilab.scenario.search.settings import Search, Stage
+from tuilab.scenario.search.space import Choice, Range, Space
 from tuilab.search.results import Row, SearchResult, StageResult
-from tuilab.search.samplers import Random
-from tuilab.search.settings import Search, Stage
-from tuilab.search.space import Choice, Range, Space
 from tuilab.viewer.search.store import Reading
 
 LR = "optimizer.learning_rate"

@@ -10,17 +10,17 @@ from tests.tuilab.conftest import Cli
 from tests.tuilab.search.support import LR, searching
 from tests.tuilab.support import FOREVER, command, environment, wait_for, write_scenario
 from tests.tuilab.viewer.search.conftest import ROWS, reading, staged
-from tuilab.launch import Options
-from tuilab.runs import RunFolder
-from tuilab.scenario import load
+from tuilab.charts.text import plain
+from tuilab.process.launch import Options
+from tuilab.record.run_folder import RunFolder
+from tuilab.scenario.scenario import load
 from tuilab.search.begin import new_folder
 from tuilab.search.folder import StudyFolder
 from tuilab.search.reading import StudyReader
 from tuilab.search.results import Row
 from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.search.app import Look, SearchApp
+from tuilab.viewer.search.app import SearchApp, SearchViewState
 from tuilab.viewer.search.store import Reading
-from tuilab.viewer.text import plain
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def study(lab: Path) -> StudyReader:
     return StudyReader(new_folder(load(path), lab / "s", "", Options()))
 
 
-def app_of(study: StudyReader, found: Reading, look: Look | None = None) -> SearchApp:
-    return SearchApp(study, look or Look(), lambda reader: found)
+def app_of(study: StudyReader, found: Reading, look: SearchViewState | None = None) -> SearchApp:
+    return SearchApp(study, look or SearchViewState(), lambda reader: found)
 
 
 async def settled(pilot: Pilot[RunFolder | None], app: SearchApp) -> None:
@@ -127,7 +127,7 @@ async def test_a_search_goes_on_while_it_is_watched_and_enter_opens_a_run(
     write_scenario(lab / "x.toml", searching(trials=2))
     assert cli("search", "x.toml", "--headless", "--out", "s")[0] == 0
     reader = StudyReader(StudyFolder(lab / "s"))
-    app = SearchApp(reader, Look())
+    app = SearchApp(reader, SearchViewState())
     async with app.run_test(size=(160, 40)) as pilot:
         await settled(pilot, app)
         assert "2/3" not in text(app, "header")
@@ -148,7 +148,7 @@ async def test_p_ends_a_running_trial_and_the_search_goes_on(lab: Path) -> None:
     )  # fmt: skip
     wait_for(lambda: RunFolder(lab / "s/trials/search-0000").is_alive())
     reader = StudyReader(StudyFolder(lab / "s"))
-    app = SearchApp(reader, Look())
+    app = SearchApp(reader, SearchViewState())
     async with app.run_test(size=(160, 40)) as pilot:
         await settled(pilot, app)
         await pilot.press("p")

@@ -3,11 +3,11 @@
 import pytest
 
 from tests.tuilab.viewer.search.conftest import LR, ROWS, SPACE, reading, staged
+from tuilab.charts.text import Line, plain, width
 from tuilab.search.results import Row, StageResult
+from tuilab.viewer.search.charts import importance, parallel, scatter
 from tuilab.viewer.search.header import header
-from tuilab.viewer.search.pictures import importance, parallel, scatter
 from tuilab.viewer.search.table import Order, columns, entries, table
-from tuilab.viewer.text import Line, plain, width
 
 
 def drawn(stage: StageResult, cells: int = 84, cursor: int = 0, height: int = 10) -> list[Line]:

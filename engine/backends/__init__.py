@@ -1,0 +1,1 @@
+"""The array libraries, threads and compiled kernels that formulas run on."""

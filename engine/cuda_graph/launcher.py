@@ -1,0 +1,49 @@
+"""What carries a plan out: a GPU's driver, or in tests something that takes its place."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from engine.backends.base import Array, Host
+from engine.cuda_graph.plan import LaunchPlan
+
+
+class Fence(Protocol):
+    """A point in the order of what the device was asked to do."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the device has come so far."""
+
+    def wait(self) -> None:
+        """Wait until it has."""
+
+    def seconds_since(self, earlier: Any) -> float:
+        """Device time between two marks of one launcher that are done."""
+
+
+class Launcher(Protocol):
+    """Asks the device for things in order; only `Fence.wait` waits for any of them."""
+
+    def run(self, plan: LaunchPlan) -> None:
+        """Launch the items one after the other. Raises NotPlannedError where one cannot be."""
+
+    def capture(self, plan: LaunchPlan) -> Callable[[], None]:
+        """Return what launches them all at once, again and again: a CUDA graph.
+
+        Raises NotPlannedError where an item cannot be captured.
+        """
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> Host:
+        """Allocate host memory that the device copies to and from on its own."""
+
+    def upload(self, values: Host, to: Array) -> None:
+        """Have pinned `values` copied to the device; they must stay until that is done."""
+
+    def download(self, values: Array, to: Host) -> None:
+        """Have device `values` copied to pinned memory."""
+
+    def mark(self) -> Fence:
+        """Return a mark behind all that was asked for until now."""
+
+    def pointer(self, array: Array) -> int:
+        """Return the device address of a C-contiguous array."""

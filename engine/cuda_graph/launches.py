@@ -1,0 +1,173 @@
+"""Launches of single kernels: their grids, their arguments, and the scratch space they need."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from engine.activations import Activation
+from engine.activations.piecewise import ELU, SELU, Identity, LeakyReLU, ReLU
+from engine.activations.smooth import GELU, Sigmoid, SiLU, Softplus, Tanh
+from engine.backends.base import Array, Backend
+from engine.cuda_graph.plan import Launch
+from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
+
+WARP: Final = 32  # these four are as in kernels/common.cu
+THREADS: Final = 256
+TILE_ROWS: Final = 8
+ROWS_A_BLOCK: Final = 32
+ELEMENTS_A_THREAD: Final = 4
+"""Of kernels over flat arrays: a thread that starts for less costs more than it does."""
+MOST_BLOCKS: Final = 1 << 12
+"""Of kernels over flat arrays; their partial sums are added up by one block."""
+
+Settings = tuple[float, float]
+ACTIVATIONS: Final[dict[type[Activation], tuple[str, Callable[[Any], Settings]]]] = {
+    Identity: ("identity", lambda f: (0, 0)),
+    ReLU: ("relu", lambda f: (0, 0)),
+    LeakyReLU: ("leaky_relu", lambda f: (f.slope, 0)),
+    ELU: ("exponential_linear", lambda f: (f.alpha, 1)),
+    SELU: ("exponential_linear", lambda f: (f.constants()[0] * f.constants()[1], f.constants()[1])),
+    Tanh: ("tanh", lambda f: (0, 0)),
+    Sigmoid: ("sigmoid", lambda f: (0, 0)),
+    Softplus: ("softplus", lambda f: (0, 0)),
+    SiLU: ("silu", lambda f: (0, 0)),
+    GELU: ("gelu", lambda f: (0, 0)),
+}
+"""The kernel of each activation, and its settings a and b."""
+LOSSES: Final[dict[type[Loss], tuple[str, Callable[[Any], float]]]] = {
+    SoftmaxCrossEntropy: ("softmax_cross_entropy", lambda loss: loss.label_smoothing),
+    MulticlassSVM: ("multiclass_svm", lambda loss: loss.margin),
+    MeanSquaredError: ("mean_squared_error", lambda loss: 0.0),
+}
+"""The kernel of each loss, and its setting."""
+
+
+def zeros(backend: Backend, count: int, dtype: Any) -> Array:
+    """Allocate (count,) of zeros."""
+    found = backend.empty((count,), dtype)
+    found.fill(0)
+    return found
+
+
+def ceil_div(size: int, part: int) -> int:
+    """Return how many parts cover the size."""
+    return -(-size // part)
+
+
+def flat(size: int) -> tuple[int]:
+    """Return the grid of a kernel over a flat array."""
+    return (min(ceil_div(size, THREADS * ELEMENTS_A_THREAD), MOST_BLOCKS),)
+
+
+def over_flat(kernel: str, size: int, *arguments: Any) -> Launch:
+    """Return the launch of a kernel over a flat array, whose arguments end with its size."""
+    return Launch(kernel, flat(size), (THREADS,), (*arguments, np.int32(size)))
+
+
+def summing(backend: Backend, size: int) -> tuple[Array, Array]:
+    """Return partial sums and counter of a kernel that sums over a flat array."""
+    return backend.empty(flat(size), np.float64), zeros(backend, 1, np.int32)
+
+
+def gather(x: Array, y: Array, rows: Array, batch_x: Array, batch_y: Array) -> Launch:
+    """batch_x[i] = x[rows[i]], and the same of the labels."""
+    features = batch_x[0].size
+    grid = (len(batch_y), min(ceil_div(features, THREADS), 1 << 15))
+    return Launch("gather", grid, (THREADS,), (x, y, rows, batch_x, batch_y, np.int32(features)))
+
+
+def activation_kernel(activation: Activation) -> tuple[str, Settings] | None:
+    """Return the kernel and the settings of an activation that has one."""
+    if isinstance(activation, GELU) and activation.approximate != "none":
+        return None
+    if type(activation) not in ACTIVATIONS:
+        return None
+    kernel, settings = ACTIVATIONS[type(activation)]
+    return kernel, settings(activation)
+
+
+def activate(activation: Activation, x: Array, bias: Array | None, y: Array) -> Launch:
+    """x ← x + bias, where there is one; y = f(x)."""
+    kernel, settings = activation_kernel(activation) or ("", (0, 0))
+    return Launch(
+        f"{kernel}_forward",
+        flat(x.size),
+        (THREADS,),
+        (
+            *(x, x if bias is None else bias, y),
+            *map(np.int32, (x.size, x.shape[-1], bias is not None)),
+            *map(np.float64, settings),
+        ),
+    )
+
+
+def activate_backwards(
+    activation: Activation,
+    arrays: Sequence[Array],
+    bias_gradient: Array | None,
+    backend: Backend,
+) -> Launch:
+    """dx = dy · f′(x) of the arrays (x, y, dy, dx), and its sums over the batch."""
+    kernel, settings = activation_kernel(activation) or ("", (0, 0))
+    columns = arrays[0].shape[-1]
+    rows = arrays[0].size // columns
+    grid = ceil_div(columns, WARP), ceil_div(rows, ROWS_A_BLOCK)
+    summed = bias_gradient is not None
+    partial = backend.empty((grid[1] * columns if summed else 1,))
+    return Launch(
+        f"{kernel}_backward",
+        grid,
+        (WARP, TILE_ROWS),
+        (
+            *(*arrays, arrays[3] if bias_gradient is None else bias_gradient),
+            *(partial, zeros(backend, grid[0], np.int32)),
+            *map(np.int32, (rows, columns, summed)),
+            *map(np.float64, settings),
+        ),
+    )
+
+
+def loss(
+    loss: Loss,
+    arrays: tuple[Array, Array, Array],
+    result: Array,
+    alive: Array,
+    backend: Backend,
+) -> Launch:
+    """Loss and accuracy of (scores, labels) into `result`; the gradient into the third array."""
+    kernel, setting = LOSSES[type(loss)]
+    batch, classes = arrays[0].shape
+    blocks = ceil_div(batch, THREADS // WARP)
+    scratch = backend.empty((2 * blocks,), np.float64), zeros(backend, 1, np.int32)
+    numbers = np.int32(batch), np.int32(classes), np.float64(setting(loss))
+    return Launch(kernel, (blocks,), (THREADS,), (*arrays, *scratch, result, alive, *numbers))
+
+
+def max_norm(weight: Array, scalars: Array, alive: Array) -> Launch:
+    """Scale the incoming weights (inputs, units) of each unit back to the limit."""
+    inputs, units = weight.shape
+    arguments = (weight, scalars, alive, np.int32(inputs), np.int32(units))
+    return Launch("max_norm", (ceil_div(units, WARP),), (WARP, TILE_ROWS), arguments)
+
+
+def silent_units(
+    watched: Sequence[tuple[Array, Array]],
+    alive: Array,
+    backend: Backend,
+    pointer: Callable[[Array], int],
+) -> Launch | None:
+    """Raise `highest` (units,) to the outputs (rows, units) of each layer; None without layers."""
+    if not watched:
+        return None
+    layers = [[pointer(y), pointer(highest), *y.shape] for y, highest in watched]
+    tiles = [
+        [layer, first]
+        for layer, (_, highest) in enumerate(watched)
+        for first in range(0, len(highest), WARP)
+    ]
+    tables = (
+        backend.to_device(np.array(layers, np.int64)),
+        backend.to_device(np.array(tiles, np.int32)),
+    )
+    return Launch("silent_units", (len(tiles),), (WARP, TILE_ROWS), (*tables, alive))

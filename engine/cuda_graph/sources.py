@@ -1,0 +1,42 @@
+"""The text of all kernels, for one dtype."""
+
+from importlib.resources import files
+from typing import Any, Final
+
+import numpy as np
+
+PARTS: Final = ("common", "batch", "activations", "losses", "optimizers", "statistics")
+
+SCALARS: Final = (
+    "rate",
+    "momentum",
+    "alpha",
+    "beta1",
+    "beta2",
+    "epsilon",
+    "weight_decay",
+    "l1",
+    "clip_value",
+    "max_norm",
+    "clip_norm",
+    "root",
+    "shrink",
+)
+"""What a step reads from device memory, in float64 and in this order: hyper-parameters as they
+are at that step, and what follows from them (`root`, `shrink`: see `adam` in optimizers.cu)."""
+
+PREFIX: Final = """\
+#define REAL {real}
+#define INFINITE __longlong_as_double(0x7ff0000000000000ll)
+#define NOT_A_NUMBER __longlong_as_double(0x7ff8000000000000ll)
+enum {{ {scalars} }};
+"""
+
+
+def source(dtype: np.dtype[Any]) -> str:
+    """Return CUDA C++ whose REAL is `dtype` (float32 or float64)."""
+    real = {"float32": "float", "float64": "double"}[dtype.name]
+    prefix = PREFIX.format(real=real, scalars=", ".join(name.upper() for name in SCALARS))
+    folder = files("engine.cuda_graph") / "kernels"
+    texts = [(folder / f"{part}.cu").read_text(encoding="utf-8") for part in PARTS]
+    return "\n".join([prefix, *texts])

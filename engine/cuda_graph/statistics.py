@@ -1,0 +1,164 @@
+"""The statistics of all layers in three launches, and the snapshot that comes out of them.
+
+The same table that `engine.training.probes` fills on the host, in one buffer, so that one copy moves it. The
+update is measured as the difference of the weights after and before it, all else with what the
+update has not touched: so everything can be measured at the end of the step.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from engine.backends.base import Array, Backend, Host
+from engine.cuda_graph.launcher import Launcher
+from engine.cuda_graph.launches import THREADS, ceil_div
+from engine.cuda_graph.plan import EagerCall, Item, Launch, NotPlannedError
+from engine.network.network import BoundNetwork
+from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
+from engine.statistics.symmetry import EXAMPLES, WEIGHTS, row_stride
+from engine.statistics.tensor_statistics import TensorSource, stride_of
+from engine.training.probes import Probes, with_update_ratio
+
+PART: Final = 8192  # elements a block measures, as in kernels/statistics.cu
+MOMENTS: Final = 7  # of a part, as there
+UNIT_ROWS: Final = 32
+"""Rows of a weight whose asymmetry one block measures: the host adds the blocks up."""
+ASYMMETRY, ONE_SIGNED = range(2)
+
+
+def measured(probes: Probes) -> list[TensorSource]:
+    """Return the tensors of all layers, in the order of the rows of a snapshot's table."""
+    rows = []
+    for layer in probes.layers:
+        tensors = dict(zip(TENSORS, layer.tensors, strict=True))
+        before = tensors["update"]  # where the weights are kept as they were before the update
+        rows += [
+            TensorSource(tensors["activation"], activation=layer.activation),
+            *(TensorSource(tensors[name]) for name in ("pre_activation", "activation_grad")),
+            TensorSource(before),
+            TensorSource(tensors["weight_grad"]),
+            TensorSource(tensors["weight"], before, None),
+        ]
+    if not all(each.a.flags.c_contiguous for each in rows):
+        raise NotPlannedError("a tensor of the statistics is no contiguous array")
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the numbers of `n` tensors and so many blocks of unit statistics lie in one buffer."""
+
+    tensors: int
+    blocks: int
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Words of 8 bytes of table, ranges, unit statistics and histograms."""
+        n = self.tensors
+        return n * len(FIELDS), n * 2, self.blocks * 2, n * (BINS + 2)
+
+    def split(self, words: Array) -> tuple[Array, Array, Array, Array]:
+        """Return views of the four; the last as int64."""
+        table, ranges, units, histograms = np.cumsum((0, *self.sizes))[:-1].tolist()
+        return (
+            words[table:ranges],
+            words[ranges:units],
+            words[units:histograms],
+            words[histograms:].view(np.int64),
+        )
+
+
+class Statistics:
+    """The launches that measure the layers of `probes`, and what they say."""
+
+    def __init__(self, probes: Probes, network: BoundNetwork, launcher: Launcher) -> None:
+        self._probes, self._network, self._launcher = probes, network, launcher
+        self._backend: Backend = network.backend
+        self._rows = measured(probes)
+        self._jobs = list(self._unit_jobs())
+        self.layout = Layout(len(self._rows), len(self._jobs))
+        self.words = self._backend.empty((sum(self.layout.sizes),), np.float64)
+        """What is measured, in one buffer."""
+
+    def before_update(self) -> Item:
+        """Keep the weights as they are before the update."""
+        probes, store, xp = self._probes, self._network.store, self._backend.xp
+        return EagerCall("weights → before", lambda: xp.copyto(probes.before, store.values))
+
+    def after_update(self) -> Iterator[Item]:
+        """Measure everything into `words`."""
+        to_device, pointer = self._backend.to_device, self._launcher.pointer
+        table, ranges, units, histograms = self.layout.split(self.words)
+        rows: list[list[int]] = []
+        parts: list[list[int]] = []
+        sampled: list[list[int]] = []
+        for at, row in enumerate(self._rows):
+            count, stride = row.a.size, stride_of(row.a)
+            samples = ceil_div(count, stride)
+            b = 0 if row.b is None else pointer(row.b)
+            of_it = ceil_div(count, PART)
+            rows.append([pointer(row.a), b, count, stride, samples, len(parts), of_it])
+            parts += [[at, part] for part in range(of_it)]
+            sampled += [[at, part] for part in range(ceil_div(samples, PART))]
+        tensors = to_device(np.array(rows, np.int64))
+        bounds = to_device(np.array([row.limits for row in self._rows]), np.float64)
+        partial = self._backend.empty((len(parts) * MOMENTS,), np.float64)
+        in_parts, in_sampled = (to_device(np.array(each, np.int32)) for each in (parts, sampled))
+        moments = (tensors, bounds, in_parts, partial, histograms)
+        yield Launch("moments", (len(parts),), (THREADS,), moments)
+        counted = (tensors, bounds, in_sampled, partial, table, ranges, histograms)
+        yield Launch("histograms", (len(sampled),), (THREADS,), counted)
+        jobs = to_device(np.array([job[1:] for job in self._jobs], np.int64))
+        yield Launch("unit_statistics", (len(self._jobs),), (THREADS,), (jobs, units))
+
+    def _unit_jobs(self) -> Iterator[list[int]]:
+        """Yield what each block of `unit_statistics` works on, after the number of its layer."""
+        pointer = self._launcher.pointer
+        for layer, probed in enumerate(self._probes.layers):
+            weight = probed.tensors[TENSORS.index("update")]
+            inputs, units = weight.shape
+            stride = row_stride(inputs, WEIGHTS // units)
+            rows = ceil_div(inputs, stride)
+            for first in range(0, rows, UNIT_ROWS):
+                start = pointer(weight[first * stride :])
+                count = min(UNIT_ROWS, rows - first)
+                yield [layer, ASYMMETRY, start, units, 0, 0, stride, count]
+        for layer, inputs_of, gradient in self._probes.affine:
+            x = inputs_of()
+            stride = row_stride(len(x), EXAMPLES)
+            ends = pointer(x), x.shape[1], pointer(gradient), gradient.shape[1]
+            yield [layer, ONE_SIGNED, *ends, stride, ceil_div(len(x), stride)]
+
+    def snapshot(self, words: Host, step: int, epoch: float, dead_fraction: Floats) -> Snapshot:
+        """Return what `words`, copied to the host, say of a step."""
+        table, ranges, units, histograms = self.layout.split(words)
+        shape = len(self._probes.layers), len(TENSORS)
+        asymmetry, one_signed = self._of_units(units.reshape(-1, 2))
+        return with_update_ratio(
+            Snapshot(
+                step,
+                epoch,
+                table.reshape(*shape, len(FIELDS)).copy(),
+                histograms.reshape(*shape, BINS + 2).copy(),
+                ranges.reshape(*shape, 2).copy(),
+                dead_fraction,
+                np.empty(shape[0]),
+                asymmetry,
+                one_signed,
+            )
+        )
+
+    def _of_units(self, sums: Floats) -> tuple[Floats, Floats]:
+        """Return asymmetry and share of one-signed pairs of each layer, from sums by block."""
+        layers, kinds = np.array([job[:2] for job in self._jobs]).T
+        found = []
+        for kind, nothing in ((ASYMMETRY, 0.0), (ONE_SIGNED, np.nan)):
+            of_kind = kinds == kind
+            totals = np.zeros((len(self._probes.layers), 2))
+            np.add.at(totals, layers[of_kind], sums[of_kind])
+            part, whole = totals.T
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found.append(np.where(whole == 0, nothing, np.maximum(part, 0) / whole))
+        return np.sqrt(found[0]), found[1]

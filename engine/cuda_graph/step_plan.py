@@ -1,0 +1,225 @@
+"""The step of a network as a plan: gather, forwards, loss, backwards, update.
+
+Linear layers, activations, losses and optimisers have kernels of their own, which tests hold equal
+to the engine's formulas; any other layer is run as it is written.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from engine.activations import Activation, Identity
+from engine.backends.base import Array, Backend
+from engine.cuda_graph import launches
+from engine.cuda_graph.launcher import Launcher
+from engine.cuda_graph.plan import EagerCall, Item, Launch, NotPlannedError, Product
+from engine.cuda_graph.sources import SCALARS
+from engine.layers.linear import Linear
+from engine.layers.nonlinearity import Nonlinearity
+from engine.network.parameters import Views
+from engine.optimization.hyperparameters import Hyperparameters
+from engine.optimization.optimizers import SGD, AdaGrad, Adam, AdamW, Nesterov, Optimizer, RMSProp
+from engine.training.training_step import TrainingStep
+
+OPTIMIZERS: Final[dict[type[Optimizer], tuple[str, tuple[str, ...]]]] = {
+    SGD: ("sgd", ("velocity",)),
+    Nesterov: ("nesterov", ("velocity",)),
+    AdaGrad: ("adagrad", ("squares",)),
+    RMSProp: ("rmsprop", ("squares", "velocity")),
+    Adam: ("adam", ("mean", "squares")),
+    AdamW: ("adam", ("mean", "squares")),
+}
+"""The kernel of each optimiser, and which of its arrays it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What a step does or leaves out: a plan for each. How much, it reads from device memory."""
+
+    penalty: bool
+    clip_norm: bool
+    max_norm: bool
+
+    @classmethod
+    def of(cls, hyper: Hyperparameters, optimizer: Optimizer) -> "Switches":
+        """Return what is on: whatever has a strength or limit other than 0."""
+        decay = bool(hyper["weight_decay"]) and not optimizer.decoupled
+        return cls(decay or bool(hyper["l1"]), bool(hyper["clip_norm"]), bool(hyper["max_norm"]))
+
+
+def scalars_of(hyper: Hyperparameters, optimizer: Optimizer, updates: int) -> list[float]:
+    """Return what update number `updates` (from 1) reads, in the order of SCALARS."""
+    values: dict[str, float] = {**hyper, "rate": hyper.rate, "root": 1.0, "shrink": 1.0}
+    if isinstance(optimizer, Adam):
+        values["rate"] /= 1 - hyper["beta1"] ** updates
+        values["root"] = (1 - hyper["beta2"] ** updates) ** 0.5
+    if optimizer.decoupled:
+        values["shrink"] = 1 - hyper.rate * hyper["weight_decay"]
+        values["weight_decay"] = 0.0
+    return [values.get(name, 0.0) for name in SCALARS]
+
+
+class Memory:
+    """What a step reads and writes on the device besides the network's own arrays."""
+
+    def __init__(self, backend: Backend, batch: int) -> None:
+        self.packet = launches.zeros(backend, len(SCALARS) + batch, np.float64)
+        """All that the host tells a step: the scalars, and as int64 the examples of the batch."""
+        self.scalars = self.packet[: len(SCALARS)]
+        self.rows = self.packet[len(SCALARS) :].view(np.int64)
+        self.result = launches.zeros(backend, 3, np.float64)
+        """Loss, data loss, accuracy."""
+        self.alive = launches.zeros(backend, 1, np.int32)
+        """0 once a loss was not finite: then nothing changes any more."""
+        self.factor = launches.zeros(backend, 1, np.float64)
+        """By which the gradient is scaled where its norm is clipped; elsewhere, by `one`."""
+        self.one = launches.zeros(backend, 1, np.float64)
+        self.one.fill(1)
+
+
+class StepPlan:
+    """Lists the launches of a training step.
+
+    Raises NotPlannedError, saying why, for a step that needs the host in its middle.
+    """
+
+    def __init__(self, step: TrainingStep, memory: Memory, launcher: Launcher) -> None:
+        self._step, self._memory = step, memory
+        self._layers, self._bound = step.network.network.layers, step.network.bound
+        self._learns = step.network.network.first_weighted
+        self._store, self._backend = step.network.store, step.network.backend
+        _refuse(step)
+        watched = step.probes.silent.watched if step.probes is not None else ()
+        self._silent = launches.silent_units(watched, memory.alive, self._backend, launcher.pointer)
+
+    def gradients(self, switches: Switches) -> Iterator[Item]:
+        """Gather the batch, go forwards and backwards: the result and all gradients are there."""
+        step, memory = self._step, self._memory
+        yield launches.gather(step.x, step.y, memory.rows, step.batch_x, step.batch_y)
+        for position in range(len(self._layers)):
+            yield from self._forwards(position)
+        arrays = self._bound[-1].output, step.batch_y, step.score_gradient
+        yield launches.loss(step.loss_kind, arrays, memory.result, memory.alive, self._backend)
+        for position in reversed(range(self._learns, len(self._layers))):
+            yield from self._backwards(position)
+        if switches.penalty:
+            yield self._penalty()
+        if self._silent is not None:
+            yield self._silent
+
+    def update(self, switches: Switches) -> Iterator[Item]:
+        """Change the parameters by the gradients, clipped, and hold them to their limit."""
+        memory = self._memory
+        if switches.clip_norm:
+            yield self._clip_norm()
+        yield self._optimize(memory.factor if switches.clip_norm else memory.one)
+        if switches.max_norm:
+            for views in self._store.value_views:
+                if (weight := views.get("weight")) is not None:
+                    yield launches.max_norm(weight, memory.scalars, memory.alive)
+
+    def _forwards(self, position: int) -> Iterator[Item]:
+        layer, bound = self._layers[position], self._bound[position]
+        x = self._step.network.input_of(position, self._step.batch_x)
+        views = self._store.value_views
+        if type(layer) is Linear:
+            yield Product(x, views[position]["weight"], bound.output)
+            if (bias := self._own_bias(position, views)) is not None:
+                yield launches.activate(Identity(), bound.output, bias, bound.output)
+        elif (activation := self._fused(position)) is not None:
+            yield launches.activate(activation, x, self._bias_below(position, views), bound.output)
+        else:
+            name = f"{layer.kind}, layer {position + 1}, forwards"
+            yield EagerCall(name, lambda: bound.forward(x, True))
+
+    def _backwards(self, position: int) -> Iterator[Item]:
+        layer, bound = self._layers[position], self._bound[position]
+        x = self._step.network.input_of(position, self._step.batch_x)
+        dy = self._step.network.output_gradient(position, self._step.score_gradient)
+        views, backend = self._store.gradient_views, self._backend
+        if type(layer) is Linear:
+            if (bias := self._own_bias(position, views)) is not None:
+                yield launches.activate_backwards(Identity(), (dy, dy, dy, dy), bias, backend)
+            yield Product(x, dy, views[position]["weight"], transpose_a=True)
+            if position > self._learns:
+                weight = self._store.value_views[position]["weight"]
+                yield Product(dy, weight, bound.input_gradient, transpose_b=True)
+        elif (activation := self._fused(position)) is not None:
+            arrays, bias = (x, bound.output, dy, bound.input_gradient), None
+            bias = self._bias_below(position, views)
+            yield launches.activate_backwards(activation, arrays, bias, backend)
+        else:
+            name = f"{layer.kind}, layer {position + 1}, backwards"
+            yield EagerCall(name, lambda: bound.backward(dy))
+
+    def _fused(self, position: int) -> Activation | None:
+        """Return the activation of that layer, if it is one that has a kernel."""
+        layer = self._layers[position] if position < len(self._layers) else None
+        if not isinstance(layer, Nonlinearity):
+            return None
+        return layer.activation if launches.activation_kernel(layer.activation) else None
+
+    def _own_bias(self, position: int, views: Sequence[Views]) -> Array | None:
+        """Return the bias of a linear layer where no fused activation above it takes care of it."""
+        return None if self._fused(position + 1) else views[position].get("bias")
+
+    def _bias_below(self, position: int, views: Sequence[Views]) -> Array | None:
+        """Return the bias of the linear layer below, if that is what is there."""
+        linear = position > 0 and type(self._layers[position - 1]) is Linear
+        return views[position - 1].get("bias") if linear else None
+
+    def _penalty(self) -> Launch:
+        store, memory = self._store, self._memory
+        return launches.over_flat(
+            "penalty",
+            store.decaying,
+            *(store.values, store.gradients, memory.scalars),
+            *launches.summing(self._backend, store.decaying),
+            *(memory.result, memory.alive),
+        )
+
+    def _clip_norm(self) -> Launch:
+        gradients, memory = self._store.gradients, self._memory
+        scratch = launches.summing(self._backend, gradients.size)
+        return launches.over_flat(
+            "clip_norm", gradients.size, gradients, memory.scalars, *scratch, memory.factor
+        )
+
+    def _optimize(self, factor: Array) -> Launch:
+        store, memory = self._store, self._memory
+        kernel, names = OPTIMIZERS[type(self._step.optimizer_kind)]
+        state = [self._step.optimizer.state[name] for name in names]
+        decaying = (np.int32(store.decaying),) if kernel == "adam" else ()
+        launch = launches.over_flat(
+            kernel,
+            store.values.size,
+            *(store.values, store.gradients, *state),
+            *(memory.scalars, factor, memory.alive),
+        )
+        return Launch(kernel, launch.grid, launch.block, (*launch.arguments, *decaying))
+
+
+def _refuse(step: TrainingStep) -> None:
+    """Raise NotPlannedError for what no plan can do."""
+    store = step.network.store
+    reasons = {
+        "images are augmented on the host": step.augments,
+        "dropout draws its masks on the host": "dropout" in step.hyper,
+        "layers are frozen": bool(step.frozen),
+        f"{type(step.loss_kind).__name__} has no kernel": (
+            type(step.loss_kind) not in launches.LOSSES
+        ),
+        f"{type(step.optimizer_kind).__name__} has no kernel": (
+            type(step.optimizer_kind) not in OPTIMIZERS
+        ),
+        "the labels are not int64": step.y.dtype != np.int64,
+        "an array has 2³¹ elements or more": max(
+            store.values.size, *(bound.output.size for bound in step.network.bound)
+        )
+        >= 1 << 31,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise NotPlannedError(reason)

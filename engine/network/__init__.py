@@ -1,0 +1,1 @@
+"""A network of layers bound to its parameters; what theory expects of it."""

@@ -1,0 +1,1 @@
+"""Optimisers, schedules, regularisation and the hyper-parameters they read."""

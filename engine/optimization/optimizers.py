@@ -1,0 +1,289 @@
+"""Optimisers: a few passes over one flat parameter vector.
+
+Settings that may change while training (learning rate, momentum …) are read at every step from
+`Hyperparameters`, never baked into a closure. Formulas and defaults are PyTorch's, but for the
+learning rate of gradient descent, 0.01.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from operator import call
+from typing import ClassVar, Final
+
+import numpy as np
+
+from engine.backends.base import Array, Backend
+from engine.network.parameters import ParameterStore
+from engine.optimization.hyperparameters import Hyperparameters, check
+from engine.registry import Registry
+
+optimizers: Registry["Optimizer"] = Registry("optimizer")
+
+BLOCK: Final = 1 << 17
+"""Elements a pass works on before the next pass: so few that they are still in a cache then, and so
+many that the calls themselves do not count, and threads do not wait for Python's lock."""
+
+
+def cuts(length: int) -> list[slice]:
+    """Return the slices that cut a vector of `length` into blocks of BLOCK."""
+    return [slice(start, start + BLOCK) for start in range(0, length, BLOCK)]
+
+
+def blocks(backend: Backend, *flat: Array) -> list[tuple[Array, ...]]:
+    """Cut vectors of one length into blocks; each with a scratch block, one for all, at its end."""
+    length = len(flat[0])
+    scratch = backend.empty((min(BLOCK, length),))
+    return [(*(each[cut] for each in flat), scratch[: len(flat[0][cut])]) for cut in cuts(length)]
+
+
+def sweep(
+    backend: Backend, kernel: str, change: Callable[..., None], *flat: Array
+) -> Callable[..., None]:
+    """Return what calls change(*blocks, scratch, *constants) for all blocks of vectors `flat`.
+
+    It takes the constants. Long vectors are shared between the threads of the back-end. Where it
+    has `kernel`, that does in one pass, and to the last bit, what `change` says.
+    """
+    crew = backend.crew.worth(len(flat[0]))
+    parts = [[each[part] for each in flat] for part in crew.parts(len(flat[0]), BLOCK)]
+    works = [
+        backend.kernel(kernel, *part, len(part[0])) or _blockwise(change, blocks(backend, *part))
+        for part in parts
+    ]
+    if len(works) == 1:
+        return works[0]
+    return lambda *constants: crew.run(call, [(work, *constants) for work in works])
+
+
+def _blockwise(change: Callable[..., None], cut: list[tuple[Array, ...]]) -> Callable[..., None]:
+    def work(*constants: float) -> None:
+        for block in cut:
+            change(*block, *constants)
+
+    return work
+
+
+@dataclass(frozen=True, slots=True)
+class BoundOptimizer:
+    """An optimiser over its arrays: makes updates, and shows what it remembers between them."""
+
+    update: Callable[[], None]
+    """Change the parameters by their gradients."""
+    state: dict[str, Array]
+    """What a checkpoint must save besides the parameters: arrays like them, and the number of
+    updates made, "step", shape (1,) and on the host."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A frozen description; its float fields are the hyper-parameters.
+
+    A limit or a strength of 0 means: none.
+    """
+
+    decoupled: ClassVar[bool] = False
+    """Whether `weight_decay` shrinks the weights in the update and is no part of the loss."""
+
+    learning_rate: float = 0.01
+    weight_decay: float = 0.0  # λ of ½λ‖W‖², added to the loss
+    l1: float = 0.0  # strength of Σ|W|, added to the loss
+    max_norm: float = 0.0  # of the incoming weights of a unit, after the update
+    clip_norm: float = 0.0  # of the whole gradient
+    clip_value: float = 0.0  # of each of its elements
+
+    def __post_init__(self) -> None:
+        for key, value in asdict(self).items():
+            check(key, value)
+
+    def hyperparameters(self) -> Hyperparameters:
+        """Return the initial values of what can change while training."""
+        return Hyperparameters(asdict(self))
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        """Return the update of the flat parameters of `store` by their gradients."""
+        raise NotImplementedError
+
+
+@optimizers.register("sgd")
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """v ← μ v + g; w ← w − η v: gradient descent with momentum μ, in PyTorch's convention.
+
+    The velocity does not contain the learning rate, so changing it acts at once.
+    """
+
+    momentum: float = 0.0
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp, velocity = backend.xp, backend.full(store.values.shape, 0.0)
+
+        def move(w: Array, g: Array, v: Array, change: Array, rate: float, momentum: float) -> None:
+            xp.multiply(v, momentum, out=v)
+            xp.add(v, g, out=v)
+            xp.multiply(v, rate, out=change)
+            xp.subtract(w, change, out=w)
+
+        moving = sweep(backend, "sgd", move, store.values, store.gradients, velocity)
+        return BoundOptimizer(lambda: moving(hyper.rate, hyper["momentum"]), {"velocity": velocity})
+
+
+@optimizers.register("nesterov")
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    """v ← μ v + g; w ← w − η (g + μ v): the gradient as it will be after the momentum step."""
+
+    momentum: float = 0.9
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp, velocity = backend.xp, backend.full(store.values.shape, 0.0)
+
+        def move(w: Array, g: Array, v: Array, change: Array, rate: float, momentum: float) -> None:
+            xp.multiply(v, momentum, out=v)
+            xp.add(v, g, out=v)
+            xp.multiply(v, momentum, out=change)
+            xp.add(change, g, out=change)
+            xp.multiply(change, rate, out=change)
+            xp.subtract(w, change, out=w)
+
+        moving = sweep(backend, "nesterov", move, store.values, store.gradients, velocity)
+        return BoundOptimizer(lambda: moving(hyper.rate, hyper["momentum"]), {"velocity": velocity})
+
+
+@optimizers.register("adagrad")
+@dataclass(frozen=True)
+class AdaGrad(Optimizer):
+    """s ← s + g²; w ← w − η g / (√s + ε) (Duchi et al., 2011): steps only ever get smaller."""
+
+    epsilon: float = 1e-10
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp, squares = backend.xp, backend.full(store.values.shape, 0.0)
+
+        def move(w: Array, g: Array, s: Array, change: Array, rate: float, epsilon: float) -> None:
+            xp.multiply(g, g, out=change)
+            xp.add(s, change, out=s)
+            xp.sqrt(s, out=change)
+            xp.add(change, epsilon, out=change)
+            xp.divide(g, change, out=change)
+            xp.multiply(change, rate, out=change)
+            xp.subtract(w, change, out=w)
+
+        moving = sweep(backend, "adagrad", move, store.values, store.gradients, squares)
+        return BoundOptimizer(lambda: moving(hyper.rate, hyper["epsilon"]), {"squares": squares})
+
+
+@optimizers.register("rmsprop")
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """s ← α s + (1 − α) g²; v ← μ v + g / (√s + ε); w ← w − η v (Tieleman and Hinton, 2012)."""
+
+    alpha: float = 0.99
+    epsilon: float = 1e-8
+    momentum: float = 0.0
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp = backend.xp
+        squares, velocity = (backend.full(store.values.shape, 0.0) for _ in range(2))
+
+        def move(
+            w: Array, g: Array, s: Array, v: Array, change: Array,
+            rate: float, momentum: float, alpha: float, epsilon: float,
+        ) -> None:  # fmt: skip
+            xp.multiply(s, alpha, out=s)
+            xp.multiply(g, g, out=change)
+            xp.multiply(change, 1 - alpha, out=change)
+            xp.add(s, change, out=s)
+            xp.sqrt(s, out=change)
+            xp.add(change, epsilon, out=change)
+            xp.divide(g, change, out=change)
+            xp.multiply(v, momentum, out=v)
+            xp.add(v, change, out=v)
+            xp.multiply(v, rate, out=change)
+            xp.subtract(w, change, out=w)
+
+        vectors = store.values, store.gradients, squares, velocity
+        moving = sweep(backend, "rmsprop", move, *vectors)
+
+        def update() -> None:
+            moving(hyper.rate, hyper["momentum"], hyper["alpha"], hyper["epsilon"])
+
+        return BoundOptimizer(update, {"squares": squares, "velocity": velocity})
+
+
+@optimizers.register("adam")
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """m ← β₁ m + (1 − β₁) g; s ← β₂ s + (1 − β₂) g²; w ← w − η m̂ / (√ŝ + ε) (Kingma and Ba, 2015).
+
+    m̂ and ŝ are m / (1 − β₁ᵗ) and s / (1 − β₂ᵗ) after t updates: without that they would be too
+    small at first, as the lecture shows.
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def bind(
+        self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
+    ) -> BoundOptimizer:
+        xp, step = backend.xp, np.zeros(1, np.int64)
+        mean, squares = (backend.full(store.values.shape, 0.0) for _ in range(2))
+
+        def shrink(w: Array, _: Array, factor: float) -> None:
+            xp.multiply(w, factor, out=w)
+
+        def move(
+            w: Array, g: Array, m: Array, s: Array, change: Array,
+            rate: float, beta1: float, beta2: float, epsilon: float,
+        ) -> None:  # fmt: skip
+            xp.subtract(g, m, out=change)
+            xp.multiply(change, 1 - beta1, out=change)
+            xp.add(m, change, out=m)
+            xp.multiply(s, beta2, out=s)
+            xp.multiply(g, g, out=change)
+            xp.multiply(change, 1 - beta2, out=change)
+            xp.add(s, change, out=s)
+            xp.sqrt(s, out=change)
+            xp.add(change, epsilon, out=change)
+            xp.divide(m, change, out=change)
+            xp.multiply(change, rate, out=change)
+            xp.subtract(w, change, out=w)
+
+        shrinking = sweep(backend, "shrink", shrink, store.values[: store.decaying])
+        moving = sweep(backend, "adam", move, store.values, store.gradients, mean, squares)
+
+        def update() -> None:
+            step[0] += 1
+            if self.decoupled and hyper["weight_decay"]:
+                shrinking(1 - hyper.rate * hyper["weight_decay"])
+            beta1, beta2 = hyper["beta1"], hyper["beta2"]
+            # η · m/(1 − β₁ᵗ) / (√(s/(1 − β₂ᵗ)) + ε), with all that is the same for every weight
+            # gathered into two numbers.
+            root = (1 - beta2 ** int(step[0])) ** 0.5
+            rate = hyper.rate * root / (1 - beta1 ** int(step[0]))
+            moving(rate, beta1, beta2, hyper["epsilon"] * root)
+
+        return BoundOptimizer(update, {"mean": mean, "squares": squares, "step": step})
+
+
+@optimizers.register("adamw")
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with weights that shrink by η λ a step, apart from the gradient.
+
+    Loshchilov and Hutter (2019). The loss has no penalty of `weight_decay` then.
+    """
+
+    decoupled: ClassVar = True
+    weight_decay: float = 0.01

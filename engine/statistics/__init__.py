@@ -1,0 +1,1 @@
+"""Numbers of tensors: arrays in, frames of host data out. Imports NumPy only."""

@@ -1,0 +1,1 @@
+"""The loop: training steps, commands between them, checkpoints."""

@@ -1,0 +1,196 @@
+"""Checkpoints: everything that the steps to come depend on, so that they come out bit for bit.
+
+A checkpoint is a file in the safetensors format: the arrays, and as metadata one JSON text with the
+rest. A checksum over both shows that a file was damaged, its `identity` that it is of another run.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors
+from safetensors.numpy import save
+
+from engine.backends.base import Array, Backend, Host
+from engine.data.dataset import Examples
+from engine.errors import CheckpointError
+from engine.network.parameter_layout import Slice
+from engine.optimization.hyperparameters import Hyperparameters
+
+FORMAT: Final = "tuilab checkpoint 2"
+FINGERPRINT_ROWS: Final = 64
+"""A data set is told from another by so many of its examples, for all of them may be gigabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state of a training run between two steps, on the host."""
+
+    step: int  # updates made
+    seconds: float  # since the run began
+    identity: Mapping[str, str]  # what was trained, and on what
+    hyperparameters: Mapping[str, float]  # as they were set, without the schedule's factor
+    generators: Mapping[str, Any]  # states of NumPy's bit generators, by purpose
+    arrays: Mapping[str, Host]
+    total_steps: int = 0  # that the run was to have; 0 where it was not noted
+    slices: Sequence[Slice] = ()  # where the parameters of each layer lie
+    changes: Sequence[Mapping[str, Any]] = ()
+    """What was changed by command in what is trained: a step each, and the command's fields."""
+
+    def save(self, path: Path) -> None:
+        """Write it whole or not at all: into a scratch file, flushed, renamed. Raises OSError."""
+        parts = {k: v for k, v in self._parts().items() if k != "arrays"}
+        rest = json.dumps(parts, default=asdict)  # of the slices
+        metadata = {"format": FORMAT, "checksum": _checksum(rest, self.arrays), "state": rest}
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with scratch.open("wb") as file:
+                file.write(save(dict(self.arrays), metadata))
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+            _flush_folder(path.parent)
+        finally:
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+
+    def _parts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in Checkpoint.__slots__}
+
+    @classmethod
+    def load(cls, path: Path) -> "Checkpoint":
+        """Read one back. Raises CheckpointError where it is damaged or none of ours."""
+        with _open(path) as (file, metadata):
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        rest = metadata.get("state", "")
+        if metadata.get("checksum") != _checksum(rest, arrays):
+            raise CheckpointError(f"{path}: damaged: its contents do not match its checksum")
+        values = json.loads(rest)
+        return cls(**{**values, "slices": _parsed(values["slices"])}, arrays=arrays)
+
+
+def read_layer(path: Path, layer: int) -> dict[Slice, Host]:
+    """Read what a checkpoint holds of one layer (from 1), and nothing else of the file.
+
+    The checksum is over the whole file and is not looked at. Raises CheckpointError.
+    """
+    with _open(path) as (file, metadata):
+        wanted = [s for s in _parsed(json.loads(metadata["state"])["slices"]) if s.layer == layer]
+        return {s: file.get_slice(s.array)[s.start : s.stop].reshape(s.shape) for s in wanted}
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, Mapping[str, str]]]:
+    """Open a file and its metadata. Raises CheckpointError, also for what fails inside."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                found = metadata.get("format", "no format")
+                raise CheckpointError(f"{path}: no checkpoint of this tuilab (it says {found})")
+            yield file, metadata
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
+
+
+def _parsed(slices: Sequence[Mapping[str, Any]]) -> list[Slice]:
+    return [Slice.parse(each) for each in slices]
+
+
+def _checksum(rest: str, arrays: Mapping[str, Host]) -> str:
+    digest = blake2b(rest.encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renaming itself outlive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fingerprint(examples: Examples) -> str:
+    """Return a short text that differs for other examples, or the same in another order."""
+    rows = slice(None, None, max(1, len(examples) // FINGERPRINT_ROWS))
+    digest = blake2b(np.ascontiguousarray(examples.x[rows]).data, digest_size=8)
+    digest.update(np.ascontiguousarray(examples.y).data)
+    shape = "×".join(map(str, examples.x.shape))
+    return f"{shape} {digest.hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """The living state of a training run: where `copy` takes it from, and `put_back` puts it."""
+
+    identity: Mapping[str, str]
+    hyperparameters: Hyperparameters
+    generators: Mapping[str, np.random.Generator]
+    arrays: Mapping[str, Array]  # on the device or the host
+    backend: Backend
+    slices: Sequence[Slice]  # of the arrays
+
+    def copy(
+        self, step: int, seconds: float, total_steps: int, changes: Sequence[Mapping[str, Any]] = ()
+    ) -> Checkpoint:
+        """Return a checkpoint that shares no memory with the run."""
+        return Checkpoint(
+            step,
+            seconds,
+            dict(self.identity),
+            dict(self.hyperparameters),
+            {name: each.bit_generator.state for name, each in self.generators.items()},
+            {name: self.backend.to_host(each).copy() for name, each in self.arrays.items()},
+            total_steps,
+            self.slices,
+            tuple(changes),
+        )
+
+    def put_back(self, checkpoint: Checkpoint) -> None:
+        """Set the run to `checkpoint`, or raise CheckpointError and leave it as it is."""
+        _same("what was trained", self.identity, checkpoint.identity, str)
+        _same("the arrays", self.arrays, checkpoint.arrays, _form)
+        _same(
+            "the hyper-parameters", self.hyperparameters, checkpoint.hyperparameters, lambda _: ""
+        )
+        _same("the random streams", self.generators, checkpoint.generators, lambda _: "")
+        for name, array in self.arrays.items():
+            saved = checkpoint.arrays[name]
+            on_host = isinstance(array, np.ndarray)
+            array[...] = saved if on_host else self.backend.to_device(saved, saved.dtype)
+        for name, generator in self.generators.items():
+            generator.bit_generator.state = checkpoint.generators[name]
+        self.hyperparameters.update(checkpoint.hyperparameters)
+
+
+def _form(array: Array) -> str:
+    return f"{array.dtype} {tuple(array.shape)}"
+
+
+def _any(value: object) -> str:
+    return "something"
+
+
+def _same(
+    what: str, ours: Mapping[str, Any], saved: Mapping[str, Any], form: Callable[[Any], str]
+) -> None:
+    """Raise CheckpointError where two mappings differ in their names or in what `form` tells."""
+    for name in [*ours, *saved]:
+        here = form(ours[name]) if name in ours else "nothing"
+        there = form(saved[name]) if name in saved else "nothing"
+        if here != there:
+            raise CheckpointError(
+                f"the checkpoint is of another run: {what} differ in '{name}': "
+                f"{there} there, {here} here"
+            )

@@ -1,0 +1,60 @@
+"""`tuilab gradcheck`: the gradients of a scenario's network against centred differences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from engine.backends.base import make_backend
+from engine.data.dataset import Dataset
+from engine.training.gradcheck import ParameterCheck, check_parameters
+from tuilab.reports.run_report import aligned
+from tuilab.scenario.scenario import Scenario, build_trainer, load, load_data
+
+EXAMPLES: Final = 20
+KINKED: Final = 1e-4
+WRONG: Final = 1e-2
+VERDICTS: Final = (
+    (1e-7, "happy"),
+    (KINKED, "fine where there are kinks, such as ReLU's; otherwise too high"),
+    (WRONG, "uncomfortable"),
+)
+"""The course notes' limits of the relative error; above the last one the gradient is wrong."""
+
+
+def verdict(error: float) -> str:
+    """Return what the course notes say of a relative error."""
+    return next((words for limit, words in VERDICTS if error <= limit), "wrong")
+
+
+def gradcheck(
+    path: Path, sets: Sequence[str], variant: str, directory: Path | None, elements: int
+) -> list[ParameterCheck]:
+    """Check the first weights of a scenario, or of one variant, in float64 on a few examples.
+
+    Raises ScenarioError, DataError, ConfigError, ShapeError.
+    """
+    scenario = load(path, sets, variant)
+    return check_gradients(scenario, load_data(scenario, directory), elements)
+
+
+def check_gradients(scenario: Scenario, data: Dataset, elements: int) -> list[ParameterCheck]:
+    """Check `elements` gradients of each array of parameters, in float64. Raises as `gradcheck`."""
+    count = min(EXAMPLES, len(data.train))
+    small = msgspec.structs.replace(scenario.data, batch_size=count)
+    scenario = msgspec.structs.replace(scenario, data=small)
+    trainer = build_trainer(scenario, data, make_backend("numpy", "float64"))
+    return check_parameters(trainer.training_step, np.arange(count), elements=elements)
+
+
+def table(checks: Sequence[ParameterCheck]) -> str:
+    """Return a line an array of parameters, with its verdict, and the worst of them."""
+    rows = [("layer", "parameter", "elements", "relative error", "verdict")]
+    rows += [
+        (f"{c.layer} {c.kind}", c.name, str(c.checked), f"{c.error:.1e}", verdict(c.error))
+        for c in checks
+    ]
+    worst = float(np.max([check.error for check in checks]))  # NaN, if there is one
+    return f"{aligned(rows)}\n\nworst {worst:.1e}: {verdict(worst)}"

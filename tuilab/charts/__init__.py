@@ -1,0 +1,1 @@
+"""Values to text cells: canvas, plots, strips, formats. Knows no Textual."""

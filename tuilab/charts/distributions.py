@@ -1,0 +1,316 @@
+"""Distributions to strips of blocks: pure, without Textual, tested against literal text."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
+from tuilab.charts import formats
+
+BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+OCTAVES: Final = 8
+"""Length of a logarithmic axis: below, the equal bins of a histogram tell next to nothing."""
+STRAY: Final = 0.01  # share of a layer's values that may lie outside the common axis
+_TAIL: Final = np.linspace(0.125, 1.0, 8)  # places between the end of the bins and the extreme
+_FALL: Final = 1 - (1 - _TAIL) ** 2  # share of the tail that lies before each
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A range that several histograms share; `log`: of magnitudes, on a logarithmic scale."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @property
+    def middle(self) -> float:
+        """The value half-way."""
+        return (
+            math.sqrt(self.low) * math.sqrt(self.high) if self.log else (self.low + self.high) / 2
+        )
+
+    def edges(self, columns: int) -> Floats:
+        """Return the edges of so many equal parts."""
+        space = np.geomspace if self.log else np.linspace
+        return np.asarray(space(self.low, self.high, columns + 1))
+
+    def column(self, value: float, columns: int) -> int:
+        """Return in which of so many columns a value lies; the nearest, where outside."""
+        at = int(np.searchsorted(self.edges(columns), abs(value) if self.log else value, "right"))
+        return min(max(at - 1, 0), columns - 1)
+
+    def of_magnitudes(self) -> "Axis":
+        """Return the logarithmic axis of |x| that ends where this one does."""
+        reach = max(abs(self.low), abs(self.high))
+        return Axis(reach * 2.0**-OCTAVES, reach, log=True)
+
+    def __str__(self) -> str:
+        if self.low == -self.high:
+            return f"±{formats.short(self.high)}"
+        return f"{formats.short(self.low)}…{formats.short(self.high)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """One tensor's distribution: the recorded bins and what they leave out."""
+
+    bins: Floats  # (1 + BINS + 1,): below, bins …, above
+    low: float
+    high: float
+    mean: float = math.nan
+    std: float = math.nan
+    min: float = math.nan
+    max: float = math.nan
+    zeros: float = 0.0  # how many of those in the bins are exactly zero
+    nonfinite: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Number of finite values."""
+        return float(self.bins.sum())
+
+    def cumulative(self, *, zeros: bool = True) -> tuple[Floats, Floats]:
+        """Return edges and how many values lie below each; from the smallest to the largest.
+
+        Of values outside the bins only the number and the extreme are known: their density is taken
+        to fall linearly towards it. `zeros` False leaves out those that are exactly zero.
+        """
+        bins = self.bins.copy()
+        if not zeros and self.zeros and self.low <= 0 < self.high:
+            at = 1 + int(-self.low / (self.high - self.low) * BINS)
+            bins[at] = max(bins[at] - self.zeros, 0.0)
+        inner = np.linspace(self.low, self.high, BINS + 1)
+        counts = np.cumsum(bins[:-1])
+        below = min(self.min, self.low) if math.isfinite(self.min) else self.low
+        above = max(self.max, self.high) if math.isfinite(self.max) else self.high
+        left = self.low + (below - self.low) * _TAIL[::-1]
+        right = self.high + (above - self.high) * _TAIL
+        return (
+            np.concatenate([left, inner, right]),
+            np.concatenate(
+                [bins[0] * (1 - _TAIL[::-1]) ** 2, counts, counts[-1] + bins[-1] * _FALL]
+            ),
+        )
+
+    def magnitudes(self) -> tuple[Floats, Floats]:
+        """Return magnitudes and how many of the non-zero values lie below each, from 0 on.
+
+        Values that all lie within a bin or two (of tanh, whose bins are fixed) are taken for a
+        Gaussian of their mean and std, which is all that is known of them.
+        """
+        if 0 < self.std < (self.high - self.low) / BINS and math.isfinite(self.mean):
+            normal = NormalDist(self.mean, self.std)
+            sizes = np.linspace(0.0, abs(self.mean) + 4 * self.std, 257)
+            shares = [normal.cdf(size) - normal.cdf(-size) for size in sizes.tolist()]
+            return sizes, max(self.total - self.zeros, 0.0) * np.array(shares)
+        edges, cumulative = self.cumulative(zeros=False)
+        sizes = np.unique(np.append(np.abs(edges), 0.0))
+        inside = np.interp(sizes, edges, cumulative) - np.interp(-sizes, edges, cumulative)
+        return sizes, inside
+
+    def quantiles(self, shares: Sequence[float], *, magnitude: bool = False) -> Floats:
+        """Return below which value each share of the non-zero values lies, or their magnitudes."""
+        edges, cumulative = self.magnitudes() if magnitude else self.cumulative(zeros=False)
+        return np.asarray(np.interp(np.array(shares) * cumulative[-1], cumulative, edges))
+
+
+def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
+    """Take one tensor's histogram out of a snapshot; `layer` counts from 0."""
+    at = layer, TENSORS.index(tensor)
+    fields = dict(zip(FIELDS, snapshot.statistics[at].tolist(), strict=True))
+    low, high = snapshot.ranges[at].tolist()
+    bins = snapshot.histograms[at].astype(np.float64)
+    # The bins count a sample, the fields everything.
+    zeros = fields["zero_fraction"] * float(bins.sum())
+    return Histogram(
+        bins=bins,
+        low=low,
+        high=high,
+        mean=fields["mean"],
+        std=fields["std"],
+        min=fields["min"],
+        max=fields["max"],
+        zeros=zeros if zeros > 0 else 0.0,
+        nonfinite=fields["nonfinite"] if fields["nonfinite"] > 0 else 0.0,
+    )
+
+
+def common_axis(histograms: list[Histogram]) -> Axis:
+    """Return the narrowest axis on which at most 1 % of any layer's values fall outside.
+
+    Unbounded ranges are [−2ᵏ, 2ᵏ] or [0, 2ᵏ], so they nest: halving or doubling one of them keeps
+    every coarser bin a whole number of finer ones. One side is enough where all ranges start at 0.
+    """
+    usable = [h for h in histograms if h.total and math.isfinite(h.low) and h.high > h.low]
+    if not usable:
+        return Axis(-1.0, 1.0)
+    curves = [h.cumulative() for h in usable]
+    reach = max(max(abs(float(edges[0])), abs(float(edges[-1]))) for edges, _ in curves)
+    high = 2.0 ** math.ceil(math.log2(reach))
+    low = 0.0 if all(h.low >= 0 for h in usable) else -high
+    if high == 1 and all((h.low, h.high) == (low, high) for h in usable):
+        return Axis(low, high)  # of tanh or sigmoid: how far from saturation is part of the picture
+    while high > 1e-300 and all(_inside(c, low / 2, high / 2) >= 1 - STRAY for c in curves):
+        low, high = low / 2, high / 2
+    return Axis(low, high)
+
+
+def _inside(curve: tuple[Floats, Floats], low: float, high: float) -> float:
+    below, upto = np.interp((low, high), *curve)
+    return float((upto - below) / curve[1][-1])
+
+
+def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
+    """Return how many of the non-zero values fall into each of `columns` equal parts of `axis`.
+
+    Values that are exactly zero (half of what a ReLU puts out) are left out, for their spike would
+    press all else flat. What lies outside the axis is counted in its end columns, but for the few
+    in the tails that `common_axis` leaves out on purpose: they would look like a mode.
+    """
+    edges, cumulative = h.magnitudes() if axis.log else h.cumulative(zeros=False)
+    at_columns = np.interp(axis.edges(columns), edges, cumulative)
+    counts = np.diff(at_columns)
+    below = 0.0 if axis.log else at_columns[0]  # there is no end to how small values may be
+    above = cumulative[-1] - at_columns[-1]
+    if below + above > STRAY * h.total:
+        counts[0] += below
+        counts[-1] += above
+    return np.asarray(counts)
+
+
+def smaller(h: Histogram, axis: Axis) -> float:
+    """Return the share of the non-zero values that a logarithmic axis is too short for."""
+    edges, cumulative = h.cumulative(zeros=False)
+    upto, downto = np.interp((axis.low, -axis.low), edges, cumulative)
+    return float((upto - downto) / cumulative[-1]) if cumulative[-1] > 0 else 0.0
+
+
+def square_root(counts: Floats) -> Floats:
+    """Return heights that keep tails visible in eight levels."""
+    return np.sqrt(counts)
+
+
+def logarithm(counts: Floats) -> Floats:
+    """Return heights that show single values beside thousands."""
+    return np.log1p(counts)
+
+
+def is_empty(h: Histogram) -> bool:
+    """Tell whether there is nothing finite to draw."""
+    return not h.total or not h.high > h.low
+
+
+def is_spike(h: Histogram) -> bool:
+    """Tell whether all values are the same."""
+    return h.std == 0 and math.isfinite(h.mean)
+
+
+def nothing(h: Histogram, columns: int, rows: int) -> list[str]:
+    """Return a strip that is empty, or says that nothing is finite, as far as that fits."""
+    words = ("✕ nothing finite", "✕ NaN", "✕") if h.nonfinite else ("",)
+    fitting = next((text for text in words if len(text) <= columns), "")
+    return [" " * columns] * (rows - 1) + [fitting.ljust(columns)]
+
+
+def strip(
+    h: Histogram,
+    axis: Axis,
+    columns: int,
+    rows: int = 1,
+    height: Callable[[Floats], Floats] = square_root,
+) -> list[str]:
+    """Draw a histogram as `rows` lines of `columns` eighth blocks.
+
+    The tallest column leaves an eighth free, so that rows below each other stay apart. A tensor
+    without spread is one spike at its value; one with nothing finite says so.
+    """
+    top = 8 * rows - 1
+    if is_empty(h):
+        return nothing(h, columns, rows)
+    if is_spike(h):
+        levels = np.zeros(columns, np.int64)
+        levels[axis.column(h.mean, columns)] = top
+    else:
+        heights = height(rebin(h, axis, columns))
+        peak = float(heights.max())
+        levels = (
+            np.rint(heights / peak * top).astype(np.int64)
+            if peak > 0
+            else np.zeros(columns, np.int64)
+        )
+    lines = _stack(levels, rows)
+    if h.nonfinite:
+        lines[-1] = lines[-1][:-1] + "✕"
+    return lines
+
+
+def _stack(levels: npt.NDArray[np.int64], rows: int) -> list[str]:
+    floors = range(8 * (rows - 1), -1, -8)
+    return ["".join(BLOCKS[min(max(v - floor, 0), 8)] for v in levels.tolist()) for floor in floors]
+
+
+SHADES: Final = " ·░▒▓█"
+
+
+def heat(histograms: list[Histogram], axis: Axis, rows: int) -> list[str]:
+    """Draw histograms as columns of shades, the top row being the upper end of `axis`.
+
+    Each column is relative to its own peak, by square roots. One without spread is a single cell,
+    one with nothing finite a column of crosses.
+    """
+    columns = [_shaded(h, axis, rows) for h in histograms]
+    return ["".join(column[row] for column in columns) for row in range(rows)]
+
+
+def _shaded(h: Histogram, axis: Axis, rows: int) -> str:
+    if is_empty(h):
+        return ("✕" if h.nonfinite else " ") * rows
+    if is_spike(h):
+        at = rows - 1 - axis.column(h.mean, rows)
+        return " " * at + SHADES[-1] + " " * (rows - 1 - at)
+    return "".join(reversed(shades(rebin(h, axis, rows))))
+
+
+def shades(counts: Floats) -> list[str]:
+    """Return a shade for each count, relative to the largest, by square roots."""
+    heights = np.sqrt(counts)
+    peak = float(heights.max())
+    levels = np.ceil(heights / peak * (len(SHADES) - 1)) if peak > 0 else np.zeros(len(counts))
+    return [SHADES[level] for level in levels.astype(np.int64).tolist()]
+
+
+def gain_bar(value: float, theory: float, span: float, columns: int) -> str:
+    """Draw a factor on a logarithmic scale from 1/`span` to `span`, ×1 in the middle (┊).
+
+    ● is measured, ◇ expected, ◆ both; beyond the scale an arrow points there. NaN is left out.
+    """
+    middle = columns // 2
+    cells = list(" " * columns)
+    at, expected = (_place(factor, span, middle) for factor in (value, theory))
+    if at is not None:
+        first, last = sorted((middle, min(max(at, 0), 2 * middle)))
+        cells[first : last + 1] = "━" * (last + 1 - first)
+    cells[middle] = "┊"
+    if expected is not None:
+        cells[min(max(expected, 0), 2 * middle)] = "◇"
+    if at is not None:
+        beyond = "◀" if at < 0 else "▶" if at > 2 * middle else ""
+        end = beyond or ("◆" if at == expected else "●")
+        cells[min(max(at, 0), 2 * middle)] = end
+    return "".join(cells)
+
+
+def _place(factor: float, span: float, middle: int) -> int | None:
+    """Return the column of a factor, which may lie beyond the scale; None where there is none."""
+    if math.isnan(factor) or factor < 0:
+        return None
+    if factor == 0 or math.isinf(factor):
+        return -1 if factor == 0 else 2 * middle + 1
+    share = math.log(factor) / math.log(span)
+    return round(middle * min(max(share, -2.0), 2.0)) + middle

@@ -1,0 +1,238 @@
+"""Growing per-step series of bounded size, and their reduction to the width of a canvas."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from engine.statistics.frames import Floats
+from tuilab.record import Block, LayerTraces
+
+POINTS: Final = 1 << 17
+"""Points kept: when there are twice as many, each two become one. A chart is 500 points wide."""
+
+
+class Points:
+    """A table of `rows` that grows by columns up to a bound; each is the mean of `stride` steps."""
+
+    def __init__(self, rows: int, limit: int = POINTS) -> None:
+        self.stride = 1
+        self._limit, self._length = limit, 0
+        self._data = np.empty((rows, 1024))
+        self._rest = np.empty((rows, 0))  # steps that do not fill a point yet
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def table(self) -> Floats:
+        """What is kept, (rows, points)."""
+        return self._data[:, : self._length]
+
+    def append(self, columns: Floats) -> None:
+        """Add steps, (rows, steps); amortised constant time a step."""
+        new = np.concatenate([self._rest, columns], axis=1)
+        whole = new.shape[1] // self.stride * self.stride
+        self._rest = new[:, whole:]
+        self._push(_means(new[:, :whole], self.stride))
+        while self._length >= 2 * self._limit:
+            halved = _means(self._data[:, : 2 * self._limit], 2)
+            after = self._data[:, 2 * self._limit : self._length].copy()
+            self._length, self.stride = 0, 2 * self.stride
+            self._push(halved)
+            self._push(_means(after[:, : after.shape[1] // 2 * 2], 2))
+
+    def _push(self, points: Floats) -> None:
+        end = self._length + points.shape[1]
+        if end > self._data.shape[1]:
+            grown = np.empty((len(self._data), max(end, 2 * self._data.shape[1])))
+            grown[:, : self._length] = self.table
+            self._data = grown
+        self._data[:, self._length : end] = points
+        self._length = end
+
+    def since(self, first: float) -> "Points":
+        """Return the columns from `first` on, a value of row 0; a view, which is not added to."""
+        part = Points(len(self._data))
+        start = int(np.searchsorted(self.table[0], first))
+        part.stride, part._length = self.stride, self._length - start
+        part._data = self._data[:, start : self._length]
+        return part
+
+
+class Series:
+    """Loss, accuracy and learning rate over steps; each point is the mean of `stride` steps."""
+
+    def __init__(self) -> None:
+        self._points = Points(5)
+        self.first_loss = self.latest_loss = self.latest_accuracy = float("nan")
+        self.latest_learning_rate = float("nan")
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    @property
+    def stride(self) -> int:
+        """How many steps make a point."""
+        return self._points.stride
+
+    def append(self, block: Block) -> None:
+        """Add the steps of one block; amortised constant time a step."""
+        if not len(block.loss):
+            return
+        if not len(self):
+            self.first_loss = float(block.loss[0])
+        self.latest_loss, self.latest_accuracy = float(block.loss[-1]), float(block.accuracy[-1])
+        self.latest_learning_rate = float(block.learning_rate[-1])
+        steps = np.arange(block.first_step, block.next_step, dtype=np.float64)
+        broken = ~np.isfinite(block.loss)
+        self._points.append(
+            np.stack([steps, block.loss, block.accuracy, block.learning_rate, broken])
+        )
+
+    def since(self, step: int) -> "Series":
+        """Return the series from `step` on; it shares memory with this one, and is not added to."""
+        part = Series()
+        part._points = self._points.since(step)
+        part.first_loss = self.first_loss
+        for kind in ("loss", "accuracy", "learning_rate"):
+            setattr(part, f"latest_{kind}", getattr(self, f"latest_{kind}"))
+        return part
+
+    def value(self, kind: str, at: int | None) -> float:
+        """Return the newest "loss", "accuracy" or "learning_rate", or that of the step `at`.
+
+        NaN before the first step.
+        """
+        if at is None or not len(self):
+            return float(getattr(self, f"latest_{kind}"))
+        place = int(np.searchsorted(self.steps, at, side="right")) - 1
+        return float(getattr(self, kind)[max(place, 0)])
+
+    @property
+    def steps(self) -> Floats:
+        """Step of each point: of several, the middle."""
+        return np.asarray(self._points.table[0])
+
+    @property
+    def loss(self) -> Floats:
+        """Training loss; not finite where none of its steps is."""
+        return np.asarray(self._points.table[1])
+
+    @property
+    def accuracy(self) -> Floats:
+        """Accuracy on the training batches."""
+        return np.asarray(self._points.table[2])
+
+    @property
+    def learning_rate(self) -> Floats:
+        """Learning rate as it was used, schedule and all."""
+        return np.asarray(self._points.table[3])
+
+    @property
+    def broken(self) -> Floats:
+        """How many steps of each point have a loss that is not finite."""
+        return np.asarray(self._points.table[4] * self.stride)
+
+
+LAYER_POINTS: Final = 1 << 11
+"""Points kept of what snapshots tell of each layer; about as many are recorded."""
+
+
+class LayerSeries:
+    """Update ratio and norm of dL/dW of each layer over the snapshots of a run."""
+
+    def __init__(self) -> None:
+        self.last_step = -1  # of what was added
+        self._points: Points | None = None
+
+    def __len__(self) -> int:
+        return len(self._points) if self._points is not None else 0
+
+    @property
+    def layers(self) -> int:
+        """Number of layers, the output layer among them."""
+        return len(self._table) // 2
+
+    def append(self, traces: LayerTraces) -> None:
+        """Add snapshots that come after those that are here."""
+        if not len(traces.steps):
+            return
+        if self._points is None or len(traces.update_ratio) != self.layers:
+            self._points = Points(1 + 2 * len(traces.update_ratio), LAYER_POINTS)
+        self._points.append(
+            np.concatenate([traces.steps[None], traces.update_ratio, traces.gradient_norm])
+        )
+        self.last_step = int(traces.steps[-1])
+
+    @property
+    def _table(self) -> Floats:
+        return self._points.table if self._points is not None else np.empty((1, 0))
+
+    @property
+    def steps(self) -> Floats:
+        """Steps of the snapshots, (n,)."""
+        return np.asarray(self._table[0])
+
+    @property
+    def update_ratio(self) -> Floats:
+        """‖ΔW‖ / ‖W‖ of each layer, (layers, n)."""
+        return self._table[1 : 1 + self.layers]
+
+    @property
+    def gradient_norm(self) -> Floats:
+        """‖dL/dW‖ of each layer, (layers, n)."""
+        return self._table[1 + self.layers :]
+
+    @property
+    def total_norm(self) -> Floats:
+        """‖dL/dW‖ of all weights together, (n,); they are orthogonal, so the squares add up."""
+        return np.asarray(np.sqrt(np.square(self.gradient_norm).sum(axis=0)))
+
+
+def _means(values: Floats, size: int) -> Floats:
+    """Return the mean of the finite ones of each `size` neighbours in a row; NaN of none."""
+    if size == 1:
+        return values
+    groups = values.reshape(len(values), -1, size)
+    finite = np.isfinite(groups)
+    number = finite.sum(axis=2)
+    total = np.where(finite, groups, 0.0).sum(axis=2)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+class Reduced(NamedTuple):
+    """A series brought to few points: where they lie, and what they stand for."""
+
+    x: Floats
+    low: Floats
+    high: Floats
+    mean: Floats  # NaN where no value is finite: a gap
+
+
+def visible(steps: Floats, window: tuple[float, float]) -> slice:
+    """Return the points within a window, and a neighbour on either side for lines to go on to."""
+    first = int(np.searchsorted(steps, window[0])) - 1
+    last = int(np.searchsorted(steps, window[1], side="right")) + 1
+    return slice(max(first, 0), last)
+
+
+def reduce(steps: Floats, values: Floats, points: int) -> Reduced:
+    """Reduce a series to at most `points`: minimum, maximum and mean of the finite values of each.
+
+    A stretch without a finite value stays a gap; a series that is short enough stays as it is.
+    """
+    size = len(values)
+    finite = np.isfinite(values)
+    if size <= points:
+        shown = np.where(finite, values, np.nan)
+        return Reduced(steps.copy(), shown, shown, shown)
+    starts = np.arange(points) * size // points
+    number = np.add.reduceat(finite, starts, dtype=np.int64)
+    total = np.add.reduceat(np.where(finite, values, 0.0), starts)
+    low = np.minimum.reduceat(np.where(finite, values, np.inf), starts)
+    high = np.maximum.reduceat(np.where(finite, values, -np.inf), starts)
+    gap = number == 0
+    mean = np.where(gap, np.nan, total / np.maximum(number, 1))
+    ends = np.append(starts[1:], size) - 1
+    x = (steps[starts] + steps[ends]) / 2
+    return Reduced(x, np.where(gap, np.nan, low), np.where(gap, np.nan, high), mean)

@@ -1,0 +1,85 @@
+"""The ways to draw a layer's values along an axis: bars, heat, percentile bands. Pure.
+
+One function a way, from a histogram to lines of text; `WAYS` names them in the order of the key.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from tuilab.charts.distributions import (
+    Axis,
+    Histogram,
+    is_empty,
+    is_spike,
+    nothing,
+    rebin,
+    shades,
+    strip,
+)
+
+Strip = Callable[[Histogram, Axis, int, int], list[str]]
+PERCENTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+SMALL: Final = 0.1  # share of a layer's magnitudes that a logarithmic axis may leave out below
+LARGE: Final = 0.999  # and up to which they are all on it
+
+
+def heat(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
+    """Draw how many values there are as shades, the same on every row: layers join to a picture."""
+    if is_empty(h):
+        return nothing(h, columns, rows)
+    if is_spike(h):
+        at = axis.column(h.mean, columns)
+        line = " " * at + "█" + " " * (columns - at - 1)
+    else:
+        line = "".join(shades(rebin(h, axis, columns)))
+        if axis.log:  # a few are ever so small
+            line = line.replace("·", " ")
+    return [line] * (rows - 1) + [line[:-1] + "✕" if h.nonfinite else line]
+
+
+def bands(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
+    """Draw the percentiles 5, 25, 50, 75 and 95: ╶──▒▒█▒▒▒──╴, the middle half as a box."""
+    if is_empty(h):
+        return nothing(h, columns, rows)
+    values = [h.mean] * len(PERCENTILES) if is_spike(h) else _percentiles(h, axis)
+    first, low, middle, high, last = (axis.column(value, columns) for value in values)
+    box = [" "] * columns
+    box[low : high + 1] = "▒" * (high + 1 - low)
+    box[middle] = "█"
+    whiskers = box.copy()
+    if first < low:
+        whiskers[first:low] = "╶" + "─" * (low - first - 1)
+    if last > high:
+        whiskers[high + 1 : last + 1] = "─" * (last - high - 1) + "╴"
+    lines = ["".join(box)] * max(rows - 1, 1)
+    lines[len(lines) // 2] = "".join(whiskers)
+    if h.nonfinite:
+        lines[-1] = lines[-1][:-1] + "✕"
+    return [" " * columns] * (rows - len(lines)) + lines  # which keeps boxes apart
+
+
+def _percentiles(h: Histogram, axis: Axis) -> Sequence[float]:
+    return [float(value) for value in h.quantiles(PERCENTILES, magnitude=axis.log)]
+
+
+WAYS: Final[Mapping[str, Strip]] = {"bars": strip, "heat": heat, "percentiles": bands}
+
+
+def log_axis(histograms: Sequence[Histogram]) -> Axis:
+    """Return the decades that hold nearly all non-zero magnitudes of every layer."""
+    ends: list[float] = []
+    for h in histograms:
+        if is_empty(h):
+            continue
+        if is_spike(h):
+            ends.append(abs(h.mean))
+        else:
+            ends += h.quantiles((SMALL, LARGE), magnitude=True).tolist()
+    ends = [value for value in ends if 1e-300 < value < 1e300]
+    if not ends:
+        return Axis(1e-3, 1.0, log=True)
+    low, high = (math.log10(value) for value in (min(ends), max(ends)))
+    return Axis(
+        10.0 ** math.floor(low), 10.0 ** max(math.ceil(high), math.floor(low) + 1), log=True
+    )

@@ -1,0 +1,1 @@
+"""Metrics, expressions and expectations: what a scenario claims and how it is judged."""

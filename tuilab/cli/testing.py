@@ -1,0 +1,81 @@
+"""`tuilab test`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tuilab.cli.options import PATH, backend, data_dir, say, seed, sets
+from tuilab.cli.status_line import StatusLine
+from tuilab.terminal import has_colour
+
+if TYPE_CHECKING:  # what it needs is imported when it runs, so that --help is quick
+    from tuilab.process.testing import ScenarioResult
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=PATH)
+@click.option("-k", "pattern", default="", metavar="PATTERN", help="Only scenarios whose name "
+    "(chapter/name) contains PATTERN, or matches it where it has * or ?.")  # fmt: skip
+@seed
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Try so many seeds, from --seed or the scenario's own on; a claim must hold with all.",
+)
+@backend
+@sets
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [default: cores].")
+@click.option("--junit", "junit_file", type=PATH, help="Write JUnit XML to this file.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of the table.")
+@data_dir
+def test(
+    paths: tuple[Path, ...],
+    pattern: str,
+    seed: int | None,
+    seeds: int,
+    backend: str,
+    sets: tuple[str, ...],
+    jobs: int | None,
+    junit_file: Path | None,
+    as_json: bool,
+    data_dir: str,
+) -> int:
+    """Run scenarios and check what they claim.
+
+    PATHS are scenario files, or folders that are searched for them; scenarios/ if none is named.
+    Exits with 1 where a claim does not hold.
+    """
+    from engine.backends.base import usable_cores
+    from tuilab.errors import RunError
+    from tuilab.process.launch import Options, write_atomically
+    from tuilab.process.testing import TestPlan, collect, run_suite
+    from tuilab.reports.test_reports import junit, results_json, results_table
+    from tuilab.scenario.catalog import resolve
+
+    if junit_file is not None and not junit_file.parent.is_dir():
+        raise RunError(f"cannot write {junit_file}: there is no folder {junit_file.parent}")
+    begin = time.monotonic()
+    named = [path if path.is_dir() else resolve(path) for path in paths]
+    found = collect(named or [Path("scenarios")], pattern)
+    options = Options(backend, data_dir, threads=1, checkpoints=False)
+    plan = TestPlan(options, jobs or usable_cores(), sets, seed, seeds)
+    status = StatusLine(sys.stderr, len(found))
+    results: list[ScenarioResult] = []
+    try:
+        for result in run_suite(found, plan, status.show):
+            results.append(result)
+            status.count()
+            if not as_json:
+                status.say(result.line)
+    finally:
+        status.close()
+    seconds = time.monotonic() - begin
+    colour = has_colour(sys.stdout)
+    say(results_json(results) if as_json else results_table(results, seconds, colour=colour))
+    if junit_file is not None:
+        write_atomically(junit_file, junit(results))
+    return 0 if all(result.passed for result in results) else 1

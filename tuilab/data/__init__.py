@@ -1,0 +1,1 @@
+"""Data sets on disk: where they are and how they are fetched."""

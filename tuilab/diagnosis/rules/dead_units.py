@@ -1,0 +1,83 @@
+"""Units that no training example reaches."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from engine.statistics.frames import Floats
+from tuilab.diagnosis.base import (
+    Flags,
+    Rule,
+    RuleContext,
+    Severity,
+    Symptom,
+    numbered,
+    percent,
+    rules,
+)
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, activate, set_rate
+
+LOWER: Final = "lower optimizer.learning_rate"
+
+
+@rules.register("dead_units")
+@dataclass(frozen=True)
+class DeadUnits(Rule):
+    """A share of a layer's units is silent over a whole epoch (lecture 6, "dead ReLUs").
+
+    Depth alone makes some: the deeper, the more alike all examples look, so that some units are off
+    for all of them. Of ten healthy layers of 500 the last have 8–14 % from the first step on. What
+    a layer behind the first began with counts therefore as given, up to the share `by_depth`; more
+    than `error` in all is too much in any case.
+    """
+
+    warning: float = 0.1
+    error: float = 0.4
+    by_depth: float = 0.2
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        shares = seen.hidden(seen.snapshot.dead_fraction)
+        given = self._given(seen, shares)
+        levels: list[tuple[Severity, str, float, Floats]] = [
+            ("error", "error", self.error, shares),
+            ("warning", "warning", self.warning, shares - given),
+            ("info", "warning", self.warning, shares),
+        ]
+        for severity, key, threshold, values in levels:
+            over = values > threshold / slack
+            if over.any():
+                return self._symptom(seen, severity, key, threshold, over)
+        return None
+
+    def _given(self, seen: RuleContext, shares: Floats) -> Floats:
+        given = np.zeros_like(shares)
+        if seen.past.first is not None:
+            given[1:] = np.nan_to_num(seen.hidden(seen.past.first.dead_fraction))[1:]
+        return np.minimum(given, self.by_depth)
+
+    def _symptom(
+        self, seen: RuleContext, severity: Severity, key: str, threshold: float, over: Flags
+    ) -> Symptom:
+        shares = seen.hidden(seen.snapshot.dead_fraction)
+        at = int(np.argmax(np.where(over, shares, -1)))
+        worst = float(shares[at])
+        first = seen.past.first
+        began = float(seen.hidden(first.dead_fraction)[at]) if first is not None else 0.0
+        cause = f"{percent(worst)} of the units of layer {at + 1} are silent on every example"
+        if began > worst / 2:
+            cause += f", {percent(began)} from the start"
+            advice = "start with biases at or above 0 (network.bias = 0.01), or leaky_relu"
+            if severity == "info":
+                advice = "depth alone makes some; leaky_relu has none"
+        else:
+            advice = f'{LOWER}, or network.activation = "leaky_relu"'
+        return Symptom(severity, worst, threshold, key, cause, advice, numbered(over))
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        slower = set_rate(case, 1 / FAR) if finding.advice.startswith(LOWER) else []
+        if case.own_layers:
+            return slower
+        bias = Fix("biases that begin at 0.01", settings=("network.bias=0.01",))
+        return [*slower, *activate(case, "leaky_relu"), bias]

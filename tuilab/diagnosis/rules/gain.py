@@ -1,0 +1,132 @@
+"""Signals that shrink or grow from layer to layer, forwards and backwards (lecture 6)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
+
+import numpy as np
+
+from tuilab.diagnosis.base import (
+    DEEP,
+    Rule,
+    RuleContext,
+    Severity,
+    Symptom,
+    initializer_advice,
+    loosened,
+    percent,
+    rules,
+)
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import Case, Fix, activate, initialize
+
+SATURATED: Final = 0.5
+"""Share of a layer's activations from which saturation is part of what a gradient suffers."""
+Levels = Mapping[Severity, tuple[str, float]]  # severity → setting and threshold, the worst last
+
+
+def trend(
+    seen: RuleContext, gain: float, levels: Levels, what: str, slack: float
+) -> Symptom | None:
+    """Return a symptom where `gain`, a factor a layer, is beyond a level on its side of 1.
+
+    None with fewer than DEEP hidden layers: over one or two, a factor is no trend.
+    """
+    depth = seen.run.hidden
+    found = None
+    for severity, (key, level) in levels.items():
+        bound = loosened(level, slack)
+        if depth >= DEEP and (gain < bound if level < 1 else gain > bound):
+            found = severity, key, level
+    if found is None:
+        return None
+    severity, key, level = found
+    word = "shrinks" if level < 1 else "grows"
+    whole = np.float64(gain) ** (depth - 1)  # may be infinite, where a float of Python raises
+    cause = f"{what} {word} ×{gain:.2f} a layer, ×{whole:.2g} over {depth} layers"
+    layers = tuple(range(1, depth + 1))
+    return Symptom(severity, gain, level, key, cause, initializer_advice(seen.run), layers)
+
+
+@rules.register("shrinking_activations")
+@dataclass(frozen=True)
+class ShrinkingActivations(Rule):
+    """gain.forward is below a threshold at the start: the initial scale is too small.
+
+    Each layer multiplies the spread by its gain, so that of 0.5 a layer a thousandth is left after
+    ten (lecture 6, "weight initialization").
+
+    Only the start tells of the initial scale; later, layers scale as they learn to.
+    """
+
+    at_start: ClassVar = True
+    only_at_start: ClassVar = True
+    warning: float = 0.8
+    error: float = 0.5
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        levels: Levels = {"warning": ("warning", self.warning), "error": ("error", self.error)}
+        gain = seen.snapshot.gain_forward
+        return trend(seen, gain, levels, "the spread of activations", slack)
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        return initialize(case)
+
+
+@rules.register("growing_activations")
+@dataclass(frozen=True)
+class GrowingActivations(ShrinkingActivations):
+    """gain.forward is above a threshold at the start: the initial scale is too large.
+
+    Large pre-activations saturate tanh and sigmoid, and make a loss far above that of guessing
+    (lecture 6, "weight initialization").
+    """
+
+    warning: float = 1.25
+    error: float = 2.0
+
+
+@rules.register("vanishing_gradient")
+@dataclass(frozen=True)
+class VanishingGradient(Rule):
+    """gain.backward is below a threshold, at any time: the first layers learn next to nothing.
+
+    On its way back dL/dA is multiplied by weights and slopes of each layer; a sigmoid's slope is
+    ¼ at most (lecture 6, "activation functions").
+    """
+
+    tensor: ClassVar = "activation_grad"
+    at_start: ClassVar = True
+    gain: float = 0.5
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        gain = seen.snapshot.gain_backward
+        what = "on its way back dL/dA"
+        if saturated := _saturated(seen):
+            what = f"{saturated} of the activations in a layer are saturated; {what}"
+        found = trend(seen, gain, {"error": ("gain", self.gain)}, what, slack)
+        if found is not None and seen.run.layers[0].activation == "sigmoid":
+            advice = f"a sigmoid passes on a quarter at most, tanh and relu more; {found.advice}"
+            return replace(found, advice=advice)
+        return found
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        other = activate(case, "tanh") if case.activation == "sigmoid" else []
+        return initialize(case) + other
+
+
+@rules.register("exploding_gradient")
+@dataclass(frozen=True)
+class ExplodingGradient(VanishingGradient):
+    """gain.backward is above a threshold, at any time: the first layers are thrown about.
+
+    So it goes with weights of std 1 (lecture 6, "weight initialization").
+    """
+
+    gain: float = 2.0
+
+
+def _saturated(seen: RuleContext) -> str:
+    shares = seen.hidden(seen.snapshot.field("activation", "saturated_fraction"))
+    worst = float(np.nan_to_num(shares).max(initial=0.0))
+    return percent(worst) if worst > SATURATED else ""

@@ -1,0 +1,57 @@
+"""Inputs of a layer that are all of one sign."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.statistics.frames import Floats
+from tuilab.diagnosis.base import Rule, RuleContext, Severity, Symptom, numbered, percent, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import Case, Fix, activate
+
+
+@rules.register("not_zero_centered")
+@dataclass(frozen=True)
+class NotZeroCentered(Rule):
+    """Nearly all weight gradients of a layer have, for one example, one sign: updates zigzag.
+
+    A warning where it can be had better: in layer 1, whose inputs are the data, and behind layers
+    whose activations have a mean of more than `offset` times their std, as after a sigmoid. After
+    ReLU it is so too (mean about 0.7 std) and does little harm: an info.
+    """
+
+    share: float = 0.9
+    offset: float = 1.0
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        shares = seen.snapshot.one_signed
+        over = shares > 1 - (1 - self.share) * slack
+        if not over.any():
+            return None
+        grave = over & (self._offsets(seen) > self.offset / slack)
+        layers = numbered(grave if grave.any() else over)
+        measured = float(shares[layers[0] - 1])
+        what = "the data" if layers[0] == 1 else "inputs"
+        cause = f"{what} are of one sign, so are all weight gradients of a unit for one example"
+        cause += f" ({percent(measured)} of all)"
+        advice = 'centre the data: data.preprocess = ["zero_mean"]'
+        if layers[0] > 1:
+            advice = 'network.activation = "tanh" or "elu" is nearer zero'
+            if not grave.any():
+                advice = f"usual behind {seen.run.layers[0].activation}; {advice}"
+        severity: Severity = "warning" if grave.any() else "info"
+        return Symptom(severity, measured, self.share, "share", cause, advice, layers)
+
+    @staticmethod
+    def _offsets(seen: RuleContext) -> Floats:
+        """Return |mean| / std of what goes into each layer; of the data, infinite."""
+        mean = seen.hidden(seen.snapshot.field("activation", "mean"))
+        std = seen.hidden(seen.snapshot.field("activation", "std"))
+        with np.errstate(all="ignore"):
+            return np.concatenate([[np.inf], np.abs(mean) / std])
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        if 1 in finding.layers:
+            settings = ('data.preprocess=["zero_mean"]',)
+            return [Fix("centre the data", settings=settings)]
+        return activate(case, "tanh") + activate(case, "elu")

@@ -1,0 +1,131 @@
+"""Steps that are too small or too large for the weights."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from tuilab.diagnosis.base import (
+    DEEP,
+    Rule,
+    RuleContext,
+    Symptom,
+    initializer_advice,
+    rules,
+)
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, healthy_rate, initialize, set_rate
+from tuilab.diagnosis.past import Past
+
+RATE: Final = "optimizer.learning_rate"
+DYING: Final = 0.8  # gain a layer below which it is not the learning rate that is to blame
+BLOCKED: Final = 0.9  # share of dead units in a layer beyond which next to no gradient passes
+MEND: Final = "mend the signal first, which dies on its way"
+PROGRESS: Final = 0.98  # of the lowest loss so far: below, there is progress
+
+
+def _median_ratio(seen: RuleContext) -> float:
+    learning = [not layer.frozen for layer in seen.run.layers]
+    ratios = seen.snapshot.update_ratio[learning]
+    ratios = ratios[np.isfinite(ratios)]
+    return float(np.median(ratios)) if ratios.size else math.nan
+
+
+def _lately(past: Past, epochs: int) -> int:
+    """Return the number of windows in so many epochs, or in half of a run where it has fewer."""
+    half = past.run.total_steps // (2 * past.window)
+    return max(min(past.windows_in(epochs), half), 1)
+
+
+def _stuck(past: Past, span: int) -> bool:
+    """Tell whether the last windows brought no lower loss than those before, and it is not low."""
+    if past.learned or len(past.loss) <= span:
+        return False
+    return bool(past.loss[-span:].min() > PROGRESS * past.loss[:-span].min())
+
+
+@rules.register("low_learning_rate")
+@dataclass(frozen=True)
+class LowLearningRate(Rule):
+    """The median update is a tiny part of the weights, or the loss stands still over `epochs`.
+
+    Not where the training data are learned, for then gradients are small, nor where dead units let
+    none through; nor where a schedule has lowered the rate. Lecture 6: about 1e-3 is healthy.
+    """
+
+    tensor: ClassVar = "update"
+    update_ratio: float = 1e-4
+    change: float = 1e-3
+    epochs: int = 3
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        past, ratio = seen.past, _median_ratio(seen)
+        dead = seen.hidden(seen.snapshot.dead_fraction)
+        if past.learned or past.rate_lowered or (dead > BLOCKED).any():
+            return None
+        advice = f"raise {RATE}"
+        run, snapshot = seen.run, seen.snapshot
+        if run.hidden >= DEEP and min(snapshot.gain_forward, snapshot.gain_backward) < DYING:
+            advice = f"{MEND}: {initializer_advice(run)}"
+        if ratio < self.update_ratio * slack:
+            cause = f"an update changes the weights by {ratio:.1g} of their size; 1e-3 is healthy"
+            return Symptom("warning", ratio, self.update_ratio, "update_ratio", cause, advice)
+        change = self._change(past)
+        if change < self.change * slack:
+            cause = f"the loss changed by {change:.1g} of itself in {self.epochs} epochs"
+            return Symptom("warning", change, self.change, "change", cause, advice)
+        return None
+
+    def _change(self, past: Past) -> float:
+        """Return the relative change of the loss over the last epochs; infinite before."""
+        span = past.windows_in(self.epochs) + 1
+        if len(past.loss) < span:
+            return math.inf
+        last = past.loss[-span:]
+        return float((last.max() - last.min()) / abs(last.mean()))
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        rate = healthy_rate(case, finding.measured if finding.key.endswith("update_ratio") else 0.0)
+        return initialize(case) + rate if finding.advice.startswith(MEND) else rate
+
+
+@rules.register("high_learning_rate")
+@dataclass(frozen=True)
+class HighLearningRate(Rule):
+    """The median update is a large part of the weights, or the loss jumps about on a plateau.
+
+    A ratio above `error` is too much in any case, above `warning` only where the loss has not come
+    lower for `epochs`: before batch normalisation small weights take large steps, and the loss may
+    rise for five of them until they have grown and all is well. On a plateau the loss varies by
+    more than `oscillation` of its mean.
+    """
+
+    tensor: ClassVar = "update"
+    warning: float = 1e-2
+    error: float = 1e-1
+    oscillation: float = 0.05
+    epochs: int = 8
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        past, ratio = seen.past, _median_ratio(seen)
+        advice = f"lower {RATE}"
+        span = _lately(past, self.epochs)
+        stuck = _stuck(past, span)
+        cause = f"an update changes the weights by {ratio:.2g} of their size"
+        if ratio > self.error / slack:
+            return Symptom("error", ratio, self.error, "error", cause, advice)
+        if stuck and ratio > self.warning / slack:
+            cause += ", and the loss does not fall"
+            return Symptom("warning", ratio, self.warning, "warning", cause, advice)
+        last = past.loss[-span:]
+        swing = float(last.std() / abs(last.mean())) if stuck else 0.0
+        if swing > self.oscillation / slack:
+            cause = f"the loss stays about {last.mean():.3g} and varies by {100 * swing:.0f} %"
+            return Symptom("warning", swing, self.oscillation, "oscillation", cause, advice)
+        return None
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        if finding.key.endswith("oscillation"):
+            return set_rate(case, 1 / FAR)
+        return healthy_rate(case, finding.measured)

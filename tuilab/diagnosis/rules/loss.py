@@ -1,0 +1,112 @@
+"""The loss: where it starts, whether it explodes, and whether it starts to fall late."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from tuilab.diagnosis.base import (
+    Rule,
+    RuleContext,
+    Severity,
+    Symptom,
+    initializer_advice,
+    percent,
+    rules,
+)
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, initialize, set_hyperparameter, set_rate
+
+EXPLODED: Final = 3.0
+"""The lecture's limit: with a loss above 3 × that at first, it is not heading the right way."""
+
+
+@rules.register("initial_loss")
+@dataclass(frozen=True)
+class InitialLoss(Rule):
+    """The first data loss is not that of guessing, ln C with a softmax (lecture 6, sanity checks).
+
+    Scores with a spread of their own miss it: about ½·std² above it, harmless for a std near 1,
+    as He gives. So it is an info when more than a share `off` away, and a warning from `warning`
+    times more, or less, on.
+    """
+
+    at_start: ClassVar = True
+    only_at_start: ClassVar = True
+    off: float = 0.1
+    warning: float = 2.0
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        loss, guess = seen.past.first_data_loss, seen.run.guessing_loss
+        if not (guess > 0 and math.isfinite(loss) and abs(loss - guess) > self.off * guess):
+            return None
+        ratio = loss / guess
+        far = not 1 / self.warning <= ratio <= self.warning
+        severity: Severity = "warning" if far else "info"
+        std = float(seen.snapshot.field("pre_activation", "std")[-1])
+        cause = f"the first loss is {loss:.3g}, that of guessing {guess:.3g}; "
+        cause += f"scores have a std of {std:.2g}"
+        if ratio < 1:
+            advice = "check labels and loss: before training nothing can be known"
+        elif far:
+            advice = f"weights start too large: {initializer_advice(seen.run)}"
+        else:
+            advice = "a smaller scale in the output layer would start at it"
+        if far:
+            return Symptom(severity, ratio, self.warning, "warning", cause, advice)
+        return Symptom(severity, abs(ratio - 1), self.off, "off", cause, advice)
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        return initialize(case) if finding.measured > 1 else []
+
+
+@rules.register("exploding_loss")
+@dataclass(frozen=True)
+class ExplodingLoss(Rule):
+    """The loss, averaged over a window, exceeds a multiple of the first one (lecture 6)."""
+
+    moment: ClassVar = "window"
+    times: float = EXPLODED
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        now, first = seen.past.loss[-1], seen.past.first_loss
+        if not now > self.times / slack * first:
+            return None
+        ratio = float(now / first)
+        cause = f"the loss is {now:.3g}, {ratio:.3g} times its first value {first:.3g}"
+        advice = "lower optimizer.learning_rate and begin anew; optimizer.clip_norm = 1.0 limits it"
+        return Symptom("error", ratio, self.times, "times", cause, advice)
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        clip = set_hyperparameter(case, "clip_norm", 1.0, "optimizer.clip_norm")
+        return set_rate(case, 1 / FAR) + clip
+
+
+@rules.register("late_start")
+@dataclass(frozen=True)
+class LateStart(Rule):
+    """The loss stays within `flat` of its first value for a share `of_run`, then falls by `fall`.
+
+    "Flat for a while, then it trains: bad initialisation" (lecture 6). For `steps` at least, for a
+    healthy network too needs some before anything shows, the more with momentum.
+    """
+
+    moment: ClassVar = "window"
+    of_run: float = 0.1
+    flat: float = 0.01
+    fall: float = 0.2
+    steps: int = 30
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        loss, window = seen.past.data_loss, seen.past.window
+        moved = np.abs(loss - loss[0]) > self.flat * loss[0]
+        steps = window * (int(np.argmax(moved)) if moved.any() else len(loss))
+        share = steps / seen.run.total_steps
+        if share < self.of_run or steps < self.steps or not loss.min() <= (1 - self.fall) * loss[0]:
+            return None
+        cause = f"the loss stood at {loss[0]:.3g} for {percent(share)} of the run, then fell"
+        return Symptom("warning", share, self.of_run, "of_run", cause, initializer_advice(seen.run))
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        return initialize(case)

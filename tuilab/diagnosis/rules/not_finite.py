@@ -1,0 +1,47 @@
+"""Where training broke."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+
+from tuilab.diagnosis.base import Rule, RuleContext, Symptom, rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import FAR, Case, Fix, set_rate
+
+STANDING: Final = Symptom("error", math.nan, math.inf, "", "nothing was trained since", "")
+
+
+@rules.register("not_finite")
+@dataclass(frozen=True)
+class NotFinite(Rule):
+    """A loss that is NaN or infinite; the trainer names the first layer and tensor that is so.
+
+    "NaN almost always means high learning rate" (lecture 6, "babysitting the learning process").
+    """
+
+    moment: ClassVar = "frame"
+    patient: ClassVar = False
+
+    def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        event = next((e for e in seen.frame.events if e.kind == "diverged"), None)
+        if event is None:  # it stands until a step has been made again
+            mended = len(seen.frame.loss) and bool(np.isfinite(seen.frame.loss).all())
+            return None if slack == 1 or mended else STANDING
+        layer, tensor = event.detail.get("layer"), event.detail.get("tensor")
+        loss = str(event.detail.get("loss"))
+        cause = f"the loss became {loss} at step {event.step}"
+        if layer is not None:
+            cause += f"; first not finite: {tensor} of layer {layer} ({event.detail.get('name')})"
+        advice = (
+            "lower optimizer.learning_rate, or limit steps: optimizer.clip_norm = 1.0; g in the "
+            "view, or tuilab run --resume RUN --set optimizer.learning_rate=…, goes before it"
+        )
+        layers = (int(layer),) if layer is not None else ()
+        return Symptom("error", float(loss), math.inf, "", cause, advice, layers)
+
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
+        back = Fix("before it, at a lower learning rate", go_on=True)
+        clip = Fix("steps of limited size", settings=("optimizer.clip_norm=1.0",))
+        return ([] if case.live else [back]) + set_rate(case, 1 / FAR) + [clip]

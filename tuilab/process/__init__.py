@@ -1,0 +1,1 @@
+"""Training processes: worker, launch, headless, checkpoints, resume, fork, verify."""

@@ -1,0 +1,128 @@
+"""Forks: a run that branches off another at one of its checkpoints, with settings changed.
+
+A fork holds what both have in common, and draws the same batches in the same order from there on;
+its parent stays as it is, or goes on.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine.optimization.hyperparameters import Hyperparameters
+from engine.training.checkpoint import Checkpoint
+from engine.training.trainer import Command
+from tuilab.errors import RunError
+from tuilab.process.checkpoints import Saved, saved, usable
+from tuilab.process.launch import Options, Worker, launch, options_of, write_atomically
+from tuilab.process.resume import as_arguments, branch, parse_change, resume
+from tuilab.record import Fork, RunReader
+from tuilab.record.control_socket import ControlClient
+from tuilab.record.run_folder import RunFolder, create, free_path
+from tuilab.scenario.scenario import load
+
+ATTEMPTS: Final = 5  # at a checkpoint before it is thinned out
+PATIENCE: Final = 5.0  # seconds that a living run may take to save a checkpoint
+POLL: Final = 0.02  # seconds
+
+
+def fork(
+    folder: RunFolder,
+    options: Options,
+    *,
+    at: int | None = None,
+    steps: int | None = None,
+    sets: Sequence[str] = (),
+    out: Path | None = None,
+) -> Worker:
+    """Start a run that branches off the one in `folder` at or before step `at`; None means now.
+
+    It begins at the newest checkpoint until then, or at the start where there is none; of a run
+    that is being trained one is saved now. `steps` is how many it shall have in the end, where that
+    changes; `sets` are hyper-parameters, "optimizer.learning_rate=0.01". Its folder is `out`, or
+    one beside that of its parent. Raises RunError, CheckpointError, ConfigError, ScenarioError.
+    """
+    if at is None:
+        _save_now(folder)
+    for left in reversed(range(ATTEMPTS)):
+        point = fork_point(folder, at, steps)
+        load(folder.scenario)  # what is wrong with the parent is said before there is a child
+        path = out or free_path(folder.path)
+        try:
+            if point is None:
+                return _from_start(folder, options, steps, sets, path)
+            return _from_checkpoint(folder, point, options, steps, sets, path)
+        except FileNotFoundError:
+            if not left:
+                raise RunError(f"{point.path if point else folder.path} is gone") from None
+    raise AssertionError
+
+
+def fork_point(folder: RunFolder, at: int | None = None, steps: int | None = None) -> Saved | None:
+    """Return the newest checkpoint until step `at` after which there is anything left to train.
+
+    None where there is none: a fork begins at the start then. Raises RunError.
+    """
+    if steps is None:
+        with RunReader(folder.database) as reader:
+            steps = reader.info().total_steps
+    until = steps - 1 if at is None else min(at, steps - 1)
+    return next((each for each in reversed(usable(folder)[0]) if each.step <= until), None)
+
+
+def _from_checkpoint(
+    folder: RunFolder,
+    point: Saved,
+    options: Options,
+    steps: int | None,
+    sets: Sequence[str],
+    path: Path,
+) -> Worker:
+    hyper = Hyperparameters(_load(point).hyperparameters)
+    changes = [parse_change(hyper, assignment) for assignment in sets]
+    forked = replace(options, fork=Fork(folder.name, point.step, dict(changes)))
+    return resume(branch(folder, point, path), forked, steps=steps, sets=sets)
+
+
+def _load(point: Saved) -> Checkpoint:
+    if not point.path.is_file():
+        raise FileNotFoundError(point.path)
+    return Checkpoint.load(point.path)
+
+
+def _from_start(
+    folder: RunFolder, options: Options, steps: int | None, sets: Sequence[str], path: Path
+) -> Worker:
+    """Start the scenario anew, with the same seed; changes are made before the first step."""
+    scenario = load(folder.scenario, [] if steps is None else [f"train.steps={steps}"])
+    with RunReader(folder.database) as reader:
+        hyper = Hyperparameters(reader.info().hyperparameters)
+    changes = [parse_change(hyper, assignment) for assignment in sets]
+    recorded, name, variant = options_of(folder)
+    named = msgspec.structs.replace(scenario, name=name, variant=variant)
+    new = create(path)
+    write_atomically(new.scenario, scenario.to_toml())
+    forked = replace(options.or_else(recorded), fork=Fork(folder.name, 0, dict(changes)))
+    return launch(new, named, forked, *as_arguments(changes))
+
+
+def _save_now(folder: RunFolder) -> None:
+    """Have a living run save a checkpoint, and wait for it; where it cannot, older ones must do."""
+    with RunReader(folder.database) as reader:
+        info, known = reader.info(), [key for key, _ in reader.events()]
+        if not folder.is_alive() or not info.socket:
+            return
+        with suppress(RunError):  # it has ended meanwhile
+            ControlClient(info.socket).send(Command("checkpoint"))
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and folder.is_alive():
+            told = [event for _, event in reader.events(known[-1] if known else 0)]
+            asked = [event.step for event in told if event.kind == "checkpoint"]
+            kept = saved(folder, reader)
+            if asked and kept and kept[-1].step >= asked[0]:
+                return
+            time.sleep(POLL)

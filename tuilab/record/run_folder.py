@@ -1,0 +1,215 @@
+"""Run folders: where they are, what lies in them, which of them are alive.
+
+runs/<time>-<scenario>/    (of a comparison: a folder in it for each variant, and comparison.toml)
+    run.db          everything that is known of the run (see `tuilab.record`)
+    scenario.toml   the scenario as resolved, so that the run can be repeated
+    preprocess.npz  the statistics of the training split that inputs were preprocessed with
+    checkpoints/    a few states of the training, to go on from
+    worker.log      what the training process printed
+    worker.lock     locked by the training process for as long as it lives
+    control.sock    where commands go while it lives
+"""
+
+import fcntl
+import re
+import time
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import IO
+
+from tuilab.errors import RunError
+from tuilab.record import RunInfo, RunReader
+
+DEFAULT_ROOT = Path("runs")
+ATTEMPTS = 10  # at taking a run's lock
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        return self.path / "run.db"
+
+    @property
+    def scenario(self) -> Path:
+        return self.path / "scenario.toml"
+
+    @property
+    def preprocess(self) -> Path:
+        return self.path / "preprocess.npz"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "worker.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "worker.lock"
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    def is_alive(self) -> bool:
+        """Tell whether a training process holds this run: the kernel drops the lock with it."""
+        try:
+            with self.lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # there is none, or it is not ours to ask
+            return False
+        return False
+
+    def state(self, info: RunInfo) -> str:
+        """Return how the run stands: "killed" where it has neither a worker nor a last word."""
+        return info.state if info.ended or self.is_alive() else "killed"
+
+    def log_tail(self, lines: int = 12) -> str:
+        """Return the end of the worker's log, for a message."""
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+
+def create(path: Path) -> RunFolder:
+    """Make the run folder `path`; raise RunError where it holds a run or cannot be written."""
+    folder = RunFolder(path)
+    if _never_began(folder):  # its input was refused: the corrected one may have the same folder
+        for file in (folder.scenario, folder.preprocess, folder.log, *path.glob("run.db*")):
+            file.unlink(missing_ok=True)
+    refuse_taken(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"cannot write the run folder {path}: {error.strerror}; choose another with --out"
+        ) from error
+    return folder
+
+
+def refuse_taken(folder: RunFolder) -> None:
+    """Raise RunError where a folder holds a run that began."""
+    if (folder.database.exists() or folder.scenario.exists()) and not _never_began(folder):
+        raise RunError(
+            f"{folder.path} already holds a run; choose another folder with --out, or remove it"
+        )
+
+
+def _never_began(folder: RunFolder) -> bool:
+    try:
+        with RunReader(folder.database) as reader:
+            info = reader.info()
+    except RunError:
+        return False
+    return info.state == "failed" and info.step == 0 and not folder.is_alive()
+
+
+def default_path(scenario: str, root: Path = DEFAULT_ROOT) -> Path:
+    """Return a free folder name `root/<time>-<scenario>`."""
+    return free_path(root / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(scenario)}")
+
+
+def free_path(wanted: Path) -> Path:
+    """Return `wanted`, or the first of `wanted-2`, `wanted-3` … that does not exist."""
+    base = re.sub(r"-(\d{1,3})$", "", wanted.name) if wanted.exists() else wanted.name
+    path, number = wanted, 2
+    while path.exists():
+        path, number = wanted.with_name(f"{base}-{number}"), number + 1
+    return path
+
+
+def slug(text: str) -> str:
+    """Return `text` as a file name of letters, digits, dot, dash and underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "run"
+
+
+def find_all(root: Path = DEFAULT_ROOT) -> list[RunFolder]:
+    """Return the runs under `root`, oldest first; those of comparisons lie one folder deeper."""
+    databases = [*root.glob("*/run.db"), *root.glob("*/*/run.db")] if root.is_dir() else ()
+    return [RunFolder(db.parent) for db in sorted(databases, key=_created)]
+
+
+def find_group(name: str, root: Path = DEFAULT_ROOT) -> list[RunFolder]:
+    """Find the runs of a comparison by its folder or its name; of anything else, the one run."""
+    for folder in (Path(name), root / name):
+        databases = sorted(folder.glob("*/run.db"), key=_created)
+        runs = [RunFolder(db.parent) for db in databases if _is_variant(db)]
+        if runs and not (folder / "run.db").is_file():
+            return runs
+    return [find(name, root)]
+
+
+def _is_variant(database: Path) -> bool:
+    try:
+        with RunReader(database) as reader:
+            return bool(reader.info().variant)
+    except RunError:
+        return False
+
+
+def label(folder: RunFolder, root: Path) -> str:
+    """Return what a run under `root` is called: "20300102-he_relu", "20300102-rates/low"."""
+    return folder.path.relative_to(root).as_posix()
+
+
+def _created(database: Path) -> tuple[float, str]:
+    scenario = database.with_name("scenario.toml")
+    try:
+        return scenario.stat().st_mtime, database.parent.name
+    except OSError:
+        return 0.0, database.parent.name
+
+
+def find(name: str | None, root: Path = DEFAULT_ROOT) -> RunFolder:
+    """Find a run by its folder, by its name or a unique part of it; None means the newest."""
+    if name is not None and (Path(name) / "run.db").is_file():
+        return RunFolder(Path(name))
+    runs = find_all(root)
+    if name is not None:
+        labels = {label(run, root): run for run in runs}
+        wanted = [labels[name]] if name in labels else []
+        runs = wanted or [run for called, run in labels.items() if name in called]
+        if len(runs) > 1:
+            raise RunError(
+                f"'{name}' names {len(runs)} runs: {', '.join(label(r, root) for r in runs[-5:])}; "
+                "give more of the name"
+            )
+    if not runs:
+        inside = sorted(db.parent for db in Path(name).glob("*/run.db")) if name else []
+        if variants := [str(path) for path in inside if _is_variant(path / "run.db")]:
+            raise RunError(f"{name} holds several runs: {', '.join(variants)}; name one of them")
+        what = f"no run '{name}'" if name else "no runs"
+        labels = {label(run, root): run for run in find_all(root)}
+        near = get_close_matches(name or "", [*labels], n=1, cutoff=0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise RunError(f"{what} under {root}/{hint} (tuilab list shows them; a path works too)")
+    return runs[-1]
+
+
+def hold_lock(folder: RunFolder) -> IO[bytes]:
+    """Take the run's lock for the life of this process; keep the returned file referenced."""
+    file = folder.lock.open("ab")
+    for attempt in reversed(range(ATTEMPTS)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:  # by a worker, or for a moment by someone who asks `is_alive`
+            if not attempt:
+                file.close()
+                raise RunError(f"{folder.path} is being trained by another process") from None
+            time.sleep(0.02)
+    return file

@@ -1,0 +1,1 @@
+"""Runs and test results as plain text."""

@@ -1,0 +1,115 @@
+"""The results of `tuilab test`: a table for people, JSON and JUnit XML for machines."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+from xml.etree import ElementTree
+
+from tuilab.claims.summary import to_json, verdict_document
+from tuilab.process.testing import Claim, ScenarioResult, SeedRun
+from tuilab.reports.run_report import verdict_table
+
+UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # characters that XML forbids
+
+
+def results_table(results: Sequence[ScenarioResult], seconds: float, *, colour: bool) -> str:
+    """Return claim, measured, band and verdict of every expectation, and a line that counts.
+
+    `seconds` is what all of it took.
+    """
+    claims = [claim for result in results for claim in result.claims]
+    seeds = max((claim.seeds for claim in claims), default=1)
+    table = verdict_table(
+        [(claim.run, claim.verdict) for claim in claims],
+        [_passes(claim) for claim in claims] if seeds > 1 else (),
+        colour=colour,
+    )
+    held = sum(claim.verdict.passed is True for claim in claims)
+    errors = [f"{result.name}: {result.problem}" for result in results if result.problem]
+    skipped = [result for result in results if result.skipped]
+    tail = f"{held} of {len(claims)} claims hold in {len(results) - len(skipped)} scenarios"
+    tail += f" with {seeds} seeds" if seeds > 1 else ""
+    tail += f", {len(skipped)} skipped" if skipped else ""
+    told = [f"{result.name}: skipped: {result.skipped}" for result in skipped]
+    return "\n".join([table, "", *errors, *told, f"{tail}, in {seconds:.1f} s"])
+
+
+def _passes(claim: Claim) -> str:
+    return f"{claim.passes}/{claim.seeds}"
+
+
+def results_json(results: Sequence[ScenarioResult]) -> str:
+    """Return one JSON document: a list with an object a scenario."""
+    return json.dumps([_document(result) for result in results])
+
+
+def _document(result: ScenarioResult) -> dict[str, Any]:
+    found = {
+        "scenario": result.name,
+        "passed": result.passed,
+        "seconds": result.seconds,
+        "skipped": result.skipped,
+        "error": result.problem,
+    }
+    if len(result.trials) < 2:
+        return found | {"run": _run(result.trials[0]) if result.trials else None}
+    claims = [
+        {"run": claim.run, "passes": claim.passes, "seeds": claim.seeds} | _plain(claim)
+        for claim in result.claims
+    ]
+    runs = [{"seed": trial.seed, "run": _run(trial)} for trial in result.trials]
+    return found | {"runs": runs, "expectations": claims}
+
+
+def _run(trial: SeedRun) -> Any:
+    return json.loads(trial.outcome.document.to_json()) if trial.outcome else None
+
+
+def _plain(claim: Claim) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(to_json(verdict_document(claim.verdict)))
+    return document
+
+
+def junit(results: Sequence[ScenarioResult]) -> str:
+    """Return the results as JUnit XML: a suite a scenario, a case an expectation."""
+    root = ElementTree.Element("testsuites")
+    for result in results:
+        claims = result.claims
+        failed = sum(claim.verdict.passed is False for claim in claims)
+        broken = result.problem if not failed else ""
+        suite = ElementTree.SubElement(
+            root,
+            "testsuite",
+            name=result.name,
+            tests=str(len(claims) + bool(broken or not claims)),
+            failures=str(failed),
+            errors=str(int(bool(broken))),
+            skipped=str(int(bool(result.skipped))),
+            time=f"{result.seconds:.3f}",
+        )
+        for claim in claims:
+            _add_claim(suite, claim)
+        if broken or not claims:
+            case = _case(suite, result.name, "run")
+            if result.skipped:
+                ElementTree.SubElement(case, "skipped", message=result.skipped)
+            elif broken:
+                ElementTree.SubElement(case, "error", message=broken)
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return UNPRINTABLE.sub("�", text)
+
+
+def _add_claim(suite: ElementTree.Element, claim: Claim) -> None:
+    verdict = claim.verdict
+    case = _case(suite, claim.run, f"{verdict.claim} [{verdict.metric} at {verdict.at}]")
+    if verdict.passed is False:
+        message = f"measured {verdict.measured_text}, expected {verdict.band}"
+        if claim.seeds > 1:
+            message += f"; held with {_passes(claim)} seeds"
+        ElementTree.SubElement(case, "failure", message=message)
+
+
+def _case(suite: ElementTree.Element, run: str, name: str) -> ElementTree.Element:
+    return ElementTree.SubElement(suite, "testcase", classname=run, name=name)

@@ -1,0 +1,1 @@
+"""Scenario files: format, overrides, variants, schema and catalogue. Trains nothing."""

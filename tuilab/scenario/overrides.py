@@ -1,0 +1,97 @@
+"""Changes to the table of a scenario file: what a variant says, and what `--set` says.
+
+Tables are merged, values replaced. Where the member of a family changes, settings that only the old
+one has go with it; where a table overrides a mere name, it adds settings to it.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final
+
+from engine.data.dataset import sources
+from engine.initializers import initializers
+from engine.losses import losses
+from engine.network.network import activation_choices
+from engine.optimization.optimizers import optimizers
+from engine.optimization.schedules import schedules
+from engine.registry import Registry
+from tuilab.toml_structs import Table, called, field_names, join, override
+
+FAMILIES: Final[dict[str, tuple[str, Registry[Any]]]] = {
+    "data": ("source", sources),
+    "network.activation": ("name", activation_choices()),
+    "network.initializer": ("name", initializers),
+    "loss": ("name", losses),
+    "optimizer": ("name", optimizers),
+    "schedule": ("name", schedules),
+}
+"""Tables that describe a member of a family, with the key that says which."""
+INSTEAD: Final = {
+    "train.steps": ("train.epochs",),
+    "train.epochs": ("train.steps",),
+    "network.hidden": ("layer",),
+    "layer": ("network.hidden", "network.activation", "network.batch_norm"),
+}
+"""Keys that take the place of others."""
+
+
+def assign(table: Table, assignment: str) -> None:
+    """Make one `--set key=value` in `table`. Raises ConfigError."""
+    override(table, assignment)
+    for key in INSTEAD.get(assignment.partition("=")[0].strip(), ()):
+        remove(table, key)
+
+
+def merge(table: Table, changes: Table) -> Table:
+    """Return a scenario's table with `changes` made in it."""
+    merged = copy.deepcopy(table)
+    for key, others in INSTEAD.items():
+        if _has(changes, key):
+            for other in others:
+                remove(merged, other)
+    return _merged(merged, changes, "")
+
+
+def _merged(base: Table, changes: Mapping[str, Any], path: str) -> Table:
+    for key, value in changes.items():
+        inner = join(path, key)
+        old = base.get(key)
+        if inner in FAMILIES and isinstance(value, dict):
+            old = _member(old, value, inner)
+        if isinstance(value, dict) and isinstance(old, dict):
+            base[key] = _merged(old, value, inner)
+        else:
+            base[key] = copy.deepcopy(value)
+    return base
+
+
+def _member(old: Any, changes: Mapping[str, Any], path: str) -> Any:
+    """Return the table of a family's member, without what the one in `changes` has no use for."""
+    says, family = FAMILIES[path]
+    if isinstance(old, str):
+        old = called(family, old, path)
+    if not isinstance(old, dict):
+        return old
+    before, after = (table.get(says) for table in (old, changes))
+    if not isinstance(before, str) or not isinstance(after, str):
+        return old
+    if before not in family or after not in family:
+        return old  # which will be said in its place
+    gone = {*field_names(family[before])} - {*field_names(family[after])}
+    return {key: value for key, value in old.items() if key not in gone}
+
+
+def _has(table: Mapping[str, Any], path: str) -> bool:
+    key, _, rest = path.partition(".")
+    if key not in table or not rest:
+        return key in table
+    return isinstance(table[key], dict) and _has(table[key], rest)
+
+
+def remove(table: Table, path: str) -> None:
+    """Take the key at `path` out of a table, where it is."""
+    key, _, rest = path.partition(".")
+    if not rest:
+        table.pop(key, None)
+    elif isinstance(table.get(key), dict):
+        remove(table[key], rest)

@@ -1,0 +1,77 @@
+"""How the points of a search are chosen: `sampler = "random"`, or a table with its settings."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from engine.errors import require
+from engine.registry import Registry
+from tuilab.scenario.search.space import Space
+
+if TYPE_CHECKING:  # Optuna is an extra, and slow to load
+    from optuna.samplers import BaseSampler
+
+
+class Sampler(ABC):
+    """A way to choose points."""
+
+    @abstractmethod
+    def build(self, space: Space, seed: int, told: int) -> "BaseSampler":
+        """Return Optuna's sampler; `told` is how many trials the study has already."""
+
+    def limit(self, space: Space) -> int | None:
+        """Return how many points there are, None where there is no end of them."""
+        return None
+
+
+samplers: Final[Registry[Sampler]] = Registry("sampler")
+
+
+@samplers.register("random")
+@dataclass(frozen=True)
+class Random(Sampler):
+    """Each point by itself, evenly on the scale of each range; the same ones for any jobs."""
+
+    def build(self, space: Space, seed: int, told: int) -> "BaseSampler":
+        from tuilab.scenario.search.drawing import RandomSampler
+
+        return RandomSampler(space, seed)
+
+
+@samplers.register("grid")
+@dataclass(frozen=True)
+class Grid(Sampler):
+    """Every combination of `points` values of each range, and of all choices."""
+
+    points: int = 5
+
+    def __post_init__(self) -> None:
+        require(self.points >= 1, "points", f"must be at least 1, is {self.points}")
+
+    def build(self, space: Space, seed: int, told: int) -> "BaseSampler":
+        from tuilab.scenario.search.drawing import GridSampler
+
+        return GridSampler(space, self.points)
+
+    def limit(self, space: Space) -> int | None:
+        count = 1
+        for parameter in space.values():
+            count *= len(parameter.points(self.points))
+        return count
+
+
+@samplers.register("tpe")
+@dataclass(frozen=True)
+class TPE(Sampler):
+    """Tree-structured Parzen estimator (Bergstra et al. 2011), after `startup` random points."""
+
+    startup: int = 10
+
+    def __post_init__(self) -> None:
+        require(self.startup >= 1, "startup", f"must be at least 1, is {self.startup}")
+
+    def build(self, space: Space, seed: int, told: int) -> "BaseSampler":
+        from optuna.samplers import TPESampler
+
+        # Another machine, or a search that goes on, must not draw the same points again.
+        return TPESampler(n_startup_trials=self.startup, seed=(seed + told) % 2**32)

@@ -1,0 +1,125 @@
+"""The scenario's claims, judged beside the screen: at most once a second, in a thread.
+
+Judging may read every snapshot of a long run; the next look waits ten times as long as the last
+one took, so that it never costs more than a tenth of a core.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.errors import TuilabError
+from tuilab.record import RunReader
+from tuilab.record.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from tuilab.claims.expectations import Expectation, Verdict
+
+PERIOD = 1.0  # seconds between two looks, at least
+COMPLETE = ("finished", "diverged")  # a run that was stopped proves nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The verdicts as of the last look, or why there are none."""
+
+    verdicts: "Sequence[Verdict]" = ()
+    problem: str = ""
+    whole: "Sequence[Verdict]" = ()  # on all runs and over them, once each has come to its end
+
+
+def judge_folder(folder: RunFolder) -> Claims:
+    """Judge a run's expectations once, with a database connection of its own."""
+    from tuilab.claims import expectations
+    from tuilab.scenario import scenario
+
+    expected = scenario.load(folder.scenario).expect
+    if not expected:
+        return Claims()
+    with RunReader(folder.database) as reader:
+        return Claims(expectations.judge(expected, reader))
+
+
+def judge_group(
+    claims: Claims, expect: "Sequence[Expectation]", folders: Sequence[RunFolder]
+) -> Claims:
+    """Add to the claims of one run what is expected over all of a comparison."""
+    from tuilab.process import comparison
+
+    if not expect:
+        return claims
+    runs = {}
+    for folder in folders:
+        if not folder.database.is_file():  # it is being started
+            continue
+        with RunReader(folder.database) as reader:
+            info = reader.info()
+        if info.fork is None:  # that of a variant is no run of the comparison
+            runs[info.variant] = folder
+    return Claims([*claims.verdicts, *comparison.judge_several(expect, runs)])
+
+
+def judge_runs(
+    shown: RunFolder,
+    judge: Callable[[RunFolder], Claims],
+    expect: "Sequence[Expectation]",
+    folders: Sequence[RunFolder],
+) -> Claims:
+    """Judge the run that is shown, what is expected over all, and in the end the whole.
+
+    Forks are shown with what is claimed of them, but the whole is that of the others.
+    """
+    own = judge(shown)
+    claims = judge_group(own, expect, folders)
+    states = {}
+    for folder in folders:
+        if not folder.database.is_file():
+            return claims
+        with RunReader(folder.database) as reader:
+            info = reader.info()
+        if info.fork is None:
+            states[folder] = info.state
+    if not all(state in COMPLETE for state in states.values()):
+        return claims
+    each = [judge(folder) if folder != shown else own for folder in states]
+    over_several = claims.verdicts[len(own.verdicts) :]
+    whole = (*(verdict for found in each for verdict in found.verdicts), *over_several)
+    return Claims(claims.verdicts, claims.problem, whole)
+
+
+class ClaimJudge:
+    """Keeps `claims` up to date; `request` returns at once."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        judge: Callable[[RunFolder], Claims] = judge_folder,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.claims = Claims()
+        self._folder, self._judge, self._clock = folder, judge, clock
+        self._thread: threading.Thread | None = None
+        self._next = 0.0
+        self._wanted = False
+
+    def request(self, *, changed: bool) -> None:
+        """Ask for a new look if something `changed`; it is taken as soon as one is due."""
+        self._wanted |= changed
+        busy = self._thread is not None and self._thread.is_alive()
+        if busy or not self._wanted or self._clock() < self._next:
+            return
+        self._wanted = False
+        self._thread = threading.Thread(target=self._look, daemon=True, name="claims")
+        self._thread.start()
+
+    def _look(self) -> None:
+        begin = self._clock()
+        try:
+            self.claims = self._judge(self._folder)
+        except (TuilabError, OSError) as error:
+            self.claims = Claims(problem=f"the claims cannot be judged: {error}")
+        finally:
+            now = self._clock()
+            self._next = now + max(PERIOD, 10 * (now - begin))

@@ -1,0 +1,221 @@
+"""The units of a layer as a map: a cell each, as bright as it is active, dead ones marked."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from engine.statistics.frames import Floats, Units
+from tuilab.charts import formats
+from tuilab.charts.color_scales import STEPS, on, solid, step
+from tuilab.charts.text import Line, Piece, fit, join
+from tuilab.viewer.panels.layer.base import Key, LayerViewState, Subject, View, as_of
+
+SATURATED: Final = 0.9
+"""A unit counts as saturated where it is so on at least this share of the examples."""
+ALWAYS: Final = 0.999
+"""A unit that is active on this share of the examples is next to linear on this batch."""
+
+
+DEAD: Final = "✕"
+FLAT: Final = "◆"
+
+
+class Cell(NamedTuple):
+    """The size of a unit on the screen, with the gap to the next, and whether it is written in."""
+
+    width: int
+    height: int
+    gap: int
+    written: bool = False
+
+    def fits(self, units: int, cells: int, rows: int) -> bool:
+        """Tell whether so many have room."""
+        return (cells // self.width) * (rows // self.height) >= units
+
+
+CELLS: Final = (
+    Cell(10, 4, 1, written=True),
+    Cell(8, 3, 1, written=True),
+    Cell(6, 3, 1),
+    Cell(4, 2, 1),
+    Cell(3, 1, 1),
+    Cell(2, 1, 0),
+    Cell(1, 1, 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What the brightness of a cell stands for: a share, or signed values of any size."""
+
+    name: str
+    ramp: str
+    values: Floats
+    signed: bool = False
+
+    @property
+    def reach(self) -> float:
+        """The value at the end of the scale: of shares 1, else the largest that is finite."""
+        finite = np.abs(self.values[np.isfinite(self.values)])
+        return (float(finite.max(initial=0.0)) or 1.0) if self.signed else 1.0
+
+
+def quantities(units: Units) -> list[Quantity]:
+    """Return what can be shown of these units."""
+    mean = Quantity("mean activation", "signed", units.mean.astype(np.float64), signed=True)
+    found = [mean]
+    if units.saturated is not None:
+        found.append(Quantity("share of examples saturated", "saturated", units.saturated))
+    if units.active is not None:
+        found.insert(0, Quantity("share of examples active", "active", units.active))
+    return found
+
+
+def draw(subject: Subject, cells: int, height: int) -> list[Line]:
+    """Draw the counts, the map and its scale into `height` lines of `cells`."""
+    found = subject.units()
+    if found is None:
+        return [[("waiting for the first statistics", "muted")]]
+    units = found[1]
+    quantity = _chosen(subject.look, units)
+    rows = height - 4
+    if rows < 1:
+        return [_counts(units, cells)][:height]
+    lines = [_counts(units, cells), [], *_map(units, quantity, cells, rows)]
+    return [*lines, [], _scale(quantity, len(units.mean), cells, rows)][:height]
+
+
+def _chosen(look: LayerViewState, units: Units) -> Quantity:
+    offered = quantities(units)
+    return offered[look.quantity % len(offered)]
+
+
+def _counts(units: Units, cells: int) -> Line:
+    """Say how many units there are, and how many of them are good for nothing."""
+    total = len(units.mean)
+    pieces = [Piece(9, [(f"{total:,}", "bold"), (" units", "muted")])]
+    if units.dead is not None:
+        dead = int(units.dead.sum())
+        words = f"{DEAD} {dead:,} dead  {formats.percent(dead / total)}" if dead else "none dead"
+        pieces.append(Piece(8, [(words, "error" if dead else "success")]))
+        if dead:
+            pieces.append(Piece(2, [("silent over a whole epoch", "muted")]))
+    if units.active is not None:
+        silent = int(np.count_nonzero(units.active == 0))
+        always = int(np.count_nonzero(units.active >= ALWAYS))
+        pieces.append(Piece(6, [(f"{silent:,}", ""), (" silent in this batch", "muted")]))
+        pieces.append(Piece(5, [(f"{always:,}", ""), (" always active", "muted")]))
+    if units.saturated is not None:
+        flat = int(np.count_nonzero(units.saturated >= SATURATED))
+        words = f"{FLAT} {flat:,} saturated" if flat else "none saturated"
+        pieces.append(Piece(7, [(words, "warning" if flat else "success")]))
+        if flat:
+            often = formats.percent(SATURATED)
+            pieces.append(Piece(2, [(f"on {often} of the examples or more", "muted")]))
+    return join([piece.line for piece in fit(pieces, cells, gap=3)], "   ")
+
+
+def _map(units: Units, quantity: Quantity, cells: int, rows: int) -> list[Line]:
+    total = len(units.mean)
+    cell = next((each for each in CELLS if each.fits(total, cells, rows)), CELLS[-1])
+    across = cells // cell.width
+    if cell.fits(total, (tens := across - across % 10) * cell.width, rows) and tens:
+        across = tens  # a unit is found sooner where every row begins a new ten
+    lines: list[Line] = []
+    for start in range(0, total, across):
+        members = range(start, min(start + across, total))
+        lines += _row(units, quantity, members, cell)
+    return lines[:rows]
+
+
+def _row(units: Units, quantity: Quantity, members: Sequence[int], cell: Cell) -> list[Line]:
+    lines: list[Line] = [[] for _ in range(cell.height)]
+    gap: Line = [(" " * cell.gap, "")] if cell.gap else []
+    for unit in members:
+        for line, part in zip(lines, _face(units, quantity, unit, cell), strict=False):
+            line += [*part, *gap]
+    return [_merged(line) for line in lines]
+
+
+def _face(units: Units, quantity: Quantity, unit: int, cell: Cell) -> list[Line]:
+    """Return the lines of a unit's cell: its colour, its mark, and its numbers if there is room."""
+    value = float(quantity.values[unit])
+    share = value / quantity.reach if math.isfinite(value) else 0.0
+    mark = _mark(units, value, unit)
+    dead = mark == DEAD
+    back = "dead" if dead else f"{quantity.ramp}.{step(share)}"
+    ink, cells = on(back, 0.0 if dead else share), cell.width - cell.gap
+    lines: list[Line] = [[solid(back, cells)] for _ in range(max(cell.height - 1, 1))]
+    if cell.written:
+        number = formats.number(value) if quantity.signed else formats.percent(value)
+        lines[0] = [(f" {unit + 1}".ljust(cells), ink)]
+        lines[-1] = [(f"{number:>{cells - 1}} ", ink)]
+    if mark:
+        before = f" {unit + 1}".ljust(cells - 2) if cell.written else " " * ((cells - 1) // 2)
+        after = " " * (cells - 1 - len(before))
+        at = 0 if cell.written else (len(lines) - 1) // 2
+        lines[at] = [(before, ink), (mark, f"error/{back}" if dead else ink), (after, ink)]
+    return lines
+
+
+def _mark(units: Units, value: float, unit: int) -> str:
+    """Return the mark of a unit that is good for nothing, else nothing."""
+    if not math.isfinite(value) or (units.dead is not None and units.dead[unit]):
+        return DEAD
+    if units.saturated is not None and units.saturated[unit] >= SATURATED:
+        return FLAT
+    return ""
+
+
+def _merged(line: Line) -> Line:
+    """Return a line with neighbours of one role in one span."""
+    groups = groupby(line, key=lambda span: span[1])
+    return [("".join(text for text, _ in spans), role) for role, spans in groups]
+
+
+def _scale(quantity: Quantity, total: int, cells: int, rows: int) -> Line:
+    """Draw the scale of colours with its ends; say so where not all units have room."""
+    steps = range(-STEPS if quantity.signed else 0, STEPS + 1, 2)
+    ends = (f"−{formats.sci(quantity.reach)}", formats.sci(quantity.reach))
+    low, high = ends if quantity.signed else ("0%", "100%")
+    ramp: Line = [solid(f"{quantity.ramp}.{each}", 2) for each in steps]
+    pieces = [Piece(8, [(f"{low} ", "muted"), *ramp, (f" {high}", "muted")])]
+    pieces.append(Piece(7, [(quantity.name, "")]))
+    if total > cells * rows:
+        words = f"the first {cells * rows:,} of {total:,}"
+        pieces.append(Piece(9, [(words, "warning")]))
+    return join([piece.line for piece in fit(pieces, cells)])
+
+
+def title(subject: Subject) -> Line:
+    """Name what brightness stands for, and say of which step it is if that is another one."""
+    found = subject.units()
+    if found is None:
+        return []
+    words: Line = [(_chosen(subject.look, found[1]).name, "")]
+    if found[0] != subject.snapshot.step:
+        words += [("   ", ""), *as_of(found[0], subject)]
+    return words
+
+
+def turn(subject: Subject, by: int) -> LayerViewState:
+    """Return the look at the next quantity."""
+    found = subject.units()
+    number = len(quantities(found[1])) if found is not None else 1
+    return replace(subject.look, quantity=(subject.look.quantity + by) % number)
+
+
+VIEW: Final = View(
+    "units",
+    "u",
+    "a map of its units: how active each is, which are dead or saturated",
+    lambda subject: subject.units() is not None,
+    title,
+    draw,
+    turn,
+    keys=(Key(8, "tab", "quantity", "how active on average, how often saturated"),),
+)

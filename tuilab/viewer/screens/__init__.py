@@ -1,0 +1,1 @@
+"""Screens above the dashboard: one layer, findings, dialogs, the scenario picker."""

@@ -1,0 +1,1 @@
+"""The way to the terminal: colours, glyphs, cell differences, pictures of the screen."""
