@@ -27,7 +27,8 @@ class Command:
     counted from 1, where 0 stands for all hidden ones. See `engine.training.changes`.
 
     "pause" makes one last step, whose statistics are measured, "step" one more, "run_to_epoch" all
-    to the end of this epoch; "speed" allows `value` steps a second, 0: any. See `engine.training.run_control`.
+    to the end of this epoch; "speed" allows `value` steps a second, 0: any. See
+    `engine.training.run_control`.
 
     "checkpoint" changes nothing: whoever keeps checkpoints hears from its event that one is wanted.
     """

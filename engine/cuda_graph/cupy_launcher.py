@@ -37,7 +37,7 @@ class CuPyLauncher:
         self._pool = cupy.cuda.MemoryPool()  # what a graph works in must not be given to others
         self._functions: dict[str, Any] = {}
         self.running = False
-        """Whether a plan is being carried out: products of what is `EagerCall` then must be ours."""
+        """Whether a plan is being carried out: products of an `EagerCall` must be ours then."""
 
     @cached_property
     def _module(self) -> Any:

@@ -1,8 +1,8 @@
 """The statistics of all layers in three launches, and the snapshot that comes out of them.
 
-The same table that `engine.training.probes` fills on the host, in one buffer, so that one copy moves it. The
-update is measured as the difference of the weights after and before it, all else with what the
-update has not touched: so everything can be measured at the end of the step.
+The same table that `engine.training.probes` fills on the host, in one buffer, so that one copy
+moves it. The update is measured as the difference of the weights after and before it, all else
+with what the update has not touched: so everything can be measured at the end of the step.
 """
 
 from collections.abc import Iterator

@@ -13,7 +13,7 @@ from engine.errors import ConfigError, DataError, require
 from engine.registry import Registry
 
 Labels = npt.NDArray[np.int64]
-sources: Registry["Source"] = Registry("data source", "engine.data")
+sources: Registry["Source"] = Registry("data source", "engine.data.sources")
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def starts(row: Sequence[Bound]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some rows of a batch, which a layer is bound for once more: see `engine.network.batch_shards`."""
+    """Some rows of a batch, for which a layer is bound again (`engine.network.batch_shards`)."""
 
     rank: int  # from 0
     rows: slice

@@ -14,7 +14,7 @@ from engine.statistics.frames import LayerInfo
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """A description; a change while training makes another of it (see `engine.training.changes`)."""
+    """What is trained and how; changes make new ones (`engine.training.changes`)."""
 
     network: Network
     batch_size: int

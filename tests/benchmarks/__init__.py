@@ -2,5 +2,5 @@
 
 import os
 
-# Read when NumPy is loaded, so it is set here: as `tuilab.process.launch` does for the training processes.
+# Read when NumPy is loaded, so it is set here, as `tuilab.process.launch` does for its processes.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")

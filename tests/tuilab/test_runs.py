@@ -198,7 +198,8 @@ class TestAlive:
     def test_a_lock_dies_with_its_process(self, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path)
         code = (
-            "import sys; from pathlib import Path; from tuilab.record.run_folder import RunFolder, hold_lock\n"
+            "import sys; from pathlib import Path\n"
+            "from tuilab.record.run_folder import RunFolder, hold_lock\n"
             "lock = hold_lock(RunFolder(Path(sys.argv[1]))); print('held', flush=True); input()"
         )
         with subprocess.Popen(

@@ -1,7 +1,7 @@
 """Lines of styled text as plain values: what the panels compute, and what tests compare.
 
-A span is `(text, role)`; a role is a name such as "warning" that `tuilab.viewer.terminal.theme` turns
-into a colour of the theme. Nothing here knows Textual.
+A span is `(text, role)`; a role is a name such as "warning" that
+`tuilab.viewer.terminal.theme` turns into a colour of the theme. Nothing here knows Textual.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The training process: `python -m tuilab.process.worker FOLDER`, started by `tuilab.process.launch`.
+"""The training process: `python -m tuilab.process.worker FOLDER` (see `tuilab.process.launch`).
 
 It holds the run's lock, writes its database, listens on its socket, and has no terminal. SIGINT and
 SIGTERM stop it between two steps, with everything recorded.

@@ -16,7 +16,7 @@ from typing import Any, Final
 from tuilab.errors import ScenarioError
 
 HERE: Final = Path("scenarios")
-INSTALLED: Final = Path(__file__).with_name("scenarios")
+INSTALLED: Final = Path(__file__).parents[1] / "scenarios"
 CHAPTERS: Final = {
     "activations": "activation functions",
     "data": "data preprocessing",

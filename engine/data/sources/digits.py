@@ -19,7 +19,10 @@ class Digits(Source):
     """
 
     def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:
-        with (files("engine.data") / "digits.npz").open("rb") as file, np.load(file) as archive:
+        with (
+            (files("engine.data.sources") / "digits.npz").open("rb") as file,
+            np.load(file) as archive,
+        ):
             x, y = archive["images"].astype(np.float32), archive["labels"].astype(np.int64)
         names = tuple(str(digit) for digit in range(10))
         return Loaded(f"digits {len(y)}×{x.shape[1]}", names, Examples(x, y), pixels=(1, 8, 8))

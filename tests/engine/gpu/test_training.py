@@ -150,7 +150,7 @@ def test_what_has_no_kernel_is_captured_as_it_is_written() -> None:
     queue = ours.ahead.steps
     assert isinstance(queue, StepQueue)
     plan = queue.plan(Switches(False, False, False), measure=False)
-    assert list(items(plan)).count("Written") == 4  # two batch norms, forwards and backwards
+    assert list(items(plan)).count("EagerCall") == 4  # two batch norms, forwards and backwards
 
 
 ROWS: dict[str, list[Layer]] = {

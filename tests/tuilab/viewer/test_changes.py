@@ -65,7 +65,7 @@ def test_the_layers_that_fit_are_listed_and_all_of_them_where_there_are_several(
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS.values() if way.family], ids=lambda w: w.kind)
-def test_every_member_can_be_sent_as_it_is_written(way: changes.Way) -> None:
+def test_every_member_can_be_sent_as_it_is_written(way: changes.ChangeOption) -> None:
     for name, written in changes.members(way.family):  # type: ignore[arg-type]
         command = changes.named(way, 1, written)
         assert (command.kind, command.layer, command.name) == (way.kind, 1, name)

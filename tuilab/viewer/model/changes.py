@@ -52,20 +52,50 @@ def _activation_now(info: RunInfo, layer: int) -> str:
 
 
 WAYS: Final = {
-    "activation": ChangeOption("activation", "non-linearity", "non-linearity of {}", lambda _: True,
-                      family=activation_choices(), now=_activation_now),
-    "insert": ChangeOption("batch_norm", "insert batch norm", "insert batch norm into {}",
-                  lambda layer: not layer.normalization, name=INSERT),
-    "remove": ChangeOption("batch_norm", "remove batch norm", "remove batch norm from {}",
-                  lambda layer: bool(layer.normalization), name=REMOVE),
-    "reinitialize": ChangeOption("reinitialize", "re-initialise", "re-initialise {} by", lambda _: True,
-                        output=True, family=initializers),
-    "freeze": ChangeOption("freeze", "freeze", "freeze {}", lambda layer: not layer.frozen, output=True),
-    "unfreeze": ChangeOption("unfreeze", "unfreeze", "unfreeze {}", lambda layer: layer.frozen,
-                    output=True),
-    "schedule": ChangeOption("schedule", "learning-rate schedule", "learning-rate schedule from here on",
-                    family=schedules, now=lambda info, layer: info.schedule or "constant"),
-}  # fmt: skip
+    "activation": ChangeOption(
+        "activation",
+        "non-linearity",
+        "non-linearity of {}",
+        lambda _: True,
+        family=activation_choices(),
+        now=_activation_now,
+    ),
+    "insert": ChangeOption(
+        "batch_norm",
+        "insert batch norm",
+        "insert batch norm into {}",
+        lambda layer: not layer.normalization,
+        name=INSERT,
+    ),
+    "remove": ChangeOption(
+        "batch_norm",
+        "remove batch norm",
+        "remove batch norm from {}",
+        lambda layer: bool(layer.normalization),
+        name=REMOVE,
+    ),
+    "reinitialize": ChangeOption(
+        "reinitialize",
+        "re-initialise",
+        "re-initialise {} by",
+        lambda _: True,
+        output=True,
+        family=initializers,
+    ),
+    "freeze": ChangeOption(
+        "freeze", "freeze", "freeze {}", lambda layer: not layer.frozen, output=True
+    ),
+    "unfreeze": ChangeOption(
+        "unfreeze", "unfreeze", "unfreeze {}", lambda layer: layer.frozen, output=True
+    ),
+    "schedule": ChangeOption(
+        "schedule",
+        "learning-rate schedule",
+        "learning-rate schedule from here on",
+        family=schedules,
+        now=lambda info, layer: info.schedule or "constant",
+    ),
+}
 
 
 def ways(info: RunInfo, layer: int | None = None) -> list[Option]:
