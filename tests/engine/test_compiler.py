@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import platform
 import stat
 import tomllib
 from fnmatch import fnmatch
@@ -21,7 +22,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin with an empty cache, and with nothing loaded."""
     monkeypatch.setattr(library, "_loaded", library._loaded.__wrapped__)
     monkeypatch.setattr(compiler, "user_cache_path", lambda *_, **__: tmp_path / "cache")
-    for variable in ("CC", library.SWITCH):
+    for variable in ("CC", compiler.MARCH, library.SWITCH):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -117,6 +118,23 @@ def test_another_processor_has_others(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(compiler, "_processor", lambda: "another")
     assert library.kernels("float32") is not None
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names of other processors")
+def test_the_processors_to_compile_for_can_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_first(tmp_path, f'echo "$*" >> {tmp_path}/log; exec {real()} "$@"', monkeypatch)
+    for march, why in ((None, ""), ("x86-64-v2", ""), ("no-such", "no-such")):
+        if march is not None:
+            monkeypatch.setenv(compiler.MARCH, march)
+        assert why in library.missing("float32")
+    calls = [
+        [word for word in line.split() if "-march" in word]
+        for line in (tmp_path / "log").read_text().splitlines()
+    ]
+    assert calls == [["-march=native"], ["-march=x86-64-v2"], ["-march=no-such"]]
+    assert len(list((tmp_path / "cache").iterdir())) == 2  # nothing is loaded for another's
 
 
 def test_those_that_nobody_loads_any_more_are_deleted(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from tuilab.charts import formats
 from tuilab.charts.text import Line
+from tuilab.viewer.rounding import settled
 
 WITHIN_A_DECADE: Final = (1, 2, 5)
 
@@ -13,8 +14,8 @@ WITHIN_A_DECADE: Final = (1, 2, 5)
 def round_step(span: float, number: int) -> float:
     """Return the round step (1, 2 or 5 times a power of ten) that gives about `number` ticks."""
     raw = span / max(number, 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    return next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.7)
+    power = 10.0 ** math.floor(settled(math.log10(raw)))
+    return next(m * power for m in (1, 2, 5, 10) if m >= settled(raw / power * 0.7))
 
 
 def ticks(low: float, high: float, number: int, *, logarithmic: bool) -> list[tuple[float, str]]:
@@ -24,20 +25,26 @@ def ticks(low: float, high: float, number: int, *, logarithmic: bool) -> list[tu
         if high - low < 2 and (found := _between_decades(low, high)):
             return found
         step = max(1.0, round(step))
-    values = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    values = [i * step for i in _whole(low / step, high / step)]
     if logarithmic:
         return [(v, f"1e{round(v)}") for v in values]
     if max(abs(low), abs(high)) >= 1e5:
         return [(v, formats.rate(v)) for v in values]
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    digits = max(0, -math.floor(settled(math.log10(step))))
     return [(v, f"{v:.{digits}f}") for v in values]
 
 
 def _between_decades(low: float, high: float) -> list[tuple[float, str]]:
     """Return ticks for an axis that has too few whole powers of ten."""
+    low, high = settled(low), settled(high)
     decades = range(math.floor(low), math.ceil(high) + 1)
     places = [(d + math.log10(m), m * 10.0**d) for d in decades for m in WITHIN_A_DECADE]
-    return [(at, formats.number(value)) for at, value in places if low <= at <= high]
+    return [(at, formats.number(value)) for at, value in places if low <= settled(at) <= high]
+
+
+def _whole(low: float, high: float) -> range:
+    """Return the whole numbers from `low` to `high`."""
+    return range(math.ceil(settled(low)), math.floor(settled(high)) + 1)
 
 
 def step_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
@@ -45,8 +52,8 @@ def step_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line
     low, high = span
     step = max(1.0, round_step(high - low, max(columns // 14, 1)))
     axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
-    for i in range(math.ceil(low / step), math.floor(high / step) + 1):
-        at = round((i * step - low) / (high - low) * (columns - 1))
+    for i in _whole(low / step, high / step):
+        at = round(settled((i * step - low) / (high - low) * (columns - 1)))
         axis[at] = "┬"
         _label(labels, gutter + 1 + at, formats.count(round(i * step)))
     if all(c == " " for c in labels[-6:]):
@@ -58,8 +65,8 @@ def decade_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Li
     """Mark every whole power of ten, and name as many as there is room for."""
     axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
     low, high = span
-    for power in range(math.ceil(low), math.floor(high) + 1):
-        at = round((power - low) / (high - low or 1.0) * (columns - 1))
+    for power in _whole(low, high):
+        at = round(settled((power - low) / (high - low or 1.0) * (columns - 1)))
         axis[at] = "┬"
         _label(labels, gutter + 1 + at, f"1e{power}")
     return _lines(axis, labels, gutter)

@@ -5,6 +5,7 @@ import numpy as np
 from engine.statistics.frames import Floats
 from tuilab.charts import formats
 from tuilab.charts.text import Line
+from tuilab.viewer.rounding import apart, settled
 
 HALVES = " ▄▀█"  # of a cell, by its filled halves: 1 the lower, 2 the upper
 
@@ -17,9 +18,9 @@ def about(values: Floats, level: float, role: str, cells: int, rows: int) -> lis
     usable = values[np.isfinite(values)]
     low = min(float(usable.min(initial=level)), level)
     high = max(float(usable.max(initial=level)), level)
-    if high == low:  # all are where they began
+    if not apart(low, high):  # all are where they began
         low, high = low - 0.5, high + 0.5
-    at_level = min(int((high - level) / (high - low) * rows), rows - 1)
+    at_level = min(int(settled((high - level) / (high - low) * rows)), rows - 1)
     labels = {0: high, rows - 1: low, at_level: level}
     texts = {row: formats.number(value) for row, value in labels.items()}
     gutter = max(map(len, texts.values()))
@@ -42,10 +43,11 @@ def _row(values: Floats, level: float, ends: tuple[float, float], row: int, rows
     """Return one row of half blocks: filled where it lies between a value and the level."""
     low, high = ends
     half = (high - low) / rows / 2
+    tips, base = settled((high - values) / half), settled((high - level) / half)  # from the top
     cells = np.zeros(len(values), int)
-    for bit, middle in ((2, high - (2 * row + 0.5) * half), (1, high - (2 * row + 1.5) * half)):
-        up = (values > level) & (level < middle) & (middle < values + half / 2)
-        down = (values < level) & (values - half / 2 < middle) & (middle < level)
+    for bit, middle in ((2, 2 * row + 0.5), (1, 2 * row + 1.5)):
+        up = (tips < base) & (tips - 0.5 < middle) & (middle < base)
+        down = (base < tips) & (base < middle) & (middle < tips + 0.5)
         cells |= bit * (up | down)
     return "".join(HALVES[cell] for cell in cells.tolist())
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from engine.statistics.frames import Floats
 from tuilab.charts.text import Line
+from tuilab.viewer.rounding import settled
 
 BRAILLE: Final = "braille"
 _EMPTY: Final = 0x2800
@@ -44,6 +45,7 @@ class Canvas:
         Points with another marker take the cells in which their dots of braille would be, so that
         they stand beside a line of the same height.
         """
+        x, y = settled(x), settled(y)
         across, down = (2, 4) if marker == BRAILLE or not joined else (1, 1)
         dots = _dots(x, y, across * self.columns, down * self.rows, joined=joined)
         height, width = np.nonzero(dots[::-1])
@@ -61,7 +63,7 @@ class Canvas:
 
     def row(self, share: float) -> int:
         """Return the row of a height, as a curve in braille has it."""
-        return self.rows - 1 - int(np.floor(share * (4 * self.rows - 1) + 0.5)) // 4
+        return self.rows - 1 - int(np.floor(settled(share) * (4 * self.rows - 1) + 0.5)) // 4
 
     def dash(self, row: int) -> None:
         """Draw a level behind everything."""

@@ -13,6 +13,7 @@ from rich.style import Style
 from textual.color import Color
 
 from tuilab.charts.text import Span
+from tuilab.viewer.rounding import settled
 
 SHADES: Final = " ░▒▓█"
 STEPS: Final = 12  # of a scale, each way
@@ -77,7 +78,7 @@ def solid(role: str, cells: int) -> Span:
 
 def step(share: float) -> int:
     """Return the step of a scale for a share in [−1, 1]."""
-    return round(min(max(share, -1.0), 1.0) * STEPS)
+    return round(settled(min(max(share, -1.0), 1.0) * STEPS))
 
 
 def on(back: str, share: float) -> str:

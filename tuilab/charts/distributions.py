@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from tuilab.charts import formats
+from tuilab.viewer.rounding import settled
 
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 OCTAVES: Final = 8
@@ -42,8 +43,13 @@ class Axis:
 
     def column(self, value: float, columns: int) -> int:
         """Return in which of so many columns a value lies; the nearest, where outside."""
-        at = int(np.searchsorted(self.edges(columns), abs(value) if self.log else value, "right"))
-        return min(max(at - 1, 0), columns - 1)
+        low, high = self.low, self.high
+        if self.log:
+            if value == 0:
+                return 0
+            low, high, value = (math.log(abs(each)) for each in (low, high, value))
+        share = min(max((value - low) / (high - low), 0.0), 1.0)
+        return min(math.floor(settled(share * columns)), columns - 1)
 
     def of_magnitudes(self) -> "Axis":
         """Return the logarithmic axis of |x| that ends where this one does."""
@@ -93,8 +99,10 @@ class Histogram:
         right = self.high + (above - self.high) * _TAIL
         return (
             np.concatenate([left, inner, right]),
-            np.concatenate(
-                [bins[0] * (1 - _TAIL[::-1]) ** 2, counts, counts[-1] + bins[-1] * _FALL]
+            settled(
+                np.concatenate(
+                    [bins[0] * (1 - _TAIL[::-1]) ** 2, counts, counts[-1] + bins[-1] * _FALL]
+                )
             ),
         )
 
@@ -117,7 +125,7 @@ class Histogram:
     def quantiles(self, shares: Sequence[float], *, magnitude: bool = False) -> Floats:
         """Return below which value each share of the non-zero values lies, or their magnitudes."""
         edges, cumulative = self.magnitudes() if magnitude else self.cumulative(zeros=False)
-        return np.asarray(np.interp(np.array(shares) * cumulative[-1], cumulative, edges))
+        return np.asarray(np.interp(settled(np.array(shares) * cumulative[-1]), cumulative, edges))
 
 
 def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
@@ -152,7 +160,7 @@ def common_axis(histograms: list[Histogram]) -> Axis:
         return Axis(-1.0, 1.0)
     curves = [h.cumulative() for h in usable]
     reach = max(max(abs(float(edges[0])), abs(float(edges[-1]))) for edges, _ in curves)
-    high = 2.0 ** math.ceil(math.log2(reach))
+    high = 2.0 ** math.ceil(settled(math.log2(reach)))
     low = 0.0 if all(h.low >= 0 for h in usable) else -high
     if high == 1 and all((h.low, h.high) == (low, high) for h in usable):
         return Axis(low, high)  # of tanh or sigmoid: how far from saturation is part of the picture
@@ -163,7 +171,7 @@ def common_axis(histograms: list[Histogram]) -> Axis:
 
 def _inside(curve: tuple[Floats, Floats], low: float, high: float) -> float:
     below, upto = np.interp((low, high), *curve)
-    return float((upto - below) / curve[1][-1])
+    return settled(float((upto - below) / curve[1][-1]))
 
 
 def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
@@ -175,10 +183,10 @@ def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
     """
     edges, cumulative = h.magnitudes() if axis.log else h.cumulative(zeros=False)
     at_columns = np.interp(axis.edges(columns), edges, cumulative)
-    counts = np.diff(at_columns)
+    counts = settled(np.diff(at_columns))
     below = 0.0 if axis.log else at_columns[0]  # there is no end to how small values may be
     above = cumulative[-1] - at_columns[-1]
-    if below + above > STRAY * h.total:
+    if settled(float((below + above) / h.total)) > STRAY:
         counts[0] += below
         counts[-1] += above
     return np.asarray(counts)
@@ -240,7 +248,7 @@ def strip(
         heights = height(rebin(h, axis, columns))
         peak = float(heights.max())
         levels = (
-            np.rint(heights / peak * top).astype(np.int64)
+            np.rint(settled(heights / peak * top)).astype(np.int64)
             if peak > 0
             else np.zeros(columns, np.int64)
         )
@@ -281,7 +289,9 @@ def shades(counts: Floats) -> list[str]:
     """Return a shade for each count, relative to the largest, by square roots."""
     heights = np.sqrt(counts)
     peak = float(heights.max())
-    levels = np.ceil(heights / peak * (len(SHADES) - 1)) if peak > 0 else np.zeros(len(counts))
+    if not peak > 0:
+        return [SHADES[0]] * len(counts)
+    levels = np.ceil(settled(heights / peak * (len(SHADES) - 1)))
     return [SHADES[level] for level in levels.astype(np.int64).tolist()]
 
 
@@ -313,4 +323,4 @@ def _place(factor: float, span: float, middle: int) -> int | None:
     if factor == 0 or math.isinf(factor):
         return -1 if factor == 0 else 2 * middle + 1
     share = math.log(factor) / math.log(span)
-    return round(middle * min(max(share, -2.0), 2.0)) + middle
+    return round(settled(middle * min(max(share, -2.0), 2.0))) + middle

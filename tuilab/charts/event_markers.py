@@ -11,6 +11,7 @@ from tuilab.charts import formats
 from tuilab.charts.text import Line
 from tuilab.diagnosis.finding import CLEARED, FOUND, Finding
 from tuilab.viewer.model import changes
+from tuilab.viewer.rounding import settled
 
 SILENT: Final = frozenset(
     ("pause", "resume", "step", "stop", "run_to_epoch", "speed", "checkpoint", "refused", CLEARED)
@@ -105,7 +106,7 @@ def _crowded(
     """
     placed: list[tuple[int, EventMarker]] = []
     for mark in marks:
-        at = round((mark.step - span[0]) / (span[1] - span[0]) * (columns - 1))
+        at = round(settled((mark.step - span[0]) / (span[1] - span[0])) * (columns - 1))
         if not 0 <= at < columns:
             continue
         place, before = placed[-1] if placed else (-columns, mark)

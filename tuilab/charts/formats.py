@@ -3,19 +3,29 @@
 import math
 from typing import Final
 
+from tuilab.viewer.rounding import settled
+
 THIN: Final = "\u2009"  # thin space, one cell: thousands
+
+
+DIGITS: Final = 12
+"""Significant digits that decide how a value is rounded: its last bits differ by processor."""
+
+
+def _settled(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 def sci(value: float, digits: int = 1) -> str:
     """Format as `4.0e-01`, in 6 + digits cells, one more for a minus sign."""
-    return f"{value:.{digits}e}" if math.isfinite(value) else word(value)
+    return f"{_settled(value):.{digits}e}" if math.isfinite(value) else word(value)
 
 
 def percent(share: float) -> str:
     """Format a share as `50%` or `0.4%`, in at most 4 cells."""
     if not math.isfinite(share):
         return word(share)
-    value = 100 * share
+    value = _settled(100 * share)
     return f"{value:.1f}%" if 0 < value < 9.95 else f"{value:.0f}%"
 
 
@@ -23,6 +33,7 @@ def factor(value: float) -> str:
     """Format a factor as `×0.71`, in 5 or 6 cells."""
     if not math.isfinite(value):
         return word(value)
+    value = _settled(value)
     if 0 < value < 0.005 or value >= 999.5:
         mantissa, exponent = f"{value:.0e}".split("e")
         return f"×{mantissa}e{int(exponent)}"
@@ -33,7 +44,7 @@ def factor(value: float) -> str:
 def log10(value: float) -> str:
     """Format the decimal logarithm of a ratio as `−3.0`."""
     if value > 0 and math.isfinite(value):
-        return f"{math.log10(value):.1f}".replace("-", "−")
+        return f"{settled(math.log10(value)) + 0.0:.1f}".replace("-", "−")
     return "−∞" if value == 0 else word(value)
 
 
@@ -48,7 +59,7 @@ def rate(value: float) -> str:
     """Format a learning rate as `1.00e-2`."""
     if not math.isfinite(value):
         return word(value)
-    mantissa, exponent = f"{value:.2e}".split("e")
+    mantissa, exponent = f"{_settled(value):.2e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
@@ -56,6 +67,7 @@ def number(value: float) -> str:
     """Format with three significant digits, without an exponent where that is short."""
     if not math.isfinite(value):
         return word(value)
+    value = _settled(value)
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
     return rate(value)
@@ -63,6 +75,7 @@ def number(value: float) -> str:
 
 def significant(value: float) -> str:
     """Format with exactly three significant digits, so that a changing number does not jump."""
+    value = _settled(value)
     if value == 0 or 1e-3 <= abs(value) < 999.5:
         return f"{value:#.3g}".rstrip(".")
     return rate(value)
@@ -77,6 +90,7 @@ def short(value: float) -> str:
     """Format the end of an axis, always a power of two, in at most 7 cells."""
     if value < 0:
         return f"−{short(-value)}"
+    value = _settled(value)
     if value == 0 or 0.01 <= value < 10_000:
         return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")

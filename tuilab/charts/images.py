@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tuilab.charts.color_scales import STEPS, level, solid
 from tuilab.charts.text import Line, Span, pad
+from tuilab.viewer.rounding import settled
 
 Pixels = npt.NDArray[Any]  # (height, width, channels); channels 1 or 3, NaN where there is none
 
@@ -102,7 +103,7 @@ def _roles(pixels: Pixels) -> list[list[str]]:
     """Return the colour of each pixel."""
     finite = np.isfinite(pixels)
     reach = float(np.abs(pixels[finite]).max(initial=0.0)) or 1.0
-    shares = np.where(finite, pixels, 0.0) / reach
+    shares = settled(np.where(finite, pixels, 0.0) / reach)
     empty = ~finite.all(axis=2)
     if pixels.shape[2] == 1:
         levels = np.rint(shares[:, :, 0] * STEPS).astype(int)

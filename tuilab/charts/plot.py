@@ -20,6 +20,7 @@ from tuilab.charts.series import Reduced
 from tuilab.charts.smoothing import logarithm
 from tuilab.charts.text import Line
 from tuilab.charts.y_limits import robust
+from tuilab.viewer.rounding import settled
 
 LEAST_WIDTH: Final = 12
 LEAST_HEIGHT: Final = 3
@@ -84,7 +85,7 @@ class Picture:
 
     def with_cursor(self, step: float) -> Sequence[Line]:
         """Return the lines with a vertical one through `step`, behind the curves."""
-        share = (step - self.span[0]) / (self.span[1] - self.span[0])
+        share = settled((step - self.span[0]) / (self.span[1] - self.span[0]))
         if not (self.rows and 0 <= share <= 1):
             return self.lines
         at = self.left + round(share * (self.columns - 1))
@@ -96,7 +97,9 @@ class Picture:
 def spans_decades(values: Floats, decades: float = 2.0) -> bool:
     """Tell whether positive finite values span more than `decades` powers of ten."""
     usable = values[np.isfinite(values) & (values > 0)]
-    return bool(usable.size) and float(usable.max()) > 10**decades * float(usable.min())
+    if not usable.size:
+        return False
+    return settled(float(usable.max()) / (10**decades * float(usable.min()))) > 1
 
 
 def wants_logarithm(values: Floats) -> bool:
@@ -174,7 +177,7 @@ def _values(curve: Curve, span: tuple[float, float]) -> Floats:
 
 
 def _share(value: float, limits: tuple[float, float]) -> float:
-    return (value - limits[0]) / (limits[1] - limits[0])
+    return settled((value - limits[0]) / (limits[1] - limits[0]))
 
 
 def _canvas(
@@ -187,15 +190,15 @@ def _canvas(
         if curve.band:
             x = np.repeat(x, 2)
             y = np.stack([curve.data.low, curve.data.high], axis=1).ravel()
-        heights = (scale(y) - limits[0]) / (limits[1] - limits[0])
-        places = (x - span[0]) / length
+        heights = settled((scale(y) - limits[0]) / (limits[1] - limits[0]))
+        places = settled((x - span[0]) / length)
         canvas.curve(places, heights, curve.role, curve.marker, joined=not curve.points)
         if not curve.band:
             _arrows(canvas, places, heights, curve.role)
     if limits[0] < chart.reference < limits[1]:
         canvas.dash(canvas.row(_share(chart.reference, limits)))
     if span[0] <= chart.cursor <= span[1]:
-        canvas.upright(round((chart.cursor - span[0]) / length * (columns - 1)), "│", "warning")
+        canvas.upright(_column(chart.cursor, span, columns), "│", "warning")
     if chart.broken.size:
         _cross_out(canvas, chart, span, limits)
     return canvas
@@ -224,8 +227,12 @@ def _cross_out(
         before = known[leading.data.x[known] <= step]
         height = heights[before[-1] if before.size else known[0]] if known.size else limits[0]
         row = canvas.row(min(max(_share(float(height), limits), 0.0), 1.0))
-        column = round((step - span[0]) / (span[1] - span[0]) * (canvas.columns - 1))
+        column = _column(step, span, canvas.columns)
         canvas.put(row, np.array([column]), "✕", "error")
+
+
+def _column(step: float, span: tuple[float, float], columns: int) -> int:
+    return round(settled((step - span[0]) / (span[1] - span[0] or 1.0)) * (columns - 1))
 
 
 def _crossed(line: Line, at: int) -> Line:

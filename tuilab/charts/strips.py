@@ -17,6 +17,7 @@ from tuilab.charts.distributions import (
     shades,
     strip,
 )
+from tuilab.viewer.rounding import settled
 
 Strip = Callable[[Histogram, Axis, int, int], list[str]]
 PERCENTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -79,7 +80,7 @@ def log_axis(histograms: Sequence[Histogram]) -> Axis:
     ends = [value for value in ends if 1e-300 < value < 1e300]
     if not ends:
         return Axis(1e-3, 1.0, log=True)
-    low, high = (math.log10(value) for value in (min(ends), max(ends)))
+    low, high = (settled(math.log10(value)) for value in (min(ends), max(ends)))
     return Axis(
         10.0 ** math.floor(low), 10.0 ** max(math.ceil(high), math.floor(low) + 1), log=True
     )

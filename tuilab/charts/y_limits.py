@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from engine.statistics.frames import Floats
+from tuilab.viewer.rounding import apart
 
 USUAL: Final = (0.02, 0.95)
 """Quantiles of another run that have room on the axis."""
@@ -30,7 +31,7 @@ def robust(
     if not own.size:
         own, others = np.concatenate(others), []
     low, high = float(own.min()), float(own.max())
-    room = MORE * ((high - low) or max(abs(high) * 0.1, 1e-3))
+    room = MORE * _length(low, high)
     usual = np.array([np.quantile(other, USUAL) for other in others]).reshape(-1, 2)
     lowest = float(np.clip(usual[:, 0].min(initial=low), low - room, low))
     highest = float(np.clip(usual[:, 1].max(initial=high), high, high + room))
@@ -38,5 +39,10 @@ def robust(
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
-    room = (high - low) * PADDING or max(abs(high) * 0.1, 1e-3)
+    room = (PADDING if apart(low, high) else 1.0) * _length(low, high)
     return low - room, high + room
+
+
+def _length(low: float, high: float) -> float:
+    """Return the length of a range; of a single value's, a tenth of it."""
+    return high - low if apart(low, high) else max(abs(high) * 0.1, 1e-3)

@@ -29,6 +29,8 @@ FLAGS: Final = (
 )
 FOR_THIS_PROCESSOR: Final = (("-march=native",), ("-mcpu=native",), ())
 """Flags to try, one after the other: which of them a compiler knows depends on the processor."""
+MARCH: Final = "TUILAB_MARCH"
+"""Environment variable: the processors to compile for, as -march names them (x86-64-v2)."""
 PATIENCE: Final = 60.0  # seconds for a compiler, which needs one
 UNUSED: Final = 60 * 86400.0
 """Seconds after which a library that nobody has loaded is deleted, when another is made."""
@@ -63,7 +65,7 @@ def library(text: str) -> tuple[ctypes.CDLL, str]:
     NotCompiledError.
     """
     compiler = _compiler()
-    made_of = [text, *FLAGS, str(FOR_THIS_PROCESSOR), _version(compiler), _processor()]
+    made_of = [text, *FLAGS, str(_processor_flags()), _version(compiler), _processor()]
     name = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:20]
     kept = user_cache_path("tuilab", appauthor=False) / f"kernels-{name}.so"
     with suppress(OSError):
@@ -130,7 +132,7 @@ def _compiled(compiler: Sequence[str], text: str, folder: Path) -> Path:
     """Compile into `folder`; return the library."""
     (folder / "kernels.c").write_text(text, encoding="utf-8")
     made, said = folder / "kernels.so", ""
-    for flags in FOR_THIS_PROCESSOR:
+    for flags in _processor_flags():
         command = [*compiler, *FLAGS, *flags, "kernels.c", "-o", made.name, "-lm"]
         done = _run(command, folder)
         if done.returncode == 0 and made.exists():
@@ -141,6 +143,12 @@ def _compiled(compiler: Sequence[str], text: str, folder: Path) -> Path:
     raise NotCompiledError(
         f"{compiler[0]} cannot compile them: {said.strip() or 'it says nothing'}"
     )
+
+
+def _processor_flags() -> Sequence[Sequence[str]]:
+    """Return the flags to try: for the processors that MARCH names, else for this one."""
+    march = os.environ.get(MARCH, "")
+    return ((f"-march={march}",),) if march else FOR_THIS_PROCESSOR
 
 
 def _run(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[str]":

@@ -8,6 +8,7 @@ from tuilab.charts.text import Line, Piece, Span, crop, fit, join, pad, width
 from tuilab.record import RunInfo
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.rounding import settled
 
 STATES: Final[dict[str, Span]] = {
     "starting": ("◌", "activation"),
@@ -68,7 +69,7 @@ def _share(store: RunStore) -> float:
 
 def progress(share: float, cells: int) -> Line:
     """Draw a bar in half cells."""
-    halves = int(share * 2 * cells)
+    halves = int(settled(share * 2 * cells))
     done = "━" * (halves // 2) + ("╸" if halves % 2 else "")
     return [(done, "activation"), ("─" * (cells - len(done)), "faint")]
 
@@ -92,7 +93,7 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
         pieces.append(Piece(80, [("epoch ", "muted"), (text, "")]))
     share = _share(store)
     if not math.isnan(share):
-        pieces.append(Piece(85, [(f"{math.floor(share * 100):3d} %", "")]))
+        pieces.append(Piece(85, [(f"{math.floor(settled(share * 100)):3d} %", "")]))
     if store.state == "running":
         pieces.append(Piece(60, [(f"{block.steps_per_second:4.0f}", ""), (" steps/s", "muted")]))
         cost = 100 * block.probe_share

@@ -16,6 +16,7 @@ from tuilab.charts.series import Reduced
 from tuilab.charts.text import Line, crop, pad
 from tuilab.scenario.search.space import Choice, Parameter, Range
 from tuilab.search.results import Row, StageResult, headings, value_text
+from tuilab.viewer.rounding import settled
 
 LINES: Final = 40  # trials of each kind that the parallel axes show: more would be one field
 BAR: Final = "━"
@@ -86,7 +87,7 @@ def _edges(parameter: Parameter, gutter: int, columns: int, *, warned: bool) -> 
     role = "warning" if warned else "muted"
     axis, labels = ["─"] * columns, [" "] * columns
     for place, text in _ticks(parameter, columns):
-        at = round(place * (columns - 1))
+        at = round(settled(place) * (columns - 1))
         axis[at] = "┬"
         start = min(max(at - len(text) // 2, 0), max(columns - len(text), 0))
         if all(c == " " for c in labels[max(start - 1, 0) : start + len(text) + 1]):
@@ -106,7 +107,7 @@ def _ticks(parameter: Parameter, columns: int) -> list[tuple[float, str]]:
     found = [(0.0, f"{parameter.low:g}"), (1.0, f"{parameter.high:g}")]
     if parameter.logarithmic:
         low, high = math.log10(parameter.low), math.log10(parameter.high)
-        for power in range(math.ceil(low + 1e-9), math.floor(high - 1e-9) + 1):
+        for power in range(math.floor(settled(low)) + 1, math.ceil(settled(high))):
             place = (power - low) / (high - low or 1.0)
             found.append((place, f"1e{power}"))
         return found
@@ -194,8 +195,8 @@ def importance(shares: Mapping[str, float], cells: int) -> list[Line]:
     label = min(max(map(len, names.values())), 16)
     room = max(cells - label - 7, 1)
     lines: list[Line] = []
-    for key, share in sorted(shares.items(), key=lambda pair: -pair[1]):
-        full = round(share * room)
+    for key, share in sorted(shares.items(), key=lambda pair: -settled(pair[1])):
+        full = round(settled(share * room))
         line: Line = [(f"{names[key][:label]:<{label}} ", ""), (BAR * full, "update")]
         line += [("╌" * (room - full), "faint"), (f" {formats.percent(share):>4}", "")]
         lines.append(pad(crop(line, cells), cells))
