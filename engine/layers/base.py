@@ -1,8 +1,13 @@
-"""What a layer is: a frozen description that binds once into buffers, and then runs many times."""
+"""What a layer is: a frozen description that is bound into buffers once and then runs many times.
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+A layer reads as its formula: `Layer.bind` allocates buffers by name and returns functions over
+plain arrays. `Bound` remembers the input between the passes, and `Scope` gives a layer that is
+bound for a shard of the batch its rows of the same buffers.
+"""
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +21,12 @@ from engine.statistics.frames import FirstWeights
 Shape: TypeAlias = tuple[int, ...]  # without the batch axis
 layers: Registry["Layer"] = Registry("layer", "engine.layers")
 
+ALL_UNITS: Final = slice(None)
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A trained array to be: its shape, how to draw it, and whether weight decay applies."""
+    """A trained array to be allocated: its shape, how to draw it, and whether it decays."""
 
     shape: Shape
     draw: Callable[[np.random.Generator], npt.NDArray[np.float64]]
@@ -39,39 +46,65 @@ def weight_and_bias(
     def draw(generator: np.random.Generator) -> npt.NDArray[np.float64]:
         return initializer(shape, fan_in=fan_in, fan_out=fan_out, generator=generator)
 
-    found = {"weight": Parameter(shape, draw, decays=True)}
+    parameters = {"weight": Parameter(shape, draw, decays=True)}
     if bias is not None:
         units = shape[1:]
-        found["bias"] = Parameter(units, lambda _: np.full(units, bias, np.float64))
-    return found
+        parameters["bias"] = Parameter(units, lambda _: np.full(units, bias, np.float64))
+    return parameters
 
 
-@dataclass(frozen=True, slots=True)
 class Bound:
-    """A layer bound into buffers: two closures and the arrays that may be looked at."""
+    """A layer bound into buffers: its passes, and the arrays that others may read."""
 
-    forward: Callable[[Array, bool], Array]
-    """(x, training) → y; x (batch, *input shape), y is `output`, valid until the next call."""
-    backward: Callable[[Array], Array]
-    """dL/dy → dL/dx, which is `input_gradient`; fills the gradients of the parameters."""
-    output: Array
-    input_gradient: Array
-    start: Callable[[Array], Array] | None = None
-    """Of a layer that starts from data: sets its parameters by x, the first batch, and gives y."""
-    weigh: Callable[[Array, Array, slice], None] | None = None
-    """(x, dL/dy, units): fills the gradients of the parameters of these units. Only of a layer
-    where that is most of the work: threads then share it by units, not by examples."""
+    def __init__(
+        self,
+        forward: Callable[[Array, bool], Array],
+        backward: Callable[[Array, Array], Array],
+        output: Array,
+        input_gradient: Array,
+        *,
+        weight_gradient: Callable[[Array, Array, slice], None] | None = None,
+        start: Callable[[Array], Array] | None = None,
+    ) -> None:
+        """Take the layer's functions over plain arrays, and the buffers that they fill.
+
+        `forward` is (x, training) → y, which is `output`. `backward` is (x, dL/dy) → dL/dx, which
+        is `input_gradient`; it also fills the gradients of the parameters, unless the layer has
+        `weight_gradient`: (x, dL/dy, units), which fills those of some units. A layer offers that
+        where the product is most of its work, so that threads can share it by units.
+
+        `start` belongs to a layer that initialises from data: it sets the parameters by x, the
+        first batch, and returns y.
+        """
+        self.output, self.input_gradient = output, input_gradient
+        self.weight_gradient, self.start = weight_gradient, start
+        self.deferred = False
+        """Whether somebody else calls `weight_gradient`, after all layers have gone backwards."""
+        self._forward, self._backward = forward, backward
+        self._only_weights = weight_gradient is not None and not len(input_gradient)
+        self._x: Array = None
+
+    def forward(self, x: Array, training: bool) -> Array:
+        """Return y for x (batch, *input shape); it is valid until the next call."""
+        self._x = x
+        return self._forward(x, training)
+
+    def backward(self, dy: Array) -> Array:
+        """Return dL/dx of the last forward pass, and fill the gradients of the parameters."""
+        if self.weight_gradient is not None and not self.deferred:
+            self.weight_gradient(self._x, dy, ALL_UNITS)
+        return self.input_gradient if self._only_weights else self._backward(self._x, dy)
 
 
 def start_row(row: Sequence[Bound], x: Array) -> Array:
-    """Let the layers in `row` that start from data do so with the first batch x; return y."""
+    """Initialise the layers in `row` that start from data by the first batch x; return y."""
     for layer in row:
         x = layer.forward(x, True) if layer.start is None else layer.start(x)
     return x
 
 
 def starts(row: Sequence[Bound]) -> bool:
-    """Tell whether a layer in `row` starts from data."""
+    """Return whether a layer in `row` initialises from data."""
     return any(layer.start is not None for layer in row)
 
 
@@ -81,83 +114,103 @@ class Shard:
 
     rank: int  # from 0
     rows: slice
-    examples: int  # in the whole batch
-    lent: Iterator[Array]  # the arrays over the whole batch, as the layer asked for them
+    whole: "Scope"  # of the same layer, for all rows
     meeting: Barrier  # of all shards
-    later: bool  # `weigh` is asked for when all have gone backwards
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a layer binds into: a batch size on a back-end, its parameters, and its buffers."""
+    """What a layer binds into: a batch size on a back-end, its parameters, and its buffers.
+
+    A name stands for one buffer of a layer. Shards of the batch get rows of the whole batch's
+    buffer of that name, in whatever order they ask.
+    """
 
     backend: Backend
     batch: int
     parameters: Mapping[str, Array]
     gradients: Mapping[str, Array]
-    state: Mapping[str, Array]  # kept, not trained: running averages
+    state: Mapping[str, Array]  # saved but not trained: running averages
     backwards: bool = True  # False: only forward will run, no gradient buffers are needed
-    input_gradient: bool = True  # False: nobody asks for dL/dx of the first layer
+    needs_input_gradient: bool = True  # False for the first layer with weights
     hyper: MutableMapping[str, float] = field(default_factory=dict)  # read at every step
     noise: np.random.Generator = field(default_factory=np.random.default_rng)  # for masks
 
-    shard: Shard | None = None  # of the batch, if it is not all of it
-    lent: list[Array] = field(default_factory=list)  # to shards, which take rows of the same
+    shard: Shard | None = None  # the part of the batch, if it is not all of it
+    buffers: dict[str, Array] = field(default_factory=dict)  # those of the whole batch
+    prefix: str = ""  # of the names of buffers, for layers inside a layer
 
-    def of(self, shard: Shard, batch: int, gradients: Mapping[str, Array]) -> "Scope":
-        """Return the scope of `batch` rows of this one, which write `gradients`."""
+    def of(self, shard: Shard, gradients: Mapping[str, Array]) -> "Scope":
+        """Return the scope of the rows of `shard`, whose passes write `gradients`."""
+        batch = shard.rows.stop - shard.rows.start
         return replace(self, shard=shard, batch=batch, gradients=gradients)
 
     @property
     def examples(self) -> int:
-        """How many examples the whole batch has."""
-        return self.batch if self.shard is None else self.shard.examples
+        """Number of examples in the whole batch."""
+        return self.batch if self.shard is None else self.shard.whole.batch
 
     @property
-    def leads(self) -> bool:
-        """Whether to change what all shards of a batch have in common: one of them does."""
+    def updates_state(self) -> bool:
+        """Whether to update `state`, which all shards of a batch share: the first one does."""
         return self.shard is None or self.shard.rank == 0
 
-    def buffer(self, shape: Shape) -> Array:
-        """Allocate (batch, *shape), written in every forward pass."""
-        return self._rows((self.batch, *shape))
+    def output(self, shape: Shape) -> Array:
+        """Allocate y (batch, *shape)."""
+        return self.buffer("y", shape)
+
+    def input_gradient(self, x: Shape) -> Array:
+        """Allocate dL/dx (batch, *x); no rows where it is not needed."""
+        return self._rows("dx", x, self.backwards and self.needs_input_gradient)
+
+    def buffer(self, name: str, shape: Shape, dtype: Any = None) -> Array:
+        """Allocate (batch, *shape), to write in forward passes."""
+        return self._rows(name, shape, True, dtype)
+
+    def gradient(self, name: str, shape: Shape, dtype: Any = None) -> Array:
+        """Allocate (batch, *shape), to write in backward passes; no rows where there are none."""
+        return self._rows(name, shape, self.backwards, dtype)
 
     def ones(self) -> Array:
         """Allocate (batch,) ones: `ones @ x` sums over the batch, 3 × as fast as `sum(axis=0)`."""
         return self.backend.full((self.batch,), 1.0)
 
-    def gradient(self, shape: Shape) -> Array:
-        """Allocate (batch, *shape), written in every backward pass; empty where there is none."""
-        return self._rows((self.batch if self.backwards else 0, *shape))
+    def total(self, *names: str, shape: Shape) -> Callable[..., Sequence[Array]]:
+        """Return a function of one array of `shape` per name: their sums over all shards.
 
-    def _rows(self, shape: Shape) -> Array:
-        if self.shard is not None:
-            return next(self.shard.lent)[self.shard.rows]
-        self.lent.append(self.backend.empty(shape))
-        return self.lent[-1]
-
-    def total(self, *shapes: Shape) -> Callable[..., Sequence[Array]]:
-        """Return what gives, for arrays of these shapes, their sums over all shards of the batch.
-
-        In the order of the shards, so that all get the same to the last bit; where there are none,
-        the arrays themselves. Once in a pass: who asks again must meet the others in between.
+        The sums are made in the order of the shards, so that all shards get the same to the last
+        bit. Without shards they are the arrays themselves. A function may be called once in a
+        pass: between two calls all shards must meet, for instance in the total of another name.
         """
-        empty = self.backend.empty
-        if self.shard is None:
-            self.lent.extend(empty((self.backend.crew.size, *shape)) for shape in shapes)
+        backend, shard = self.backend, self.shard
+        if shard is None:
+            for name in names:
+                self._allocate(name, (backend.crew.size, *shape))
             return lambda *parts: parts
-        rank, meeting = self.shard.rank, self.shard.meeting
-        places = [(next(self.shard.lent), empty(shape)) for shape in shapes]
+        buffers = [(self._of_whole(shard, name), backend.empty(shape)) for name in names]
 
         def total(*parts: Array) -> Sequence[Array]:
-            for (all_parts, _), part in zip(places, parts, strict=True):
-                all_parts[rank] = part
-            meeting.wait(rank)
-            return [
-                self.backend.xp.sum(all_parts, axis=0, out=whole) for all_parts, whole in places
-            ]
+            for (all_parts, _), part in zip(buffers, parts, strict=True):
+                all_parts[shard.rank] = part
+            shard.meeting.wait(shard.rank)
+            return [backend.xp.sum(all_parts, axis=0, out=sum_) for all_parts, sum_ in buffers]
 
         return total
+
+    def _rows(self, name: str, shape: Shape, needed: bool, dtype: Any = None) -> Array:
+        if self.shard is not None:
+            return self._of_whole(self.shard, name)[self.shard.rows]
+        return self._allocate(name, (self.batch if needed else 0, *shape), dtype)
+
+    def _of_whole(self, shard: Shard, name: str) -> Array:
+        return shard.whole.buffers[self.prefix + name]
+
+    def _allocate(self, name: str, shape: Shape, dtype: Any = None) -> Array:
+        name = self.prefix + name
+        if name in self.buffers:
+            raise ValueError(f"the layer has two buffers '{name}'")
+        self.buffers[name] = self.backend.empty(shape, dtype)
+        return self.buffers[name]
 
 
 @dataclass(frozen=True)
@@ -166,17 +219,25 @@ class Layer:
 
     kind: ClassVar[str]
     weighted: ClassVar[bool] = False
-    """Whether it has a parameter "weight": in what is shown, a new layer begins here."""
+    """Whether it has a parameter "weight": the layers that are shown begin at such a one."""
     activates: ClassVar[bool] = False
-    """Whether it stands, by its own name, where a network is asked for an activation."""
+    """Whether it can be chosen, by its own name, where a network asks for an activation."""
+    normalizes: ClassVar[bool] = False
+    """Whether it is shown, by its own name, as the normalisation of its layer."""
+    flattens: ClassVar[bool] = False
+    """Whether it passes every value on, as flat features: units after it see its input."""
+    over_images: ClassVar[bool] = False
+    """Whether its input must be images (height, width, channels)."""
 
     @property
     def inputs_per_unit(self) -> int:
-        """Features that it takes for each one that it gives."""
+        """Number of input features for each output feature."""
         return 1
 
-    over_images: ClassVar[bool] = False
-    """Whether its input must be images (height, width, channels)."""
+    @property
+    def standardizes_units(self) -> bool:
+        """Whether every unit leaves it with mean 0 and variance 1 over the first batch."""
+        return False
 
     @property
     def by_rows(self) -> bool:
@@ -196,16 +257,16 @@ class Layer:
         return {}
 
     def first_weights(self, x: Shape) -> FirstWeights | None:
-        """Return how the weights are drawn for an input of shape `x`; None where it is not known.
+        """Return how the weights are drawn for an input of shape `x`; None where it is unknown.
 
-        None too where a unit does not see the whole input once: convolutions.
+        None as well where a unit does not see the whole input once: convolutions.
         """
         return None
 
     def state(self, x: Shape) -> dict[str, npt.NDArray[Any]]:
-        """Return the first values of what is kept but not trained."""
+        """Return the initial values of arrays that are saved but not trained."""
         return {}
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
-        """Allocate buffers for inputs of shape `x` and return the closures over them."""
+        """Allocate buffers for inputs of shape `x` and return the functions that fill them."""
         raise NotImplementedError

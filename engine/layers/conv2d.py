@@ -28,8 +28,8 @@ def window_rows(xp: Any, images: Array, kernel: int, stride: int) -> Array:
 class Correlation:
     """y[n, i, j] = Σ_u rows[n, i s + u, j] · K[u], over `rows` as `window_rows` gives them.
 
-    That is a matrix product for each row u of the kernel, with no copy of a row for each of them:
-    `kernel` times the images are in memory at once, and not `kernel`² times.
+    This is one matrix product for each row u of the kernel. `rows` holds every pixel `kernel`
+    times; copying whole windows would hold it `kernel`² times.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class Correlation:
 class Conv2d(Layer):
     """y[n, i, j, f] = b[f] + Σ x[n, i s + u, j s + v, c] W[u, v, c, f]; cross-correlation.
 
-    x is (batch, height, width, channels) and W is kept as (kernel · kernel · channels, filters).
-    Forwards, and backwards to dx, which is a correlation of dy with the kernel turned round, some
-    images at a time are worked on, so that all that is made of them stays in the cache.
+    x is (batch, height, width, channels) and W has the shape (kernel · kernel · channels, filters).
+    Backwards, dx is a correlation of dy with the kernels rotated by 180°. Both work on a block of
+    images at a time, so that the windows stay in the cache.
     """
 
     kind: ClassVar = "conv2d"
@@ -77,7 +77,7 @@ class Conv2d(Layer):
     stride: int = 1
     padding: int = 0
     initializer: Initializer = field(default_factory=Xavier)
-    bias: float | None = 0.0  # the first value of every b; None: there is no b
+    bias: float | None = 0.0  # initial value of every b; None: no b
 
     def __post_init__(self) -> None:
         for key in ("filters", "kernel", "stride"):
@@ -106,52 +106,67 @@ class Conv2d(Layer):
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, xp, n = scope.backend, scope.backend.xp, scope.batch
         k, s, p, (height, width, channels) = self.kernel, self.stride, self.padding, x
-        out = self.output_shape(x)
         W, dW = scope.parameters["weight"], scope.gradients["weight"]
         b, db = scope.parameters.get("bias"), scope.gradients.get("bias")
-        kernels, d_kernels = (each.reshape(k, k * channels, self.filters) for each in (W, dW))
-        y = scope.buffer(out)
-        dx = scope.gradient(x) if scope.input_gradient else backend.empty((0, *x))
+        kernels = W.reshape(k, k * channels, self.filters)
+        out = self.output_shape(x)
+        y, dx = scope.output(out), scope.input_gradient(x)
         padded_shape = height + 2 * p, width + 2 * p, channels
         block = min(n, max(1, backend.block // (padded_shape[0] * out[1] * k * channels)))
-        cut = [slice(start, start + block) for start in range(0, n, block)]
+        blocks = [slice(start, start + block) for start in range(0, n, block)]
         padded = backend.full((block, *padded_shape), 0.0)
-        inner, seen = padded[:, p : p + height, p : p + width], window_rows(xp, padded, k, s)
-        rows = backend.empty((n, *seen.shape[1:]))
-        forwards = Correlation(backend, block, rows.shape[1:], k, s, self.filters)
+        inner, windows = padded[:, p : p + height, p : p + width], window_rows(xp, padded, k, s)
+        rows = scope.buffer("rows", windows.shape[1:])
+        correlate = Correlation(backend, block, rows.shape[1:], k, s, self.filters)
+        to_weights = WeightGradient(correlate, dW.reshape(kernels.shape), block, backend)
+        to_input = InputGradient(self, x, out, block, backend) if len(dx) else None
         ones = backend.full((n * out[0] * out[1],), 1.0)
-        part = backend.empty((block, *kernels.shape[1:]))
-        row = backend.empty(kernels.shape[1:])
-        to_input = InputGradient(self, x, out, block, backend) if scope.input_gradient else None
 
         def forward(x: Array, training: bool) -> Array:
-            for at in cut:
+            for at in blocks:
                 images = x[at]
                 xp.copyto(inner[: len(images)], images)
-                xp.copyto(rows[at], seen[: len(images)])
-                forwards(rows[at], kernels, y[at])
+                xp.copyto(rows[at], windows[: len(images)])
+                correlate(rows[at], kernels, y[at])
             if b is not None:
                 xp.add(y, b, out=y)
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             dW.fill(0)
-            for at in cut:
-                slopes = dy[at].reshape(-1, out[0] * out[1], self.filters)
-                for u in range(k):
-                    met = forwards.seen(rows[at], u).reshape(len(slopes), -1, k * channels)
-                    xp.matmul(met.transpose(0, 2, 1), slopes, out=part[: len(slopes)])
-                    xp.sum(part[: len(slopes)], axis=0, out=row)
-                    xp.add(d_kernels[u], row, out=d_kernels[u])
+            for at in blocks:
+                to_weights.add(rows[at], dy[at])
             if db is not None:
                 xp.matmul(ones, dy.reshape(-1, self.filters), out=db)
             if to_input is not None:
-                to_input.turn(kernels)
-                for at in cut:
+                to_input.flip(kernels)
+                for at in blocks:
                     to_input(dy[at], dx[at])
             return dx
 
         return Bound(forward, backward, y, dx)
+
+
+class WeightGradient:
+    """dK[u] = Σ rows[n, i s + u]ᵀ dy[n, i] over the images n and the rows i of the output."""
+
+    def __init__(
+        self, correlation: Correlation, d_kernels: Array, block: int, backend: Backend
+    ) -> None:
+        """Fill `d_kernels` (kernel, kernel · channels, filters), `block` images at a time."""
+        self._xp, self._correlation, self._d_kernels = backend.xp, correlation, d_kernels
+        self._of_each = backend.empty((block, *d_kernels.shape[1:]))
+        self._sum = backend.empty(d_kernels.shape[1:])
+
+    def add(self, rows: Array, dy: Array) -> None:
+        """Add the gradient of some images."""
+        images, _, filters = len(dy), *self._sum.shape
+        slopes, part = dy.reshape(images, -1, filters), self._of_each[:images]
+        for u, d_kernel in enumerate(self._d_kernels):
+            seen = self._correlation.seen(rows, u).reshape(images, -1, len(self._sum))
+            self._xp.matmul(seen.transpose(0, 2, 1), slopes, out=part)
+            self._xp.sum(part, axis=0, out=self._sum)
+            self._xp.add(d_kernel, self._sum, out=d_kernel)
 
 
 class InputGradient:
@@ -172,11 +187,11 @@ class InputGradient:
         self._kernels = backend.empty((k, k * layer.filters, channels))
         self._correlate = Correlation(backend, block, self._rows.shape[1:], k, 1, channels)
 
-    def turn(self, kernels: Array) -> None:
-        """Take the kernels (kernel, kernel · channels, filters), turned round."""
+    def flip(self, kernels: Array) -> None:
+        """Take the kernels (kernel, kernel · channels, filters), rotated by 180°."""
         k, _, channels = self._kernels.shape
-        turned = kernels.reshape(k, k, channels, -1)[::-1, ::-1].transpose(0, 1, 3, 2)
-        self._xp.copyto(self._kernels.reshape(turned.shape), turned)
+        flipped = kernels.reshape(k, k, channels, -1)[::-1, ::-1].transpose(0, 1, 3, 2)
+        self._xp.copyto(self._kernels.reshape(flipped.shape), flipped)
 
     def __call__(self, dy: Array, dx: Array) -> None:
         """Write dx of some images from their dy."""

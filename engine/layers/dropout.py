@@ -32,7 +32,7 @@ class Dropout(Layer):
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, xp, hyper = scope.backend, scope.backend.xp, scope.hyper
         hyper.setdefault("dropout", self.rate)
-        y, dx, factor = scope.buffer(x), scope.gradient(x), scope.buffer(x)
+        y, dx, factor = scope.output(x), scope.input_gradient(x), scope.buffer("factor", x)
         drawn = np.empty((scope.batch, *x), np.float32)
 
         def forward(x: Array, training: bool) -> Array:
@@ -47,7 +47,7 @@ class Dropout(Layer):
             xp.multiply(x, factor, out=y)
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             xp.multiply(dy, factor, out=dx)
             return dx
 

@@ -21,6 +21,7 @@ class LayerNorm(Layer):
     """
 
     kind: ClassVar = "layer_norm"
+    normalizes: ClassVar = True
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -36,7 +37,7 @@ class LayerNorm(Layer):
         backend, xp, n, d = scope.backend, scope.backend.xp, scope.batch, prod(x)
         gamma, beta = (scope.parameters[name].reshape(d) for name in ("gamma", "beta"))
         dgamma, dbeta = (scope.gradients[name].reshape(d) for name in ("gamma", "beta"))
-        y, dx = scope.buffer(x), scope.gradient(x)
+        y, dx = scope.output(x), scope.input_gradient(x)
         flat_y, flat_dx = y.reshape(n, d), dx.reshape(-1, d)
         x_hat, over_d, ones = backend.empty((n, d)), backend.full((d,), 1 / d), scope.ones()
         mean, scale = backend.empty((n,)), backend.empty((n,))
@@ -56,7 +57,7 @@ class LayerNorm(Layer):
             xp.add(flat_y, beta, out=flat_y)
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             flat_dy = dy.reshape(n, d)
             xp.multiply(flat_dy, x_hat, out=scratch)
             xp.matmul(ones, scratch, out=dgamma)

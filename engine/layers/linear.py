@@ -22,7 +22,7 @@ class Linear(Layer):
     weighted: ClassVar = True
     units: int
     initializer: Initializer = field(default_factory=Xavier)
-    bias: float | None = 0.0  # the first value of every b; None: there is no b
+    bias: float | None = 0.0  # initial value of every b; None: no b
 
     def __post_init__(self) -> None:
         require(self.units >= 1, "units", f"must be at least 1, is {self.units}")
@@ -45,32 +45,22 @@ class Linear(Layer):
         xp = scope.backend.xp
         W, dW = scope.parameters["weight"], scope.gradients["weight"]
         b, db = scope.parameters.get("bias"), scope.gradients.get("bias")
-        y = scope.buffer((self.units,))
-        dx = scope.gradient(x) if scope.input_gradient else scope.backend.empty((0, *x))
+        y, dx = scope.output((self.units,)), scope.input_gradient(x)
         ones = scope.ones()
-        later = scope.shard is not None and scope.shard.later
-        last: list[Array] = [None]  # the input of the last forward pass
 
         def forward(x: Array, training: bool) -> Array:
-            last[0] = x
             xp.matmul(x, W, out=y)
             if b is not None:
                 xp.add(y, b, out=y)
             return y
 
-        def fill(x: Array, dy: Array, dW: Array, db: Array) -> None:
-            xp.matmul(x.T, dy, out=dW)
+        def weight_gradient(x: Array, dy: Array, units: slice) -> None:
+            xp.matmul(x.T, dy[:, units], out=dW[:, units])
             if db is not None:
-                xp.matmul(ones, dy, out=db)
+                xp.matmul(ones, dy[:, units], out=db[units])
 
-        def weigh(x: Array, dy: Array, units: slice) -> None:
-            fill(x, dy[:, units], dW[:, units], None if db is None else db[units])
-
-        def backward(dy: Array) -> Array:
-            if not later:
-                fill(last[0], dy, dW, db)
-            if scope.input_gradient:
-                xp.matmul(dy, W.T, out=dx)
+        def backward(x: Array, dy: Array) -> Array:
+            xp.matmul(dy, W.T, out=dx)
             return dx
 
-        return Bound(forward, backward, y, dx, weigh=weigh)
+        return Bound(forward, backward, y, dx, weight_gradient=weight_gradient)

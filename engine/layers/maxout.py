@@ -42,21 +42,19 @@ class Maxout(Layer):
     def bind(self, x: Shape, scope: Scope) -> Bound:
         xp, (units,) = scope.backend.xp, self.output_shape(x)
         cuts = [slice(start, start + units) for start in range(0, x[0], units)]
-        y, dx = scope.buffer((units,)), scope.gradient(x)
-        hit, free = (scope.backend.empty(y.shape, np.bool_) for _ in range(2))
-        last: list[Array] = [None]  # the input of the last forward pass
+        y, dx = scope.output((units,)), scope.input_gradient(x)
+        hit, free = (scope.gradient(name, (units,), np.bool_) for name in ("hit", "free"))
 
         def forward(x: Array, training: bool) -> Array:
-            last[0] = x
             xp.copyto(y, x[:, cuts[0]])
             for cut in cuts[1:]:
                 xp.maximum(y, x[:, cut], out=y)
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             free.fill(True)
             for cut in cuts:
-                xp.equal(last[0][:, cut], y, out=hit)
+                xp.equal(x[:, cut], y, out=hit)
                 xp.logical_and(hit, free, out=hit)
                 xp.logical_xor(free, hit, out=free)
                 xp.multiply(dy, hit, out=dx[:, cut])

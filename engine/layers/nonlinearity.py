@@ -1,6 +1,5 @@
 """The layer that applies an activation function."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -19,31 +18,24 @@ class Nonlinearity(Layer):
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, f = scope.backend, self.activation
-        y, dx = scope.buffer(x), scope.gradient(x)
-        scratch = [scope.buffer(x) for _ in range(f.scratch)]
-        last: list[Array] = [None]  # the input of the last forward pass
+        y, dx = scope.output(x), scope.input_gradient(x)
+        scratch = [scope.buffer(f"scratch {i}", x) for i in range(f.scratch)]
         ahead, back = f.kernels
-
-        def f_of(x: Array) -> None:
-            f.forward(backend, x, y, scratch)
-
-        def slope_of(dy: Array) -> None:
-            f.backward(backend, last[0], y, dy, dx, scratch)
-
-        apply: Callable[[Array], None] = f_of
-        differentiate: Callable[[Array], None] = slope_of
-        if ahead:
-            apply = backend.kernel(ahead, y, y.size, sizes=[y.size]) or apply
-        if back:
-            differentiate = backend.kernel(back, dx, y, dx.size, sizes=[dx.size]) or differentiate
+        forward_kernel = backend.kernel(ahead, y, y.size, sizes=[y.size]) if ahead else None
+        backward_kernel = backend.kernel(back, dx, y, dx.size, sizes=[dx.size]) if back else None
 
         def forward(x: Array, training: bool) -> Array:
-            last[0] = x
-            apply(x)
+            if forward_kernel is not None:
+                forward_kernel(x)
+            else:
+                f.forward(backend, x, y, scratch)
             return y
 
-        def backward(dy: Array) -> Array:
-            differentiate(dy)
+        def backward(x: Array, dy: Array) -> Array:
+            if backward_kernel is not None:
+                backward_kernel(dy)
+            else:
+                f.backward(backend, x, y, dy, dx, scratch)
             return dx
 
         return Bound(forward, backward, y, dx)

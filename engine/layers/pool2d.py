@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from engine.backends.base import Array
 from engine.errors import ShapeError, require
 from engine.layers.base import Bound, Layer, Scope, Shape, layers
@@ -48,25 +50,22 @@ class MaxPool2d(_Pool2d):
     kind: ClassVar = "max_pool2d"
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
-        backend, xp = scope.backend, scope.backend.xp
-        out = self.output_shape(x)
-        y, dx = scope.buffer(out), scope.gradient(x)
-        share, taken = scope.gradient(out), backend.empty(scope.gradient(out).shape, bool)
-        free = backend.empty(taken.shape, bool)
-        last: list[Array] = [None]
+        xp, out = scope.backend.xp, self.output_shape(x)
+        y, dx = scope.output(out), scope.input_gradient(x)
+        share = scope.gradient("share", out)
+        taken, free = (scope.gradient(name, out, np.bool_) for name in ("taken", "free"))
 
         def forward(x: Array, training: bool) -> Array:
-            last[0] = x
             first, *others = self._cells(x, out)
             xp.copyto(y, first)
             for cell in others:
                 xp.maximum(y, cell, out=y)
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             dx.fill(0)
             free.fill(True)
-            pairs = zip(self._cells(last[0], out), self._cells(dx, out), strict=True)
+            pairs = zip(self._cells(x, out), self._cells(dx, out), strict=True)
             for cell, target in pairs:
                 xp.equal(cell, y, out=taken)
                 xp.logical_and(taken, free, out=taken)
@@ -87,7 +86,8 @@ class AvgPool2d(_Pool2d):
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         xp, out = scope.backend.xp, self.output_shape(x)
-        y, dx, share = scope.buffer(out), scope.gradient(x), scope.gradient(out)
+        y, dx = scope.output(out), scope.input_gradient(x)
+        share = scope.gradient("share", out)
         weight = 1 / self.size**2
 
         def forward(x: Array, training: bool) -> Array:
@@ -98,7 +98,7 @@ class AvgPool2d(_Pool2d):
             xp.multiply(y, weight, out=y)
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             dx.fill(0)
             xp.multiply(dy, weight, out=share)
             for target in self._cells(dx, out):

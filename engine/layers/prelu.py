@@ -37,26 +37,24 @@ class PReLU(Layer):
     def bind(self, x: Shape, scope: Scope) -> Bound:
         xp, units = scope.backend.xp, prod(x)
         a, da = scope.parameters["slope"], scope.gradients["slope"]
-        y, dx = scope.buffer(x), scope.gradient(x)
-        below, scratch = scope.buffer(x), scope.buffer(x)
+        y, dx = scope.output(x), scope.input_gradient(x)
+        below, scratch = scope.buffer("below", x), scope.buffer("scratch", x)
         flat, ones = scratch.reshape(scope.batch, units), scope.ones()
         row = da.reshape(units) if self.per_unit else scope.backend.empty((units,))
-        last: list[Array] = [None]  # the input of the last forward pass
 
         def forward(x: Array, training: bool) -> Array:
-            last[0] = x
             below_zero(xp, x, below)
             xp.multiply(below, a, out=scratch)
             above_zero(xp, x, y)
             xp.add(y, scratch, out=y)
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             xp.multiply(dy, below, out=scratch)
             xp.matmul(ones, flat, out=row)
             if not self.per_unit:
                 xp.sum(row, keepdims=True, out=da)
-            step_at_zero(xp, last[0], dx)
+            step_at_zero(xp, x, dx)
             xp.subtract(1, dx, out=scratch)
             xp.multiply(scratch, a, out=scratch)
             xp.add(dx, scratch, out=dx)

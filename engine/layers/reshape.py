@@ -15,20 +15,21 @@ class Flatten(Layer):
     """(batch, *shape) → (batch, features)."""
 
     kind: ClassVar = "flatten"
+    flattens: ClassVar = True
 
     def output_shape(self, x: Shape) -> Shape:
         return (prod(x),)
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
-        # Copied, for what probes and the next layer see must be an array of fixed place.
-        y, dx = scope.buffer((prod(x),)), scope.gradient(x)
+        # Copied, because probes and the next layer read one and the same array at every step.
+        y, dx = scope.output((prod(x),)), scope.input_gradient(x)
         xp = scope.backend.xp
 
         def forward(x: Array, training: bool) -> Array:
             xp.copyto(y, x.reshape(y.shape))
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             xp.copyto(dx, dy.reshape(dx.shape))
             return dx
 
@@ -62,14 +63,14 @@ class Image(Layer):
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         xp = scope.backend.xp
-        y, dx = scope.buffer(self.output_shape(x)), scope.gradient(x)
+        y, dx = scope.output(self.output_shape(x)), scope.input_gradient(x)
         planes = (-1, self.channels, self.height, self.width)
 
         def forward(x: Array, training: bool) -> Array:
             xp.copyto(y, x.reshape(planes).transpose(0, 2, 3, 1))
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             xp.copyto(dx.reshape(planes), dy.transpose(0, 3, 1, 2))
             return dx
 

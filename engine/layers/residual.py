@@ -85,7 +85,8 @@ class Residual(Layer):
             parameters={name: scope.parameters[outer] for name, outer in names.items()},
             gradients={name: scope.gradients[outer] for name, outer in names.items()},
             state={name: scope.state[outer] for name, outer in states.items()},
-            input_gradient=scope.input_gradient or position > 0,
+            needs_input_gradient=scope.needs_input_gradient or position > 0 or not layer.weighted,
+            prefix=f"{scope.prefix}{position}.",
         )
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
@@ -94,17 +95,16 @@ class Residual(Layer):
             layer.bind(shape, self._inner(i, shape, scope))
             for i, (layer, shape) in enumerate(zip(self.layers, shapes, strict=False))
         ]
-        y = scope.buffer(x)
-        dx = scope.gradient(x) if scope.input_gradient else scope.backend.empty((0, *x))
+        y, dx = scope.output(x), scope.input_gradient(x)
 
         def forward(x: Array, training: bool) -> Array:
             inside = reduce(lambda a, layer: layer.forward(a, training), bound, x)
             xp.add(x, inside, out=y)
             return y
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             inside = reduce(lambda d, layer: layer.backward(d), reversed(bound), dy)
-            if scope.input_gradient:
+            if scope.needs_input_gradient:
                 xp.add(dy, inside, out=dx)
             return dx
 
@@ -112,4 +112,4 @@ class Residual(Layer):
             xp.add(x, start_row(bound, x), out=y)
             return y
 
-        return Bound(forward, backward, y, dx, start if starts(bound) else None)
+        return Bound(forward, backward, y, dx, start=start if starts(bound) else None)

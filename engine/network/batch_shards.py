@@ -57,17 +57,17 @@ class Shards:
 
     def _bind(self, at: int, scope: Scope, rank: int) -> tuple[Bound, Sequence[Array]]:
         """Bind layer `at` for a shard; return it with its own part of the gradients."""
-        rows, network = self._rows[rank], self._network
-        later = network.bound[at].weigh is not None
+        network, whole = self._network, self._network.bound[at]
+        deferred = whole.weight_gradient is not None
         gradients = dict(scope.gradients)
-        if rank and not later:
+        if rank and not deferred:
             gradients = {
-                name: network.backend.empty(each.shape) for name, each in gradients.items()
+                name: network.backend.empty(array.shape) for name, array in gradients.items()
             }
-        shard = Shard(rank, rows, scope.batch, iter(scope.lent), self._meeting, later)
-        return network.network.layers[at].bind(
-            network.shapes[at], scope.of(shard, rows.stop - rows.start, gradients)
-        ), [] if later else [*gradients.values()]
+        shard = Shard(rank, self._rows[rank], scope, self._meeting)
+        bound = network.network.layers[at].bind(network.shapes[at], scope.of(shard, gradients))
+        bound.deferred = deferred
+        return bound, [] if deferred else [*gradients.values()]
 
     def forward(self, x: Array, training: bool) -> Array:
         """x (batch, *features) → scores (batch, classes)."""
@@ -91,10 +91,10 @@ class Shards:
             reduce(lambda dy, member: member[0].backward(dy), reversed(row), dy)
             self._meeting.wait(rank)
             for at, units in enumerate(self._units):
-                weigh = network.bound[at].weigh
-                if weigh is not None and rank < len(units):
+                weight_gradient = network.bound[at].weight_gradient
+                if weight_gradient is not None and rank < len(units):
                     x, dy = network.input_of(at, self._input), network.output_gradient(at, dscores)
-                    weigh(x, dy, units[rank])
+                    weight_gradient(x, dy, units[rank])
 
         self._run(go)
         for members in zip(*(row[first:] for row in self._members), strict=True):

@@ -205,7 +205,7 @@ class BoundNetwork:
                 self.store.gradient_views[position],
                 self.store.state_views[position],
                 self.backwards and position >= learns,
-                input_gradient=self.backwards and position > learns,
+                needs_input_gradient=self.backwards and position > learns,
                 hyper=self.hyper,
                 noise=self.noise,
             )

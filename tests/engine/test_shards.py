@@ -157,9 +157,9 @@ class Moody(Layer):
     mood: tuple[threading.Event, int]
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
-        y, dx = scope.buffer(x), scope.gradient(x)
+        y, dx = scope.output(x), scope.input_gradient(x)
         event, rank = self.mood
-        total = scope.total((1,))
+        total = scope.total("nothing", shape=(1,))
 
         def forward(x: Array, training: bool) -> Array:
             if event.is_set() and scope.shard is not None and scope.shard.rank == rank:
@@ -168,11 +168,55 @@ class Moody(Layer):
             np.copyto(y, x)
             return np.asarray(y)
 
-        def backward(dy: Array) -> Array:
+        def backward(x: Array, dy: Array) -> Array:
             np.copyto(dx, dy)
             return np.asarray(dx)
 
         return Bound(forward, backward, y, dx)
+
+
+@dataclass(frozen=True)
+class Shuffled(Layer):
+    """Adds 1 and doubles, in two buffers that shards allocate in the opposite order."""
+
+    kind: ClassVar = "shuffled"
+
+    def bind(self, x: Shape, scope: Scope) -> Bound:
+        names = ["one", "two"] if scope.shard is None else ["two", "one"]
+        buffers = {name: scope.buffer(name, x) for name in names}
+        dx, y = scope.input_gradient(x), scope.output(x)
+
+        def forward(x: Array, training: bool) -> Array:
+            np.add(x, 1, out=buffers["one"])
+            np.multiply(buffers["one"], 2, out=buffers["two"])
+            np.copyto(y, buffers["two"])
+            return np.asarray(y)
+
+        def backward(x: Array, dy: Array) -> Array:
+            np.multiply(dy, buffers["two"], out=dx)
+            return np.asarray(dx)
+
+        return Bound(forward, backward, y, dx)
+
+
+def test_buffers_have_names_and_may_be_allocated_in_any_order() -> None:
+    network = Network([Linear(4), Shuffled(), Linear(CLASSES)])
+    x, _ = next(batches())
+    outputs = []
+    for threads in (1, 3):
+        bound_network = bound(network, threads)
+        scores = bound_network.forward(x, True).copy()
+        bound_network.backward(np.ones_like(scores))
+        outputs.append((scores, bound_network.bound[1].input_gradient.copy()))
+    for one, other in zip(*outputs, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-12)
+
+
+def test_a_layer_may_not_have_two_buffers_of_one_name() -> None:
+    scope = Scope(make_backend("numpy"), 5, {}, {}, {})
+    scope.output((3,))
+    with pytest.raises(ValueError, match="two buffers 'y'"):
+        scope.output((3,))
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
