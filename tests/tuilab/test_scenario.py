@@ -12,7 +12,9 @@ from engine.backends.base import make_backend
 from engine.errors import ConfigError, DataError, TuilabError
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError
-from tuilab.scenario.scenario import build_trainer, load, load_data, parse
+from tuilab.scenario.building import build_trainer, load_data
+from tuilab.scenario.loading import load
+from tuilab.scenario.parsing import parse
 
 
 def message(path: Path, table: dict[str, Any], *sets: str) -> str:
