@@ -24,7 +24,8 @@ from tuilab.process.comparison import begin, result
 from tuilab.process.launch import Options, Worker, write_atomically
 from tuilab.process.run_pool import Job, run_all
 from tuilab.record.run_folder import create
-from tuilab.scenario.scenario import ScenarioFile, load_file
+from tuilab.scenario.loading import load_file
+from tuilab.scenario.scenario import ScenarioFile
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
 FILES = sorted(FOLDER.rglob("*.toml"))

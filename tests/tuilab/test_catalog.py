@@ -80,7 +80,7 @@ def test_a_file_with_odd_values_is_still_listed(lab: Path, odd: str) -> None:
 
 
 def test_a_folder_without_scenarios_says_so(lab: Path) -> None:
-    with pytest.raises(ScenarioError, match="has no scenarios"):
+    with pytest.raises(ScenarioError, match="contains no scenarios"):
         entries(lab)
 
 
@@ -141,7 +141,7 @@ class TestTour:
         monkeypatch.setattr(catalog, "INSTALLED", lab / "nowhere")
         code, _, err = cli("tour", "--list")
         assert code == 2
-        assert "has no scenarios" in err
+        assert "contains no scenarios" in err
 
 
 def test_a_wheel_has_the_scenarios(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tuilab.cli.status_line import StatusLine
 from tuilab.process.comparison import kept_expectations
 from tuilab.record import RunReader, RunWriter
 from tuilab.record.run_folder import RunFolder, hold_lock
-from tuilab.scenario.scenario import load_file
+from tuilab.scenario.loading import load_file
 from tuilab.viewer.model.claims import judge_folder, judge_group, judge_runs
 
 SLOW = {"name": "slow", "optimizer": {"learning_rate": 1e-6}}

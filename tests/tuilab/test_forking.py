@@ -17,7 +17,7 @@ from tuilab.process.verify import verify
 from tuilab.record import Fork, RunInfo, RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 
 
 def info_of(folder: Path) -> RunInfo:

@@ -16,21 +16,22 @@ from engine.layers.pool2d import MaxPool2d
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
 from tests.tuilab.support import small
-from tuilab.scenario.layer_tables import FAMILIES, layer
-from tuilab.scenario.scenario import build_network, load_data, parse
+from tuilab.scenario.building import build_network, load_data
+from tuilab.scenario.layer_tables import FAMILIES, parse_layer
+from tuilab.scenario.parsing import parse
 
 
 def test_a_table_gives_the_layer_with_its_settings() -> None:
     table = {"name": "conv2d", "filters": 8, "padding": 1, "initializer": "he"}
-    assert layer(table, "") == Conv2d(8, padding=1, initializer=He())
-    assert layer({"name": "relu"}, "") == Nonlinearity(ReLU())
-    assert layer({"name": "activation", "activation": "tanh"}, "") == Nonlinearity(Tanh())
+    assert parse_layer(table, "") == Conv2d(8, padding=1, initializer=He())
+    assert parse_layer({"name": "relu"}, "") == Nonlinearity(ReLU())
+    assert parse_layer({"name": "activation", "activation": "tanh"}, "") == Nonlinearity(Tanh())
     normal = {"name": "normal", "std": 0.1}
-    assert layer({"name": "linear", "units": 3, "initializer": normal}, "") == Linear(
+    assert parse_layer({"name": "linear", "units": 3, "initializer": normal}, "") == Linear(
         3, Normal(0.1)
     )
     block = {"name": "residual", "layers": [{"name": "linear", "units": 4}, {"name": "relu"}]}
-    assert layer(block, "") == Residual((Linear(4), Nonlinearity(ReLU())))
+    assert parse_layer(block, "") == Residual((Linear(4), Nonlinearity(ReLU())))
 
 
 def test_every_family_inside_a_layer_is_written_by_name() -> None:
@@ -98,7 +99,7 @@ def test_pixels_become_images_and_are_flattened_before_the_output() -> None:
     [({"hidden": [3]}, "network.hidden"), ({"batch_norm": True}, "network.batch_norm")],
 )
 def test_the_short_form_goes_without_layers(network: dict[str, Any], path: str) -> None:
-    with pytest.raises(ConfigError, match="goes without") as error:
+    with pytest.raises(ConfigError, match="cannot be combined") as error:
         parse(layered({"name": "linear", "units": 4}, **network), "x")
     assert error.value.path == path
 
@@ -118,5 +119,5 @@ def test_expectations_count_the_layers_that_have_weights() -> None:
 
 
 def test_a_bias_can_be_set_or_left_out() -> None:
-    assert layer({"name": "linear", "units": 3, "bias": False}, "") == Linear(3, bias=None)
-    assert layer({"name": "conv2d", "filters": 3, "bias": 0.1}, "") == Conv2d(3, bias=0.1)
+    assert parse_layer({"name": "linear", "units": 3, "bias": False}, "") == Linear(3, bias=None)
+    assert parse_layer({"name": "conv2d", "filters": 3, "bias": 0.1}, "") == Conv2d(3, bias=0.1)

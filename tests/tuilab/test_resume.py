@@ -30,7 +30,7 @@ from tuilab.process.resume import go_on
 from tuilab.record import RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 
 # Dropout, batch normalisation, augmentation of nothing, an optimiser and a schedule with a memory.
 TABLE = small(

@@ -32,7 +32,7 @@ from tuilab.process.launch import Options, Worker, restart, start
 from tuilab.record import RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 
 DOCUMENT = {
     *("scenario", "title", "seed", "backend", "device", "run_dir", "status", "steps", "epochs"),

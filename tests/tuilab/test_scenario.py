@@ -12,7 +12,9 @@ from engine.backends.base import make_backend
 from engine.errors import ConfigError, DataError, TuilabError
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError
-from tuilab.scenario.scenario import build_trainer, load, load_data, parse
+from tuilab.scenario.building import build_trainer, load_data
+from tuilab.scenario.loading import load
+from tuilab.scenario.parsing import parse
 
 
 def message(path: Path, table: dict[str, Any], *sets: str) -> str:
@@ -81,7 +83,7 @@ def message(path: Path, table: dict[str, Any], *sets: str) -> str:
         ({"schedule": {"name": "step", "every": 0}}, "schedule.every", ["at least 1, is 0"]),
         ({"optimizer": {"name": "adm"}}, "optimizer", ["did you mean 'adam'?", "rmsprop"]),
         ({"optimizer": {"l1": -1.0}}, "optimizer.l1", ["must not be negative, is -1"]),
-        ({"train": {"steps": 5, "epochs": 5}}, "train", ["either epochs or steps", "'epochs'"]),
+        ({"train": {"steps": 5, "epochs": 5}}, "train", ["either 'epochs' or 'steps'", "not both"]),
         ({"train": {"steps": 0}}, "train.steps", [">= 1", "got 0"]),
         ({"train": {"dtype": "float16"}}, "train.dtype", ["'float16'", "float32, float64"]),
         ({"expect": [{"metric": "los", "below": 1}]}, "expect[0].metric", ["mean 'loss'?"]),

@@ -17,7 +17,7 @@ from engine.optimization.optimizers import optimizers
 from engine.optimization.schedules import schedules
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import small
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 from tuilab.scenario.schema import schema
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -95,16 +95,16 @@ def test_new_overwrites_nothing(cli: Cli, lab: Path) -> None:
     (lab / "mine.toml").write_text("precious")
     code, _, err = cli("new", "mine")
     assert code == 2
-    assert "mine.toml is there already" in err
+    assert "mine.toml already exists" in err
     assert (lab / "mine.toml").read_text() == "precious"
     code, _, err = cli("new", "nowhere/mine")
     assert code == 2
-    assert "there is no folder nowhere" in err
+    assert "create the folder nowhere first" in err
 
 
 @pytest.mark.parametrize("name", ["", ".toml", ".."])
 def test_a_scenario_needs_a_name(cli: Cli, lab: Path, name: str) -> None:
     code, _, err = cli("new", name)
     assert code == 2
-    assert "is no name for a scenario" in err
+    assert "is not a valid file name" in err
     assert not list(lab.iterdir())

@@ -11,8 +11,9 @@ from engine.layers.batch_norm import BatchNorm
 from engine.optimization.optimizers import SGD, Adam
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError
+from tuilab.scenario.loading import load, load_file
 from tuilab.scenario.overrides import merge
-from tuilab.scenario.scenario import Scenario, ScenarioFile, load, load_file
+from tuilab.scenario.scenario import Scenario, ScenarioFile
 
 NORMAL: Any = {"network": {"initializer": {"name": "normal", "std": 0.1}}}
 A, B = {"name": "a"}, {"name": "b"}
@@ -239,6 +240,6 @@ class TestErrors:
             load(path)
         with pytest.raises(ScenarioError, match="unknown variant 'aa'; did you mean 'a'"):
             load(path, variant="aa")
-        with pytest.raises(ScenarioError, match="compares no variants: there is no 'a'"):
+        with pytest.raises(ScenarioError, match="has no variants, so there is no 'a'"):
             load(write_scenario(path), variant="a")
         assert load(path).variant == ""

@@ -25,7 +25,7 @@ from tuilab.process.launch import Options, start
 from tuilab.record import RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 
 
 def played(lab: Path) -> None:

@@ -14,7 +14,7 @@ from engine.training.trainer import Trainer
 from tuilab.babysit.check import LOOK, Check, Step, Verdict
 from tuilab.babysit.subject import Subject, sample
 from tuilab.babysit.trials import affordable, train
-from tuilab.scenario.scenario import build_trainer
+from tuilab.scenario.building import build_trainer
 
 EXAMPLES: Final = 2000
 """Of each split, at most, whose accuracy is compared."""

@@ -11,7 +11,9 @@ from engine.backends.base import make_backend
 from engine.data.dataset import Dataset
 from engine.training.gradcheck import ParameterCheck, check_parameters
 from tuilab.reports.run_report import aligned
-from tuilab.scenario.scenario import Scenario, build_trainer, load, load_data
+from tuilab.scenario.building import build_trainer, load_data
+from tuilab.scenario.loading import load
+from tuilab.scenario.scenario import Scenario
 
 EXAMPLES: Final = 20
 KINKED: Final = 1e-4

@@ -18,7 +18,8 @@ from tuilab.babysit import (
 )
 from tuilab.babysit.check import Check, Step
 from tuilab.babysit.subject import Subject
-from tuilab.scenario.scenario import Scenario, build_trainer, load_data
+from tuilab.scenario.building import build_trainer, load_data
+from tuilab.scenario.scenario import Scenario
 
 STEPS: Final[tuple[Step, ...]] = (
     initial_loss.STEP,

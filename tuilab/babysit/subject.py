@@ -12,7 +12,8 @@ from engine.data.dataset import Dataset, Examples
 from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.optimization.schedules import Constant
 from engine.training.trainer import Trainer
-from tuilab.scenario.scenario import Scenario, build_trainer
+from tuilab.scenario.building import build_trainer
+from tuilab.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ def _start(
 ) -> int:
     from tuilab.process.comparison import begin_all
     from tuilab.record.run_folder import default_path
-    from tuilab.scenario.scenario import load_file
+    from tuilab.scenario.loading import load_file
 
     file = load_file(scenario, sets)
     if variant:

@@ -117,7 +117,7 @@ def show(run: str | None, as_json: bool) -> int:
     from tuilab.record import RunReader
     from tuilab.record.run_folder import find
     from tuilab.reports.run_report import summary_text
-    from tuilab.scenario.scenario import load
+    from tuilab.scenario.loading import load
 
     folder = find(run)
     with RunReader(folder.database) as reader:

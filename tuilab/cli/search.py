@@ -84,7 +84,7 @@ def start(
     on with it. With the same --storage on several machines, all of them work on one study.
     """
     from tuilab.process.launch import Options
-    from tuilab.scenario.scenario import load
+    from tuilab.scenario.loading import load
     from tuilab.search.begin import SearchOptions, new_folder, to_go_on_with
     from tuilab.search.extras import need
 

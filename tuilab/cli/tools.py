@@ -120,7 +120,7 @@ def check(
     from tuilab.babysit.sequence import prepare, run
     from tuilab.data.folder import data_folder
     from tuilab.process.launch import Options
-    from tuilab.scenario.scenario import load
+    from tuilab.scenario.loading import load
 
     progress = report.Progress(sys.stderr if is_terminal(sys.stderr) else None)
     colour = has_colour(sys.stdout)

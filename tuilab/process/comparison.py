@@ -16,7 +16,8 @@ from tuilab.process.headless import outcome
 from tuilab.process.launch import Options, Worker, start, write_atomically
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder, find_group, refuse_taken
-from tuilab.scenario.scenario import Scenario, ScenarioFile, load, load_expectations
+from tuilab.scenario.loading import load, load_expectations
+from tuilab.scenario.scenario import Scenario, ScenarioFile
 
 EXPECTATIONS: Final = "comparison.toml"
 """What is expected over several runs, in the folder that holds theirs."""

@@ -23,7 +23,7 @@ from tuilab.process.resume import as_arguments, branch, parse_change, resume
 from tuilab.record import Fork, RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder, create, free_path
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 
 ATTEMPTS: Final = 5  # at a checkpoint before it is thinned out
 PATIENCE: Final = 5.0  # seconds that a living run may take to save a checkpoint

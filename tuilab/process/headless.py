@@ -15,7 +15,7 @@ from tuilab.claims.summary import Summary, summarize
 from tuilab.errors import RunError, WorkerError
 from tuilab.process.launch import Worker, end, has_ended, info_of
 from tuilab.record import RunInfo, RunReader
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 from tuilab.terminal import to_type
 
 POLL: Final = 0.05  # seconds

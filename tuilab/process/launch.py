@@ -23,7 +23,8 @@ from tuilab.errors import RunError
 from tuilab.record import Fork, RunInfo, RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder, create, free_path
-from tuilab.scenario.scenario import Scenario, load
+from tuilab.scenario.loading import load
+from tuilab.scenario.scenario import Scenario
 
 THREAD_VARIABLES: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SPIN_VARIABLE: Final = "OPENBLAS_THREAD_TIMEOUT"

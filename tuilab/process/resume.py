@@ -15,7 +15,7 @@ from tuilab.process.checkpoints import Saved, newest
 from tuilab.process.launch import Options, Worker, launch, options_of, restart, write_atomically
 from tuilab.record import RunReader, RunWriter
 from tuilab.record.run_folder import RunFolder, create, free_path
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 from tuilab.terminal import to_type
 
 

@@ -17,7 +17,8 @@ from tuilab.process.comparison import Outcome, begin, result
 from tuilab.process.headless import held_signals
 from tuilab.process.launch import Options
 from tuilab.process.run_pool import Done, Job, run_all
-from tuilab.scenario.scenario import ScenarioFile, load_file
+from tuilab.scenario.loading import load_file
+from tuilab.scenario.scenario import ScenarioFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from tuilab.errors import RunError
 from tuilab.process.checkpoints import saved
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.scenario import build_trainer, load, load_data
+from tuilab.scenario.building import build_trainer, load_data
+from tuilab.scenario.loading import load
 
 SERIES: Final = ("loss", "data_loss", "accuracy")
 

@@ -37,7 +37,9 @@ from tuilab.process.checkpoints import Keeper, newest
 from tuilab.record import RunInfo, RunReader, RunWriter
 from tuilab.record.control_socket import ControlServer
 from tuilab.record.run_folder import RunFolder, hold_lock
-from tuilab.scenario.scenario import Scenario, build_trainer, load, load_data
+from tuilab.scenario.building import build_trainer, load_data
+from tuilab.scenario.loading import load
+from tuilab.scenario.scenario import Scenario
 from tuilab.toml_structs import find_line, read
 
 FRAME_INTERVAL: Final = 0.08  # seconds: twelve frames a second

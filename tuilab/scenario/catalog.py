@@ -1,7 +1,7 @@
-"""The scenarios that are at hand, by chapter of the lecture: in ./scenarios, or the package's own.
+"""The available scenarios by chapter of the lecture: those in ./scenarios, or the package's own.
 
-A chapter is a folder there, or else what the key `lecture` of the file says. Only the heads of the
-files are read, so that a list of them is quick and one that is broken spoils no other.
+A chapter is a folder, or else the value of the key `lecture` in the file. Files are not validated,
+so that the list is quick and a broken file does not affect the others.
 """
 
 import tomllib
@@ -25,14 +25,14 @@ CHAPTERS: Final = {
     "babysitting": "babysitting the learning process",
     "search": "hyperparameter search",
 }
-"""Folders, and the lecture's own words for them, in its order."""
+"""Folders and the lecture's titles for them, in its order."""
 ORDER: Final = tuple(CHAPTERS.values())
 OTHERS: Final = "other scenarios"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A scenario as a list shows it."""
+    """A scenario as lists show it."""
 
     path: Path
     chapter: str
@@ -48,20 +48,20 @@ class Entry:
 
 
 def folder() -> Path:
-    """Return the folder of scenarios: the one here, or else that of the package."""
+    """Return ./scenarios, or else the package's folder of scenarios."""
     return HERE if HERE.is_dir() else INSTALLED
 
 
 def entries(root: Path | None = None) -> list[Entry]:
     """Return the scenarios below `root`, chapter by chapter in the lecture's order.
 
-    Within a chapter they come as the README there names them, then by name.
-    Raises ScenarioError where there is none.
+    Within a chapter they follow the order of its README, then their names. Raises ScenarioError
+    if there are none.
     """
     root = folder() if root is None else root
-    found = [_entry(path, root) for path in root.rglob("*.toml")]
-    if not found:
-        raise ScenarioError(f"{root}/ has no scenarios (*.toml); run this where they are")
+    listed = [_entry(path, root) for path in root.rglob("*.toml")]
+    if not listed:
+        raise ScenarioError(f"{root}/ contains no scenarios (*.toml); change to their folder")
     readme = _readme(root)
 
     def place(entry: Entry) -> tuple[bool, int, str, int, str]:
@@ -70,19 +70,19 @@ def entries(root: Path | None = None) -> list[Entry]:
         within = named if named >= 0 else len(readme)
         return entry.chapter == OTHERS, chapter, entry.chapter, within, entry.name
 
-    return sorted(found, key=place)
+    return sorted(listed, key=place)
 
 
-def chapters(found: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
-    """Return the chapters of `entries`, each with its scenarios."""
-    return [(chapter, list(group)) for chapter, group in groupby(found, lambda e: e.chapter)]
+def chapters(listed: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+    """Return (chapter, its scenarios) pairs in the order of `listed`."""
+    return [(chapter, list(group)) for chapter, group in groupby(listed, lambda e: e.chapter)]
 
 
 def resolve(path: Path) -> Path:
-    """Return the file that a path, or the bare name of a scenario, means.
+    """Return the file for a path or the bare name of a scenario.
 
-    What is a file is meant as such; a name with no ending is looked for among the scenarios. Raises
-    ScenarioError where no scenario has that name.
+    A path to a file is returned as it is; a name without a suffix is looked up among the scenarios.
+    Raises ScenarioError if no scenario has that name.
     """
     if path.is_file() or path.suffix == ".toml" or path.is_absolute() or not path.name:
         return path
@@ -98,15 +98,16 @@ def resolve(path: Path) -> Path:
     near = get_close_matches(path.name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ScenarioError(
-        f"{path}: no such scenario, neither a file nor a name{hint} (tuilab tour --list shows them)"
+        f"{path}: no scenario file or scenario of that name{hint} "
+        "(tuilab tour --list shows all scenarios)"
     )
 
 
-def listing(found: Sequence[Entry]) -> str:
-    """Return the list as text: chapters, and each scenario with its question."""
-    width = max(len(entry.name) for entry in found)
+def listing(listed: Sequence[Entry]) -> str:
+    """Return the list as text: chapters, and a line with its question per scenario."""
+    width = max(len(entry.name) for entry in listed)
     blocks = []
-    for chapter, group in chapters(found):
+    for chapter, group in chapters(listed):
         lines = [f"  {e.name:<{width}}  {e.problem or e.question or e.title}" for e in group]
         blocks.append("\n".join([chapter, *lines]))
     return "\n\n".join(blocks)
@@ -142,7 +143,7 @@ def _text(table: dict[str, Any], key: str) -> str:
 
 
 def _claims(expected: Any) -> list[str]:
-    """Return the claims in words; what is written otherwise is for a run to complain of."""
+    """Return the claims in words; malformed tables are left for a run to report."""
     claims = []
     with suppress(TypeError, AttributeError):
         claims = [entry["claim"] for entry in expected or () if "claim" in entry]

@@ -1,7 +1,7 @@
-"""Changes to the table of a scenario file: what a variant says, and what `--set` says.
+"""Changes to the table of a scenario file: those of a variant, and those of `--set`.
 
 Tables are merged, values replaced. Where the member of a family changes, settings that only the old
-one has go with it; where a table overrides a mere name, it adds settings to it.
+member has are dropped; where a table overrides a bare name, it adds settings to it.
 """
 
 import copy
@@ -25,25 +25,25 @@ FAMILIES: Final[dict[str, tuple[str, Registry[Any]]]] = {
     "optimizer": ("name", optimizers),
     "schedule": ("name", schedules),
 }
-"""Tables that describe a member of a family, with the key that says which."""
+"""Tables that describe a member of a family, with the key that names the member."""
 INSTEAD: Final = {
     "train.steps": ("train.epochs",),
     "train.epochs": ("train.steps",),
     "network.hidden": ("layer",),
     "layer": ("network.hidden", "network.activation", "network.batch_norm"),
 }
-"""Keys that take the place of others."""
+"""Keys that replace others."""
 
 
 def assign(table: Table, assignment: str) -> None:
-    """Make one `--set key=value` in `table`. Raises ConfigError."""
+    """Apply one `--set key=value` to `table`. Raises ConfigError."""
     override(table, assignment)
     for key in INSTEAD.get(assignment.partition("=")[0].strip(), ()):
         remove(table, key)
 
 
 def merge(table: Table, changes: Table) -> Table:
-    """Return a scenario's table with `changes` made in it."""
+    """Return a copy of a scenario's table with `changes` applied."""
     merged = copy.deepcopy(table)
     for key, others in INSTEAD.items():
         if _has(changes, key):
@@ -66,19 +66,19 @@ def _merged(base: Table, changes: Mapping[str, Any], path: str) -> Table:
 
 
 def _member(old: Any, changes: Mapping[str, Any], path: str) -> Any:
-    """Return the table of a family's member, without what the one in `changes` has no use for."""
-    says, family = FAMILIES[path]
+    """Return the table of a family's member without the settings that the new member lacks."""
+    name_key, family = FAMILIES[path]
     if isinstance(old, str):
         old = called(family, old, path)
     if not isinstance(old, dict):
         return old
-    before, after = (table.get(says) for table in (old, changes))
+    before, after = (table.get(name_key) for table in (old, changes))
     if not isinstance(before, str) or not isinstance(after, str):
         return old
     if before not in family or after not in family:
-        return old  # which will be said in its place
-    gone = {*field_names(family[before])} - {*field_names(family[after])}
-    return {key: value for key, value in old.items() if key not in gone}
+        return old  # parsing will reject the name
+    dropped = {*field_names(family[before])} - {*field_names(family[after])}
+    return {key: value for key, value in old.items() if key not in dropped}
 
 
 def _has(table: Mapping[str, Any], path: str) -> bool:
@@ -89,7 +89,7 @@ def _has(table: Mapping[str, Any], path: str) -> bool:
 
 
 def remove(table: Table, path: str) -> None:
-    """Take the key at `path` out of a table, where it is."""
+    """Remove the key at `path` from a table, if present."""
     key, _, rest = path.partition(".")
     if not rest:
         table.pop(key, None)

@@ -1,8 +1,8 @@
-"""`tuilab schema`: the scenario format as JSON Schema, for editors to complete and to check.
+"""`tuilab schema`: the scenario format as JSON Schema, for completion and checks in editors.
 
-It is made from the structs and the registries that read the files, so a new member is in it at
-once. What takes more than a schema to say (that shapes fit, which metrics there are) is left to
-`tuilab run`, whose errors say it better.
+The schema is derived from the structs and registries that read the files, so it includes every new
+member. What a schema cannot express (matching shapes, names of metrics) is left to `tuilab run`,
+which also reports it better.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ from engine.optimization.optimizers import optimizers
 from engine.optimization.schedules import schedules
 from engine.registry import Registry
 from tuilab.claims.expectations import Expectation
-from tuilab.diagnosis import rules
+from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.settings import Common
+from tuilab.scenario.file_format import DataSection, Header, NetworkSection, TrainSection
 from tuilab.scenario.layer_tables import FAMILIES
-from tuilab.scenario.scenario import DataSection, Header, NetworkSection, TrainSection
 from tuilab.scenario.search.pruners import pruners
 from tuilab.scenario.search.samplers import samplers
 from tuilab.scenario.search.settings import SearchTable, StageTable
@@ -56,7 +56,7 @@ def schema() -> Schema:
         "loss": _family(losses),
         "optimizer": _family(optimizers),
         "schedule": _family(schedules),
-        "train": _object(_struct(TrainSection), "How long, and in which precision"),
+        "train": _object(_struct(TrainSection), "Length and precision of training"),
         "expect": {"type": "array", "items": _expectation()},
         "diagnosis": _diagnosis(),
         "search": _search(),
@@ -86,7 +86,7 @@ def _object(properties: Mapping[str, Schema], description: str) -> Schema:
 
 
 def _struct(cls: type[msgspec.Struct]) -> dict[str, Schema]:
-    """Return the properties of a struct, every one of them with its references written out."""
+    """Return the properties of a struct, with all references expanded."""
     (whole,), parts = msgspec.json.schema_components([cls], ref_template="{name}")
     table: dict[str, Schema] = parts[cls.__name__]["properties"] if parts else whole["properties"]
     return {name: _resolved(value, parts) for name, value in table.items()}
@@ -97,14 +97,14 @@ def _resolved(value: Any, parts: Mapping[str, Any]) -> Any:
         case {"$ref": str(name)}:
             return _resolved(parts[name], parts)
         case dict():
-            return {key: _resolved(each, parts) for key, each in value.items()}
+            return {key: _resolved(inner, parts) for key, inner in value.items()}
         case list():
-            return [_resolved(each, parts) for each in value]
+            return [_resolved(inner, parts) for inner in value]
     return value
 
 
 def _family(registry: Registry[Any]) -> Schema:
-    """A member by its name, by a call such as "pca(64)", or by a table with its settings."""
+    """Return the schema of a member: its name, a call such as "pca(64)", or a table of settings."""
     names = "|".join(sorted(registry))
     text = {"type": "string", "anyOf": [{"enum": sorted(registry)}, {"pattern": rf"^({names})\("}]}
     return {"description": f"One {registry.kind}", "anyOf": [text, *_tables(registry)]}
@@ -139,7 +139,7 @@ def _of_type(hint: Any) -> Schema:
     if get_origin(hint) is Literal:
         return {"enum": list(get_args(hint))}
     if get_origin(hint) in (Union, UnionType):
-        kinds = [each for each in get_args(hint) if each is not NoneType]
+        kinds = [kind for kind in get_args(hint) if kind is not NoneType]
         absent = [{"const": False}] if NoneType in get_args(hint) else []
         return {"anyOf": [*(_of_type(kind) for kind in kinds), *absent]}
     return {}
@@ -150,20 +150,20 @@ def _data() -> Schema:
         "preprocess": {"type": "array", "items": _family(preprocessors)},
         "augment": {"type": "array", "items": _family(augmentations)},
     }
-    each = []
+    tables = []
     for name, cls in sorted(sources.items()):
         table = _member(name, cls, key="source")
-        each.append(table | {"properties": common | table["properties"]})
-    return {"description": "What is learned from", "anyOf": each}
+        tables.append(table | {"properties": common | table["properties"]})
+    return {"description": "The data set and how it is prepared", "anyOf": tables}
 
 
 def _network() -> Schema:
     properties = _struct(NetworkSection) | {
         "activation": _family(activation_choices()),
         "initializer": {"$ref": "#/$defs/initializer"},
-        "batch_norm": {"anyOf": [{"type": "boolean"}, _object(_settings(BatchNorm), "How")]},
+        "batch_norm": {"anyOf": [{"type": "boolean"}, _object(_settings(BatchNorm), "Settings")]},
     }
-    return _object(properties, "The hidden layers; the output layer follows by itself")
+    return _object(properties, "The hidden layers; the output layer is added automatically")
 
 
 def _expectation() -> Schema:
@@ -175,17 +175,19 @@ def _diagnosis() -> Schema:
         name: {"anyOf": [{"const": False}, {"type": "number"}, _object(_settings(cls), name)]}
         for name, cls in sorted(rules.items())
     }
-    return _object(_struct(Common) | of_rules, "Which rules look, and with which thresholds")
+    return _object(_struct(Common) | of_rules, "The rules that are active, and their thresholds")
 
 
 def _search() -> Schema:
     members = {"sampler": _family(samplers), "pruner": _family(pruners), "space": _space()}
-    stage = _object(_struct(StageTable) | members, "One round of a search")
+    stage = _object(_struct(StageTable) | members, "One stage of a search")
     own = {
         "stop": {"type": "array", "items": _family(stop_rules)},
         "stage": {"type": "array", "items": stage},
     }
-    return _object(_struct(SearchTable) | members | own, "What tuilab search looks for, and where")
+    return _object(
+        _struct(SearchTable) | members | own, "Objective and search space of tuilab search"
+    )
 
 
 def _space() -> Schema:
@@ -193,7 +195,7 @@ def _space() -> Schema:
     kinds = dict.fromkeys(KINDS, ends) | {CHOICE: {"type": "array", "minItems": 1}}
     ranges = [_object({name: kind}, name) | {"required": [name]} for name, kind in kinds.items()]
     return {
-        "description": "Keys of the scenario, in quotes, each with a range or a choice",
+        "description": "Keys of the scenario, in quotes, with a range or a choice for each",
         "type": "object",
         "additionalProperties": {"anyOf": [ends, *ranges, {"type": "object"}]},
     }

@@ -1,10 +1,9 @@
-"""`tuilab new`: a scenario file to begin with, every line of it explained."""
+"""`tuilab new`: a commented scenario file to start from."""
 
 from pathlib import Path
 from typing import Final
 
 from tuilab.errors import ScenarioError
-from tuilab.process.launch import write_atomically
 from tuilab.record.run_folder import slug
 
 TEMPLATE: Final = """\
@@ -13,18 +12,18 @@ question = "What do you want to know?"
 seed = 0
 
 [data]
-source = "digits"              # 1,797 handwritten digits; or gaussian, spirals, cifar10, csv …
-batch_size = 50                # "all" for the whole training split
+source = "digits"              # 1,797 handwritten digits; or gaussian, spirals, cifar10, csv, ...
+batch_size = 50                # or "all": the whole training split
 preprocess = ["zero_mean", "normalize"]
-validation = 0.2               # share that is held out
+validation = 0.2               # share of the data held out for validation
 
-# Data of your own:
+# Your own data:
 # source = "csv"
-# path = "table.csv"           # beside this file
-# label = "species"            # name or number of the column
+# path = "table.csv"           # relative to this file
+# label = "species"            # name or number of the label column
 
 [network]
-hidden = [100, 50]             # units of the hidden layers; {{ depth = 10, width = 500 }} for many
+hidden = [100, 50]             # units per hidden layer; or {{ depth = 10, width = 500 }}
 activation = "relu"
 initializer = "he"             # or {{ name = "normal", std = 0.01 }}
 batch_norm = false
@@ -36,32 +35,37 @@ name = "softmax_cross_entropy"
 name = "sgd"
 learning_rate = 0.01
 momentum = 0.9
-weight_decay = 0.0             # ½·λ·‖W‖², added to the loss
+weight_decay = 0.0             # λ: adds ½·λ·‖W‖² to the loss
 
 [train]
 epochs = 20                    # or steps = 1000
 
 [[expect]]
-claim = "it begins as if guessing: ln 10"
+claim = "the first loss is that of guessing: ln 10"
 metric = "loss.data"
 at = "start"
 between = [2.0, 3.6]
 
 [[expect]]
-claim = "it reads digits that it has not seen"
+claim = "it recognises digits that it was not trained on"
 metric = "accuracy.validation"
 above = 0.9
 """
 
 
 def create(name: str) -> Path:
-    """Write NAME.toml and return its path. Raises ScenarioError where there can be none."""
+    """Write NAME.toml and return its path. Raises ScenarioError where it cannot be written."""
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
     if not path.stem or path.name.startswith("."):
-        raise ScenarioError(f"'{name}' is no name for a scenario: tuilab new my_network")
-    if path.exists():
-        raise ScenarioError(f"{path} is there already; choose another name, or remove it")
-    if not path.parent.is_dir():
-        raise ScenarioError(f"{path}: there is no folder {path.parent}")
-    write_atomically(path, TEMPLATE.format(title=slug(path.stem).replace("_", " ")))
+        raise ScenarioError(
+            f"'{name}' is not a valid file name; give one such as: tuilab new my_network"
+        )
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE.format(title=slug(path.stem).replace("_", " ")))
+    except FileExistsError:
+        raise ScenarioError(f"{path} already exists; choose another name, or delete it") from None
+    except OSError as error:
+        hint = "" if path.parent.is_dir() else f"; create the folder {path.parent} first"
+        raise ScenarioError(f"cannot write {path}: {error.strerror}{hint}") from None
     return path

@@ -1,11 +1,11 @@
-"""`[[variant]]` tables: what each run of a comparison changes in the rest of the file.
+"""`[[variant]]` tables: the changes to the file for each run of a comparison.
 
     [[variant]]
     name = "adam"
     optimizer.name = "adam"        # dotted keys or sub-tables: any key of the file
 
 Tables are merged, values replaced. Where the member of a family changes, settings that only the old
-one has go with it; where a table overrides a mere name, it adds settings to it.
+member has are dropped; where a table overrides a bare name, it adds settings to it.
 """
 
 import copy
@@ -21,16 +21,16 @@ from tuilab.toml_structs import Table, check_keys, override, shown
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One run of a comparison: the file with its changes made."""
+    """One run of a comparison: the file with its changes applied."""
 
     name: str
     table: Table  # without [[variant]], and without the expectations over several
-    path: str  # of its own table in the file: "variant[0]"
-    changes: Table  # its own table, without the name
-    expectations: Sequence[int]  # where those of `table` stand in the file
+    path: str  # key path of its table in the file: "variant[0]"
+    changes: Table  # its table, without the name
+    expectations: Sequence[int]  # indices in the file of the expectations in `table`
 
-    def told(self, error: ConfigError) -> ConfigError:
-        """Return an error in `table` with the key path that it has in the file."""
+    def in_file(self, error: ConfigError) -> ConfigError:
+        """Return an error in `table` with its key path in the file."""
         keys = error.path.replace("[", ".[").split(".")
         if keys[0] == "expect" and len(keys) > 1:
             keys[1] = f"[{self.expectations[int(keys[1].strip('[]'))]}]"
@@ -48,10 +48,10 @@ class Variant:
 def resolve(table: Table, allowed: Sequence[str], sets: Sequence[str] = ()) -> list[Variant]:
     """Return the runs of a file that has [[variant]] tables. Raises ConfigError.
 
-    `allowed` are the keys that a variant may change; `sets` hold for every run of them, unless they
-    say where in the file: `variant[0].seed=3`, `expect[1].below=5`.
+    `allowed` are the keys that a variant may change. `sets` apply to every run, unless they name
+    a place in the file: `variant[0].seed=3`, `expect[1].below=5`.
     """
-    of_file = [each for each in sets if each.lstrip().startswith(("variant[", "expect["))]
+    of_file = [text for text in sets if text.lstrip().startswith(("variant[", "expect["))]
     for assignment in of_file:
         override(table, assignment)
     entries = table["variant"]
@@ -60,13 +60,13 @@ def resolve(table: Table, allowed: Sequence[str], sets: Sequence[str] = ()) -> l
     _check_names(entries)
     own, expected = _own_expectations(table.get("expect"))
     base = {key: value for key, value in table.items() if key not in ("variant", "expect")}
-    found = []
+    variants = []
     for index, entry in enumerate(entries):
         changes = {key: value for key, value in entry.items() if key != "name"}
         path = f"variant[{index}]"
         if "expect" in changes:
             raise ConfigError(
-                f"expectations stand beside the variants: [[expect]] with the metric "
+                "expectations do not belong inside a variant; write [[expect]] with the metric "
                 f'"{VARIANTS}{entry["name"]}.METRIC"',
                 f"{path}.expect",
             )
@@ -75,11 +75,11 @@ def resolve(table: Table, allowed: Sequence[str], sets: Sequence[str] = ()) -> l
         for assignment in sets:
             if assignment not in of_file:
                 assign(whole, assignment)
-                remove(changes, assignment.partition("=")[0].strip())  # it is no more its own
+                remove(changes, assignment.partition("=")[0].strip())  # no longer from the variant
         if expected is not None:
             whole["expect"] = copy.deepcopy(expected)
-        found.append(Variant(entry["name"], whole, path, changes, own))
-    return found
+        variants.append(Variant(entry["name"], whole, path, changes, own))
+    return variants
 
 
 def _check_names(entries: Sequence[Table]) -> None:
@@ -97,7 +97,7 @@ def _check_names(entries: Sequence[Table]) -> None:
 
 
 def _own_expectations(expect: Any) -> tuple[list[int], Any]:
-    """Return those that each run has by itself, and where they stand in the file."""
+    """Return the expectations about a single run: their indices in the file, and their tables."""
     if not isinstance(expect, list):
         return [], expect
     own = [index for index, entry in enumerate(expect) if not compares(entry)]
@@ -105,6 +105,6 @@ def _own_expectations(expect: Any) -> tuple[list[int], Any]:
 
 
 def compares(expectation: Any) -> bool:
-    """Tell whether an [[expect]] table is about several runs."""
+    """Return whether an [[expect]] table is about several runs."""
     metric = expectation.get("metric") if isinstance(expectation, dict) else None
     return isinstance(metric, str) and VARIANTS in metric

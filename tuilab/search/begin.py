@@ -16,7 +16,8 @@ from tuilab.claims.summary import to_json
 from tuilab.errors import ScenarioError, SearchError
 from tuilab.process.headless import held_signals
 from tuilab.process.launch import Options
-from tuilab.scenario.scenario import Scenario, load
+from tuilab.scenario.loading import load
+from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.ranges import chosen_range
 from tuilab.scenario.search.settings import Search
 from tuilab.search import folder as folders

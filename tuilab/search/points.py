@@ -8,7 +8,8 @@ import msgspec
 
 from engine.errors import ConfigError
 from tuilab.scenario.overrides import assign, merge
-from tuilab.scenario.scenario import Scenario, parse
+from tuilab.scenario.parsing import parse
+from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.settings import Search
 from tuilab.scenario.search.space import Choice, Parameter, Point
 from tuilab.toml_structs import Table

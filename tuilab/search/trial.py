@@ -140,7 +140,7 @@ class Attempt:
 
     def _broken(self) -> str:
         seen = self._watch.seen if self._watch is not None else TrialProgress()
-        return next((why for rule in self.order.rules if (why := rule.broken(seen))), "")
+        return next((why for rule in self.order.rules if (why := rule.reason(seen))), "")
 
 
 def _of(told: Outcome, kind: Kind, reason: str) -> Outcome:

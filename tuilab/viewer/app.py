@@ -28,7 +28,7 @@ from tuilab.process.launch import Options, Worker, has_ended
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.catalog import Entry
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 from tuilab.terminal import is_terminal, to_type
 from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
 from tuilab.viewer.controls import Controls

@@ -12,7 +12,7 @@ from typing import Final
 from tuilab.errors import RunError, ScenarioError
 from tuilab.record.run_folder import find_group
 from tuilab.scenario.catalog import resolve
-from tuilab.scenario.scenario import load_file
+from tuilab.scenario.loading import load_file
 from tuilab.terminal import to_type
 
 COMMANDS: Final = ("tour", "run", "attach", "replay", "compare")

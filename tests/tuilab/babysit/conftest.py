@@ -8,7 +8,8 @@ import pytest
 from tests.tuilab.support import small
 from tuilab.babysit.sequence import prepare
 from tuilab.babysit.subject import Subject
-from tuilab.scenario.scenario import load, parse
+from tuilab.scenario.loading import load
+from tuilab.scenario.parsing import parse
 
 Make = Callable[..., Subject]
 DIGITS = Path(__file__).parents[3] / "scenarios" / "digits_mlp.toml"

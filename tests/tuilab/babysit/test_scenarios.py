@@ -11,7 +11,8 @@ from tests.tuilab.support import small
 from tuilab.babysit.check import Check
 from tuilab.babysit.sequence import prepare, run
 from tuilab.babysit.subject import Subject
-from tuilab.scenario.scenario import load, parse
+from tuilab.scenario.loading import load
+from tuilab.scenario.parsing import parse
 
 Checks = dict[str, Check]
 CIFAR10 = Path(__file__).parents[3] / "scenarios" / "cifar10_two_layer.toml"

@@ -8,7 +8,8 @@ from engine.statistics.frames import Event
 from tuilab.diagnosis import Finding, Monitor
 from tuilab.diagnosis.facts import facts
 from tuilab.diagnosis.finding import all_found
-from tuilab.scenario.scenario import build_trainer, load, load_data
+from tuilab.scenario.building import build_trainer, load_data
+from tuilab.scenario.loading import load
 
 FIRING = Path(__file__).parent / "scenarios"
 """A small scenario for each rule, by its name, in which it must find something."""

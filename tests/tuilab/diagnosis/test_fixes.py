@@ -14,7 +14,7 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer, initialize
 from tuilab.diagnosis.rules.dead_units import LOWER
 from tuilab.diagnosis.rules.learning_rate import MEND
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 
 SCENARIO = """
 [data]

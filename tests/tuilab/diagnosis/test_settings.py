@@ -12,7 +12,7 @@ from tuilab.diagnosis.rules.dead_units import DeadUnits
 from tuilab.diagnosis.rules.saturation import Saturation
 from tuilab.diagnosis.settings import LOOKS, PATIENCE, parse, spread
 from tuilab.errors import ScenarioError
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 
 
 def test_without_a_word_every_rule_looks_with_its_defaults() -> None:

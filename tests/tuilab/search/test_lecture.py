@@ -10,7 +10,9 @@ import pytest
 from engine.backends.base import make_backend
 from tuilab.data.folder import data_folder
 from tuilab.process.launch import Options
-from tuilab.scenario.scenario import Scenario, build_trainer, load, load_data, load_file
+from tuilab.scenario.building import build_trainer, load_data
+from tuilab.scenario.loading import load, load_file
+from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.samplers import Grid, Random, Sampler
 from tuilab.scenario.search.settings import Search
 from tuilab.search import begin

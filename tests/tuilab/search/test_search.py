@@ -20,7 +20,7 @@ from tuilab.errors import SearchError
 from tuilab.process.launch import Options, Worker
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 from tuilab.search.folder import StudyFolder, StudyInfo, create, find
 from tuilab.search.trial import Attempt, Order
 

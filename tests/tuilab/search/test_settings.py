@@ -11,7 +11,9 @@ from engine.errors import ConfigError
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError
 from tuilab.process.launch import Options
-from tuilab.scenario.scenario import Scenario, load, parse
+from tuilab.scenario.loading import load
+from tuilab.scenario.parsing import parse
+from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.settings import Search
 from tuilab.search.begin import new_folder
 from tuilab.search.points import check_space, is_allowed, scenario_at
@@ -63,8 +65,8 @@ def test_the_direction_follows_from_the_objective() -> None:
     ("search", "path", "words"),
     [
         ({"objective": "los"}, "search.objective", "did you mean 'loss'"),
-        ({"objective": "status"}, "search.objective", "not one number"),
-        ({"objective": "layers[*].update_ratio"}, "search.objective", "not one number"),
+        ({"objective": "status"}, "search.objective", "not a single number"),
+        ({"objective": "layers[*].update_ratio"}, "search.objective", "not a single number"),
         ({"sampler": "rnd"}, "search.sampler", "did you mean 'random'"),
         ({"sampler": {"name": "grid", "points": 0}}, "search.sampler.points", "at least 1"),
         ({"pruner": "medium"}, "search.pruner", "did you mean 'median'"),
@@ -91,7 +93,7 @@ def test_a_file_that_compares_is_not_searched(tmp_path: Path) -> None:
     path = write_scenario(
         tmp_path / "x.toml", small(search={"space": SPACE}, variant=[{"name": "a"}])
     )
-    with pytest.raises(ScenarioError, match="goes without"):
+    with pytest.raises(ScenarioError, match="cannot be combined"):
         load(path)
 
 

@@ -20,7 +20,7 @@ from tuilab.process.launch import Options, Worker, start
 from tuilab.record import Block, Fork, RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.model.other_runs import OtherRuns
 from tuilab.viewer.screens.fork_dialog import ForkScreen, plan, values_at

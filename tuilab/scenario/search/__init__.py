@@ -1,1 +1,1 @@
-"""The [search] section of a scenario: its settings, space, samplers, pruners, stop rules."""
+"""The [search] section of a scenario: settings, space, samplers, pruners, stop rules."""

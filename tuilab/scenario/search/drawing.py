@@ -1,4 +1,4 @@
-"""Optuna samplers whose n-th trial has the same point however many jobs or machines there are."""
+"""Optuna samplers whose n-th trial has the same point for any number of jobs and machines."""
 
 import itertools
 import zlib
@@ -13,17 +13,17 @@ from optuna.trial import FrozenTrial
 from tuilab.scenario.search.space import Range, Space
 
 RETRY_OF = "tuilab:retry_of"
-"""Attribute of a trial that takes the place of one that was lost: the number of that one."""
+"""Attribute of a trial that repeats a lost one: the number of the lost trial."""
 
 
 def slot(study: Study, number: int) -> int:
-    """Return which trial this is, not counting those in the place of others."""
+    """Return the index of a trial among those that are not retries."""
     trials = study.get_trials(deepcopy=False)
     return sum(t.number < number and RETRY_OF not in t.user_attrs for t in trials)
 
 
 class _BySlot(BaseSampler):
-    """Draws each parameter by itself, from the trial's place in the study."""
+    """Draws parameters independently of each other, from the index of the trial."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -40,7 +40,7 @@ class _BySlot(BaseSampler):
 
 
 class RandomSampler(_BySlot):
-    """Evenly on the scale of each range."""
+    """Uniform on the scale of each range."""
 
     def __init__(self, space: Space, seed: int) -> None:
         super().__init__(space)
@@ -49,8 +49,8 @@ class RandomSampler(_BySlot):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
-        place = slot(study, trial.number)
-        generator = np.random.default_rng([self._seed, zlib.crc32(param_name.encode()), place])
+        index = slot(study, trial.number)
+        generator = np.random.default_rng([self._seed, zlib.crc32(param_name.encode()), index])
         parameter = self._space[param_name]
         if not isinstance(parameter, Range):
             return parameter.labels[int(generator.integers(len(parameter.labels)))]
@@ -61,7 +61,7 @@ class RandomSampler(_BySlot):
 
 
 class GridSampler(_BySlot):
-    """Every combination in turn; the last parameter changes fastest."""
+    """All combinations in turn; the last parameter changes fastest."""
 
     def __init__(self, space: Space, points: int) -> None:
         super().__init__(space)

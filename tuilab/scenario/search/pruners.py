@@ -1,4 +1,4 @@
-"""When a trial that learns worse than others is given up: `pruner = "median"`, or a table."""
+"""Rules that stop a trial which is worse than others: `pruner = "median"`, or a table."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # Optuna is an extra, and slow to load
 
 
 class Pruner(ABC):
-    """A way to tell, after each epoch, whether a trial is worth going on with."""
+    """Decides after each epoch whether a trial is stopped early."""
 
     @abstractmethod
     def build(self) -> "BasePruner":
@@ -25,7 +25,7 @@ pruners: Final[Registry[Pruner]] = Registry("pruner")
 @pruners.register("none")
 @dataclass(frozen=True)
 class Never(Pruner):
-    """Every trial may go on to its end."""
+    """Never stop a trial early."""
 
     def build(self) -> "BasePruner":
         from optuna.pruners import NopPruner
@@ -36,10 +36,10 @@ class Never(Pruner):
 @pruners.register("median")
 @dataclass(frozen=True)
 class Median(Pruner):
-    """Below the median of earlier trials at the same epoch, once there are `trials` of them."""
+    """Stop below the median of at least `trials` earlier trials at the same epoch."""
 
     trials: int = 5
-    epochs: int = 1  # that each trial has in any case
+    epochs: int = 1  # that every trial is trained for
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, "trials", f"must be at least 1, is {self.trials}")
@@ -56,7 +56,7 @@ class Median(Pruner):
 class Halving(Pruner):
     """Successive halving (Jamieson & Talwalkar 2016; asynchronous, Li et al. 2020).
 
-    The best 1/`factor` of the trials go on after `epochs`, `factor` × `epochs`, … of them.
+    The best 1/`factor` of the trials continue after `epochs`, `factor` × `epochs`, … epochs.
     """
 
     epochs: int = 1

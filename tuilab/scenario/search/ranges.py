@@ -1,4 +1,4 @@
-"""`--range KEY=LOW:HIGH`: a range chosen by hand instead of the narrowed one."""
+"""`--range KEY=LOW:HIGH`: a range from the command line instead of the narrowed one."""
 
 from dataclasses import replace
 
@@ -7,12 +7,14 @@ from tuilab.scenario.search.space import Range, Space
 
 
 def chosen_range(text: str, space: Space) -> tuple[str, Range]:
-    """Read the range of a key of `space`. Raises SearchError."""
+    """Return the key and the range that `text` gives it. Raises SearchError."""
     key, _, ends = (part.strip() for part in text.partition("="))
     parameter = space.get(key)
     if not isinstance(parameter, Range):
-        ranges = ", ".join(name for name, each in space.items() if isinstance(each, Range))
-        raise SearchError(f"--range {text}: no range '{key}' is searched (there are: {ranges})")
+        ranges = ", ".join(name for name, other in space.items() if isinstance(other, Range))
+        raise SearchError(
+            f"--range {text}: '{key}' is not a searched range (choose from: {ranges})"
+        )
     try:
         low, high = (float(end) for end in ends.split(":"))
     except ValueError:

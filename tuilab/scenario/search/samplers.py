@@ -1,4 +1,4 @@
-"""How the points of a search are chosen: `sampler = "random"`, or a table with its settings."""
+"""How a search chooses its points: `sampler = "random"`, or a table with settings."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ if TYPE_CHECKING:  # Optuna is an extra, and slow to load
 
 
 class Sampler(ABC):
-    """A way to choose points."""
+    """Chooses the points of a search."""
 
     @abstractmethod
-    def build(self, space: Space, seed: int, told: int) -> "BaseSampler":
-        """Return Optuna's sampler; `told` is how many trials the study has already."""
+    def build(self, space: Space, seed: int, trials: int) -> "BaseSampler":
+        """Return Optuna's sampler; `trials` is how many the study already has."""
 
     def limit(self, space: Space) -> int | None:
-        """Return how many points there are, None where there is no end of them."""
+        """Return the number of points, or None if it is unlimited."""
         return None
 
 
@@ -30,9 +30,9 @@ samplers: Final[Registry[Sampler]] = Registry("sampler")
 @samplers.register("random")
 @dataclass(frozen=True)
 class Random(Sampler):
-    """Each point by itself, evenly on the scale of each range; the same ones for any jobs."""
+    """Independent points, uniform on the scale of each range; the same for any number of jobs."""
 
-    def build(self, space: Space, seed: int, told: int) -> "BaseSampler":
+    def build(self, space: Space, seed: int, trials: int) -> "BaseSampler":
         from tuilab.scenario.search.drawing import RandomSampler
 
         return RandomSampler(space, seed)
@@ -41,14 +41,14 @@ class Random(Sampler):
 @samplers.register("grid")
 @dataclass(frozen=True)
 class Grid(Sampler):
-    """Every combination of `points` values of each range, and of all choices."""
+    """All combinations of `points` values per range and of all choices."""
 
     points: int = 5
 
     def __post_init__(self) -> None:
         require(self.points >= 1, "points", f"must be at least 1, is {self.points}")
 
-    def build(self, space: Space, seed: int, told: int) -> "BaseSampler":
+    def build(self, space: Space, seed: int, trials: int) -> "BaseSampler":
         from tuilab.scenario.search.drawing import GridSampler
 
         return GridSampler(space, self.points)
@@ -70,8 +70,8 @@ class TPE(Sampler):
     def __post_init__(self) -> None:
         require(self.startup >= 1, "startup", f"must be at least 1, is {self.startup}")
 
-    def build(self, space: Space, seed: int, told: int) -> "BaseSampler":
+    def build(self, space: Space, seed: int, trials: int) -> "BaseSampler":
         from optuna.samplers import TPESampler
 
-        # Another machine, or a search that goes on, must not draw the same points again.
-        return TPESampler(n_startup_trials=self.startup, seed=(seed + told) % 2**32)
+        # Another machine, or a resumed search, must not draw the same points again.
+        return TPESampler(n_startup_trials=self.startup, seed=(seed + trials) % 2**32)

@@ -1,17 +1,17 @@
 """[search] and [[search.stage]] of a scenario file.
 
 [search]
-objective = "accuracy.validation"   # any metric of [[expect]] that is one number, at the end
+objective = "accuracy.validation"   # any metric of [[expect]] with a single value, at the end
 sampler = "random"                  # grid, tpe
 trials = 20
-epochs = 5                          # a trial; those of [train] if not given
+epochs = 5                          # per trial; default: those of [train]
 
 [search.space]
 "optimizer.learning_rate" = { log = [1e-6, 1e-3] }
 
-[[search.stage]]                    # each with its own trials, epochs, sampler; the space of a
-name = "coarse"                     # later one is narrowed around the best trials of the one
-                                    # before it, but for what its own `space` says
+[[search.stage]]                    # with its own trials, epochs, sampler; the space of a later
+name = "coarse"                     # stage is narrowed around the best trials of the stage before,
+                                    # except for the keys in its own `space`
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -30,13 +30,13 @@ from tuilab.toml_structs import Table, check_keys, convert, field_names, join, m
 
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
 RISING: Final = ("accuracy.train", "accuracy.validation")
-"""Objectives that are the better the higher they are, if nothing else is said."""
+"""Objectives that are maximised by default."""
 STOP: Final = ("not_finite", "loss_ratio")
 PER_STAGE: Final = ("trials", "epochs", "steps", "sampler", "pruner", "best")
 
 
 class StageTable(msgspec.Struct, frozen=True, kw_only=True):
-    """[[search.stage]]; what it does not say is as in [search]."""
+    """[[search.stage]]; keys that are missing are taken from [search]."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]+$")] = ""
     trials: Positive = 20
@@ -45,7 +45,7 @@ class StageTable(msgspec.Struct, frozen=True, kw_only=True):
     sampler: Any = "random"
     pruner: Any = "none"
     best: Positive | None = None
-    """Trials around which the next stage's ranges are narrowed; a fifth, if not given."""
+    """Number of best trials around which the next stage's ranges are narrowed; default: a fifth."""
     space: Any = msgspec.field(default_factory=dict)
 
 
@@ -56,29 +56,29 @@ class SearchTable(StageTable, frozen=True, kw_only=True):
     direction: Literal["maximize", "minimize"] | None = None
     stop: tuple[Any, ...] = STOP
     heartbeat: Annotated[int, Meta(ge=1, le=3600)] = 20
-    """Seconds between signs of life of a trial; without three of them it is lost."""
+    """Seconds between heartbeats of a trial; after three missed ones it is lost."""
     stage: tuple[Any, ...] = ()
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """One round of a search."""
+    """One stage of a search: a number of trials over one space."""
 
     name: str
     trials: int
-    train: dict[str, int]  # what it says of [train]: epochs or steps, or nothing
+    train: dict[str, int]  # epochs or steps of a trial; empty: those of [train]
     sampler: Sampler
     pruner: Pruner
-    keep: int | None  # how many are its best, where the file says so
-    space: Space  # of the first stage all of it; of a later one what is not narrowed
+    keep: int | None  # number of best trials, if the file gives it
+    space: Space  # of the first stage: complete; of a later one: the keys that are not narrowed
 
     @property
     def best(self) -> int:
-        """How many of its trials count as the best: those that tell where to search next."""
+        """Number of trials that count as the best, around which the next stage searches."""
         return self.keep or max(3, self.trials // 5)
 
     @property
     def length(self) -> str:
-        """How long a trial is, for people: "5 epochs"."""
+        """Length of a trial for people: "5 epochs"."""
         return ", ".join(f"{n} {unit if n > 1 else unit[:-1]}" for unit, n in self.train.items())
 
     def of_trials(self, trials: int) -> "Stage":
@@ -87,7 +87,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct, frozen=True):
-    """[search] as read."""
+    """[search], validated."""
 
     objective: str
     maximize: bool
@@ -97,11 +97,11 @@ class Search(msgspec.Struct, frozen=True):
 
     @property
     def expression(self) -> Expression:
-        """What is looked for."""
+        """The objective, parsed."""
         return parse_expression(self.objective)
 
     def of_trials(self, trials: int | None) -> "Search":
-        """Return the search with another number of trials of each stage, where one is given."""
+        """Return the search with `trials` trials per stage; unchanged for None."""
         if trials is None:
             return self
         stages = tuple(stage.of_trials(trials) for stage in self.stages)
@@ -109,7 +109,7 @@ class Search(msgspec.Struct, frozen=True):
 
 
 def parse(table: Any, path: str, hidden: int) -> Search:
-    """Validate [search] of a network with so many hidden layers. Raises ConfigError."""
+    """Validate [search] for a network with `hidden` hidden layers. Raises ConfigError."""
     require(isinstance(table, dict), path, f"must be a table, is {shown(table)}")
     section: SearchTable = convert(table, SearchTable, path)
     _check_objective(section.objective, hidden, join(path, "objective"))
@@ -131,18 +131,20 @@ def _check_objective(text: str, hidden: int, path: str) -> None:
     except ConfigError as error:
         raise error.under(path) from None
     for term in expression.terms:
-        plain = term.metric.name not in WORDS and not term.metric.axis(hidden)
-        require(plain, path, f"'{text}' is not one number, by which trials could be ranked")
+        scalar = term.metric.name not in WORDS and not term.metric.axis(hidden)
+        require(scalar, path, f"'{text}' is not a single number, so it cannot rank trials")
 
 
 def _stages(table: Table, section: SearchTable, path: str) -> list[Stage]:
     common = {key: table[key] for key in PER_STAGE if key in table}
     if not section.stage:
         return [_stage(common | {"name": section.name or "search"}, section, path, first=True)]
-    member(samplers, section.sampler, join(path, "sampler"))  # an error here is not of a stage
+    member(
+        samplers, section.sampler, join(path, "sampler")
+    )  # an error here does not belong to a stage
     member(pruners, section.pruner, join(path, "pruner"))
     _length(section, path)
-    found: list[Stage] = []
+    stages: list[Stage] = []
     for index, given in enumerate(section.stage):
         where = f"{path}.stage[{index}]"
         require(isinstance(given, dict), where, f"must be a table, is {shown(given)}")
@@ -150,16 +152,16 @@ def _stages(table: Table, section: SearchTable, path: str) -> list[Stage]:
         if "epochs" in given or "steps" in given:
             common = {key: common[key] for key in common if key not in ("epochs", "steps")}
         named = {"name": f"stage{index + 1}"} | common | given
-        stage = _stage(named, section, where, first=not found)
-        same = any(stage.name == other.name for other in found)
+        stage = _stage(named, section, where, first=not stages)
+        same = any(stage.name == other.name for other in stages)
         require(not same, join(where, "name"), f"there are two stages '{stage.name}'")
-        found.append(stage)
-    return found
+        stages.append(stage)
+    return stages
 
 
 def _length(stage: StageTable, path: str) -> dict[str, int]:
     given = {key: n for key, n in (("epochs", stage.epochs), ("steps", stage.steps)) if n}
-    require(len(given) < 2, path, "give either epochs or steps of a trial")
+    require(len(given) < 2, path, "give either epochs or steps, not both")
     return given
 
 

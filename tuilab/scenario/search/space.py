@@ -1,4 +1,4 @@
-"""The space of a search: for each key of the scenario, a range or a choice.
+"""The space of a search: a range or a choice for each key.
 
     "optimizer.learning_rate" = { log = [1e-6, 1e-3] }
     "optimizer.momentum" = { uniform = [0.5, 0.99] }
@@ -7,7 +7,7 @@
     "network.activation" = { choice = ["relu", "tanh"] }
 
 A bare `[low, high]` is logarithmic for parameters that act as a factor (the lecture: "optimize in
-log space"), whole for two whole numbers, and uniform else.
+log space"), `int` for two integers, and uniform otherwise.
 """
 
 import json
@@ -23,11 +23,11 @@ from tuilab.toml_structs import join, shown
 
 KINDS: Final = {"log": (True, False), "uniform": (False, False),
                 "int": (False, True), "int_log": (True, True)}  # fmt: skip
-"""Of a range: whether it is logarithmic, and whether its values are whole."""
+"""Kinds of ranges: (logarithmic, integers only)."""
 CHOICE: Final = "choice"
 SCALES: Final = ("learning_rate", "weight_decay", "l1", "std", "epsilon", "scale", "factor")
-"""Last words of keys whose value multiplies something: what counts is its order of magnitude."""
-DIGITS: Final = 2  # significant ones of a proposed end of a range
+"""Last parts of keys whose value is a factor, so that its order of magnitude matters."""
+DIGITS: Final = 2  # significant digits of a proposed bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Range:
 
     @property
     def kind(self) -> str:
-        """How a scenario file calls it."""
+        """Its name in a scenario file."""
         return next(name for name, of in KINDS.items() if of == (self.logarithmic, self.whole))
 
     @property
     def table(self) -> dict[str, Any]:
-        """The range as a scenario file has it."""
+        """The range as written in a scenario file."""
         return {self.kind: [self._typed(self.low), self._typed(self.high)]}
 
     @property
@@ -56,25 +56,25 @@ class Range:
 
     def position(self, value: float) -> float:
         """Return where `value` lies on the range's scale: 0 at `low`, 1 at `high`."""
-        low, high, at = (self._scaled(each) for each in (self.low, self.high, value))
+        low, high, at = (self._scaled(number) for number in (self.low, self.high, value))
         return (at - low) / (high - low) if high > low else 0.5
 
     def at(self, position: float) -> float:
-        """Return the value at a position, which may lie outside of 0 … 1."""
+        """Return the value at a position, which may lie outside 0 … 1."""
         low, high = self._scaled(self.low), self._scaled(self.high)
         value = low + position * (high - low)
         value = float(np.exp(value)) if self.logarithmic else value
         return float(value) if not self.whole else round(value)
 
     def points(self, number: int) -> list[Any]:
-        """Return evenly spaced values, the ends among them; fewer where whole ones coincide."""
+        """Return evenly spaced values including both ends; fewer where integers coincide."""
         places = np.linspace(0, 1, number) if number > 1 else np.array([0.5])
         inner = [self.at(float(place)) for place in places[1:-1]]
         ends = [self._typed(self.low), *inner, self._typed(self.high)]
         return list(dict.fromkeys(ends if number > 1 else [self.at(0.5)]))
 
     def within(self, low: float, high: float) -> "Range":
-        """Return the part between two positions, its ends rounded outwards to few digits."""
+        """Return the part between two positions, its ends rounded outwards to DIGITS digits."""
         begin, end = _rounded(self.at(low), up=False), _rounded(self.at(high), up=True)
         begin = self.low if low >= 0 and begin < self.low else begin
         end = self.high if high <= 1 and end > self.high else end
@@ -89,13 +89,13 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of some values: words, numbers, or tables such as `{ name = "normal", std = 0.01 }`."""
+    """One of several values: words, numbers or tables, e.g. `{ name = "normal", std = 0.01 }`."""
 
     values: tuple[Any, ...]
 
     @property
     def table(self) -> dict[str, Any]:
-        """The choice as a scenario file has it."""
+        """The choice as written in a scenario file."""
         return {CHOICE: [*self.values]}
 
     @property
@@ -105,11 +105,11 @@ class Choice:
 
     @property
     def labels(self) -> list[Any]:
-        """What stands for each value in a study, which knows no tables: their JSON."""
+        """The values as Optuna stores them: tables become JSON."""
         return [json.dumps(v) if isinstance(v, dict | list) else v for v in self.values]
 
     def points(self, number: int) -> list[Any]:
-        """Return all values, whatever the number asked for."""
+        """Return all values, regardless of `number`."""
         return [*self.values]
 
 
@@ -135,7 +135,7 @@ class Space(Mapping[str, Parameter]):
 
     @property
     def table(self) -> dict[str, Any]:
-        """The space as a scenario file has it."""
+        """The space as written in a scenario file."""
         return {key: parameter.table for key, parameter in self.items()}
 
     def changed(self, other: Mapping[str, Parameter]) -> "Space":
@@ -143,11 +143,11 @@ class Space(Mapping[str, Parameter]):
         return Space(self._parameters | dict(other))
 
     def encoded(self, point: Point) -> Point:
-        """Return a point as a study has it."""
+        """Return a point as Optuna stores it."""
         return {key: _encoded(self[key], value) for key, value in point.items()}
 
     def decoded(self, params: Mapping[str, Any]) -> Point:
-        """Return what a study has as a point."""
+        """Return the point that Optuna stored as `params`."""
         return {key: _decoded(self[key], params[key]) for key in self if key in params}
 
 
@@ -164,7 +164,7 @@ def _decoded(parameter: Parameter, value: Any) -> Any:
 
 
 def parse_space(table: Any, path: str) -> Space:
-    """Read a table of parameters; a key may be quoted, or written as tables. Raises ConfigError."""
+    """Return the space of a table; keys may be quoted or nested. Raises ConfigError."""
     require(isinstance(table, dict), path, f"must be a table, is {shown(table)}")
     return Space(dict(_flattened(table, "", path)))
 
@@ -173,7 +173,7 @@ def _flattened(table: Mapping[str, Any], key: str, path: str) -> Iterator[tuple[
     for name, value in table.items():
         inner, where = join(key, name), join(path, name)
         if isinstance(value, dict) and value and not {*value} & {*KINDS, CHOICE}:
-            if not any(isinstance(each, dict | list) for each in value.values()):
+            if not any(isinstance(inner, dict | list) for inner in value.values()):
                 raise UnknownNameError("kind of range", next(iter(value)), [*KINDS, CHOICE], where)
             yield from _flattened(value, inner, where)
         else:
@@ -194,7 +194,7 @@ def _parameter(key: str, value: Any, path: str) -> Parameter:
         require(
             isinstance(given, list) and bool(given) and _distinct(given),
             path,
-            f"a choice is a list of different values, got {shown(given)}",
+            f"a choice must be a list of distinct values, got {shown(given)}",
         )
         return Choice(tuple(given))
     return _range(given, kind, path)
@@ -214,12 +214,12 @@ def _range(given: Any, kind: str, path: str) -> Range:
         isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end)
         for end in given
     )
-    require(numbers and len(given) == 2, path, f"a range is [low, high], got {shown(given)}")
+    require(numbers and len(given) == 2, path, f"a range must be [low, high], got {shown(given)}")
     low, high = given
-    require(low <= high, path, f"the first must not be the larger, got {low:g} and {high:g}")
-    require(not logarithmic or low > 0, path, f"a logarithmic range is above 0, got {low:g}")
+    require(low <= high, path, f"low must not exceed high, got {low:g} and {high:g}")
+    require(not logarithmic or low > 0, path, f"a logarithmic range must be above 0, got {low:g}")
     whole_ends = low == int(low) and high == int(high)
-    require(not whole or whole_ends, path, f"the ends must be whole numbers, got {shown(given)}")
+    require(not whole or whole_ends, path, f"the ends must be integers, got {shown(given)}")
     return Range(low, high, logarithmic, whole)
 
 
@@ -228,11 +228,13 @@ def _distinct(values: Sequence[Any]) -> bool:
 
 
 def _rounded(value: float, *, up: bool) -> float:
-    """Return `value` with few significant digits, away from the middle of its range."""
+    """Return `value` rounded up or down to DIGITS significant digits."""
     if value == 0 or isinstance(value, int):
         return value
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - DIGITS + 1)
     count = value / unit
-    near = round(count)  # what has so few digits already must stay, whatever its binary tail
+    near = round(
+        count
+    )  # a value that already has DIGITS digits must not change through binary rounding
     whole = near if math.isclose(count, near) else (math.ceil if up else math.floor)(count)
     return float(f"{whole * unit:.{DIGITS - 1}e}")

@@ -1,4 +1,4 @@
-"""When a trial is given up whatever the others do: `stop = ["not_finite", "loss_ratio(3)"]`."""
+"""Rules that stop a trial regardless of the others: `stop = ["not_finite", "loss_ratio(3)"]`."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from tuilab.diagnosis.finding import Finding
 
 @dataclass(frozen=True, slots=True)
 class TrialProgress:
-    """What a trial has shown so far."""
+    """The state of a running trial that stop rules see."""
 
     first_loss: float = math.nan
     highest_loss: float = -math.inf  # NaN and infinity count as infinity
@@ -22,11 +22,11 @@ class TrialProgress:
 
 
 class StopRule(ABC):
-    """One reason to give a trial up."""
+    """A reason to stop a trial early."""
 
     @abstractmethod
-    def broken(self, seen: TrialProgress) -> str:
-        """Return the reason in a few words, or ""."""
+    def reason(self, progress: TrialProgress) -> str:
+        """Return the reason to stop in a few words, or ""."""
 
 
 stop_rules: Final[Registry[StopRule]] = Registry("stop rule")
@@ -37,33 +37,33 @@ stop_rules: Final[Registry[StopRule]] = Registry("stop rule")
 class NotFinite(StopRule):
     """The loss is NaN or infinite."""
 
-    def broken(self, seen: TrialProgress) -> str:
-        return "loss not finite" if seen.highest_loss == math.inf else ""
+    def reason(self, progress: TrialProgress) -> str:
+        return "loss not finite" if progress.highest_loss == math.inf else ""
 
 
 @stop_rules.register("loss_ratio")
 @dataclass(frozen=True)
 class LossRatio(StopRule):
-    """The loss is above `limit` times the first one (the lecture: three times)."""
+    """The loss exceeds `limit` times the first loss (the lecture: three times)."""
 
     limit: float = 3.0
 
     def __post_init__(self) -> None:
         require(self.limit > 1, "limit", f"must be above 1, is {self.limit:g}")
 
-    def broken(self, seen: TrialProgress) -> str:
-        above = seen.highest_loss > self.limit * seen.first_loss
+    def reason(self, progress: TrialProgress) -> str:
+        above = progress.highest_loss > self.limit * progress.first_loss
         return f"loss > {self.limit:g} × first" if above else ""
 
 
 @stop_rules.register("finding")
 @dataclass(frozen=True)
 class FindingStopRule(StopRule):
-    """The diagnosis has found something of this severity or a graver one."""
+    """The diagnosis has a finding of at least this severity."""
 
     severity: Literal["error", "warning"] = "error"
 
-    def broken(self, seen: TrialProgress) -> str:
+    def reason(self, progress: TrialProgress) -> str:
         least = SEVERITIES.index(self.severity)
-        grave = [finding for finding in seen.findings if finding.rank >= least]
+        grave = [finding for finding in progress.findings if finding.rank >= least]
         return grave[0].title if grave else ""

@@ -23,7 +23,7 @@ LINES: Final = 3  # that the guide takes at most
 def lecture(options: Options) -> "Tour":
     """Return the tour of all scenarios at hand, whose runs go to runs/. Raises ScenarioError."""
     from tuilab.process.comparison import begin_all  # they load the engine
-    from tuilab.scenario.scenario import load_file
+    from tuilab.scenario.loading import load_file
 
     directory, found = data_folder(options.data_dir), entries()
     obstacles, expected = {}, {}

@@ -13,7 +13,7 @@ from tests.tuilab.viewer.search.conftest import ROWS, reading, staged
 from tuilab.charts.text import plain
 from tuilab.process.launch import Options
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.scenario import load
+from tuilab.scenario.loading import load
 from tuilab.search.begin import new_folder
 from tuilab.search.folder import StudyFolder
 from tuilab.search.reading import StudyReader
