@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from tuilab.charts import formats
+from tuilab.charts.rounding import settled
 from tuilab.charts.text import Line
-from tuilab.viewer.rounding import settled
 
 WITHIN_A_DECADE: Final = (1, 2, 5)
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from engine.statistics.frames import Floats
 from tuilab.charts import formats
+from tuilab.charts.rounding import apart, settled
 from tuilab.charts.text import Line
-from tuilab.viewer.rounding import apart, settled
 
 HALVES = " ▄▀█"  # of a cell, by its filled halves: 1 the lower, 2 the upper
 

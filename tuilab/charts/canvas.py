@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.statistics.frames import Floats
+from tuilab.charts.rounding import settled
 from tuilab.charts.text import Line
-from tuilab.viewer.rounding import settled
 
 BRAILLE: Final = "braille"
 _EMPTY: Final = 0x2800

@@ -12,8 +12,8 @@ from rich.color import Color as RichColor
 from rich.style import Style
 from textual.color import Color
 
+from tuilab.charts.rounding import settled
 from tuilab.charts.text import Span
-from tuilab.viewer.rounding import settled
 
 SHADES: Final = " ░▒▓█"
 STEPS: Final = 12  # of a scale, each way

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from tuilab.charts import formats
-from tuilab.viewer.rounding import settled
+from tuilab.charts.rounding import settled
 
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 OCTAVES: Final = 8

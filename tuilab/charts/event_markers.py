@@ -8,10 +8,10 @@ from typing import Final
 from engine.statistics.frames import Event
 from engine.training.changes import CHANGES
 from tuilab.charts import formats
+from tuilab.charts.rounding import settled
 from tuilab.charts.text import Line
 from tuilab.diagnosis.finding import CLEARED, FOUND, Finding
 from tuilab.viewer.model import changes
-from tuilab.viewer.rounding import settled
 
 SILENT: Final = frozenset(
     ("pause", "resume", "step", "stop", "run_to_epoch", "speed", "checkpoint", "refused", CLEARED)

@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from tuilab.viewer.rounding import settled
+from tuilab.charts.rounding import settled
 
 THIN: Final = "\u2009"  # thin space, one cell: thousands
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tuilab.charts.color_scales import STEPS, level, solid
+from tuilab.charts.rounding import settled
 from tuilab.charts.text import Line, Span, pad
-from tuilab.viewer.rounding import settled
 
 Pixels = npt.NDArray[Any]  # (height, width, channels); channels 1 or 3, NaN where there is none
 

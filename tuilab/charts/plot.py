@@ -16,11 +16,11 @@ from tuilab.charts import axes
 from tuilab.charts import event_markers as marks
 from tuilab.charts.canvas import BRAILLE, Canvas
 from tuilab.charts.event_markers import EventMarker
+from tuilab.charts.rounding import settled
 from tuilab.charts.series import Reduced
 from tuilab.charts.smoothing import logarithm
 from tuilab.charts.text import Line
 from tuilab.charts.y_limits import robust
-from tuilab.viewer.rounding import settled
 
 LEAST_WIDTH: Final = 12
 LEAST_HEIGHT: Final = 3

@@ -17,7 +17,7 @@ from tuilab.charts.distributions import (
     shades,
     strip,
 )
-from tuilab.viewer.rounding import settled
+from tuilab.charts.rounding import settled
 
 Strip = Callable[[Histogram, Axis, int, int], list[str]]
 PERCENTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)

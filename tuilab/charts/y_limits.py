@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from engine.statistics.frames import Floats
-from tuilab.viewer.rounding import apart
+from tuilab.charts.rounding import apart
 
 USUAL: Final = (0.02, 0.95)
 """Quantiles of another run that have room on the axis."""

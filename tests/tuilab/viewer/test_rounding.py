@@ -17,9 +17,9 @@ from tuilab.charts import event_markers as marks
 from tuilab.charts.distributions import Axis, Histogram
 from tuilab.charts.event_markers import EventMarker
 from tuilab.charts.images import picture
+from tuilab.charts.rounding import apart, settled
 from tuilab.charts.series import Reduced
 from tuilab.viewer.panels.header import progress
-from tuilab.viewer.rounding import apart, settled
 from tuilab.viewer.search.charts import importance
 
 Numbers = Sequence[float]

@@ -4,11 +4,11 @@ import math
 from typing import Final
 
 from tuilab.charts import formats
+from tuilab.charts.rounding import settled
 from tuilab.charts.text import Line, Piece, Span, crop, fit, join, pad, width
 from tuilab.record import RunInfo
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel
-from tuilab.viewer.rounding import settled
 
 STATES: Final[dict[str, Span]] = {
     "starting": ("◌", "activation"),

@@ -12,11 +12,11 @@ import numpy as np
 from engine.statistics.frames import Floats
 from tuilab.charts import formats
 from tuilab.charts.plot import Chart, Curve, draw, has_room, wants_logarithm
+from tuilab.charts.rounding import settled
 from tuilab.charts.series import Reduced
 from tuilab.charts.text import Line, crop, pad
 from tuilab.scenario.search.space import Choice, Parameter, Range
 from tuilab.search.results import Row, StageResult, headings, value_text
-from tuilab.viewer.rounding import settled
 
 LINES: Final = 40  # trials of each kind that the parallel axes show: more would be one field
 BAR: Final = "━"
