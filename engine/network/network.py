@@ -19,7 +19,7 @@ from engine.layers.layer_norm import LayerNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten
-from engine.network.batch_shards import Shards
+from engine.network.batch_shards import Shards, bind_shards
 from engine.network.parameters import ParameterStore, allocate
 from engine.registry import Registry
 from engine.statistics.frames import LayerInfo
@@ -213,8 +213,10 @@ class BoundNetwork:
         ]
         triples = zip(self.network.layers, shapes, scopes, strict=False)
         object.__setattr__(self, "shapes", shapes)
-        object.__setattr__(self, "bound", [layer.bind(x, scope) for layer, x, scope in triples])
-        object.__setattr__(self, "shards", Shards(self, scopes) if Shards.fit(self) else None)
+        bound = [layer.bind(x, scope) for layer, x, scope in triples]
+        object.__setattr__(self, "bound", bound)
+        shards = bind_shards(self.network.layers, shapes, bound, scopes)
+        object.__setattr__(self, "shards", shards)
 
     def rebind(self, batch: int, *, backwards: bool = False) -> "BoundNetwork":
         """Bind the same parameters for another batch size, by default for evaluation only."""

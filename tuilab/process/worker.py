@@ -263,7 +263,7 @@ def _how(trainer: Trainer) -> dict[str, object]:
         "dtype": str(trainer.backend.dtype),
         "total_steps": trainer.total_steps,
         "hyperparameters": trainer.hyperparameters,
-        **asdict(trainer.standing),
+        **asdict(trainer.status),
     }
 
 
