@@ -57,8 +57,7 @@ class Shards:
 
     def _bind(self, at: int, scope: Scope, rank: int) -> tuple[Bound, Sequence[Array]]:
         """Bind layer `at` for a shard; return it with its own part of the gradients."""
-        network, whole = self._network, self._network.bound[at]
-        deferred = whole.weight_gradient is not None
+        network, deferred = self._network, self._network.bound[at].shares_units
         gradients = dict(scope.gradients)
         if rank and not deferred:
             gradients = {
@@ -91,10 +90,9 @@ class Shards:
             reduce(lambda dy, member: member[0].backward(dy), reversed(row), dy)
             self._meeting.wait(rank)
             for at, units in enumerate(self._units):
-                weight_gradient = network.bound[at].weight_gradient
-                if weight_gradient is not None and rank < len(units):
+                if network.bound[at].shares_units and rank < len(units):
                     x, dy = network.input_of(at, self._input), network.output_gradient(at, dscores)
-                    weight_gradient(x, dy, units[rank])
+                    network.bound[at].weight_gradient(x, dy, units[rank])
 
         self._run(go)
         for members in zip(*(row[first:] for row in self._members), strict=True):
