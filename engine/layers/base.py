@@ -7,7 +7,7 @@ bound for a shard of the batch its rows of the same buffers.
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,6 @@ from engine.statistics.frames import FirstWeights
 
 Shape: TypeAlias = tuple[int, ...]  # without the batch axis
 layers: Registry["Layer"] = Registry("layer", "engine.layers")
-
-ALL_UNITS: Final = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,11 @@ def weight_and_bias(
 class Bound:
     """A layer bound into buffers: its passes, and the arrays that others may read."""
 
+    __slots__ = (
+        *("output", "input_gradient", "start", "deferred"),
+        *("_forward", "_backward", "_weight_gradient", "_gradients", "_x"),
+    )
+
     def __init__(
         self,
         forward: Callable[[Array, bool], Array],
@@ -63,26 +66,31 @@ class Bound:
         output: Array,
         input_gradient: Array,
         *,
-        weight_gradient: Callable[[Array, Array, slice], None] | None = None,
+        weight_gradient: Callable[..., None] | None = None,
+        gradients: Sequence[Array] = (),
         start: Callable[[Array], Array] | None = None,
     ) -> None:
         """Take the layer's functions over plain arrays, and the buffers that they fill.
 
         `forward` is (x, training) → y, which is `output`. `backward` is (x, dL/dy) → dL/dx, which
-        is `input_gradient`; it also fills the gradients of the parameters, unless the layer has
-        `weight_gradient`: (x, dL/dy, units), which fills those of some units. A layer offers that
-        where the product is most of its work, so that threads can share it by units.
+        is `input_gradient`; it also fills the gradients of the parameters. A layer where these are
+        most of the work offers them apart: `weight_gradient` is (x, dL/dy, *gradients) → None, for
+        all units or some of them, the last axis of dL/dy and of each of the `gradients`.
 
-        `start` belongs to a layer that initialises from data: it sets the parameters by x, the
+        `start` is that of a layer that initialises from data: it sets the parameters by x, the
         first batch, and returns y.
         """
-        self.output, self.input_gradient = output, input_gradient
-        self.weight_gradient, self.start = weight_gradient, start
+        self.output, self.input_gradient, self.start = output, input_gradient, start
         self.deferred = False
-        """Whether somebody else calls `weight_gradient`, after all layers have gone backwards."""
+        """Whether `weight_gradient` is called after all layers have gone backwards."""
         self._forward, self._backward = forward, backward
-        self._only_weights = weight_gradient is not None and not len(input_gradient)
+        self._weight_gradient, self._gradients = weight_gradient, gradients
         self._x: Array = None
+
+    @property
+    def shares_units(self) -> bool:
+        """Whether threads can share its weight gradient by units, rather than by examples."""
+        return self._weight_gradient is not None
 
     def forward(self, x: Array, training: bool) -> Array:
         """Return y for x (batch, *input shape); it is valid until the next call."""
@@ -91,9 +99,18 @@ class Bound:
 
     def backward(self, dy: Array) -> Array:
         """Return dL/dx of the last forward pass, and fill the gradients of the parameters."""
-        if self.weight_gradient is not None and not self.deferred:
-            self.weight_gradient(self._x, dy, ALL_UNITS)
-        return self.input_gradient if self._only_weights else self._backward(self._x, dy)
+        if self._weight_gradient is not None:
+            if not self.deferred:
+                self._weight_gradient(self._x, dy, *self._gradients)
+            if not len(self.input_gradient):
+                return self.input_gradient
+        return self._backward(self._x, dy)
+
+    def weight_gradient(self, x: Array, dy: Array, units: slice) -> None:
+        """Fill the gradients of the parameters of some units, if it `shares_units`."""
+        assert self._weight_gradient is not None
+        gradients = [gradient[..., units] for gradient in self._gradients]
+        self._weight_gradient(x, dy[..., units], *gradients)
 
 
 def start_row(row: Sequence[Bound], x: Array) -> Array:

@@ -160,10 +160,10 @@ class WeightGradient:
 
     def add(self, rows: Array, dy: Array) -> None:
         """Add the gradient of some images."""
-        images, _, filters = len(dy), *self._sum.shape
+        images, (values, filters) = len(dy), self._sum.shape
         slopes, part = dy.reshape(images, -1, filters), self._of_each[:images]
         for u, d_kernel in enumerate(self._d_kernels):
-            seen = self._correlation.seen(rows, u).reshape(images, -1, len(self._sum))
+            seen = self._correlation.seen(rows, u).reshape(images, -1, values)
             self._xp.matmul(seen.transpose(0, 2, 1), slopes, out=part)
             self._xp.sum(part, axis=0, out=self._sum)
             self._xp.add(d_kernel, self._sum, out=d_kernel)

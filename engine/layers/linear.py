@@ -43,8 +43,8 @@ class Linear(Layer):
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         xp = scope.backend.xp
-        W, dW = scope.parameters["weight"], scope.gradients["weight"]
-        b, db = scope.parameters.get("bias"), scope.gradients.get("bias")
+        W, b = scope.parameters["weight"], scope.parameters.get("bias")
+        gradients = [scope.gradients[name] for name in self.parameters(x)]
         y, dx = scope.output((self.units,)), scope.input_gradient(x)
         ones = scope.ones()
 
@@ -54,13 +54,13 @@ class Linear(Layer):
                 xp.add(y, b, out=y)
             return y
 
-        def weight_gradient(x: Array, dy: Array, units: slice) -> None:
-            xp.matmul(x.T, dy[:, units], out=dW[:, units])
+        def weight_gradient(x: Array, dy: Array, dW: Array, db: Array = None) -> None:
+            xp.matmul(x.T, dy, out=dW)
             if db is not None:
-                xp.matmul(ones, dy[:, units], out=db[units])
+                xp.matmul(ones, dy, out=db)
 
         def backward(x: Array, dy: Array) -> Array:
             xp.matmul(dy, W.T, out=dx)
             return dx
 
-        return Bound(forward, backward, y, dx, weight_gradient=weight_gradient)
+        return Bound(forward, backward, y, dx, weight_gradient=weight_gradient, gradients=gradients)

@@ -75,7 +75,7 @@ class Shards:
         self, layer: Layer, x: Shape, scope: Scope, whole: Bound, rank: int
     ) -> tuple[Bound, Sequence[Array]]:
         """Bind a layer for one shard; return it with its own part of the gradients."""
-        deferred = whole.weight_gradient is not None
+        deferred = whole.shares_units
         gradients = dict(scope.gradients)
         if rank and not deferred:
             gradients = {
@@ -110,7 +110,7 @@ class Shards:
             reduce(lambda dy, member: member[0].backward(dy), reversed(members), dy)
             self._barrier.wait(rank)
             for layer, units, x, dy in row:
-                if layer.weight_gradient is not None and rank < len(units):
+                if layer.shares_units and rank < len(units):
                     layer.weight_gradient(x, dy, units[rank])
 
         self._run(go)

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import reduce
 from itertools import pairwise
 from math import prod
 
@@ -248,15 +247,18 @@ class BoundNetwork:
         """x (batch, *features) → scores (batch, classes)."""
         if self.shards is not None:
             return self.shards.forward(x, training)
-        return reduce(lambda y, layer: layer.forward(y, training), self.bound, x)
+        for layer in self.bound:
+            x = layer.forward(x, training)
+        return x
 
     def backward(self, dscores: Array) -> None:
         """Fill the gradients of all parameters from dL/dscores."""
         if self.shards is not None:
             self.shards.backward(dscores)
-        else:
-            learning = self.bound[self.network.first_weighted :]
-            reduce(lambda dy, layer: layer.backward(dy), reversed(learning), dscores)
+            return
+        dy = dscores
+        for layer in reversed(self.bound[self.network.first_weighted :]):
+            dy = layer.backward(dy)
 
 
 def mlp(
