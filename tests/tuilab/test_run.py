@@ -521,7 +521,7 @@ class TestLookingBack:
     def test_a_run_that_is_not_there_is_exit_code_2(
         self, cli: Cli, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tuilab.cli.runs.need_terminal", lambda advice: None)
+        monkeypatch.setattr("tuilab.cli.views.need_terminal", lambda advice: None)
         code, out, err = cli(name, "nothing")
         assert (code, out) == (2, "")
         assert err.startswith("tuilab: no run 'nothing' under runs/")

@@ -17,7 +17,7 @@ from tuilab.process.comparison import ComparisonSummary, Outcome
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.scenario import ScenarioFile
-from tuilab.terminal import to_type
+from tuilab.terminal import shell_command
 
 WIDTH, HEIGHT = 72, 12
 LINE = 96  # characters of a line of words
@@ -32,7 +32,7 @@ def summary_text(summary: Summary, verdicts: Sequence[Verdict], reader: RunReade
         _layers(summary),
         findings_text(Record(reader)),
         verdict_table([(summary.scenario, v) for v in verdicts]) if verdicts else "",
-        f"run folder: {summary.run_dir}   (look at it: {to_type('replay', summary.run_dir)})",
+        f"run folder: {summary.run_dir}   (look at it: {shell_command('replay', summary.run_dir)})",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -55,7 +55,7 @@ def comparison_text(file: ScenarioFile, outcome: Outcome, out: Path) -> str:
         f"{file.name}: {document.title}" if document.title else file.name,
         aligned(rows),
         verdict_table(verdicts) if verdicts else "",
-        f"run folders: {out}/   (look at one: {to_type('replay', out / first)})",
+        f"run folders: {out}/   (look at one: {shell_command('replay', out / first)})",
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -13,7 +13,7 @@ from tuilab.errors import RunError, ScenarioError
 from tuilab.record.run_folder import find_group
 from tuilab.scenario.catalog import resolve
 from tuilab.scenario.loading import load_file
-from tuilab.terminal import to_type
+from tuilab.terminal import shell_command
 
 COMMANDS: Final = ("tour", "run", "attach", "replay", "compare")
 """The commands that open a view."""
@@ -33,7 +33,7 @@ def serve(words: Sequence[str], host: str, port: int, tell: Callable[[str], None
         ) from error
     _check(host, port)
     command = "exec " + shlex.join([sys.executable, "-m", "tuilab.cli.main", *words])
-    shown = to_type(*words)
+    shown = shell_command(*words)
     begun = f"http://{host}:{port} shows {shown}; ctrl+c ends it"
     ViewServer(command, host, port, shown, lambda: tell(begun)).serve()
 
