@@ -159,7 +159,7 @@ class TestHeadless:
     def test_what_is_to_type_is_quoted_for_a_shell(self, cli: Cli, lab: Path) -> None:
         write_scenario(lab / "small.toml")
         _, out, _ = cli("run", "small.toml", "--headless", "--out", "my $run")
-        assert "(look at it: tuilab replay 'my $run')" in out
+        assert "(view it: tuilab replay 'my $run')" in out
 
     def test_a_terminal_on_stderr_gets_a_progress_bar_and_stdout_stays_clean(
         self, lab: Path
