@@ -1,12 +1,12 @@
 """The application's branches of the error tree in `engine.errors`.
 
 TuilabError
-├── ScenarioError     a scenario file that cannot be used: says the file, the line, the key path
-├── RunError          a run folder that is missing, taken, unwritable or not ours
-├── SearchError       a study that is missing, taken or elsewhere; an extra that is not installed
+├── ScenarioError     an unusable scenario file; names the file, the line and the key path
+├── RunError          a run folder that is missing, in use, unwritable or not from tuilab
+├── SearchError       a study that is missing, in use or unreachable; a missing extra
 ├── FetchError        a data set that cannot be downloaded, checked or unpacked
-├── ViewError         the view broke; training is not touched by it (exit code 1)
-└── WorkerError       the training process failed; says where its log is (exit code 1)
+├── ViewError         the view failed, which does not affect training (exit code 1)
+└── WorkerError       the training process failed; names its log (exit code 1)
 """
 
 from typing import ClassVar
@@ -19,11 +19,11 @@ class ScenarioError(TuilabError):
 
 
 class RunError(TuilabError):
-    """A run folder that is missing, taken, unwritable or not one of ours."""
+    """A run folder that is missing, in use, unwritable or not from tuilab."""
 
 
 class SearchError(TuilabError):
-    """A search that cannot be begun, gone on with or shown; says what to do."""
+    """A search that cannot be started, resumed or shown; says what to do."""
 
 
 class FetchError(TuilabError):
@@ -31,12 +31,12 @@ class FetchError(TuilabError):
 
 
 class WorkerError(TuilabError):
-    """The training process failed in a way that is not the user's input."""
+    """The training process failed for a reason other than the user's input."""
 
     exit_code: ClassVar[int] = 1
 
 
 class ViewError(TuilabError):
-    """The view broke, which harms no run; says how to come back."""
+    """The view failed, which does not affect any run; says how to open it again."""
 
     exit_code: ClassVar[int] = 1

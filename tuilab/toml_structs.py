@@ -1,4 +1,4 @@
-"""TOML tables into typed structs; errors say where, what was found and what is allowed."""
+"""TOML tables → typed structs; errors name the place, the value and what is allowed."""
 
 import re
 import tomllib
@@ -53,21 +53,21 @@ def convert(value: Any, cls: type[T] | Any, path: str) -> T:
 def _explain(problem: str, where: str, value: Any, cls: type) -> ConfigError:
     """Turn msgspec's `problem` at `where` in `value` into an error with the value and the choices.
 
-    msgspec names neither what it found nor, for a word, which ones there are.
+    msgspec reports neither the value nor, for words, the allowed ones.
     """
-    found = value
+    culprit = value
     for key in re.findall(r"\w+", where):
-        found = found[int(key) if isinstance(found, list) else key]
+        culprit = culprit[int(key) if isinstance(culprit, list) else key]
     words = _words(get_type_hints(cls).get(where))
-    if words and isinstance(found, str):
-        return UnknownNameError("value", found, words, where)
+    if words and isinstance(culprit, str):
+        return UnknownNameError("value", culprit, words, where)
     problem = problem[:1].lower() + problem[1:].split(", got")[0].replace("`", "'")
     problem = problem.replace("object missing required field", "this table lacks the key")
-    problem = problem.replace("object", "table")  # msgspec speaks of JSON
+    problem = problem.replace("object", "table")  # msgspec uses the terms of JSON
     if words:
         problem += f" or {' or '.join(map(repr, words))}"
-    if isinstance(value, dict) and found is not value:
-        problem += f", got {shown(found)}"
+    if isinstance(value, dict) and culprit is not value:
+        problem += f", got {shown(culprit)}"
     return ConfigError(problem, where)
 
 
@@ -79,17 +79,17 @@ def _words(hint: Any) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Return `value` as a message repeats it: not at any length."""
+    """Return `value` for a message, shortened if necessary."""
     return clipped(repr(value))
 
 
 def clipped(text: str) -> str:
-    """Return `text`, or its beginning where it is long."""
+    """Return `text`, shortened to SHOWN characters."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def member(registry: Registry[T], value: Any, path: str) -> T:
-    """Make a member of a family from its name, or from a table with `name` and its settings.
+    """Return a member of a family from its name, or from a table with `name` and settings.
 
     "pca(64)" is short for { name = "pca", k = 64 }: settings in their order.
     """
@@ -111,7 +111,7 @@ def member(registry: Registry[T], value: Any, path: str) -> T:
 
 
 def called(registry: Registry[T], text: str, path: str) -> Table:
-    """Return the table that a name, or a name with settings in brackets, is short for."""
+    """Return the table for a name, or for a name with settings in brackets."""
     name, bracket, rest = text.partition("(")
     name = name.strip()
     if not bracket or name not in registry:
@@ -143,12 +143,12 @@ def join(path: str, key: str) -> str:
 def override(table: Table, assignment: str) -> None:
     """Apply one `--set key.path=value` to `table`; the value is TOML, or else a plain string.
 
-    A path may go into a list that is there: `expect[0].below`.
+    A path may address an element of an existing list: `expect[0].below`.
     """
     path, equals, text = assignment.partition("=")
     places = _places(path.strip())
     if not equals or not places:
-        raise ConfigError(f"--set wants key=value, got '{assignment}'")
+        raise ConfigError(f"--set needs key=value, got '{assignment}'")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -158,13 +158,13 @@ def override(table: Table, assignment: str) -> None:
         if depth + 1 == len(places):
             node[place] = value
             return
-        follower = places[depth + 1]
+        child = places[depth + 1]
         node = node.setdefault(place, {}) if isinstance(node, dict) else node[place]
-        _check_place(node, follower, _path(places[: depth + 1]))
+        _check_place(node, child, _path(places[: depth + 1]))
 
 
 def _places(path: str) -> list[str | int]:
-    """Take `expect[0].below` apart; [] where it is no path."""
+    """Split `expect[0].below` into its parts; return [] for a malformed path."""
     if not re.fullmatch(r"[^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*", path):
         return []
     parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", path)
@@ -177,7 +177,7 @@ def _path(places: Sequence[str | int]) -> str:
 
 
 def _check_place(node: Any, place: str | int, path: str) -> None:
-    """Raise ConfigError unless `node` at `path` can have `place` inside it."""
+    """Raise ConfigError unless `node` at `path` can contain `place`."""
     if isinstance(place, str):
         if not isinstance(node, dict):
             raise ConfigError(f"is {shown(node)}, not a table, so it has no key '{place}'", path)
@@ -187,24 +187,24 @@ def _check_place(node: Any, place: str | int, path: str) -> None:
 
 
 def anchor(data: Any, sources: Registry[Source], folder: Path) -> None:
-    """Make the paths in [data] that are files in `folder` absolute: a run has another folder."""
+    """Make paths in [data] to files in `folder` absolute, because a run has a different folder."""
     name = data.get("source") if isinstance(data, dict) else None
     for key in sources[name].path_settings if isinstance(name, str) and name in sources else ():
         path = data.get(key)
-        with suppress(OSError, ValueError):  # too long for a path, or of characters that none has
+        with suppress(OSError, ValueError):  # too long, or invalid characters
             if isinstance(path, str) and (folder / path).is_file():
                 data[key] = str((folder / path).resolve())
 
 
 def find_line(text: str, path: str) -> int | None:
-    """Return the line of the TOML `text` where the key path stands, or that of its nearest part.
+    """Return the line of a key path in the TOML `text`, or that of its nearest parent.
 
-    tomllib keeps no positions; headers and first keys on a line are enough to find one.
+    tomllib reports no positions; table headers and the first key of a line suffice to find them.
     """
-    wanted = path.replace("[", ".").replace("]", "").split(".")
+    keys = path.replace("[", ".").replace("]", "").split(".")
     best, best_depth = None, 0
     section: list[str] = []
-    counts: dict[tuple[str, ...], int] = {}  # of the tables in each list, less one
+    counts: dict[tuple[str, ...], int] = {}  # index of the last table in each list
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip()
         if line.startswith("[["):
@@ -217,14 +217,14 @@ def find_line(text: str, path: str) -> int | None:
             here = [*section, *line.split("=", 1)[0].strip().replace('"', "").split(".")]
         else:
             continue
-        depth = min(len(here), len(wanted))
-        if here[:depth] == wanted[:depth] and depth > best_depth:
+        depth = min(len(here), len(keys))
+        if here[:depth] == keys[:depth] and depth > best_depth:
             best, best_depth = number, depth
     return best
 
 
 def _section(header: str, counts: Mapping[tuple[str, ...], int]) -> list[str]:
-    """Return the place that a header names: inside the last table of each list on the way."""
+    """Return the key path of a table header, inside the last table of each enclosing list."""
     *outer, last = header.split("]")[0].replace(" ", "").split(".")
     place: list[str] = []
     for name in outer:
@@ -235,7 +235,7 @@ def _section(header: str, counts: Mapping[tuple[str, ...], int]) -> list[str]:
 
 
 def located(path: Path, text: str, error: ConfigError, sets: Sequence[str] = ()) -> ScenarioError:
-    """Return `error` with the file and the line, or the assignment, that it speaks of."""
+    """Return `error` with the file and line, or the assignment, that caused it."""
     keys = error.path.replace("[", ".").split(".")
     for assignment in reversed(sets):
         given = assignment.partition("=")[0].strip().split(".")
@@ -246,9 +246,9 @@ def located(path: Path, text: str, error: ConfigError, sets: Sequence[str] = ())
 
 
 def read(path: Path) -> str:
-    """Return the text of a scenario file; raise ScenarioError, with the ones that are there."""
+    """Return the text of a scenario file. Raises ScenarioError, which lists the existing files."""
     try:
-        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        return path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except FileNotFoundError:
         raise ScenarioError(f"{path}: no such scenario file{_near(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -256,8 +256,8 @@ def read(path: Path) -> str:
 
 
 def _near(path: Path) -> str:
-    """Say which scenario was probably meant, and which ones lie in the same folder."""
+    """Return a hint with the most similar scenario, and the scenarios in the same folder."""
     names = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
     near = get_close_matches(path.with_suffix(".toml").name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
-    return hint + (f" ({path.parent}/ has {', '.join(names)})" if names else "")
+    return hint + (f" ({path.parent}/ contains {', '.join(names)})" if names else "")

@@ -42,12 +42,10 @@ def sweep(rounds: int) -> list[dict[str, float]]:
 
 def draw(rows: list[dict[str, float]]) -> None:
     """Draw time against operations, both on logarithmic axes."""
-    plotext.clf()
-    plotext.theme("clear")
-    plotext.plotsize(80, 20)
-    plotext.xscale("log")
-    plotext.yscale("log")
-    plotext.scatter([row["flops"] for row in rows], [1e3 * row["seconds"] for row in rows])
-    plotext.xlabel("floating-point operations of a step")
-    plotext.ylabel("ms")
-    print(plotext.build())
+    figure = plotext.figure.clear().theme("colorless").plot_size(80, 20)
+    figure.ruler("both").scale("log")
+    points = figure.signal(
+        [row["flops"] for row in rows], [1e3 * row["seconds"] for row in rows], marker="hd"
+    )
+    figure.draw(points).label("floating-point operations of a step", "x").label("ms", "y")
+    print(plotext.uncolorize(figure.build()))

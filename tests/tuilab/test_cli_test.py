@@ -162,7 +162,7 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_table(cli: Cli, suite
 def test_a_report_for_no_folder_is_refused_before_anything_runs(cli: Cli, suite: Path) -> None:
     code, out, err = cli("test", suite / "good.toml", "--junit", "missing/report.xml")
     assert (code, out) == (2, "")
-    assert "cannot write missing/report.xml: there is no folder missing" in err
+    assert "cannot write missing/report.xml: the folder missing does not exist" in err
 
 
 def two_training(scratch: Path) -> list[Path]:

@@ -22,11 +22,11 @@ from tests.tuilab.support import (
     wait_for,
     write_scenario,
 )
-from tuilab.cli.status_line import StatusLine
 from tuilab.process.comparison import kept_expectations
 from tuilab.record import RunReader, RunWriter
 from tuilab.record.run_folder import RunFolder, hold_lock
 from tuilab.scenario.loading import load_file
+from tuilab.terminal import StatusLine
 from tuilab.viewer.model.claims import judge_folder, judge_group, judge_runs
 
 SLOW = {"name": "slow", "optimizer": {"learning_rate": 1e-6}}
@@ -253,7 +253,7 @@ def test_what_is_expected_over_several_is_kept_beside_them(
         return runs
 
     monkeypatch.setattr("tuilab.viewer.app.view", view)
-    monkeypatch.setattr("tuilab.cli.runs.need_terminal", lambda advice: None)
+    monkeypatch.setattr("tuilab.cli.views.need_terminal", lambda advice: None)
     code, out, _ = cli("replay", "out")
     assert (code, out.count("tuilab replay ")) == (0, 2)
     assert cli("compare", "out/fast", "out/slow")[0] == 0
@@ -317,9 +317,9 @@ def test_a_signal_stops_all_and_what_there_is_is_told(lab: Path, number: signal.
 def test_on_a_terminal_it_shows_what_is_running() -> None:
     ours, theirs = pty.openpty()
     code = (
-        "import sys; from tuilab.cli.status_line import StatusLine;"
+        "import sys; from tuilab.terminal import StatusLine;"
         "line = StatusLine(sys.stderr, 2); line.show(['a', 'b']); line.count();"
-        "line.say('a is done'); line.show(['b']); line.show(['b']); line.close()"
+        "line.print('a is done'); line.show(['b']); line.show(['b']); line.close()"
     )
     subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True, timeout=30)
     os.close(theirs)
@@ -332,6 +332,6 @@ def test_on_a_terminal_it_shows_what_is_running() -> None:
 def test_elsewhere_it_says_what_stays_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
     line = StatusLine(sys.stderr, 2)
     line.show(["a"])
-    line.say("a is done")
+    line.print("a is done")
     line.close()
     assert capsys.readouterr().err == "a is done\n"

@@ -150,7 +150,7 @@ class TestOverride:
 
     @pytest.mark.parametrize("assignment", ["seed", "=3", ".a=3", "a.=3", "a..b=3", ""])
     def test_what_is_no_assignment_is_refused(self, assignment: str) -> None:
-        with pytest.raises(ConfigError, match="--set wants key=value"):
+        with pytest.raises(ConfigError, match="--set needs key=value"):
             override({}, assignment)
 
 

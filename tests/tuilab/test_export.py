@@ -115,7 +115,7 @@ def test_what_is_wanted_of_a_picture_is_checked(cli: Cli, run: RunFolder) -> Non
     for arguments, said in (
         (("--to", "csv", "--panel", "layers"), "--panel: goes with pictures, not with csv"),
         (("--to", "svg", "--panel", "lairs"), "did you mean 'layers'?"),
-        (("--to", "svg", "--size", "3x4"), "'3x4' is no size from 40x10 to 500x500"),
+        (("--to", "svg", "--size", "3x4"), "'3x4' is not a size between 40x10 and 500x500"),
         (("--to", "svg", "--theme", "drak"), "did you mean 'dark'?"),
     ):
         code, _, err = cli("export", "run", *arguments)

@@ -159,7 +159,7 @@ class TestHeadless:
     def test_what_is_to_type_is_quoted_for_a_shell(self, cli: Cli, lab: Path) -> None:
         write_scenario(lab / "small.toml")
         _, out, _ = cli("run", "small.toml", "--headless", "--out", "my $run")
-        assert "(look at it: tuilab replay 'my $run')" in out
+        assert "(view it: tuilab replay 'my $run')" in out
 
     def test_a_terminal_on_stderr_gets_a_progress_bar_and_stdout_stays_clean(
         self, lab: Path
@@ -521,7 +521,7 @@ class TestLookingBack:
     def test_a_run_that_is_not_there_is_exit_code_2(
         self, cli: Cli, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tuilab.cli.runs.need_terminal", lambda advice: None)
+        monkeypatch.setattr("tuilab.cli.views.need_terminal", lambda advice: None)
         code, out, err = cli(name, "nothing")
         assert (code, out) == (2, "")
         assert err.startswith("tuilab: no run 'nothing' under runs/")

@@ -27,12 +27,12 @@ from tests.tuilab.support import (
 )
 from tuilab.errors import RunError
 from tuilab.record.run_folder import RunFolder
-from tuilab.web.serve import in_full
+from tuilab.web.serve import full_command
 
 aiohttp = pytest.importorskip("aiohttp", reason="textual-serve is not installed")
 pytest.importorskip("textual_serve")
 
-from tuilab.web.server import LARGEST, SMALLEST, within_reason  # noqa: E402 - after what it needs
+from tuilab.web.server import LARGEST, SMALLEST, limited_size  # noqa: E402 - after what it needs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -135,14 +135,14 @@ def is_gone(pid: int) -> bool:
 
 
 def test_what_a_visitor_gets_can_be_said_shortly(run: RunFolder, live: RunFolder) -> None:
-    assert in_full([]) == ["tour"]
-    assert in_full(["replay", "run"]) == ["replay", "run"]
-    assert in_full(["small.toml", "--steps", "3"]) == ["run", "small.toml", "--steps", "3"]
-    assert in_full(["small"]) == ["run", "small.toml"]
-    assert in_full([str(run.path)]) == ["replay", str(run.path)]
-    assert in_full([str(live.path)]) == ["attach", str(live.path)]
-    with pytest.raises(RunError, match="'nothing' is no scenario, no run and none of tour, run"):
-        in_full(["nothing"])
+    assert full_command([]) == ["tour"]
+    assert full_command(["replay", "run"]) == ["replay", "run"]
+    assert full_command(["small.toml", "--steps", "3"]) == ["run", "small.toml", "--steps", "3"]
+    assert full_command(["small"]) == ["run", "small.toml"]
+    assert full_command([str(run.path)]) == ["replay", str(run.path)]
+    assert full_command([str(live.path)]) == ["attach", str(live.path)]
+    with pytest.raises(RunError, match="'nothing' is not a scenario, a run or one of tour, run"):
+        full_command(["nothing"])
 
 
 def test_where_nobody_can_listen_it_is_told(cli: Cli, run: RunFolder) -> None:
@@ -161,8 +161,8 @@ def test_where_nobody_can_listen_it_is_told(cli: Cli, run: RunFolder) -> None:
         ((99.7, 20.2), (99, 20)),
     ],
 )
-def test_sizes_are_kept_within_reason(asked: tuple[int, int], given: tuple[int, int]) -> None:
-    assert within_reason(*asked) == given
+def test_sizes_are_kept_limited_size(asked: tuple[int, int], given: tuple[int, int]) -> None:
+    assert limited_size(*asked) == given
 
 
 async def test_a_visitor_looks_presses_keys_and_leaves(serve: Serve, run: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""What a step finds: a number, what was expected of it, and a verdict."""
+"""A check, and its result: a measured value, the expected value, and a verdict."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,55 +6,55 @@ from typing import Final, Literal
 
 from tuilab.babysit.subject import Subject
 
-Verdict = Literal["good", "look at it", "wrong"]
-Speed = Literal["too low", "slow", "good", "unsteady", "too high"]
-Range = tuple[float, float]
+CheckVerdict = Literal["good", "look at it", "wrong"]
+RateVerdict = Literal["too low", "slow", "good", "unsteady", "too high"]
+Interval = tuple[float, float]
 LOOK: Final = "look at it"
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """A learning rate, and what the loss made of it."""
+class RateTrial:
+    """A learning rate, and the loss after a short training with it."""
 
     rate: float
-    loss: float  # at the end of the trial; not finite where it exploded
-    fall: float  # share of the loss at the first weights that is gone; NaN where it exploded
-    verdict: Speed
+    loss: float  # at the end of the trial; not finite if it exploded
+    fall: float  # decrease as a share of the initial loss; NaN if it exploded
+    verdict: RateVerdict
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Learning rates tried from the same first weights, in rising order."""
+    """Learning rates tried from the same initial weights, in ascending order."""
 
-    tried: Sequence[Tried]
-    suggested: Range | None  # None where none of them gets the loss down
-    own: float  # the scenario's
-    initial: float  # the loss at the first weights
-    steps: int  # of each trial
+    trials: Sequence[RateTrial]
+    suggested: Interval | None  # None if no rate reduces the loss
+    own: float  # the scenario's rate
+    initial: float  # the loss with the initial weights
+    steps: int  # per trial
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One step's outcome."""
+class CheckResult:
+    """The outcome of one check."""
 
-    verdict: Verdict
+    verdict: CheckVerdict
     measured: float
-    shown: str  # what was measured, in words: "2.542, accuracy 15.3%"
+    shown: str  # the measurement for people: "2.542, accuracy 15.3%"
     expected: str  # "ln 10 = 2.303"
-    meaning: str  # a sentence or two: what it means, and what to do
+    meaning: str  # one or two sentences: what it means, and what to do
     details: Mapping[str, float] = field(default_factory=dict)
     sweep: Sweep | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether it is not wrong."""
+        """Whether the verdict is not "wrong"."""
         return self.verdict != "wrong"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One check of the sequence: how machines and people call it, and how it is done."""
+class Check:
+    """One check of the sequence: its name in JSON, its title for people, and its function."""
 
     name: str
     title: str
-    run: Callable[[Subject], Check]
+    run: Callable[[Subject], CheckResult]

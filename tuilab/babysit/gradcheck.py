@@ -1,4 +1,4 @@
-"""`tuilab gradcheck`: the gradients of a scenario's network against centred differences."""
+"""`tuilab gradcheck`: a scenario's gradients against centred differences."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,21 +20,21 @@ KINKED: Final = 1e-4
 WRONG: Final = 1e-2
 VERDICTS: Final = (
     (1e-7, "happy"),
-    (KINKED, "fine where there are kinks, such as ReLU's; otherwise too high"),
+    (KINKED, "fine if the loss has kinks, such as those of ReLU; otherwise too high"),
     (WRONG, "uncomfortable"),
 )
-"""The course notes' limits of the relative error; above the last one the gradient is wrong."""
+"""Limits of the relative error from the course notes; above the last, a gradient is wrong."""
 
 
 def verdict(error: float) -> str:
-    """Return what the course notes say of a relative error."""
+    """Return the verdict of the course notes on a relative error."""
     return next((words for limit, words in VERDICTS if error <= limit), "wrong")
 
 
 def gradcheck(
     path: Path, sets: Sequence[str], variant: str, directory: Path | None, elements: int
 ) -> list[ParameterCheck]:
-    """Check the first weights of a scenario, or of one variant, in float64 on a few examples.
+    """Check the gradients at the initial weights of a scenario, in float64 on a few examples.
 
     Raises ScenarioError, DataError, ConfigError, ShapeError.
     """
@@ -43,7 +43,7 @@ def gradcheck(
 
 
 def check_gradients(scenario: Scenario, data: Dataset, elements: int) -> list[ParameterCheck]:
-    """Check `elements` gradients of each array of parameters, in float64. Raises as `gradcheck`."""
+    """Check `elements` gradients per parameter array in float64. Raises like `gradcheck`."""
     count = min(EXAMPLES, len(data.train))
     small = msgspec.structs.replace(scenario.data, batch_size=count)
     scenario = msgspec.structs.replace(scenario, data=small)
@@ -52,11 +52,11 @@ def check_gradients(scenario: Scenario, data: Dataset, elements: int) -> list[Pa
 
 
 def table(checks: Sequence[ParameterCheck]) -> str:
-    """Return a line an array of parameters, with its verdict, and the worst of them."""
+    """Return a line with a verdict per parameter array, and the largest error."""
     rows = [("layer", "parameter", "elements", "relative error", "verdict")]
     rows += [
         (f"{c.layer} {c.kind}", c.name, str(c.checked), f"{c.error:.1e}", verdict(c.error))
         for c in checks
     ]
-    worst = float(np.max([check.error for check in checks]))  # NaN, if there is one
+    worst = float(np.max([check.error for check in checks]))  # NaN if any error is NaN
     return f"{aligned(rows)}\n\nworst {worst:.1e}: {verdict(worst)}"

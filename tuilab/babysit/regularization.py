@@ -1,4 +1,4 @@
-"""Regularisation raises the loss by exactly its penalty (claim E2)."""
+"""Regularisation increases the loss by exactly the penalty (claim E2)."""
 
 from math import isfinite
 from typing import Final
@@ -6,19 +6,19 @@ from typing import Final
 import numpy as np
 
 from engine.network.network import BoundNetwork
-from tuilab.babysit.check import LOOK, Check, Step, Verdict
+from tuilab.babysit.check import LOOK, Check, CheckResult, CheckVerdict
 from tuilab.babysit.subject import Subject
 
 EXAMPLES: Final = 100
-BORROWED: Final = 1.0
-"""The λ to measure with where the scenario has none."""
+SUBSTITUTE: Final = 1.0
+"""The λ to measure with if the scenario has none."""
 TOLERANCE: Final = 1e-3
 HEAVY, CRUSHING = 10.0, 100.0
-"""Times the loss of the data, at the first weights."""
+"""Multiples of the data loss, with the initial weights."""
 
 
-def check(subject: Subject) -> Check:
-    """Compare loss with penalties less loss without, at one batch, with the sum over weights."""
+def check(subject: Subject) -> CheckResult:
+    """Compare the increase of the loss by penalties on one batch with the sum over weights."""
     batch = subject.batch_size(EXAMPLES)
     trainer = subject.trainer(subject.examples(batch), batch=batch, steps=1, regularized=False)
     hyper, step = trainer.hyperparameters, trainer.training_step
@@ -26,16 +26,16 @@ def check(subject: Subject) -> Check:
     without = step.gradients().loss
     optimizer = subject.scenario.optimizer
     decay, lasso = optimizer.weight_decay, optimizer.l1
-    borrowed = not decay and not lasso
-    hyper |= {"weight_decay": decay or BORROWED * borrowed, "l1": lasso}
+    substituted = not decay and not lasso
+    hyper |= {"weight_decay": decay or SUBSTITUTE * substituted, "l1": lasso}
     rise = step.gradients().loss - without
     decoupled = 0.0 if optimizer.decoupled else hyper["weight_decay"]
     sums = _sums(trainer.network)
     expected = 0.5 * decoupled * sums[0] + lasso * sums[1]
     verdict, meaning = _judge(
-        rise, expected, without, decoupled=optimizer.decoupled, borrowed=borrowed
+        rise, expected, without, decoupled=optimizer.decoupled, substituted=substituted
     )
-    return Check(
+    return CheckResult(
         verdict,
         measured=rise,
         shown=f"loss + {rise:.6g} with λ = {hyper['weight_decay']:g}",
@@ -57,7 +57,7 @@ def _formula(decoupled: bool, lasso: float) -> str:
 
 
 def _sums(network: BoundNetwork) -> tuple[float, float]:
-    """Return ΣW² and Σ|W| over what has rows and columns: not biases, not normalisation."""
+    """Return ΣW² and Σ|W| over all matrices, i.e. without biases and normalisation."""
     square = absolute = 0.0
     for named in network.store.value_views:
         for weight in (w for w in named.values() if w.ndim > 1):
@@ -68,29 +68,32 @@ def _sums(network: BoundNetwork) -> tuple[float, float]:
 
 
 def _judge(
-    rise: float, expected: float, without: float, *, decoupled: bool, borrowed: bool
-) -> tuple[Verdict, str]:
+    rise: float, expected: float, without: float, *, decoupled: bool, substituted: bool
+) -> tuple[CheckVerdict, str]:
     if not isfinite(rise) or abs(rise - expected) > TOLERANCE * abs(expected):
         return "wrong", (
-            "The loss does not rise by the penalty that its weights have: the weights overflow, "
-            "or a layer's weights are left out or counted twice."
+            "The loss does not increase by the penalty of the weights: the weights overflow, or "
+            "the weights of a layer are left out or counted twice."
         )
-    if borrowed:
-        return "good", "Exactly its penalty. The scenario has none: this λ was for the measurement."
+    if substituted:
+        return (
+            "good",
+            "Exactly the penalty. The scenario has no λ; this one is for the measurement.",
+        )
     if expected > CRUSHING * without:
         return "wrong", (
-            f"The penalty is {expected / without:.3g} × the loss of the data: training will shrink "
-            "the weights and learn nothing; divide λ by as much."
+            f"The penalty is {expected / without:.3g} times the data loss: training will shrink "
+            "the weights and learn nothing; divide λ by that factor."
         )
     if expected > HEAVY * without:
         return LOOK, (
-            f"The penalty is {expected / without:.3g} × the loss of the data: at first it is the "
-            "penalty that will be trained; try a smaller λ."
+            f"The penalty is {expected / without:.3g} times the data loss, so training will first "
+            "reduce the penalty; try a smaller λ."
         )
     if decoupled:
-        return "good", "This optimiser shrinks weights apart from the loss, which stays as it is."
+        return "good", "This optimiser decays weights apart from the loss, which does not change."
     share = expected / (expected + without) if expected else 0.0
-    return "good", f"Exactly its penalty, {share:.2g} of the whole loss at the first weights."
+    return "good", f"Exactly the penalty, which is {share:.2g} of the initial loss."
 
 
-STEP: Final = Step("regularization", "regularisation", check)
+CHECK: Final = Check("regularization", "regularisation", check)

@@ -1,32 +1,31 @@
-"""What the sequence finds, for people and for machines."""
+"""The results of all checks as text and as JSON."""
 
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Final, TextIO
+from typing import Final
 
 import click
 import numpy as np
 
 from engine.statistics.frames import Floats
-from tuilab.babysit.check import Check, Step, Sweep
+from tuilab.babysit.check import Check, CheckResult, Sweep
 from tuilab.babysit.subject import Subject
 from tuilab.charts.event_markers import EventMarker
 from tuilab.charts.plot import Chart, Curve, draw, wants_logarithm
 from tuilab.charts.series import Reduced
 from tuilab.charts.text import Line, plain
 from tuilab.claims.summary import to_json
-from tuilab.cli.options import say
 
 WIDTH, HEIGHT = 76, 14
 MARKS: Final = {"good": "✓", "look at it": "▲", "wrong": "✗"}
 TINTS: Final = {"good": "green", "look at it": "yellow", "wrong": "red"}
 ROLES: Final = {"good": "green", "error": "red", "own": "cyan"}
-Found = Sequence[tuple[Step, Check]]
+Results = Sequence[tuple[Check, CheckResult]]
 
 
 def heading(subject: Subject) -> str:
-    """Return what is checked."""
+    """Return a heading with the scenario, its data and the back-end."""
     scenario, data = subject.scenario, subject.data
     title = scenario.header.title
     held_out = "" if data.validation is None else f" + {len(data.validation):,} held out"
@@ -37,18 +36,18 @@ def heading(subject: Subject) -> str:
     )
 
 
-def check_text(step: Step, check: Check, *, colour: bool) -> str:
-    """Return one step's finding: verdict and number, what was expected, what it means."""
-    head = f"{MARKS[check.verdict]} {step.title}: {check.verdict}"
+def check_text(check: Check, result: CheckResult, *, colour: bool) -> str:
+    """Return one result: its verdict, the measured and expected values, and their meaning."""
+    head = f"{MARKS[result.verdict]} {check.title}: {result.verdict}"
     lines = [
         "",
-        click.style(head, fg=TINTS[check.verdict], bold=True) if colour else head,
-        *_wrapped(f"measured  {check.shown}", hang=12),
-        *_wrapped(f"expected  {check.expected}", hang=12),
+        click.style(head, fg=TINTS[result.verdict], bold=True) if colour else head,
+        *_wrapped(f"measured  {result.shown}", hang=12),
+        *_wrapped(f"expected  {result.expected}", hang=12),
     ]
-    if check.sweep is not None:
-        lines += sweep_chart(check.sweep, colour=colour)
-    return "\n".join([*lines, *_wrapped(check.meaning)])
+    if result.sweep is not None:
+        lines += sweep_chart(result.sweep, colour=colour)
+    return "\n".join([*lines, *_wrapped(result.meaning)])
 
 
 def _wrapped(text: str, hang: int = 2) -> list[str]:
@@ -59,11 +58,11 @@ def _wrapped(text: str, hang: int = 2) -> list[str]:
 
 def sweep_chart(sweep: Sweep, *, colour: bool) -> list[str]:
     """Draw the loss after a few steps against the logarithm of the learning rate."""
-    tried = [t for t in sweep.tried if t.rate > 0]
-    rates, losses = np.log10([t.rate for t in tried]), np.array([t.loss for t in tried])
+    trials = [t for t in sweep.trials if t.rate > 0]
+    rates, losses = np.log10([t.rate for t in trials]), np.array([t.loss for t in trials])
     losses[~np.isfinite(losses)] = np.nan
     low, high = sweep.suggested or (math.inf, -math.inf)
-    good = np.array([low <= t.rate <= high for t in tried])
+    good = np.array([low <= t.rate <= high for t in trials])
     logarithmic = wants_logarithm(np.append(losses, sweep.initial))
     chart = Chart(
         [
@@ -76,15 +75,15 @@ def sweep_chart(sweep: Sweep, *, colour: bool) -> list[str]:
         decades=True,
     )
     lines = draw(chart, WIDTH, HEIGHT)
-    legend = "● suggested   ✗ explodes   ▼ this scenario's   ╌ loss at the first weights"
+    legend = "● suggested   ✗ explodes   ▼ this scenario   ╌ initial loss"
     return [f"  {_painted(line, colour)}" for line in lines] + [f"  {legend}"] * bool(lines)
 
 
 def _marks(rates: Floats, losses: Floats, own: float) -> list[EventMarker]:
-    """Return what stands above the curve: the rates that explode, and the scenario's own."""
+    """Return the marks above the curve: rates that explode, and the scenario's rate."""
     marks = [EventMarker(rate, "✗", "", "error") for rate in rates[np.isnan(losses)]]
     if own > 0:
-        marks.append(EventMarker(math.log10(own), "▼", "", "own"))  # the last drawn at its place
+        marks.append(EventMarker(math.log10(own), "▼", "", "own"))  # drawn last, on top of others
     return sorted(marks, key=lambda mark: mark.step)
 
 
@@ -98,16 +97,16 @@ def _painted(line: Line, colour: bool) -> str:
     return "".join(click.style(text, fg=ROLES.get(role)) for text, role in line).rstrip()
 
 
-def closing(found: Found) -> str:
-    """Return how many steps came to which verdict."""
-    counts = [(sum(c.verdict == verdict for _, c in found), verdict) for verdict in MARKS]
-    told = ", ".join(f"{number} {verdict}" for number, verdict in counts if number)
-    return f"\n{len(found)} checks: {told}"
+def closing(results: Results) -> str:
+    """Return the last line: how many checks have which verdict."""
+    counts = [(sum(r.verdict == verdict for _, r in results), verdict) for verdict in MARKS]
+    summary = ", ".join(f"{number} {verdict}" for number, verdict in counts if number)
+    return f"\n{len(results)} checks: {summary}"
 
 
-def document(subject: Subject, found: Found) -> str:
-    """Return one JSON document."""
-    sweep = next((check.sweep for _, check in found if check.sweep is not None), None)
+def document(subject: Subject, results: Results) -> str:
+    """Return all results as one JSON document."""
+    sweep = next((result.sweep for _, result in results if result.sweep is not None), None)
     whole = {
         "scenario": subject.scenario.name,
         "title": subject.scenario.header.title,
@@ -115,19 +114,19 @@ def document(subject: Subject, found: Found) -> str:
         "backend": subject.backend.name,
         "checks": [
             {
-                "name": step.name,
-                "verdict": check.verdict,
-                "measured": check.measured,
-                "shown": check.shown,
-                "expected": check.expected,
-                "passed": check.passed,
-                "meaning": check.meaning,
-                "details": dict(check.details),
+                "name": check.name,
+                "verdict": result.verdict,
+                "measured": result.measured,
+                "shown": result.shown,
+                "expected": result.expected,
+                "passed": result.passed,
+                "meaning": result.meaning,
+                "details": dict(result.details),
             }
-            for step, check in found
+            for check, result in results
         ],
         "learning_rate": None if sweep is None else _sweep(sweep),
-        "passed": all(check.passed for _, check in found),
+        "passed": all(result.passed for _, result in results),
     }
     return to_json(whole)
 
@@ -136,37 +135,10 @@ def _sweep(sweep: Sweep) -> dict[str, object]:
     return {
         "tried": [
             {"rate": t.rate, "loss": t.loss, "fall": t.fall, "verdict": t.verdict}
-            for t in sweep.tried
+            for t in sweep.trials
         ],
         "suggested": sweep.suggested,
         "own": sweep.own,
         "initial_loss": sweep.initial,
         "steps": sweep.steps,
     }
-
-
-class Progress:
-    """One line on a terminal that says what is being done, and goes when it is; None for none."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        self._put("")
-
-    def tell(self, text: str) -> None:
-        """Show `text` in place of what was there."""
-        self._put(f"{text} …"[:WIDTH])
-
-    def above(self, text: str) -> None:
-        """Print `text` on stdout, with the line out of the way."""
-        self._put("")
-        say(text)
-
-    def _put(self, text: str) -> None:
-        if self._stream is not None:
-            self._stream.write(f"\r\x1b[K{text}")
-            self._stream.flush()

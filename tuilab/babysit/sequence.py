@@ -1,4 +1,4 @@
-"""The steps in the lecture's order, and a run through them."""
+"""The checks in the lecture's order, and the function that runs them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,42 +16,42 @@ from tuilab.babysit import (
     overfit,
     regularization,
 )
-from tuilab.babysit.check import Check, Step
+from tuilab.babysit.check import Check, CheckResult
 from tuilab.babysit.subject import Subject
 from tuilab.scenario.building import build_trainer, load_data
 from tuilab.scenario.scenario import Scenario
 
-STEPS: Final[tuple[Step, ...]] = (
-    initial_loss.STEP,
-    regularization.STEP,
-    overfit.STEP,
-    gradients.STEP,
-    learning_rate.STEP,
-    generalization.STEP,
+CHECKS: Final[tuple[Check, ...]] = (
+    initial_loss.CHECK,
+    regularization.CHECK,
+    overfit.CHECK,
+    gradients.CHECK,
+    learning_rate.CHECK,
+    generalization.CHECK,
 )
 
 
 def prepare(scenario: Scenario, backend: str, directory: Path | None, threads: int = 1) -> Subject:
-    """Load the data and bind the network once, as a run would: what is wrong in it shows here.
+    """Load the data and bind the network once as a run would, so that bad input is reported first.
 
     Raises DataError, ConfigError, ShapeError, BackendError.
     """
-    made = make_backend(backend, scenario.train.dtype, threads)
-    subject = Subject(scenario, load_data(scenario, directory), made)
+    array_library = make_backend(backend, scenario.train.dtype, threads)
+    subject = Subject(scenario, load_data(scenario, directory), array_library)
     with np.errstate(all="ignore"):
         build_trainer(scenario, subject.data, subject.backend, probes=False)
     return subject
 
 
-def run(subject: Subject, tell: Callable[[str], None]) -> Iterator[tuple[Step, Check]]:
-    """Yield each step with what it finds, as it happens; `tell` hears what is being done."""
-    for step in STEPS:
-        tell(step.title)
-        heard = replace(subject, tell=_under(step.title, tell))
-        with np.errstate(all="ignore"):  # numbers that are not finite are findings, not noise
-            found = step.run(heard)
-        yield step, found
+def run(subject: Subject, progress: Callable[[str], None]) -> Iterator[tuple[Check, CheckResult]]:
+    """Yield each check with its result as it ends; call `progress` with what is being done."""
+    for check in CHECKS:
+        progress(check.title)
+        observed = replace(subject, progress=_prefixed(check.title, progress))
+        with np.errstate(all="ignore"):  # non-finite numbers are results here, not warnings
+            result = check.run(observed)
+        yield check, result
 
 
-def _under(title: str, tell: Callable[[str], None]) -> Callable[[str], None]:
-    return lambda text: tell(f"{title}: {text}")
+def _prefixed(title: str, progress: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda text: progress(f"{title}: {text}")

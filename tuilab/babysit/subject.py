@@ -1,4 +1,4 @@
-"""What is checked: a scenario with its data, and trainers of it for a few steps."""
+"""The subject of all checks: a scenario with its data, and trainers for a few steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ from tuilab.scenario.scenario import Scenario
 
 @dataclass(frozen=True)
 class Subject:
-    """A scenario with its data on a back-end; `tell` hears what is being tried."""
+    """A scenario with its data on a back-end; checks call `progress` with what they are doing."""
 
     scenario: Scenario
     data: Dataset
     backend: Backend
-    tell: Callable[[str], None] = lambda text: None
+    progress: Callable[[str], None] = lambda text: None
 
     @property
     def classes(self) -> int:
@@ -37,7 +37,7 @@ class Subject:
 
     @property
     def chance(self) -> float:
-        """The loss where every class is as likely as any other."""
+        """The loss of guessing: all classes equally likely."""
         return self.loss.chance(self.classes)
 
     @property
@@ -46,12 +46,12 @@ class Subject:
         return self.scenario.optimizer.learning_rate
 
     def batch_size(self, most: int) -> int:
-        """Return the scenario's batch size, but no more than `most`."""
-        given, there = self.scenario.data.batch_size, len(self.data.train)
-        return min(there if given == "all" else given, most, there)
+        """Return the scenario's batch size, limited to `most` and the number of examples."""
+        size, examples = self.scenario.data.batch_size, len(self.data.train)
+        return min(examples if size == "all" else size, most, examples)
 
     def examples(self, count: int) -> Examples:
-        """Return `count` training examples at random, always the same; all if there are fewer."""
+        """Return `count` random training examples, the same on every call; all if fewer."""
         return sample(self.data.train, count, seed=self.scenario.seed)
 
     def trainer(
@@ -63,9 +63,9 @@ class Subject:
         rate: float | None = None,
         regularized: bool = True,
     ) -> Trainer:
-        """Bind the network at its first weights to `examples`, without schedule and validation.
+        """Return a trainer with initial weights on `examples`, without schedule and validation.
 
-        Without regularisation there are no penalties, no dropout, no smoothing and no augmentation.
+        `regularized=False` disables penalties, dropout, label smoothing and augmentation.
         """
         scenario = self.scenario
         changes: dict[str, Any] = {} if rate is None else {"learning_rate": rate}
@@ -92,7 +92,7 @@ class Subject:
 
 
 def sample(examples: Examples, count: int, *, seed: int) -> Examples:
-    """Return `count` of the examples in random order; all in theirs if there are no more."""
+    """Return `count` of the examples in random order; all, in their order, if there are fewer."""
     if count >= len(examples):
         return examples
     chosen = np.random.default_rng(seed).permutation(len(examples))[:count]

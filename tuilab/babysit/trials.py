@@ -1,4 +1,4 @@
-"""Short trainings from the same first weights, watched step by step."""
+"""Short trainings from the initial weights, observed step by step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from engine.training.trainer import Trainer
 
 @dataclass(frozen=True, slots=True)
 class ShortRun:
-    """What the training batches of a few steps said, each before its update."""
+    """Loss and accuracy of the training batches of a few steps, before the update of the step."""
 
     loss: Floats  # (steps,), without penalties
     accuracy: Floats  # (steps,)
@@ -25,10 +25,10 @@ class ShortRun:
 
 
 def train(trainer: Trainer, enough: Callable[[Frame], bool] = lambda frame: False) -> ShortRun:
-    """Train to the end, or until a step is `enough`; what is not finite ends it in any case."""
+    """Train to the end, until `enough(frame)`, or until the loss is not finite."""
     loss: list[float] = []
     accuracy: list[float] = []
-    for frame in trainer.frames(interval=0.0):  # a frame a step
+    for frame in trainer.frames(interval=0.0):  # one frame per step
         loss += frame.data_loss.tolist()
         accuracy += frame.accuracy.tolist()
         if enough(frame):
@@ -37,16 +37,16 @@ def train(trainer: Trainer, enough: Callable[[Frame], bool] = lambda frame: Fals
 
 
 def affordable(trainer: Trainer, work: float, least: int, most: int) -> int:
-    """Return how many steps make about `work` multiplications, within bounds.
+    """Return how many steps take about `work` multiplications, between `least` and `most`.
 
-    Counted and not timed, so that the same scenario is checked alike everywhere.
+    Counted rather than timed, so that a scenario is checked in the same way on every machine.
     """
-    step = 3 * trainer.batch_size * _multiplications(trainer.network)  # forwards, dx and dW
+    step = 3 * trainer.batch_size * _multiplications(trainer.network)  # forward, dx and dW
     return max(least, min(most, int(work / step)))
 
 
 def _multiplications(network: BoundNetwork) -> int:
-    """Return those of one example on its way forwards: each weight at each place of its layer."""
+    """Return the multiplications of one example's forward pass: weights × positions."""
     return sum(
         prod(bound.output.shape[1:-1]) * sum(v.size for v in views.values() if v.ndim > 1)
         for bound, views in zip(network.bound, network.store.value_views, strict=True)

@@ -1,4 +1,4 @@
-"""`tuilab test`."""
+"""`tuilab test`: run scenarios and check their claims."""
 
 import sys
 import time
@@ -7,30 +7,32 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuilab.cli.options import PATH, backend, data_dir, say, seed, sets
-from tuilab.cli.status_line import StatusLine
-from tuilab.terminal import has_colour
+from tuilab.cli.options import PATH, backend, data_dir, seed, sets
+from tuilab.terminal import StatusLine, has_colour, say
 
-if TYPE_CHECKING:  # what it needs is imported when it runs, so that --help is quick
+if TYPE_CHECKING:
     from tuilab.process.testing import ScenarioResult
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=PATH)
 @click.option("-k", "pattern", default="", metavar="PATTERN", help="Only scenarios whose name "
-    "(chapter/name) contains PATTERN, or matches it where it has * or ?.")  # fmt: skip
+    "(chapter/name) contains PATTERN, or matches it if it has * or ?.")  # fmt: skip
 @seed
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
     default=1,
-    help="Try so many seeds, from --seed or the scenario's own on; a claim must hold with all.",
+    help="Number of seeds to try, counting up from --seed or the scenario's seed; a claim must "
+    "hold for all of them.",
 )
 @backend
 @sets
-@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [default: cores].")
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time [default: all cores].")
 @click.option("--junit", "junit_file", type=PATH, help="Write JUnit XML to this file.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of the table.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead of the table."
+)
 @data_dir
 def test(
     paths: tuple[Path, ...],
@@ -44,10 +46,10 @@ def test(
     as_json: bool,
     data_dir: str,
 ) -> int:
-    """Run scenarios and check what they claim.
+    """Run scenarios and check their claims.
 
-    PATHS are scenario files, or folders that are searched for them; scenarios/ if none is named.
-    Exits with 1 where a claim does not hold.
+    PATHS are scenario files, or folders that contain them [default: scenarios/]. Exits with 1 if a
+    claim does not hold.
     """
     from engine.backends.base import usable_cores
     from tuilab.errors import RunError
@@ -57,20 +59,20 @@ def test(
     from tuilab.scenario.catalog import resolve
 
     if junit_file is not None and not junit_file.parent.is_dir():
-        raise RunError(f"cannot write {junit_file}: there is no folder {junit_file.parent}")
+        raise RunError(f"cannot write {junit_file}: the folder {junit_file.parent} does not exist")
     begin = time.monotonic()
     named = [path if path.is_dir() else resolve(path) for path in paths]
-    found = collect(named or [Path("scenarios")], pattern)
+    scenarios = collect(named or [Path("scenarios")], pattern)
     options = Options(backend, data_dir, threads=1, checkpoints=False)
     plan = TestPlan(options, jobs or usable_cores(), sets, seed, seeds)
-    status = StatusLine(sys.stderr, len(found))
+    status = StatusLine(sys.stderr, len(scenarios))
     results: list[ScenarioResult] = []
     try:
-        for result in run_suite(found, plan, status.show):
+        for result in run_suite(scenarios, plan, status.show):
             results.append(result)
             status.count()
             if not as_json:
-                status.say(result.line)
+                status.print(result.line)
     finally:
         status.close()
     seconds = time.monotonic() - begin

@@ -1,1 +1,1 @@
-"""Data sets on disk: where they are and how they are fetched."""
+"""Data sets on disk: their folder, and their download."""

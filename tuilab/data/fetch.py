@@ -1,6 +1,7 @@
-"""`tuilab data fetch`: data sets from their homes, checked by SHA-256, into the data folder.
+"""`tuilab data fetch`: download data sets from their publishers, checked by SHA-256.
 
-A file is there whole or not at all, and what is whole is kept: calling it again goes on.
+Files are written completely or not at all, and complete files are kept, so that a second call
+continues an interrupted one.
 """
 
 import hashlib
@@ -23,10 +24,10 @@ TIMEOUT: Final = 30.0  # seconds without a byte
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Files at `url`, by name with their SHA-256, that go to `folder` in the data folder.
+    """Files at `url` (name → SHA-256) that are stored in `folder` of the data folder.
 
-    `unpacked` are the files in an archive that are wanted, by name with their bytes; the archive
-    itself is not kept then.
+    `unpacked` are the files to extract from an archive (name → size in bytes); the archive is
+    then deleted.
     """
 
     url: str
@@ -71,7 +72,7 @@ CATALOG: Final[dict[str, Remote]] = {
         },
     ),
     "fashion_mnist": Remote(
-        # http, for an S3 website has no https; the hashes are what is relied on
+        # http, because an S3 website has no https; the hashes protect the content
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "fashion_mnist",
         {
@@ -93,12 +94,12 @@ CATALOG: Final[dict[str, Remote]] = {
 
 
 class Bar:
-    """How far a download is, on one line of a terminal; the methods are those that pooch calls."""
+    """Progress of a download on one line of a terminal; pooch calls these methods."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = monotonic) -> None:
         self._stream, self._clock = stream, clock
         self._done, self._next = 0, 0.0
-        self.total = 0  # bytes; 0 where the server does not say
+        self.total = 0  # bytes; 0 if unknown
 
     def update(self, size: int) -> None:
         self._done += size
@@ -112,7 +113,7 @@ class Bar:
         self._done = 0
 
     def close(self) -> None:
-        """Take the line away; it may be called twice."""
+        """Clear the line. May be called twice."""
         self._stream.write("\r\x1b[K")
         self._stream.flush()
 
@@ -120,12 +121,12 @@ class Bar:
 def fetch(
     name: str,
     folder: Path,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     make_bar: Callable[[], Bar] | None = None,
 ) -> None:
-    """Get what is missing of the data set `name` into `folder`. Raises FetchError.
+    """Download the missing files of the data set `name` into `folder`. Raises FetchError.
 
-    `tell` takes lines for the user.
+    `report` receives lines for the user.
     """
     if name not in CATALOG:
         raise FetchError(unknown_name("data set", name, CATALOG))
@@ -133,15 +134,15 @@ def fetch(
     target = folder / remote.folder
     try:
         if remote.unpacked and _is_unpacked(remote, target):
-            tell(f"{name}: complete already")
+            report(f"{name}: already complete")
             return
         target.mkdir(parents=True, exist_ok=True)
         for file, sha256 in remote.files.items():
             path = target / file
             if path.is_file() and _sha256(path) == sha256:
-                tell(f"{name}: {file} is here already")
+                report(f"{name}: {file} is already there")
             else:
-                tell(f"{name}: {remote.url}{file}")
+                report(f"{name}: {remote.url}{file}")
                 _download(remote.url + file, path, sha256, make_bar and make_bar())
             if remote.unpacked:
                 _unpack(path, target, remote.unpacked)
@@ -164,7 +165,7 @@ def _sha256(path: Path) -> str:
 
 def _download(url: str, path: Path, sha256: str, bar: Bar | None) -> None:
     pooch = _import_pooch()
-    import requests  # which pooch downloads with
+    import requests  # the library that pooch downloads with
 
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(
@@ -172,21 +173,21 @@ def _download(url: str, path: Path, sha256: str, bar: Bar | None) -> None:
     )
     try:
         pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, downloader=downloader)
-    except requests.RequestException as error:  # before OSError, of which it is one
+    except requests.RequestException as error:  # a subclass of OSError
         raise FetchError(
-            f"cannot download {url}: {_reason(error, url)}. Try again when the network is there: "
-            f"what is complete is kept. Or get the file elsewhere, put it into {path.parent}, "
-            "and call this again"
+            f"cannot download {url}: {_reason(error, url)}. Try again when the network is "
+            "available (complete files are kept), or get the file elsewhere, copy it to "
+            f"{path.parent}, and run this command again"
         ) from error
     except ValueError as error:
         raise FetchError(
-            f"{url} is not the file that it was: its SHA-256 is not {sha256}. Nothing of it was "
-            "kept; try again, and if it stays so, do not use it"
+            f"{url} has changed: its SHA-256 is not {sha256}. The file was not kept; try again, "
+            "and do not use it if the error persists"
         ) from error
     finally:
         if bar is not None:
             bar.close()
-    path.chmod(0o644)  # as a temporary file it was the owner's alone
+    path.chmod(0o644)  # temporary files are readable by their owner only
 
 
 def _import_pooch() -> ModuleType:
@@ -194,35 +195,35 @@ def _import_pooch() -> ModuleType:
         import pooch
     except ImportError as error:
         raise FetchError(
-            "tuilab data fetch needs pooch, which is not here; in tuilab's folder: "
+            "tuilab data fetch needs pooch, which is not installed; in tuilab's folder: "
             "python3 -m pip install -e '.[data]'"
         ) from error
     return pooch  # type: ignore[no-any-return]
 
 
 def _reason(error: Any, url: str) -> str:
-    """Say in a few words why there is no file; what requests says fills four lines."""
+    """Return a short reason why a download failed; the messages of requests fill four lines."""
     from requests import exceptions
 
     if error.response is not None:
-        return f"the server answers {error.response.status_code} {error.response.reason}"
+        return f"the server answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, exceptions.Timeout):
         return f"no answer for {TIMEOUT:g} s"
     if isinstance(error, exceptions.ChunkedEncodingError):
-        return "the connection broke off"
+        return "the connection was lost"
     if isinstance(error, exceptions.SSLError):
         return f"no secure connection ({error})"
     return f"no connection to {urlsplit(url).hostname}"
 
 
-def _unpack(archive: Path, target: Path, wanted: Mapping[str, int]) -> None:
-    """Take the `wanted` files out of an archive, each whole or not at all."""
-    missing = set(wanted)
+def _unpack(archive: Path, target: Path, sizes: Mapping[str, int]) -> None:
+    """Extract the files in `sizes` (name → bytes), completely or not at all."""
+    missing = set(sizes)
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
                 source = tar.extractfile(member) if member.name in missing else None
-                if source is None or member.size != wanted[member.name]:
+                if source is None or member.size != sizes[member.name]:
                     continue
                 path = target / member.name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +232,7 @@ def _unpack(archive: Path, target: Path, wanted: Mapping[str, int]) -> None:
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise FetchError(f"{archive} cannot be unpacked: {error}") from error
     if missing:
-        raise FetchError(f"{archive} lacks {', '.join(sorted(missing))}, or has another size of it")
+        raise FetchError(f"{archive} lacks {', '.join(sorted(missing))}, or its size is wrong")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,10 +1,10 @@
-"""Where data sets lie: in the folder that is named, or else in the user's own."""
+"""The folder of data sets: the given one, or the user data folder."""
 
 from pathlib import Path
 
 from platformdirs import user_data_path
 
 
-def data_folder(named: str = "") -> Path:
-    """Return the folder `named` with --data-dir or TUILAB_DATA, or the one of this user."""
-    return Path(named) if named else user_data_path("tuilab", appauthor=False)
+def data_folder(path: str = "") -> Path:
+    """Return the folder given by --data-dir or TUILAB_DATA, or else the user data folder."""
+    return Path(path) if path else user_data_path("tuilab", appauthor=False)

@@ -18,7 +18,7 @@ from tuilab.diagnosis.rules.loss import EXPLODED
 from tuilab.errors import RunError
 from tuilab.record import RunReader, RunWriter
 from tuilab.record.run_folder import RunFolder
-from tuilab.terminal import to_type
+from tuilab.terminal import shell_command
 
 KEPT: Final = 5
 INTERVAL: Final = 5.0  # seconds between two of them, where the scenario does not say
@@ -62,7 +62,7 @@ def newest(folder: RunFolder) -> tuple[Saved, Checkpoint]:
         advice = " with a lower learning rate: --set optimizer.learning_rate=…" if diverged else ""
         raise RunError(
             f"{folder.path} has no checkpoint to go on from: {when} before the first was saved; "
-            f"start it anew{advice} ({to_type('run', folder.scenario)})"
+            f"start it anew{advice} ({shell_command('run', folder.scenario)})"
         )
     last = found[-1]
     try:

@@ -16,7 +16,7 @@ from tuilab.errors import RunError, WorkerError
 from tuilab.process.launch import Worker, end, has_ended, info_of
 from tuilab.record import RunInfo, RunReader
 from tuilab.scenario.loading import load
-from tuilab.terminal import to_type
+from tuilab.terminal import shell_command
 
 POLL: Final = 0.05  # seconds
 
@@ -63,7 +63,7 @@ def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             raise WorkerError(
                 f"the training process {how}; what it recorded is kept: "
-                f"{to_type('replay', folder.path)} (log: {folder.log})"
+                f"{shell_command('replay', folder.path)} (log: {folder.log})"
             )
         return summarize(folder, reader, load(folder.scenario).expect)
 

@@ -16,7 +16,7 @@ from tuilab.process.launch import Options, Worker, launch, options_of, restart, 
 from tuilab.record import RunReader, RunWriter
 from tuilab.record.run_folder import RunFolder, create, free_path
 from tuilab.scenario.loading import load
-from tuilab.terminal import to_type
+from tuilab.terminal import shell_command
 
 
 def resume(
@@ -28,7 +28,9 @@ def resume(
     "optimizer.learning_rate=0.01". Raises RunError, CheckpointError, ConfigError, ScenarioError.
     """
     if folder.is_alive():
-        raise RunError(f"{folder.path} is being trained: {to_type('attach', folder.path)} shows it")
+        raise RunError(
+            f"{folder.path} is being trained: {shell_command('attach', folder.path)} shows it"
+        )
     last, checkpoint = newest(folder)
     hyper = Hyperparameters(checkpoint.hyperparameters)
     changes = [parse_change(hyper, assignment) for assignment in sets]

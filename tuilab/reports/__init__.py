@@ -1,1 +1,1 @@
-"""Runs and test results as plain text."""
+"""Text and documents for people and machines: run summaries, tables, test reports, info."""

@@ -1,4 +1,4 @@
-"""`tuilab info`: what is here, and why something is not."""
+"""`tuilab info`: versions, back-ends and data sets on this machine."""
 
 import platform
 from typing import Any
@@ -20,7 +20,7 @@ from tuilab.reports.run_report import aligned
 def collect(directory: str) -> dict[str, Any]:
     """Return versions, back-ends and data sets as plain values; `directory` is --data-dir.
 
-    "kernels" says why there are no compiled ones, and is "" where there are.
+    "kernels" is the reason why there are no compiled kernels, or "" if there are.
     """
     folder = data_folder(directory)
     return {
@@ -44,19 +44,21 @@ def _backend(name: str) -> dict[str, Any]:
         return {"name": name, "ready": False, "device": "", "problem": str(error)}
 
 
-def text(found: dict[str, Any]) -> str:
-    """Return what `collect` found, for people."""
+def text(values: dict[str, Any]) -> str:
+    """Return the values of `collect` as a table."""
     rows = [
-        ("tuilab", found["tuilab"]),
-        ("python", found["python"]),
-        ("numpy", f"{found['numpy']} ({', '.join(found['blas']) or 'no BLAS found'})"),
-        ("cores", f"{found['cores']}, of which training takes {found['threads']} by default"),
+        ("tuilab", values["tuilab"]),
+        ("python", values["python"]),
+        ("numpy", f"{values['numpy']} ({', '.join(values['blas']) or 'no BLAS'})"),
+        ("cores", f"{values['cores']}, of which training uses {values['threads']} by default"),
     ]
-    uncompiled = f"NumPy's formulas alone, which are slower: {found['kernels']}"
-    rows.append(("kernels", uncompiled if found["kernels"] else "compiled for this processor"))
-    for backend in found["backends"]:
-        rows.append((backend["name"], backend["device"] or f"not usable: {backend['problem']}"))
-    rows.append(("data", found["data_folder"]))
-    for name, here in found["data"].items():
-        rows.append((name, "here" if here else f"not here (tuilab data fetch {name})"))
+    uncompiled = f"not compiled, so NumPy is used, which is slower: {values['kernels']}"
+    rows.append(("kernels", uncompiled if values["kernels"] else "compiled for this processor"))
+    for backend in values["backends"]:
+        rows.append((backend["name"], backend["device"] or f"not available: {backend['problem']}"))
+    rows.append(("data", values["data_folder"]))
+    for name, available in values["data"].items():
+        rows.append(
+            (name, "available" if available else f"not downloaded (tuilab data fetch {name})")
+        )
     return aligned(rows)

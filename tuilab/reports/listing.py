@@ -1,4 +1,4 @@
-"""`tuilab list`: one line a run."""
+"""`tuilab list`: one line per run."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run's summary for people: a few lines and the loss curve, drawn as text."""
+"""The summary of a run or a comparison as text, with the loss curve."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,28 +17,28 @@ from tuilab.process.comparison import ComparisonSummary, Outcome
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.scenario import ScenarioFile
-from tuilab.terminal import to_type
+from tuilab.terminal import shell_command
 
-WIDTH, HEIGHT = 72, 12
-LINE = 96  # characters of a line of words
+WIDTH, HEIGHT, TICKS = 72, 12, 5
+LINE = 96  # characters per line of running text
 MARKS = {True: "✓", False: "✗", None: "·"}
 
 
 def summary_text(summary: Summary, verdicts: Sequence[Verdict], reader: RunReader) -> str:
-    """Return what `tuilab run --headless` and `tuilab show` print."""
+    """Return the output of `tuilab run --headless` and `tuilab show`."""
     parts = [
         _headline(summary, reader),
         loss_curve(Record(reader)),
         _layers(summary),
         findings_text(Record(reader)),
         verdict_table([(summary.scenario, v) for v in verdicts]) if verdicts else "",
-        f"run folder: {summary.run_dir}   (look at it: {to_type('replay', summary.run_dir)})",
+        f"run folder: {summary.run_dir}   (view it: {shell_command('replay', summary.run_dir)})",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def comparison_text(file: ScenarioFile, outcome: Outcome, out: Path) -> str:
-    """Return what `tuilab run --headless` prints of a comparison."""
+    """Return the output of `tuilab run --headless` for a comparison."""
     document = outcome.document
     assert isinstance(document, ComparisonSummary)
     rows: list[tuple[str, ...]] = [
@@ -55,7 +55,7 @@ def comparison_text(file: ScenarioFile, outcome: Outcome, out: Path) -> str:
         f"{file.name}: {document.title}" if document.title else file.name,
         aligned(rows),
         verdict_table(verdicts) if verdicts else "",
-        f"run folders: {out}/   (look at one: {to_type('replay', out / first)})",
+        f"run folders: {out}/   (view one: {shell_command('replay', out / first)})",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -86,37 +86,37 @@ def _headline(summary: Summary, reader: RunReader) -> str:
 
 
 def loss_curve(record: Record) -> str:
-    """Draw training and validation loss over steps; what is not finite is left out."""
-    import plotext  # it takes 40 ms, which --help need not wait for
+    """Draw training and validation loss over steps, without non-finite values."""
+    import plotext
 
-    found = record.validations
+    validations = record.validations
     steps = np.arange(len(record.loss), dtype=np.float64)
-    x = np.array([v.step for v in found], dtype=np.float64)
+    x = np.array([v.step for v in validations], dtype=np.float64)
     training = _finite(reduce(steps, record.loss, WIDTH))
-    validation = _finite(reduce(x, np.array([v.loss for v in found]), WIDTH // 4))
+    validation = _finite(reduce(x, np.array([v.loss for v in validations]), WIDTH // 4))
     if len(training[0]) < 2:
         return ""
-    plotext.clf()
-    plotext.theme("clear")
-    plotext.limit_size(False, False)  # the same through a pipe
-    plotext.plotsize(WIDTH, HEIGHT)
-    shown = np.array([*training[1], *validation[1]])
-    plotext.yscale("log" if wants_logarithm(shown) else "linear")
-    plotext.plot(*training, marker="braille")
-    if len(found) > 1:
-        plotext.scatter(*validation, marker="•")
-    legend = "loss: line training" + (", dots validation" if len(found) > 1 else "")
-    lines = plotext.uncolorize(plotext.build()).splitlines()
-    return "\n".join([legend, *(line.rstrip() for line in lines)])
+    plotext.terminal.limit(False, False)  # the same size in a pipe
+    figure = plotext.figure.clear().theme("colorless").plot_size(WIDTH, HEIGHT)
+    losses = np.array([*training[1], *validation[1]])
+    figure.ruler("y").scale("log" if wants_logarithm(losses) else "linear")
+    ticks = sorted({round(tick) for tick in np.linspace(training[0][0], training[0][-1], TICKS)})
+    figure.ruler("x").ticks(ticks, [f"{tick:,}" for tick in ticks])
+    figure.draw(figure.signal(*training, marker="braille").lines())
+    if len(validations) > 1:
+        figure.draw(figure.signal(*validation, marker="•"))
+    legend = "loss: line training" + (", dots validation" if len(validations) > 1 else "")
+    lines = plotext.uncolorize(figure.build()).splitlines()
+    return "\n".join([legend, *(line.rstrip() for line in lines)]).rstrip()
 
 
 def _finite(data: Reduced) -> tuple[list[float], list[float]]:
-    kept = np.isfinite(data.mean)
-    return data.x[kept].tolist(), data.mean[kept].tolist()
+    finite = np.isfinite(data.mean)
+    return data.x[finite].tolist(), data.mean[finite].tolist()
 
 
 def findings_text(record: Record) -> str:
-    """List what the diagnosis found over the run: severity, rule, layers, cause, advice."""
+    """List the findings of the diagnosis: severity, rule, layers, cause, advice."""
     lines = ["diagnosis:" if record.findings else ""]
     for f in record.findings:
         where = f" · {f.where}" if f.where else ""
@@ -150,8 +150,9 @@ def _layers(summary: Summary) -> str:
     gain = summary.gain
     if gain["start"] and np.isfinite(gain["start"]["forward"]):
         table += "\n" + "   ".join(
-            f"gain {way} ×{gain['start'][way]:.2f} → ×{gain['end'][way]:.2f} a layer"
-            for way in ("forward", "backward")
+            f"{direction} gain per layer {gain['start'][direction]:.2f} → "
+            f"{gain['end'][direction]:.2f}"
+            for direction in ("forward", "backward")
         )
     return table
 
@@ -159,9 +160,9 @@ def _layers(summary: Summary) -> str:
 def verdict_table(
     verdicts: Sequence[tuple[str, Verdict]], passes: Sequence[str] = (), colour: bool = False
 ) -> str:
-    """Return a table of claim, measured, band and verdict, each with the run that it is about.
+    """Return a table of claims with their run, measured value, band and verdict.
 
-    `passes` says of each, where several seeds were tried, with how many it held.
+    `passes` has the share of seeds for which each claim holds, if several were tried.
     """
     rows: list[tuple[str, ...]] = [("", "scenario", "claim", "at", "measured", "band")]
     for run, v in verdicts:
@@ -176,7 +177,7 @@ def verdict_table(
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells as lines, columns aligned; the first row is the header."""
+    """Return rows of cells as text with aligned columns; the first row is the header."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,4 +1,4 @@
-"""The results of `tuilab test`: a table for people, JSON and JUnit XML for machines."""
+"""The results of `tuilab test` as a table, JSON and JUnit XML."""
 
 import json
 import re
@@ -10,13 +10,13 @@ from tuilab.claims.summary import to_json, verdict_document
 from tuilab.process.testing import Claim, ScenarioResult, SeedRun
 from tuilab.reports.run_report import verdict_table
 
-UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # characters that XML forbids
+UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # not allowed in XML
 
 
 def results_table(results: Sequence[ScenarioResult], seconds: float, *, colour: bool) -> str:
-    """Return claim, measured, band and verdict of every expectation, and a line that counts.
+    """Return a table of all claims, errors, skipped scenarios, and a line with totals.
 
-    `seconds` is what all of it took.
+    `seconds` is the total duration.
     """
     claims = [claim for result in results for claim in result.claims]
     seeds = max((claim.seeds for claim in claims), default=1)
@@ -25,14 +25,14 @@ def results_table(results: Sequence[ScenarioResult], seconds: float, *, colour: 
         [_passes(claim) for claim in claims] if seeds > 1 else (),
         colour=colour,
     )
-    held = sum(claim.verdict.passed is True for claim in claims)
+    holding = sum(claim.verdict.passed is True for claim in claims)
     errors = [f"{result.name}: {result.problem}" for result in results if result.problem]
     skipped = [result for result in results if result.skipped]
-    tail = f"{held} of {len(claims)} claims hold in {len(results) - len(skipped)} scenarios"
+    tail = f"{holding} of {len(claims)} claims hold in {len(results) - len(skipped)} scenarios"
     tail += f" with {seeds} seeds" if seeds > 1 else ""
     tail += f", {len(skipped)} skipped" if skipped else ""
-    told = [f"{result.name}: skipped: {result.skipped}" for result in skipped]
-    return "\n".join([table, "", *errors, *told, f"{tail}, in {seconds:.1f} s"])
+    skips = [f"{result.name}: skipped: {result.skipped}" for result in skipped]
+    return "\n".join([table, "", *errors, *skips, f"{tail}, in {seconds:.1f} s"])
 
 
 def _passes(claim: Claim) -> str:
@@ -40,12 +40,12 @@ def _passes(claim: Claim) -> str:
 
 
 def results_json(results: Sequence[ScenarioResult]) -> str:
-    """Return one JSON document: a list with an object a scenario."""
+    """Return one JSON document: a list with an object per scenario."""
     return json.dumps([_document(result) for result in results])
 
 
 def _document(result: ScenarioResult) -> dict[str, Any]:
-    found = {
+    document = {
         "scenario": result.name,
         "passed": result.passed,
         "seconds": result.seconds,
@@ -53,13 +53,13 @@ def _document(result: ScenarioResult) -> dict[str, Any]:
         "error": result.problem,
     }
     if len(result.trials) < 2:
-        return found | {"run": _run(result.trials[0]) if result.trials else None}
+        return document | {"run": _run(result.trials[0]) if result.trials else None}
     claims = [
         {"run": claim.run, "passes": claim.passes, "seeds": claim.seeds} | _plain(claim)
         for claim in result.claims
     ]
     runs = [{"seed": trial.seed, "run": _run(trial)} for trial in result.trials]
-    return found | {"runs": runs, "expectations": claims}
+    return document | {"runs": runs, "expectations": claims}
 
 
 def _run(trial: SeedRun) -> Any:
@@ -72,7 +72,7 @@ def _plain(claim: Claim) -> dict[str, Any]:
 
 
 def junit(results: Sequence[ScenarioResult]) -> str:
-    """Return the results as JUnit XML: a suite a scenario, a case an expectation."""
+    """Return the results as JUnit XML: a suite per scenario, a case per expectation."""
     root = ElementTree.Element("testsuites")
     for result in results:
         claims = result.claims

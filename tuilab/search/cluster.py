@@ -1,8 +1,8 @@
 """Trials on a Dask cluster: the only module that knows distributed.
 
-A task follows its run as a search does here. Dask gives the tasks of a lost worker to another one;
-a training process that outlived its worker is ended first. Workers need tuilab, the data, and a
-place at the path of the search's folder.
+A task follows its run like a local search does. Dask reassigns the tasks of a lost worker; a
+training process that outlived its worker is ended first. Workers need tuilab, the data, and access
+to the path of the search folder.
 """
 
 import time
@@ -16,15 +16,15 @@ from distributed import Client, Event, Future, KilledWorker, get_worker
 
 from tuilab.errors import SearchError
 from tuilab.record.run_folder import RunFolder
-from tuilab.search.pools import Running, check_address
-from tuilab.search.trial import Attempt, Order, Outcome, Report, end_left_over
+from tuilab.search.pools import RunningTrial, check_address
+from tuilab.search.trial import EpochReport, LocalTrial, TrialJob, TrialOutcome, end_orphan
 
-POLL: Final = 0.2  # seconds between two looks at a run, and at whether it is to end
+POLL: Final = 0.2  # seconds between reading a run and checking for a request to end it
 TIMEOUT: Final = "10s"  # to reach the scheduler
 
 
 class DaskPool:
-    """The workers of a scheduler, a thread of theirs a trial."""
+    """The workers of a scheduler; a trial takes one thread of a worker."""
 
     def __init__(self, address: str, jobs: int | None) -> None:
         """Connect to `address`, for at most `jobs` trials at a time. Raises SearchError."""
@@ -34,29 +34,29 @@ class DaskPool:
         except (OSError, ValueError) as error:
             raise SearchError(
                 f"no Dask scheduler at {address} ({type(error).__name__}): "
-                "start one with dask scheduler, and workers with dask worker"
+                "start it with `dask scheduler`, and workers with `dask worker`"
             ) from None
         try:
             self._client.wait_for_workers(1, timeout=TIMEOUT)
         except TimeoutError:
             self.close()
             raise SearchError(
-                f"the Dask scheduler at {address} has no workers: start some with "
-                f"dask worker {address} --nthreads 1"
+                f"the Dask scheduler at {address} has no workers; start some with "
+                f"`dask worker {address} --nthreads 1`"
             ) from None
         self._jobs = jobs
         self._topic = f"tuilab-{uuid4().hex}"
         self._running: dict[str, _Task] = {}
-        self._client.subscribe_topic(self._topic, self._hear)
+        self._client.subscribe_topic(self._topic, self._on_event)
 
     def slots(self) -> int:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        room = sum(int(worker["nthreads"]) for worker in workers)
-        return room if self._jobs is None else min(room, self._jobs)
+        threads = sum(int(worker["nthreads"]) for worker in workers)
+        return threads if self._jobs is None else min(threads, self._jobs)
 
-    def begin(self, order: Order) -> Running:
-        key = f"{self._topic}-{order.path.name}-{uuid4().hex[:6]}"
-        future = self._client.submit(_follow, order, self._topic, key, key=key, pure=False)
+    def begin(self, job: TrialJob) -> RunningTrial:
+        key = f"{self._topic}-{job.path.name}-{uuid4().hex[:6]}"
+        future = self._client.submit(_follow, job, self._topic, key, key=key, pure=False)
         task = _Task(future, Event(key, client=self._client))
         self._running[key] = task
         return task
@@ -65,26 +65,26 @@ class DaskPool:
         with suppress(Exception):
             self._client.close(timeout=2)
 
-    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
-        said = event[1]
-        if (task := self._running.get(str(said["key"]))) is not None:
-            task.reports.append(Report(**said["report"]))
+    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
+        message = event[1]
+        if (task := self._running.get(str(message["key"]))) is not None:
+            task.reports.append(EpochReport(**message["report"]))
 
 
 class _Task:
-    """A trial on the cluster, seen from here."""
+    """The local handle of a trial on the cluster."""
 
     def __init__(self, future: "Future", ending: Event) -> None:
         self._future, self._ending = future, ending
         self._reason = ""
         self._stopped = False
-        self.reports: list[Report] = []
+        self.reports: list[EpochReport] = []
 
-    def poll(self) -> Sequence[Report]:
+    def poll(self) -> Sequence[EpochReport]:
         new, self.reports = self.reports, []
         return new
 
-    def give_up(self, reason: str) -> None:
+    def stop_early(self, reason: str) -> None:
         self._reason = reason
         self._ending.set()
 
@@ -95,38 +95,38 @@ class _Task:
     def has_ended(self) -> bool:
         return bool(self._future.done())
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> TrialOutcome:
         try:
-            told: Outcome = self._future.result()
+            outcome: TrialOutcome = self._future.result()
         except KilledWorker as error:
             if self._stopped:
-                return Outcome("stopped", reason="interrupted")
-            return Outcome("failed", reason=f"its Dask workers were lost: {error.last_worker}")
-        except Exception as error:  # noqa: BLE001  (whatever the task raised there)
+                return TrialOutcome("stopped", reason="interrupted")
+            return TrialOutcome("failed", reason=f"its Dask workers were lost: {error.last_worker}")
+        except Exception as error:  # noqa: BLE001  (anything that the task raised)
             if self._stopped:
-                return Outcome("stopped", reason="interrupted")
-            return Outcome("failed", reason=f"{type(error).__name__}: {error}")
-        if told.kind == "stopped" and self._reason:
-            return Outcome("given_up", reason=self._reason, run=told.run,
-                           seconds=told.seconds, steps=told.steps)  # fmt: skip
-        return told
+                return TrialOutcome("stopped", reason="interrupted")
+            return TrialOutcome("failed", reason=f"{type(error).__name__}: {error}")
+        if outcome.kind == "stopped" and self._reason:
+            return TrialOutcome("pruned", reason=self._reason, run=outcome.run,
+                                seconds=outcome.seconds, steps=outcome.steps)  # fmt: skip
+        return outcome
 
 
-def _follow(order: Order, topic: str, key: str) -> Outcome:
-    """Run a trial on a worker to its end."""
+def _follow(job: TrialJob, topic: str, key: str) -> TrialOutcome:
+    """Run a trial to its end; executed on a worker."""
     worker = get_worker()
     ending = Event(key)
-    for earlier in order.path.parent.glob(f"{order.path.name}*"):  # of a worker that was lost
-        end_left_over(RunFolder(earlier))
-    attempt = Attempt.begin(order)
+    for earlier in job.path.parent.glob(f"{job.path.name}*"):  # from a lost worker
+        end_orphan(RunFolder(earlier))
+    trial = LocalTrial.begin(job)
     try:
-        while not attempt.has_ended():
-            for report in attempt.poll():
+        while not trial.has_ended():
+            for report in trial.poll():
                 worker.log_event(topic, {"key": key, "report": asdict(report)})
-            if not attempt.stopped and ending.is_set():
-                attempt.stop()
+            if not trial.stopped and ending.is_set():
+                trial.stop()
             time.sleep(POLL)
     except BaseException:
-        attempt.stop()
+        trial.stop()
         raise
-    return attempt.outcome()
+    return trial.outcome()

@@ -1,4 +1,4 @@
-"""What a search needs beyond tuilab itself, and what to say where it is not installed."""
+"""Optional packages, and the error where one is not installed."""
 
 from importlib.util import find_spec
 from typing import Final
@@ -10,11 +10,11 @@ EXTRAS: Final = {
     "psycopg": ("postgres", "a study on a PostgreSQL server needs psycopg"),
     "distributed": ("cluster", "trials on a Dask cluster need distributed"),
 }
-"""Of each package: the extra that has it, and what it is for."""
+"""Package → (extra that installs it, its purpose)."""
 
 
 def need(package: str) -> None:
-    """Raise SearchError, with the command that installs it, where `package` is not there."""
+    """Raise SearchError with the install command if `package` is missing."""
     if find_spec(package) is None:
         extra, why = EXTRAS[package]
         raise SearchError(f"{why}, which is not installed: pip install 'tuilab[{extra}]'")

@@ -1,11 +1,11 @@
-"""The folder of a search: what is searched, where its study is, and the runs of its trials.
+"""The folder of a search.
 
-scenario.toml         as resolved, with its [search]
-search.json           StudyInfo, for `search show`, --resume and the view; owner-only, for a
-                      storage may be named with its password
+scenario.toml         the scenario with its [search] section and all overrides
+search.json           StudyInfo, for `search show`, --resume and the view; readable by its owner
+                      only, because the storage URL may contain a password
 study.db              the study, unless it is on a server
-search.log            what a search without a terminal of its own says
-trials/STAGE-NUMBER/  a run folder a trial
+search.log            output of a search in the background
+trials/STAGE-NUMBER/  the run folder of a trial
 """
 
 import fcntl
@@ -25,24 +25,24 @@ SUFFIX: Final = "-search"
 
 
 class StudyInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search folder says of itself."""
+    """The content of search.json."""
 
     scenario: str  # name of the file
-    study: str  # what the names of its studies, one a stage, begin with
-    storage: str  # Optuna's URL; "" is study.db
-    origin: str = ""  # the scenario file, as it was named
+    study: str  # prefix of the names of its studies, one per stage
+    storage: str  # Optuna's URL; "" means study.db
+    origin: str = ""  # path of the scenario file as the user gave it
     data_dir: str = ""
     backend: str = "auto"
-    pid: int = 0  # of the process that searches, or has searched
+    pid: int = 0  # of the process that searches, or searched last
     created: float = 0.0
-    trials: int | None = None  # of each stage, instead of the scenario's: --trials
+    trials: int | None = None  # --trials: per stage, instead of the scenario's
     ranges: tuple[str, ...] = ()  # --range
     extend: bool = False  # --extend
 
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
-    """The paths of one search."""
+    """The paths and the lock of one search."""
 
     path: Path
 
@@ -51,7 +51,7 @@ class StudyFolder:
         return self.path / "scenario.toml"
 
     @property
-    def about(self) -> Path:
+    def info_file(self) -> Path:
         return self.path / "search.json"
 
     @property
@@ -71,37 +71,37 @@ class StudyFolder:
         return self.trials / f"{stage}-{number:04d}"
 
     def info(self) -> StudyInfo:
-        """Return what it says of itself. Raises SearchError."""
+        """Return search.json. Raises SearchError."""
         try:
-            return msgspec.json.decode(self.about.read_bytes(), type=StudyInfo)
+            return msgspec.json.decode(self.info_file.read_bytes(), type=StudyInfo)
         except (OSError, msgspec.MsgspecError) as error:
-            raise SearchError(f"{self.path} holds no search: {error}") from None
+            raise SearchError(f"{self.path} is not the folder of a search: {error}") from None
 
     def write(self, info: StudyInfo) -> None:
-        """Write search.json, readable by its owner only. Raises RunError."""
-        scratch = self.about.with_name(f".{self.about.name}.{os.getpid()}")
+        """Write search.json with mode 0600. Raises RunError."""
+        scratch = self.info_file.with_name(f".{self.info_file.name}.{os.getpid()}")
         try:
             with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
                 file.write(msgspec.json.encode(info))
-            scratch.replace(self.about)
+            scratch.replace(self.info_file)
         except OSError as error:
-            raise RunError(f"cannot write {self.about}: {error.strerror}") from error
+            raise RunError(f"cannot write {self.info_file}: {error.strerror}") from error
 
     def remove(self) -> None:
-        """Remove the folder of a search that has never begun; whatever else is there stays."""
-        for each in (self.scenario, self.about, self.database, self.path / "search.lock"):
+        """Remove the files of a search that never began; other files are kept."""
+        for file in (self.scenario, self.info_file, self.database, self.path / "search.lock"):
             with suppress(OSError):
-                each.unlink()
-        for each in (self.trials, self.path):
+                file.unlink()
+        for folder in (self.trials, self.path):
             with suppress(OSError):
-                each.rmdir()
+                folder.rmdir()
 
     def storage_url(self) -> str:
-        """Return where Optuna finds the study. Raises SearchError."""
+        """Return the URL of the study for Optuna. Raises SearchError."""
         return self.info().storage or f"sqlite:///{self.database.resolve()}"
 
     def hold(self) -> IO[bytes]:
-        """Take the folder for the life of this process. Raises SearchError."""
+        """Lock the folder until the returned file is closed. Raises SearchError."""
         file = (self.path / "search.lock").open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,29 +111,29 @@ class StudyFolder:
         return file
 
     def is_alive(self) -> bool:
-        """Tell whether a process searches in this folder now."""
+        """Return whether a process is searching in this folder."""
         try:
             with (self.path / "search.lock").open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except OSError:  # there is none
+        except OSError:  # no lock file
             return False
         return False
 
 
 def create(path: Path, info: StudyInfo, scenario: str) -> StudyFolder:
-    """Make the folder of a new search. Raises SearchError where it holds something."""
+    """Create the folder of a new search. Raises SearchError if it is not empty."""
     folder = StudyFolder(path)
     if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
-        raise SearchError(f"{path} is there already; go on with its search with --resume, or "
-                          "choose another folder with --out")  # fmt: skip
+        raise SearchError(f"{path} already exists; resume its search with --resume, or choose "
+                          "another folder with --out")  # fmt: skip
     try:
         folder.trials.mkdir(parents=True)
         folder.scenario.write_text(scenario, encoding="utf-8")
     except OSError as error:
         raise SearchError(
-            f"cannot write {path}: {error.strerror}; choose another with --out"
+            f"cannot write {path}: {error.strerror}; choose another folder with --out"
         ) from None
     folder.write(info)
     return folder
@@ -146,20 +146,20 @@ def default_path(scenario: str, root: Path = DEFAULT_ROOT) -> Path:
 
 def find_all(root: Path = DEFAULT_ROOT) -> list[StudyFolder]:
     """Return the searches under `root`, oldest first."""
-    found = [StudyFolder(path.parent) for path in root.glob("*/search.json")]
-    return sorted(found, key=lambda folder: folder.info().created)
+    folders = [StudyFolder(path.parent) for path in root.glob("*/search.json")]
+    return sorted(folders, key=lambda folder: folder.info().created)
 
 
 def find(name: str | None, root: Path = DEFAULT_ROOT) -> StudyFolder:
-    """Find a search by its folder, its name or a unique part of it; None is the newest."""
+    """Return a search by its folder, its name or a unique part of it; the newest for None."""
     if name is not None and (Path(name) / "search.json").is_file():
         return StudyFolder(Path(name))
-    found = [folder for folder in find_all(root) if name is None or name in folder.path.name]
-    found = [folder for folder in found if folder.path.name == name] or found
-    if name is not None and len(found) > 1:
-        names = ", ".join(folder.path.name for folder in found[-5:])
-        raise SearchError(f"'{name}' names {len(found)} searches: {names}; give more of the name")
-    if not found:
+    matching = [folder for folder in find_all(root) if name is None or name in folder.path.name]
+    matching = [folder for folder in matching if folder.path.name == name] or matching
+    if name is not None and len(matching) > 1:
+        names = ", ".join(folder.path.name for folder in matching[-5:])
+        raise SearchError(f"'{name}' matches {len(matching)} searches: {names}; be more specific")
+    if not matching:
         what = f"no search '{name}'" if name else "no searches"
-        raise SearchError(f"{what} under {root}/ (the path of its folder works too)")
-    return found[-1]
+        raise SearchError(f"{what} under {root}/ (you can also give the path of its folder)")
+    return matching[-1]

@@ -1,4 +1,4 @@
-"""A point of the space as a scenario: the file's own way of changing keys does it."""
+"""A point of the space as a scenario: the point's values override keys of the file."""
 
 import json
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ SEARCH = "search"
 def scenario_at(base: Scenario, point: Point, train: Mapping[str, int]) -> Scenario:
     """Return the scenario of a trial: `base` with the point's values. Raises ConfigError.
 
-    `train` is what the stage says of [train]. It has no [search]: it is one run.
+    `train` has the stage's keys of [train]. The result has no [search]: it is a single run.
     """
     table = {key: value for key, value in base.table.items() if key != SEARCH}
     table = merge(table, _nested(point, train))
     for key, value in point.items():
-        if "[" in key:  # into a list that is there: layer[2].units
+        if "[" in key:  # an element of a list: layer[2].units
             assign(table, f"{key}={json.dumps(value)}")
-    found = parse(table, base.name)
-    return msgspec.structs.replace(found, origin=base.origin)
+    scenario = parse(table, base.name)
+    return msgspec.structs.replace(scenario, origin=base.origin)
 
 
 def _nested(point: Point, train: Mapping[str, int]) -> Table:
@@ -41,13 +41,13 @@ def _nested(point: Point, train: Mapping[str, int]) -> Table:
         for name in outer:
             node = node.setdefault(name, {})
             if not isinstance(node, dict):
-                raise ConfigError("is searched as a whole, and a part of it too", key)
+                raise ConfigError("cannot be searched both as a whole and in part", key)
         node[last] = value
     return changes
 
 
 def check_space(base: Scenario, search: Search) -> None:
-    """Try each end of each range in the scenario. Raises ConfigError at its key in [search]."""
+    """Check that the scenario accepts both ends of all ranges. Raises ConfigError at the key."""
     for index, stage in enumerate(search.stages):
         outer = f"search.stage[{index}]" if index else SEARCH
         for key, parameter in stage.space.items():
@@ -56,7 +56,7 @@ def check_space(base: Scenario, search: Search) -> None:
                     scenario_at(base, _middle(search) | {key: value}, stage.train)
                 except ConfigError as error:
                     raise ConfigError(
-                        f"the scenario cannot have {value!r} there: {error}",
+                        f"the scenario does not accept {value!r} here: {error}",
                         f"{outer}.space.{key}",
                     ) from None
 
@@ -70,7 +70,7 @@ def _ends(parameter: Parameter) -> list[Any]:
 
 
 def is_allowed(base: Scenario, search: Search, key: str, value: Any) -> bool:
-    """Tell whether the scenario could have `value` at `key`."""
+    """Return whether the scenario accepts `value` at `key`."""
     try:
         scenario_at(base, _middle(search) | {key: value}, {})
     except ConfigError:

@@ -1,55 +1,52 @@
-"""Where trials run: `Pool` is what the search asks of it; `LocalPool` runs them here."""
+"""Where trials run: the interface `Pool`, and `LocalPool` for processes on this machine."""
 
 import re
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from tuilab.errors import SearchError
-from tuilab.search.trial import Attempt, Order, Outcome, Report
+from tuilab.search.trial import EpochReport, LocalTrial, TrialJob, TrialOutcome
 
 ADDRESS: Final = re.compile(r"(\w+://)?([^\s:/\[\]]+|\[[0-9a-fA-F:.%]+\]):(\d{1,5})/?")
 
 
-class Running(Protocol):
-    """A trial that has been begun."""
+class RunningTrial(Protocol):
+    """A trial that was started."""
 
-    def poll(self) -> Sequence[Report]:
-        """Return the objective after each epoch that has ended since the last time."""
+    def poll(self) -> Sequence[EpochReport]:
+        """Return the objective after each epoch that ended since the last call."""
 
-    def give_up(self, reason: str) -> None:
-        """End it because it is not worth going on with."""
+    def stop_early(self, reason: str) -> None:
+        """End it because it is not promising."""
 
     def stop(self) -> None:
         """End it because the search stops."""
 
     def has_ended(self) -> bool:
-        """Tell whether there is an outcome."""
+        """Return whether there is an outcome."""
 
-    def outcome(self) -> Outcome:
-        """Return what became of it. To be called once, when it has ended."""
+    def outcome(self) -> TrialOutcome:
+        """Return the outcome. Call it once, after the trial has ended."""
 
 
 class Pool(Protocol):
-    """A place with room for so many trials at a time."""
+    """Runs a limited number of trials at a time."""
 
     def slots(self) -> int:
-        """Return how many trials may run at a time now."""
+        """Return how many trials may run at a time at the moment."""
 
-    def begin(self, order: Order) -> Running:
-        """Begin a trial. Raises TuilabError."""
+    def begin(self, job: TrialJob) -> RunningTrial:
+        """Start a trial. Raises TuilabError."""
 
     def close(self) -> None:
-        """Let go of it; what runs has been ended before."""
+        """Release the pool; all trials have ended before."""
 
 
 def check_address(address: str) -> None:
-    """Check the form of a scheduler's address: Dask's client breaks noisily on another one.
-
-    Raises SearchError.
-    """
+    """Raise SearchError unless `address` is well-formed: Dask's client fails with a traceback."""
     match = ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match[3]) < 2**16:
-        raise SearchError(f"--cluster {address}: write tcp://HOST:PORT, as dask scheduler says it")
+        raise SearchError(f"--cluster {address}: write the tcp://HOST:PORT of dask scheduler")
 
 
 class LocalPool:
@@ -61,8 +58,8 @@ class LocalPool:
     def slots(self) -> int:
         return self._jobs
 
-    def begin(self, order: Order) -> Running:
-        return Attempt.begin(order)
+    def begin(self, job: TrialJob) -> RunningTrial:
+        return LocalTrial.begin(job)
 
     def close(self) -> None:
         return

@@ -1,4 +1,4 @@
-"""What a search has found: rows, ranks, and the documents and tables made of them."""
+"""The results of a search: rows, ranks, JSON and CSV."""
 
 import csv
 import io
@@ -18,21 +18,21 @@ SHORT: Final = {
     "learning_rate": "lr",
     "weight_decay": "reg",
 }
-"""Names of columns, as in the lecture."""
+"""Short names of columns, as in the lecture."""
 MARKS: Final = {"complete": "✓", "pruned": "✂", "failed": "✗", "lost": "↻", "running": "▶"}
 ENDED: Final = ("complete", "pruned", "failed", "lost")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial, as the study has it."""
+    """One trial as recorded in the study."""
 
     number: int
     state: str  # running | waiting | complete | pruned | failed | lost
     point: Point
-    value: float | None = None  # of the objective, where it is complete
-    reason: str = ""  # why it was given up, or broke
-    run: str = ""  # its run folder, relative to that of the search where that is here
+    value: float | None = None  # of the objective, if complete
+    reason: str = ""  # why it was stopped early, or failed
+    run: str = ""  # its run folder, relative to the search folder if inside it
     host: str = ""
     seconds: float | None = None
     steps: int = 0
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def mark(self) -> str:
-        """One sign for its state."""
+        """One character for its state."""
         if self.reason == "loss not finite":
             return "∅"
         return MARKS.get(self.state, "·")
@@ -56,18 +56,18 @@ class StageResult:
     rows: Sequence[Row]
 
     def ranked(self, *, maximize: bool) -> list[Row]:
-        """Return the complete trials, best first; of equals, the earlier one."""
+        """Return the complete trials, best first, ties by number."""
         done = [row for row in self.rows if row.value is not None]
         sign = -1 if maximize else 1
         return sorted(done, key=lambda row: (sign * (row.value or 0.0), row.number))
 
     def count(self, state: str) -> int:
-        """Return how many trials are in a state."""
+        """Return the number of trials in a state."""
         return sum(row.state == state for row in self.rows)
 
     @property
     def columns(self) -> dict[str, str]:
-        """The heading of each parameter: short where that tells them apart."""
+        """The heading of each parameter, short if that is unambiguous."""
         return headings(self.space)
 
 
@@ -87,24 +87,24 @@ class SearchResult:
     search: Search
     folder: str
     stages: Sequence[StageResult]
-    edges: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by stage: what to say
+    edges: Mapping[str, Sequence[str]] = field(default_factory=dict)  # warnings by stage
     interrupted: bool = False
 
     @property
     def best(self) -> RankedTrial | None:
         """The best trial of all stages."""
-        found = [
+        candidates = [
             RankedTrial(stage, ranked[0])
             for stage in self.stages
             if (ranked := stage.ranked(maximize=self.search.maximize))
         ]
-        if not found:
+        if not candidates:
             return None
-        values = [each.row.value or 0.0 for each in found]
-        return found[values.index((max if self.search.maximize else min)(values))]
+        values = [trial.row.value or 0.0 for trial in candidates]
+        return candidates[values.index((max if self.search.maximize else min)(values))]
 
     def document(self) -> str:
-        """Return everything as one JSON document; NaN and infinities are strings."""
+        """Return the results as a JSON document; NaN and infinities are strings."""
         best = self.best
         return to_json(
             {
@@ -128,7 +128,7 @@ class SearchResult:
         )
 
     def _row(self, stage: StageResult, row: Row) -> dict[str, Any]:
-        ranks = {each.number: at for at, each in enumerate(self._ranked(stage), start=1)}
+        ranks = {ranked.number: rank for rank, ranked in enumerate(self._ranked(stage), start=1)}
         return {
             "stage": stage.stage.name,
             "number": row.number,
@@ -145,7 +145,7 @@ class SearchResult:
         }
 
     def csv(self) -> str:
-        """Return one line a trial; parameters are columns by their key."""
+        """Return a line per trial as CSV; parameters are columns with their key as heading."""
         keys = list(dict.fromkeys(key for stage in self.stages for key in stage.space))
         columns = ("stage", "number", "rank", "state", "value")
         after = ("reason", "seconds", "steps", "run", "host")
@@ -154,10 +154,14 @@ class SearchResult:
         writer.writerow([*columns, *keys, *after])
         for stage in self.stages:
             for row in stage.rows:
-                told = self._row(stage, row)
+                fields = self._row(stage, row)
                 values = [_cell(row.point.get(key)) for key in keys]
                 writer.writerow(
-                    [*(_cell(told[c]) for c in columns), *values, *(_cell(told[c]) for c in after)]
+                    [
+                        *(_cell(fields[name]) for name in columns),
+                        *values,
+                        *(_cell(fields[name]) for name in after),
+                    ]
                 )
         return text.getvalue().rstrip("\n")
 
@@ -172,9 +176,9 @@ def _cell(value: Any) -> Any:
 
 
 def headings(keys: Sequence[str] | Space) -> dict[str, str]:
-    """Return a heading for each key: its last word, or that of the lecture, where it is unique.
+    """Return the heading of each key: its last part or the lecture's short name, if unique.
 
-    `optimizer.name` is the optimizer.
+    The heading of `optimizer.name` is "optimizer".
     """
     last = {key: key.removesuffix(".name").rpartition(".")[2] for key in keys}
     counts = [*last.values()]

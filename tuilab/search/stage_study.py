@@ -1,7 +1,7 @@
-"""One stage's study: it is asked for points, and told once what became of each.
+"""The study of one stage: it supplies points and records the outcome of each trial once.
 
-A retry takes the place of a trial that was lost: its number is new, its point the same, and it does
-not count against the budget.
+A retry replaces a lost trial: it has a new number and the same point, and does not count against
+the budget.
 """
 
 import socket
@@ -26,42 +26,44 @@ from tuilab.scenario.search.settings import Stage
 from tuilab.scenario.search.space import Parameter, Point, Range, Space
 from tuilab.search.results import Row, StageResult
 
-LOST: Final = "tuilab:lost"  # cut short through no fault of its own; its point is tried again
-SURPLUS: Final = "tuilab:surplus"  # two machines asked for the last one at once
-ASKED_TO_PRUNE: Final = "tuilab:prune"
-RETRIES: Final = 2  # of one trial; a point that kills its machine must not kill them all
+LOST: Final = "tuilab:lost"  # interrupted for an external reason; its point is retried
+SURPLUS: Final = "tuilab:surplus"  # two machines asked for the last trial at the same time
+PRUNE_REQUEST: Final = "tuilab:prune"
+RETRIES: Final = 2  # per trial: a point that kills its machine must not kill all of them
 
 
 @dataclass(frozen=True, slots=True)
 class PendingTrial:
-    """A trial to be run here."""
+    """A trial that is to run on this machine."""
 
     trial: optuna.Trial
     point: Point
 
     @property
     def number(self) -> int:
-        """Its number in its stage."""
+        """Its number in the stage."""
         return self.trial.number
 
 
 class StageStudy:
-    """One stage's study: asks for points, and is told what became of them."""
+    """The study of one stage."""
 
     def __init__(self, study: optuna.Study, stage: Stage, space: Space, database: RDBStorage):
         self.study, self.stage, self.space = study, stage, space
         self._database = database
-        self._distributions = {key: _distribution(each) for key, each in space.items()}
+        self._distributions = {key: _distribution(parameter) for key, parameter in space.items()}
         self._budget = min(stage.trials, stage.sampler.limit(space) or stage.trials)
 
     def ask(self) -> PendingTrial | None:
-        """Return the next trial; None where none is left to begin."""
+        """Return the next trial, or None if none is left to start."""
         trials = self._all()
         waiting = any(t.state == TrialState.WAITING for t in trials)
         if not waiting and _count(trials) >= self._budget:
             return None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna: heartbeats are for `optimize`; ours beat
+            warnings.simplefilter(
+                "ignore"
+            )  # Optuna warns that only `optimize` sends heartbeats; `beat` does
             trial = self.study.ask(self._distributions)
         self.beat([trial])
         earlier = [t for t in self._all() if t.number < trial.number]
@@ -73,78 +75,81 @@ class StageStudy:
         return PendingTrial(trial, self.space.decoded(trial.params))
 
     def is_finished(self) -> bool:
-        """Tell whether every trial has come to its end, on whichever machine."""
+        """Return whether all trials have ended, on all machines."""
         trials = self._all()
-        open_ = (TrialState.WAITING, TrialState.RUNNING)
-        return _count(trials) >= self._budget and not any(t.state in open_ for t in trials)
+        unfinished = (TrialState.WAITING, TrialState.RUNNING)
+        return _count(trials) >= self._budget and not any(t.state in unfinished for t in trials)
 
     def beat(self, trials: Sequence[optuna.Trial]) -> None:
-        """Give a sign of life for trials that run here."""
+        """Send heartbeats of trials that run on this machine."""
         if self._database.get_heartbeat_interval() is not None:
             for trial in trials:
                 self._database.record_heartbeat(trial._trial_id)
 
-    def take_up_lost(self) -> None:
-        """Give trials of machines that were lost another try."""
+    def requeue_lost(self) -> None:
+        """Retry the trials of lost machines."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna calls it experimental
             fail_stale_trials(self.study)
 
-    def forget_running(self) -> None:
-        """Give every trial that is marked as running another try.
+    def requeue_running(self) -> None:
+        """Retry all trials that are marked as running.
 
-        Only where nobody else can be running one.
+        Call this only if no other process can be running one.
         """
         for trial in [t for t in self._all() if t.state == TrialState.RUNNING]:
             if self.failed(trial.number, {"reason": "killed with its search", LOST: True}):
-                try_again(self.study, trial.number, trial.params, trial.user_attrs)
+                requeue(self.study, trial.number, trial.params, trial.user_attrs)
 
-    def asked_to_prune(self) -> set[int]:
-        """Return the numbers of running trials that somebody wants to be given up."""
+    def prune_requests(self) -> set[int]:
+        """Return the numbers of running trials that a user asked to stop."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return {t.number for t in running if ASKED_TO_PRUNE in t.user_attrs}
+        return {t.number for t in running if PRUNE_REQUEST in t.user_attrs}
 
     def prune(self, number: int) -> bool:
-        """Ask whoever runs a trial to give it up; False where it does not run."""
+        """Request that a trial is stopped; return False if it is not running."""
         for trial in self._all():
             if trial.number == number and trial.state == TrialState.RUNNING:
-                self._database.set_trial_user_attr(trial._trial_id, ASKED_TO_PRUNE, True)
+                self._database.set_trial_user_attr(trial._trial_id, PRUNE_REQUEST, True)
                 return True
         return False
 
     def finished(self, number: int, value: float, facts: Mapping[str, Any]) -> bool:
-        """Tell the value of a trial; False where it was given to another meanwhile."""
-        return self._told(number, facts, values=value)
+        """Record the value of a trial; return False if it was reassigned meanwhile."""
+        return self._record(number, facts, values=value)
 
     def pruned(self, number: int, facts: Mapping[str, Any]) -> bool:
-        """Tell that a trial was given up; `facts` has the reason."""
-        return self._told(number, facts, state=TrialState.PRUNED)
+        """Record that a trial was stopped early; `facts` has the reason."""
+        return self._record(number, facts, state=TrialState.PRUNED)
 
     def failed(self, number: int, facts: Mapping[str, Any]) -> bool:
-        """Tell that a trial broke; `facts` has the reason."""
-        return self._told(number, facts, state=TrialState.FAIL)
+        """Record that a trial failed; `facts` has the reason."""
+        return self._record(number, facts, state=TrialState.FAIL)
 
-    def interrupted(self, asked: PendingTrial, facts: Mapping[str, Any]) -> None:
-        """Tell that a trial was cut short by the user, and give it another try."""
-        if self.failed(asked.number, {**facts, LOST: True}):
-            tries = asked.trial.user_attrs.get("tries", 0) - 1  # this one does not count
+    def interrupted(self, pending: PendingTrial, facts: Mapping[str, Any]) -> None:
+        """Record that the user interrupted a trial, and queue a retry."""
+        if self.failed(pending.number, {**facts, LOST: True}):
+            tries = pending.trial.user_attrs.get("tries", 0) - 1  # this one does not count
             attributes = {"tries": tries}
-            try_again(self.study, asked.number, asked.trial.params, attributes)
+            requeue(self.study, pending.number, pending.trial.params, attributes)
 
     def result(self) -> StageResult:
-        """Return all trials as they stand."""
+        """Return the current state of all trials."""
         rows = [_row(t, self.space) for t in self._all() if SURPLUS not in t.user_attrs]
         return StageResult(self.stage, self.space, rows)
 
-    def _told(self, number: int, facts: Mapping[str, Any], **what: Any) -> bool:
+    def _record(self, number: int, facts: Mapping[str, Any], **outcome: Any) -> bool:
         trial_id = self._database.get_trial_id_from_study_id_trial_number(
             self.study._study_id, number
         )
         try:
             for key, value in facts.items():
                 self._database.set_trial_user_attr(trial_id, key, value)
-            self.study.tell(number, **what)
-        except (UpdateFinishedTrialError, ValueError):  # a machine thought lost has come back
+            self.study.tell(number, **outcome)
+        except (
+            UpdateFinishedTrialError,
+            ValueError,
+        ):  # its machine was taken for lost
             return False
         return True
 
@@ -161,14 +166,14 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def _count(trials: Sequence[FrozenTrial]) -> int:
-    """Return how much of the budget is used: trials that are not in the place of others."""
+    """Return how much of the budget is used: the number of trials without retries."""
     return sum(RETRY_OF not in t.user_attrs and SURPLUS not in t.user_attrs for t in trials)
 
 
-def try_again(
+def requeue(
     study: optuna.Study, number: int, params: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> None:
-    """Put a lost trial's point back, unless it has been lost too often."""
+    """Queue the point of a lost trial again, unless it was lost too often."""
     tries = int(attributes.get("tries", 0)) + 1
     if tries <= RETRIES and params:
         study.enqueue_trial(dict(params), user_attrs={RETRY_OF: number, "tries": tries})
@@ -181,15 +186,15 @@ def _row(trial: FrozenTrial, space: Space) -> Row:
     if seconds is None and begin is not None and end is not None:
         seconds = (end - begin).total_seconds()
     state = trial.state.name.lower()
-    silent = state == "fail" and "reason" not in attributes  # nobody was left to say why
-    if silent or LOST in attributes:
+    vanished = state == "fail" and "reason" not in attributes  # no process was left to report
+    if vanished or LOST in attributes:
         state = "lost"
     return Row(
         number=trial.number,
         state={"fail": "failed"}.get(state, state),
         point=space.decoded(trial.params),
         value=trial.value if trial.state == TrialState.COMPLETE else None,
-        reason="lost with its machine" if silent else str(attributes.get("reason", "")),
+        reason="lost with its machine" if vanished else str(attributes.get("reason", "")),
         run=str(attributes.get("run", "")),
         host=str(attributes.get("host", "")),
         seconds=seconds,

@@ -1,7 +1,7 @@
-"""Optuna's storage behind one search, which has a study for each of its stages.
+"""Optuna's storage of one search, with a study for each of its stages.
 
-What a stage searches is an attribute of its study, written by whoever makes it: all machines that
-join it search the same ranges.
+The space of a stage is an attribute of its study, written when the study is created, so that all
+machines that join it search the same ranges.
 """
 
 import json
@@ -22,12 +22,12 @@ from tuilab.errors import SearchError
 from tuilab.scenario.search.settings import Stage
 from tuilab.scenario.search.space import Space, parse_space
 from tuilab.search.extras import need
-from tuilab.search.stage_study import StageStudy, try_again
+from tuilab.search.stage_study import StageStudy, requeue
 
 STAGE: Final = "tuilab:stage"
 SERVER: Final = "postgresql://"
-ATTEMPTS: Final = 6  # at making the tables of a database that several machines open at once
-PATIENCE: Final = 30.0  # seconds that another machine may take to describe a study it has made
+ATTEMPTS: Final = 6  # to create the tables of a database that several machines open at once
+PATIENCE: Final = 30.0  # seconds for another machine to write the attributes of its new study
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -36,9 +36,9 @@ class Storage:
     """The studies of one search."""
 
     def __init__(self, url: str, name: str, *, heartbeat: int | None = None) -> None:
-        """Open the storage at `url`; `heartbeat` in seconds where several may search. SearchError.
+        """Open the storage at `url`; its studies are called `name`-STAGE. Raises SearchError.
 
-        The studies are called `name`-STAGE.
+        `heartbeat` is the period in seconds if several machines may search.
         """
         self.url, self._name = url, name
         if url.startswith(SERVER):
@@ -53,7 +53,7 @@ class Storage:
 
     def open(self, index: int, stage: Stage, space: Callable[[], Space], *, maximize: bool,
              seed: int) -> StageStudy:  # fmt: skip
-        """Open the study of a stage, or make it; `space` is only asked for a new one."""
+        """Open or create the study of a stage; `space` is called only for a new one."""
         name = f"{self._name}-{stage.name}"
         try:
             study = optuna.create_study(
@@ -65,32 +65,32 @@ class Storage:
             study.set_user_attr(STAGE, json.dumps(about))
         except DuplicatedStudyError:
             study = optuna.load_study(storage=self._storage, study_name=name)
-        found = parse_space(self._about(study)["space"], "space")
-        told = len(study.get_trials(deepcopy=False))
-        study.sampler = stage.sampler.build(found, seed * 1000 + index, told)
+        stored = parse_space(self._about(study)["space"], "space")
+        trials = len(study.get_trials(deepcopy=False))
+        study.sampler = stage.sampler.build(stored, seed * 1000 + index, trials)
         study.pruner = stage.pruner.build()
-        return StageStudy(study, stage, found, self._database)
+        return StageStudy(study, stage, stored, self._database)
 
     def stages(self, stages: Sequence[Stage]) -> list[StageStudy]:
-        """Return the stages that have been begun, in order; `stages` are those of the file."""
-        found = []
+        """Return the studies of started stages, in order; `stages` are those of the file."""
+        studies = []
         prefix = f"{self._name}-"
         names = optuna.get_all_study_names(storage=self._storage)
-        for name in [each for each in names if each.startswith(prefix)]:
+        for name in [other for other in names if other.startswith(prefix)]:
             study = optuna.load_study(storage=self._storage, study_name=name)
             about = self._about(study)
             stage = stage_called(stages, str(about["name"]))
             space = parse_space(about["space"], "space")
-            found.append((about["index"], StageStudy(study, stage, space, self._database)))
-        return [study for _, study in sorted(found, key=lambda pair: pair[0])]
+            studies.append((about["index"], StageStudy(study, stage, space, self._database)))
+        return [study for _, study in sorted(studies, key=lambda pair: pair[0])]
 
     def _about(self, study: optuna.Study) -> dict[str, Any]:
         deadline = time.monotonic() + PATIENCE
         while STAGE not in study.user_attrs:
             if time.monotonic() > deadline:
                 raise SearchError(
-                    f"the study '{study.study_name}' at {_without_password(self.url)} is not one "
-                    "of tuilab, or the machine that made it was lost at once; delete it: "
+                    f"the study '{study.study_name}' at {_without_password(self.url)} does not "
+                    "belong to tuilab, or the machine that created it was lost; delete it: "
                     f"optuna delete-study --study-name {study.study_name} --storage …"
                 )
             time.sleep(0.2)
@@ -105,11 +105,11 @@ class Storage:
 
 
 def _opened(url: str, heartbeat: int | None) -> RDBStorage:
-    """Open a database, and make its tables where there are none."""
+    """Open a database, and create its tables if they are missing."""
     for attempt in reversed(range(ATTEMPTS)):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Optuna calls heartbeats experimental
+                warnings.simplefilter("ignore")  # Optuna marks heartbeats as experimental
                 return RDBStorage(
                     url.replace(SERVER, "postgresql+psycopg://", 1),
                     heartbeat_interval=heartbeat,
@@ -117,7 +117,7 @@ def _opened(url: str, heartbeat: int | None) -> RDBStorage:
                     heartbeat_stale_trial_callback=_stale,
                     engine_kwargs=_engine(url),
                 )
-        except (IntegrityError, ProgrammingError):  # another machine makes the same tables just now
+        except (IntegrityError, ProgrammingError):  # another machine is creating the same tables
             if not attempt:
                 raise
             time.sleep(0.5)
@@ -125,29 +125,29 @@ def _opened(url: str, heartbeat: int | None) -> RDBStorage:
 
 
 @contextmanager
-def told_as_ours(url: str) -> Iterator[None]:
-    """Raise SearchError where the storage at `url` fails, such as a server that went away."""
+def storage_errors(url: str) -> Iterator[None]:
+    """Raise SearchError if the storage at `url` fails, such as a server that is gone."""
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise SearchError(
-            f"the study at {_without_password(url)} cannot be reached any more ({reason}); "
-            "the same command goes on with it"
+            f"the study at {_without_password(url)} is no longer reachable ({reason}); "
+            "run the same command again to continue"
         ) from None
 
 
 def stage_called(stages: Sequence[Stage], name: str) -> Stage:
-    """Return the stage of a file that a study is of; an extension is like the stage it extends."""
+    """Return the stage of the file for a study; an extension equals the stage that it extends."""
     plain = name.rstrip("+")
     for stage in stages:
         if stage.name == plain:
             return msgspec.structs.replace(stage, name=name)
-    raise SearchError(f"the scenario has no stage '{plain}', but the study has")
+    raise SearchError(f"the study has a stage '{plain}' that is missing in the scenario")
 
 
 def _engine(url: str) -> dict[str, Any]:
-    # A file that several processes write waits for its lock; a server's connections may have died.
+    # Several processes write a file, so wait for its lock; a server may have closed connections.
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": 60}}
     return {"pool_pre_ping": True}
@@ -160,4 +160,4 @@ def _without_password(url: str) -> str:
 
 
 def _stale(study: optuna.Study, trial: FrozenTrial) -> None:
-    try_again(study, trial.number, trial.params, trial.user_attrs)
+    requeue(study, trial.number, trial.params, trial.user_attrs)

@@ -1,4 +1,4 @@
-"""One trial: a normal run, followed while it trains, and given up where it breaks a rule."""
+"""One trial: a normal run, followed while it trains, and stopped early if a rule says so."""
 
 import math
 import time
@@ -20,13 +20,13 @@ from tuilab.record.run_folder import RunFolder, free_path
 from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.stop_rules import StopRule, TrialProgress
 
-Kind = Literal["complete", "given_up", "failed", "stopped"]
-DONE: Final = ("finished", "diverged")  # states of a run that came to its end before it was stopped
+Kind = Literal["complete", "pruned", "failed", "stopped"]
+DONE: Final = ("finished", "diverged")  # states of a run that ended by itself
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a trial is to do, and by which rules it is given up."""
+class TrialJob:
+    """The run of a trial, and the rules by which it is stopped early."""
 
     scenario: Scenario
     path: Path
@@ -36,8 +36,8 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a trial."""
+class TrialOutcome:
+    """The outcome of a trial."""
 
     kind: Kind
     value: float = math.nan
@@ -48,14 +48,14 @@ class Outcome:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is kept of it beside its value."""
-        told = {"run": self.run, "seconds": round(self.seconds, 3), "steps": self.steps}
-        return told | ({"reason": self.reason} if self.reason else {})
+        """The attributes that are recorded in the study beside the value."""
+        facts = {"run": self.run, "seconds": round(self.seconds, 3), "steps": self.steps}
+        return facts | ({"reason": self.reason} if self.reason else {})
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """The objective after an epoch; `last`: the run has come to its end."""
+class EpochReport:
+    """The objective after an epoch; `last` marks the end of the run."""
 
     epoch: int
     value: float
@@ -63,34 +63,34 @@ class Report:
 
 
 @dataclass
-class Attempt:
-    """A trial that runs in a process of its own, from `begin` on."""
+class LocalTrial:
+    """A trial in a process on this machine."""
 
-    order: Order
+    job: TrialJob
     worker: Worker
     began: float = field(default_factory=time.monotonic)
-    reason: str = ""  # why it was given up
-    stopped: bool = False  # from outside
-    _watch: "Watch | None" = None
+    reason: str = ""  # why it was stopped early
+    stopped: bool = False  # because the search stops
+    _watch: "RunWatch | None" = None
 
     @classmethod
-    def begin(cls, order: Order) -> "Attempt":
+    def begin(cls, job: TrialJob) -> "LocalTrial":
         """Start the training process. Raises TuilabError."""
-        return cls(order, start(order.scenario, free_path(order.path), order.options))
+        return cls(job, start(job.scenario, free_path(job.path), job.options))
 
-    def poll(self) -> list[Report]:
-        """Read what is new: values of the objective; a broken rule ends the run."""
+    def poll(self) -> list[EpochReport]:
+        """Return new values of the objective; end the run if a stop rule applies."""
         if self._watch is None:
-            self._watch = Watch.open(self.worker.folder, self.order.objective)
+            self._watch = RunWatch.open(self.worker.folder, self.job.objective)
         if self._watch is None:
             return []
         reports = self._watch.read()
-        if not self.reason and (reason := self._broken()):
-            self.give_up(reason)
+        if not self.reason and (reason := self._stop_reason()):
+            self.stop_early(reason)
         return reports
 
-    def give_up(self, reason: str) -> None:
-        """End the run because it is not worth going on with."""
+    def stop_early(self, reason: str) -> None:
+        """End the run because it is not promising."""
         self.reason = reason
         end(self.worker)
 
@@ -100,55 +100,55 @@ class Attempt:
         end(self.worker)
 
     def has_ended(self) -> bool:
-        """Tell whether the training process is gone."""
+        """Return whether the training process has ended."""
         return has_ended(self.worker)
 
-    def outcome(self) -> Outcome:
-        """Judge a run that has ended. To be called once."""
+    def outcome(self) -> TrialOutcome:
+        """Return the outcome of a run that has ended. Call it once."""
         self.poll()
         watch = self._watch
-        told = Outcome(
+        base = TrialOutcome(
             "failed",
             run=str(self.worker.folder.path),
             seconds=time.monotonic() - self.began,
             steps=watch.steps if watch else 0,
         )
         try:
-            return self._judged(watch, told)
+            return self._judged(watch, base)
         finally:
             if watch is not None:
                 watch.close()
 
-    def _judged(self, watch: "Watch | None", told: Outcome) -> Outcome:
+    def _judged(self, watch: "RunWatch | None", base: TrialOutcome) -> TrialOutcome:
         if self.reason:
-            return _of(told, "given_up", self.reason)
+            return _with(base, "pruned", self.reason)
         info = watch.info() if watch is not None else None
         if self.stopped and (info is None or info.state not in DONE):
-            return _of(told, "stopped", "interrupted")
+            return _with(base, "stopped", "interrupted")
         if watch is None or info is None:
-            return _of(told, "failed", self.worker.folder.log_tail(1) or "it did not start")
+            return _with(base, "failed", self.worker.folder.log_tail(1) or "it did not start")
         if info.state == "diverged":
-            return _of(told, "given_up", "loss not finite")
+            return _with(base, "pruned", "loss not finite")
         if info.state != "finished":
             code = self.worker.process.returncode if self.worker.process else 0
             how = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            return _of(told, "failed", info.message or how)
+            return _with(base, "failed", info.message or how)
         value = watch.value()
         if not math.isfinite(value):
-            return _of(told, "given_up", f"no value of the objective ({value})")
-        return Outcome("complete", value, "", told.run, told.seconds, told.steps)
+            return _with(base, "pruned", f"the objective has no value ({value})")
+        return TrialOutcome("complete", value, "", base.run, base.seconds, base.steps)
 
-    def _broken(self) -> str:
-        seen = self._watch.seen if self._watch is not None else TrialProgress()
-        return next((why for rule in self.order.rules if (why := rule.reason(seen))), "")
-
-
-def _of(told: Outcome, kind: Kind, reason: str) -> Outcome:
-    return Outcome(kind, told.value, reason, told.run, told.seconds, told.steps)
+    def _stop_reason(self) -> str:
+        progress = self._watch.progress if self._watch is not None else TrialProgress()
+        return next((why for rule in self.job.rules if (why := rule.reason(progress))), "")
 
 
-class Watch:
-    """Reads a run's database as it grows."""
+def _with(base: TrialOutcome, kind: Kind, reason: str) -> TrialOutcome:
+    return TrialOutcome(kind, base.value, reason, base.run, base.seconds, base.steps)
+
+
+class RunWatch:
+    """Follows the database of a running trial."""
 
     def __init__(self, reader: RunReader, objective: Expression) -> None:
         self._reader, self._objective = reader, objective
@@ -157,29 +157,29 @@ class Watch:
         self._block = self._epochs = 0
         self._validated = -1
         self.steps = 0
-        self.seen = TrialProgress()
+        self.progress = TrialProgress()
 
     @classmethod
-    def open(cls, folder: RunFolder, objective: Expression) -> "Watch | None":
-        """Open a run; None where its database is not there yet."""
+    def open(cls, folder: RunFolder, objective: Expression) -> "RunWatch | None":
+        """Return a reader of the run, or None if it has no database yet."""
         try:
             return cls(RunReader(folder.database), objective)
         except RunError:
             return None
 
-    def read(self) -> list[Report]:
-        """Take in what is new; return the objective where an epoch has ended meanwhile."""
+    def read(self) -> list[EpochReport]:
+        """Read new frames; return the objective after each epoch that ended."""
         try:
             if (version := self._reader.data_version()) == self._version:
                 return []
             self._version = version
             self._read_losses()
             return self._read_epochs()
-        except RunError:  # it is being made
+        except RunError:  # the database is being created
             return []
 
     def _read_losses(self) -> None:
-        first, highest = self.seen.first_loss, self.seen.highest_loss
+        first, highest = self.progress.first_loss, self.progress.highest_loss
         for block in self._reader.blocks(after=self._block):
             self._block = block.id
             if not len(block.loss):
@@ -188,32 +188,32 @@ class Watch:
             first = float(block.loss[0]) if math.isnan(first) else first
             finite = np.where(np.isfinite(block.loss), block.loss, np.inf)
             highest = max(highest, float(finite.max()))
-        found = all_found(event for _, event in self._reader.events())
-        self.seen = TrialProgress(first, highest, found)
+        findings = all_found(event for _, event in self._reader.events())
+        self.progress = TrialProgress(first, highest, findings)
 
-    def _read_epochs(self) -> list[Report]:
+    def _read_epochs(self) -> list[EpochReport]:
         new = self._reader.validations(after_step=self._validated)
         if not new:
             return []
         self._validated = new[-1].step
         total = self._reader.info().total_steps
-        found = []
-        # Other objectives than this one are means over an epoch: they are known as they stand now.
-        for each in new if self._by_epoch else new[-1:]:
-            value = each.accuracy if self._by_epoch else self.value()
-            if (epoch := round(each.epoch)) > self._epochs and math.isfinite(value):
+        reports = []
+        # All other objectives are means over an epoch, of which only the newest value is known.
+        for row in new if self._by_epoch else new[-1:]:
+            value = row.accuracy if self._by_epoch else self.value()
+            if (epoch := round(row.epoch)) > self._epochs and math.isfinite(value):
                 self._epochs = epoch
-                found.append(Report(epoch, value, each.step >= total))
-        return found
+                reports.append(EpochReport(epoch, value, row.step >= total))
+        return reports
 
     def value(self) -> float:
-        """Return the objective as it stands; NaN where it has no value."""
+        """Return the current value of the objective; NaN if it has none."""
         values = evaluate(self._objective, "end", {"": Record(self._reader)})
         value = values[0] if values else math.nan
         return math.nan if isinstance(value, AtLeast) else float(value)
 
     def info(self) -> RunInfo | None:
-        """Return how the run stands; None where it ended before its database was made."""
+        """Return the run's info; None if it ended before its database was created."""
         try:
             return self._reader.info()
         except RunError:
@@ -224,7 +224,7 @@ class Watch:
         self._reader.close()
 
 
-def end_left_over(folder: RunFolder) -> None:
+def end_orphan(folder: RunFolder) -> None:
     """End a training process that outlived its search."""
     try:
         end(Worker(folder))

@@ -29,7 +29,7 @@ from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.catalog import Entry
 from tuilab.scenario.loading import load
-from tuilab.terminal import is_terminal, to_type
+from tuilab.terminal import is_terminal, shell_command
 from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
 from tuilab.viewer.controls import Controls
 from tuilab.viewer.dashboard import Dashboard
@@ -365,7 +365,7 @@ class ViewerApp(TuilabApp[Worker]):
         if self.store.live:
             self.notify("the run has not ended", timeout=3)
         elif self.store.state == "finished":
-            more = to_type("run", "--resume", self.worker.folder.path, "--steps", "N")
+            more = shell_command("run", "--resume", self.worker.folder.path, "--steps", "N")
             self.notify(f"all of its steps are made; {more} gives it more", timeout=6)
         else:
             self._follow_another("going on from the last good checkpoint", self._go_on)
@@ -515,7 +515,9 @@ def view(
     app.run(mouse=dress is None or dress.mouse)
     if app.return_code:  # Textual has printed why
         path = app.worker.folder.path
-        raise ViewError(f"the view broke; a run that is alive goes on: {to_type('attach', path)}")
+        raise ViewError(
+            f"the view broke; a run that is alive goes on: {shell_command('attach', path)}"
+        )
     app.store.close()
     app.session.await_end()
     return app.session.runs

@@ -1,1 +1,1 @@
-"""The view in a browser."""
+"""`tuilab serve`: the view in a browser."""

@@ -1,4 +1,4 @@
-"""`tuilab serve`: the same view in a browser, one process of it for each visitor."""
+"""`tuilab serve`: the view in a browser, with a process for every visitor."""
 
 import errno
 import shlex
@@ -13,41 +13,42 @@ from tuilab.errors import RunError, ScenarioError
 from tuilab.record.run_folder import find_group
 from tuilab.scenario.catalog import resolve
 from tuilab.scenario.loading import load_file
-from tuilab.terminal import to_type
+from tuilab.terminal import shell_command
 
 COMMANDS: Final = ("tour", "run", "attach", "replay", "compare")
 """The commands that open a view."""
 
 
-def serve(words: Sequence[str], host: str, port: int, tell: Callable[[str], None]) -> None:
-    """Serve the view that `words` open until interrupted. Raises ConfigError, RunError.
+def serve(words: Sequence[str], host: str, port: int, report: Callable[[str], None]) -> None:
+    """Serve the view of the command `words` until interrupted. Raises ConfigError, RunError.
 
-    `tell` is told once that visitors may come.
+    `report` is called with a line for the user once the server is listening.
     """
-    words = in_full(words)
+    words = full_command(words)
     try:
         from tuilab.web.server import ViewServer
     except ImportError as error:
         raise RunError(
-            "serving needs textual-serve: in tuilab's folder, python3 -m pip install -e '.[web]'"
+            "tuilab serve needs textual-serve, which is not installed; in tuilab's folder: "
+            "python3 -m pip install -e '.[web]'"
         ) from error
     _check(host, port)
     command = "exec " + shlex.join([sys.executable, "-m", "tuilab.cli.main", *words])
-    shown = to_type(*words)
-    begun = f"http://{host}:{port} shows {shown}; ctrl+c ends it"
-    ViewServer(command, host, port, shown, lambda: tell(begun)).serve()
+    shown = shell_command(*words)
+    started = f"http://{host}:{port} shows {shown}; press ctrl+c to stop"
+    ViewServer(command, host, port, shown, lambda: report(started)).serve()
 
 
-def in_full(words: Sequence[str]) -> list[str]:
-    """Return the command that opens a view; a scenario or a run may be named alone.
+def full_command(words: Sequence[str]) -> list[str]:
+    """Return the command that opens a view; `words` may be just a scenario or a run.
 
-    Raises RunError, ScenarioError where what it names is not there.
+    Raises RunError, ScenarioError if the scenario or run does not exist.
     """
     if not words:
         return ["tour"]
     name, *more = words
     if name in COMMANDS:
-        _find(name, [word for word in more if not word.startswith("-")])
+        _check_names(name, [word for word in more if not word.startswith("-")])
         return [*words]
     with suppress(ScenarioError):
         if (scenario := resolve(Path(name))).is_file():
@@ -56,14 +57,14 @@ def in_full(words: Sequence[str]) -> list[str]:
         alive = any(folder.is_alive() for folder in find_group(name))
     except RunError as error:
         known = ", ".join(COMMANDS)
-        raise RunError(f"'{name}' is no scenario, no run and none of {known}: {error}") from error
+        raise RunError(f"'{name}' is not a scenario, a run or one of {known}: {error}") from error
     return ["attach" if alive else "replay", name, *more]
 
 
-def _find(command: str, names: Sequence[str]) -> None:
-    """Raise RunError or ScenarioError where a command is given what is not there, or nothing."""
+def _check_names(command: str, names: Sequence[str]) -> None:
+    """Raise RunError or ScenarioError if a name is missing or does not exist."""
     if command in ("run", "replay", "compare") and not names:
-        raise RunError(f"say what to {command}: tuilab serve {command} NAME")
+        raise RunError(f"tuilab serve {command} needs a name: tuilab serve {command} NAME")
     if command == "run":
         load_file(resolve(Path(names[0])))
     elif command in ("attach", "replay", "compare"):
@@ -72,7 +73,7 @@ def _find(command: str, names: Sequence[str]) -> None:
 
 
 def _check(host: str, port: int) -> None:
-    """Raise RunError where nobody can listen there, before anything is said to be served."""
+    """Raise RunError if the address cannot be used, before the server reports that it started."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as listener:

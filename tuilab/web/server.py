@@ -1,7 +1,7 @@
-"""The server of `tuilab serve`, on textual-serve: what that leaves open is closed here.
+"""The server of `tuilab serve`: textual-serve with stricter limits.
 
-Pages of other sites may not connect; a browser may not ask for a screen beyond all measure; and a
-view ends when its visitor has gone, whatever it is doing. No run is touched by any of it.
+Pages of other sites cannot connect, the size of the screen is limited, and a view always ends when
+its visitor leaves. None of this affects a run.
 """
 
 import asyncio
@@ -20,19 +20,17 @@ from textual_serve.server import Server, to_int
 
 LARGEST: Final = (400, 150)  # cells
 SMALLEST: Final = (10, 4)
-RESIZE_PERIOD: Final = (
-    0.1  # seconds between two sizes passed on: a window that is dragged sends 60/s
-)
+RESIZE_PERIOD: Final = 0.1  # seconds between two sizes: a window that is dragged sends 60/s
 FRAMES: Final = 15  # a second
-PATIENCE: Final = 3.0  # seconds that a view may take to end
+TIMEOUT: Final = 3.0  # seconds for a view to end
 DEFAULT: Final = (("width", 80), ("height", 24))
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Size = tuple[int, int]
 
 
-def within_reason(width: int, height: int) -> Size:
-    """Return a size that a screen may have."""
+def limited_size(width: int, height: int) -> Size:
+    """Return the size limited to SMALLEST … LARGEST."""
     width, height = (
         min(max(int(cells), low), high)
         for cells, low, high in zip((width, height), SMALLEST, LARGEST, strict=True)
@@ -41,10 +39,10 @@ def within_reason(width: int, height: int) -> Size:
 
 
 class Visitor(AppService):
-    """One visitor's view: a process that ends with the visit."""
+    """The view of one visitor: a process that ends with the visit."""
 
-    _size: Size = (0, 0)  # that the process knows of
-    _wanted: Size = (0, 0)
+    _size: Size = (0, 0)  # of the process
+    _requested: Size = (0, 0)
     _resizing: asyncio.Task[None] | None = None
 
     def _build_environment(self, width: int = 80, height: int = 24) -> dict[str, str]:
@@ -52,44 +50,44 @@ class Visitor(AppService):
 
     async def start(self, width: int, height: int) -> None:
         """Start the view."""
-        self._size = self._wanted = within_reason(width, height)
+        self._size = self._requested = limited_size(width, height)
         await super().start(*self._size)
 
     async def set_terminal_size(self, width: int, height: int) -> None:
-        """Pass on a size that is new, and not more than a few of them a second."""
-        # A page that is not laid out yet asks for null or infinitely many cells, and one that has
-        # no font yet for thousands: the view then drew 100 MB a frame, or broke.
+        """Pass on a new size, at most one per RESIZE_PERIOD."""
+        # A page without layout requests null or infinitely many cells, and one without a font
+        # thousands, with which the view wrote 100 MB per frame, or failed.
         if all(isinstance(cells, int | float) and isfinite(cells) for cells in (width, height)):
-            self._wanted = within_reason(width, height)
+            self._requested = limited_size(width, height)
         if self._resizing is None or self._resizing.done():
             self._resizing = asyncio.create_task(self._resize())
 
     async def _resize(self) -> None:
-        while self._size != self._wanted:
-            self._size = self._wanted
+        while self._size != self._requested:
+            self._size = self._requested
             await super().set_terminal_size(*self._size)
             await asyncio.sleep(RESIZE_PERIOD)
 
     async def stop(self) -> None:
-        """End the view: ask first, then without asking."""
+        """End the view: politely at first, then by force."""
         if self._resizing is not None:
             self._resizing.cancel()
-        asked = asyncio.ensure_future(super().stop())
-        await asyncio.wait([asked], timeout=PATIENCE)
-        asked.cancel()
+        stopping = asyncio.ensure_future(super().stop())
+        await asyncio.wait([stopping], timeout=TIMEOUT)
+        stopping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asked
+            await stopping
         if self._process is not None:
             await _end(self._process)
 
 
 async def _end(process: Process) -> None:
-    """End a process that may not answer any more: its output has nowhere to go."""
+    """End a process that may be blocked because its output is no longer read."""
     for number in (0, SIGTERM, SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
         waiting = asyncio.ensure_future(process.wait())
-        done, _ = await asyncio.wait([waiting], timeout=PATIENCE)
+        done, _ = await asyncio.wait([waiting], timeout=TIMEOUT)
         if done:
             return
         waiting.cancel()
@@ -100,41 +98,41 @@ async def _close(socket: web.WebSocketResponse) -> None:
 
 
 class ViewServer(Server):
-    """Serves a command to visitors from the host it is bound to."""
+    """Runs a command for every visitor."""
 
-    def __init__(self, command: str, host: str, port: int, title: str, begun: Callable[[], None]):
+    def __init__(self, command: str, host: str, port: int, title: str, started: Callable[[], None]):
         super().__init__(command, host=host, port=port, title=title)
-        self._begun = begun
+        self._started = started
         self._visitors: set[Visitor] = set()
 
     def serve(self, debug: bool = False) -> None:
-        """Serve until interrupted; say so once visitors may come."""
+        """Serve until interrupted; call `started` once the server is listening."""
         web.run_app(
             self._make_app(),
             host=self.host,
             port=self.port,
-            print=lambda _: self._begun(),
+            print=lambda _: self._started(),
             access_log=None,
         )
 
     async def on_startup(self, app: web.Application) -> None:
-        """Print no banner: nobody is listening yet."""
+        """Print no banner: the server is not listening yet."""
 
     async def on_shutdown(self, app: web.Application) -> None:
         """End all views."""
         await asyncio.gather(*(visitor.stop() for visitor in self._visitors))
 
-    def welcome(self, request: web.Request) -> bool:
-        """Tell whether the page that connects is ours, and not one that another site sent."""
+    def is_same_site(self, request: web.Request) -> bool:
+        """Return whether the connecting page comes from this server, not from another site."""
         origin = urlsplit(request.headers.get("Origin", ""))
         if self.host in LOOPBACK:
             return origin.hostname in LOOPBACK and origin.port == self.port
         return bool(origin.netloc) and origin.netloc == request.host
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        """Give a visitor a view, for as long as the visit lasts."""
-        if not self.welcome(request):
-            raise web.HTTPForbidden(text="this page does not come from tuilab serve")
+        """Run a view for a visitor until the connection ends."""
+        if not self.is_same_site(request):
+            raise web.HTTPForbidden(text="this page was not sent by tuilab serve")
         socket = web.WebSocketResponse(heartbeat=15)
         await socket.prepare(request)
         visitor = Visitor(

@@ -11,17 +11,17 @@ from tests.tuilab.babysit.conftest import DIGITS
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import small, tuilab, write_scenario
 from tuilab.babysit import initial_loss, sequence
-from tuilab.babysit.check import Step, Sweep, Tried
+from tuilab.babysit.check import Check, RateTrial, Sweep
 from tuilab.babysit.report import sweep_chart
 
 NAN, INF = math.nan, math.inf
 SWEEP = Sweep(
     [
-        Tried(1e-3, 2.3, 0.0, "too low"),
-        Tried(1e-2, 2.0, 0.13, "slow"),
-        Tried(1e-1, 0.5, 0.78, "good"),
-        Tried(1.0, 0.3, 0.87, "good"),
-        Tried(10.0, INF, NAN, "too high"),
+        RateTrial(1e-3, 2.3, 0.0, "too low"),
+        RateTrial(1e-2, 2.0, 0.13, "slow"),
+        RateTrial(1e-1, 0.5, 0.78, "good"),
+        RateTrial(1.0, 0.3, 0.87, "good"),
+        RateTrial(10.0, INF, NAN, "too high"),
     ],
     suggested=(0.1, 1.0),
     own=0.01,
@@ -48,7 +48,7 @@ def test_the_curve_has_colours_only_where_they_are_wanted() -> None:
 
 
 def test_a_sweep_in_which_everything_explodes_has_no_curve() -> None:
-    only = Sweep([Tried(1.0, INF, NAN, "too high")], None, own=0.0, initial=NAN, steps=30)
+    only = Sweep([RateTrial(1.0, INF, NAN, "too high")], None, own=0.0, initial=NAN, steps=30)
     assert sweep_chart(only, colour=False) == []
 
 
@@ -78,7 +78,7 @@ def test_json_is_one_document(cli: Cli, lab: Path) -> None:
     found = json.loads(out, parse_constant=pytest.fail)
     assert err == ""
     assert (found["scenario"], found["seed"], found["passed"]) == ("s", 3, code == 0)
-    assert [check["name"] for check in found["checks"]] == [s.name for s in sequence.STEPS]
+    assert [check["name"] for check in found["checks"]] == [s.name for s in sequence.CHECKS]
     for check in found["checks"]:
         assert check["verdict"] in ("good", "look at it", "wrong")
         assert check["passed"] is (check["verdict"] != "wrong")
@@ -129,8 +129,8 @@ def test_an_interruption(cli: Cli, lab: Path, monkeypatch: pytest.MonkeyPatch) -
     def interrupted(subject: object) -> Any:
         raise KeyboardInterrupt
 
-    steps = (initial_loss.STEP, Step("second", "second", interrupted))
-    monkeypatch.setattr(sequence, "STEPS", steps)
+    steps = (initial_loss.CHECK, Check("second", "second", interrupted))
+    monkeypatch.setattr(sequence, "CHECKS", steps)
     path = write_scenario(lab / "s.toml")
     code, out, err = cli("check", path)
     assert (code, err.strip()) == (130, "tuilab: interrupted")
@@ -148,6 +148,8 @@ def test_numbers_that_overflow_are_no_warnings(lab: Path) -> None:
 
 
 def test_a_loss_of_zero_has_a_place_in_the_chart() -> None:
-    tried = [Tried(10.0**-k, loss, 0.5, "good") for k, loss in enumerate((0.0, 0.001, 1.0))][::-1]
+    tried = [RateTrial(10.0**-k, loss, 0.5, "good") for k, loss in enumerate((0.0, 0.001, 1.0))][
+        ::-1
+    ]
     sweep = Sweep(tried, (0.1, 1.0), own=0.1, initial=1.0, steps=30)
     assert any("●" in line for line in sweep_chart(sweep, colour=False)[1:-1])

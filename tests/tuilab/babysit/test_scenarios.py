@@ -8,13 +8,13 @@ import pytest
 
 from tests.tuilab.babysit.conftest import Make
 from tests.tuilab.support import small
-from tuilab.babysit.check import Check
+from tuilab.babysit.check import CheckResult
 from tuilab.babysit.sequence import prepare, run
 from tuilab.babysit.subject import Subject
 from tuilab.scenario.loading import load
 from tuilab.scenario.parsing import parse
 
-Checks = dict[str, Check]
+Checks = dict[str, CheckResult]
 CIFAR10 = Path(__file__).parents[3] / "scenarios" / "cifar10_two_layer.toml"
 
 
@@ -100,6 +100,6 @@ def test_cifar10(cifar10: Path) -> None:
     assert sweep is not None
     assert sweep.suggested is not None
     # The lecture's own: 1e-6 is too low, 1e6 too high, and 3e-3 explodes on pixels up to 255.
-    tried = {t.rate: t.verdict for t in sweep.tried}
+    tried = {t.rate: t.verdict for t in sweep.trials}
     assert tried[1e-6] == "too low"
     assert {v for rate, v in tried.items() if rate >= 3e-3} == {"too high"}

@@ -20,17 +20,17 @@ from tuilab.babysit import (
     overfit,
     regularization,
 )
-from tuilab.babysit.check import Check
-from tuilab.babysit.sequence import STEPS, run
+from tuilab.babysit.check import CheckResult
+from tuilab.babysit.sequence import CHECKS, run
 
 TINY = {"initializer": {"name": "normal", "std": 1e-4}}
 HUGE = {"initializer": {"name": "normal", "std": 1e30}}
 ZEROS = {"initializer": "zeros"}
 
 
-def sweep(check: Check) -> dict[float, str]:
+def sweep(check: CheckResult) -> dict[float, str]:
     assert check.sweep is not None
-    return {tried.rate: tried.verdict for tried in check.sweep.tried}
+    return {tried.rate: tried.verdict for tried in check.sweep.trials}
 
 
 class TestInitialLoss:
@@ -205,9 +205,9 @@ class TestLearningRate:
     @pytest.mark.parametrize(
         ("rate", "verdict", "word"),
         [
-            (0.0, "wrong", "barely moves"),
-            (1e-6, "wrong", "barely moves"),
-            (1e-3, "look at it", "learns, but"),
+            (0.0, "wrong", "barely changes"),
+            (1e-6, "wrong", "barely changes"),
+            (1e-3, "look at it", "learns slowly"),
             (10.0, "wrong", "too high"),
             (1e6, "wrong", "too high"),
         ],
@@ -245,8 +245,8 @@ class TestLearningRate:
         assert found.sweep is not None
         assert found.sweep.suggested is not None
         assert found.sweep.suggested[1] < 1e-4
-        assert found.sweep.tried[0].rate < 1e-7
-        assert found.sweep.tried[0].verdict == "too low"
+        assert found.sweep.trials[0].rate < 1e-7
+        assert found.sweep.trials[0].verdict == "too low"
 
 
 class TestGeneralization:
@@ -269,7 +269,7 @@ class TestGeneralization:
     def test_nothing_learnt_and_diverged(self, digits: Make) -> None:
         still = generalization.check(digits("optimizer.learning_rate=0.0"))
         assert still.verdict == "wrong"
-        assert "commonest class" in still.meaning
+        assert "most common class" in still.meaning
         apart = generalization.check(digits("optimizer.learning_rate=1e6"))
         assert apart.verdict == "wrong"
         assert "diverges" in apart.meaning
@@ -289,7 +289,7 @@ class TestGeneralization:
 def test_every_step_leaves_data_and_weights_as_they_were(subject: Make) -> None:
     made = subject(network={"batch_norm": True})
     x, y = made.data.train.x.copy(), made.data.train.y.copy()
-    first = [step.run(made) for step in STEPS]
+    first = [step.run(made) for step in CHECKS]
     assert (made.data.train.x == x).all()
     assert (made.data.train.y == y).all()
-    assert [step.run(made) for step in STEPS] == first  # a pure function
+    assert [step.run(made) for step in CHECKS] == first  # a pure function

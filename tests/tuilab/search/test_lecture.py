@@ -15,11 +15,11 @@ from tuilab.scenario.loading import load, load_file
 from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.samplers import Grid, Random, Sampler
 from tuilab.scenario.search.settings import Search
-from tuilab.search import begin
-from tuilab.search.begin import SearchOptions, new_folder
+from tuilab.search import launch
+from tuilab.search.launch import SearchOptions, new_folder
 from tuilab.search.points import check_space, scenario_at
-from tuilab.search.reading import StudyReader
 from tuilab.search.search_loop import Listener
+from tuilab.search.study_reader import StudyReader
 
 FOLDER = Path(__file__).parents[3] / "scenarios/search"
 SEEDS = 20
@@ -85,7 +85,7 @@ def test_the_edge_warning_fires_on_the_lectures_own_coarse_range(tmp_path: Path)
     if not scenario.source.is_here(data):
         pytest.skip("needs CIFAR-10; set TUILAB_DATA to the folder that has it")
     folder = new_folder(scenario, tmp_path / "s", "", Options(data_dir=str(data)))
-    assert begin.search(folder, SearchOptions(), Listener()).stages[0].count("complete") > 15
+    assert launch.search(folder, SearchOptions(), Listener()).stages[0].count("complete") > 15
     told = StudyReader(folder).result().edges["coarse"]
     (rate,) = [text for text in told if text.startswith("optimizer.learning_rate: best at")]
     assert "the upper edge of 1e-06 … 0.001" in rate

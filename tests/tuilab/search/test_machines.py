@@ -150,5 +150,5 @@ def test_a_server_that_goes_away_ends_the_search_in_words(lab: Path, postgres: s
         _, err = search.communicate(timeout=60)
     assert search.returncode == 2
     assert "Traceback" not in err
-    assert "cannot be reached any more" in err
+    assert "is no longer reachable" in err
     wait_for(lambda: not running(lab / "s"))

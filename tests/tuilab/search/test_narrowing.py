@@ -86,7 +86,7 @@ def test_without_a_complete_trial_it_stays() -> None:
 def test_with_extend_it_goes_beyond_the_edge() -> None:
     stage = result(LECTURE, [9e-4, 7e-4, 5e-4])
     taken = edges(stage, maximize=True, allowed=lambda key, value: True)
-    found = narrowed(stage, maximize=True, taken=taken)[LR]
+    found = narrowed(stage, maximize=True, extended=taken)[LR]
     assert isinstance(found, Range)
     assert found.high == 1e-2
     assert found.low > 1e-4

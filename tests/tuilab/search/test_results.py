@@ -8,8 +8,8 @@ from tuilab.scenario.search.pruners import Never
 from tuilab.scenario.search.samplers import Random
 from tuilab.scenario.search.settings import Search, Stage
 from tuilab.scenario.search.space import Choice, Range, Space
+from tuilab.search.report import incomplete, summary, trial_line
 from tuilab.search.results import Row, SearchResult, StageResult, headings, value_text
-from tuilab.search.tables import others, summary, trial_line
 
 LR = "optimizer.learning_rate"
 SPACE = Space({LR: Range(1e-6, 1e-3, logarithmic=True),
@@ -63,7 +63,7 @@ def test_a_trial_is_the_lectures_line() -> None:
 
 
 def test_others_are_counted_by_reason() -> None:
-    assert others(ROWS) == {"given up (worse than others)": 2, "lost": 1}
+    assert incomplete(ROWS) == {"given up (worse than others)": 2, "lost": 1}
 
 
 def test_json_and_csv_hold_every_trial() -> None:

@@ -22,7 +22,7 @@ from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.loading import load
 from tuilab.search.folder import StudyFolder, StudyInfo, create, find
-from tuilab.search.trial import Attempt, Order
+from tuilab.search.trial import LocalTrial, TrialJob
 
 
 def document(cli: Cli, *arguments: Any) -> tuple[int, dict[str, Any]]:
@@ -276,7 +276,7 @@ def test_an_exact_name_is_not_ambiguous(lab: Path) -> None:
     for name in ("a", "a-2", "b-a"):
         create(lab / "runs" / name, info, "")
     assert find("a").path.name == "a"
-    with pytest.raises(SearchError, match="names 2 searches"):
+    with pytest.raises(SearchError, match="matches 2 searches"):
         find("-")
 
 
@@ -286,8 +286,8 @@ def test_a_trial_that_is_stopped_before_it_has_a_database_was_interrupted(lab: P
     for stop, kind in ((True, "stopped"), (False, "failed")):
         (lab / kind).mkdir()
         process = subprocess.Popen(["true"])
-        attempt = Attempt(
-            Order(load(path), lab / kind, Options(), expression, ()),
+        attempt = LocalTrial(
+            TrialJob(load(path), lab / kind, Options(), expression, ()),
             Worker(RunFolder(lab / kind), process),
         )
         process.wait()
@@ -298,8 +298,8 @@ def test_a_trial_that_is_stopped_before_it_has_a_database_was_interrupted(lab: P
 
 def test_a_run_that_was_complete_when_it_was_stopped_keeps_its_result(lab: Path) -> None:
     scenario = load(write_scenario(lab / "x.toml", small()))
-    order = Order(scenario, lab / "r", Options(threads=1), parse_expression("loss"), ())
-    attempt = Attempt.begin(order)
+    job = TrialJob(scenario, lab / "r", Options(threads=1), parse_expression("loss"), ())
+    attempt = LocalTrial.begin(job)
     wait_for(attempt.has_ended)
     attempt.stop()
     assert attempt.outcome().kind == "complete"

@@ -15,7 +15,7 @@ from tuilab.scenario.loading import load
 from tuilab.scenario.parsing import parse
 from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.settings import Search
-from tuilab.search.begin import new_folder
+from tuilab.search.launch import new_folder
 from tuilab.search.points import check_space, is_allowed, scenario_at
 
 SPACE = {"optimizer.learning_rate": {"log": [1e-4, 1e-1]}}
@@ -120,7 +120,7 @@ def test_a_point_reaches_into_a_list() -> None:
 
 
 def test_each_end_of_a_range_is_tried_before_anything_runs() -> None:
-    with pytest.raises(ConfigError, match=r"cannot have 1\.5 there") as error:
+    with pytest.raises(ConfigError, match=r"does not accept 1\.5 here") as error:
         base = scenario({"space": {"optimizer.momentum": [0.5, 1.5]}})
         assert base.search is not None
         check_space(base, base.search)

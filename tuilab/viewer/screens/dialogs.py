@@ -14,7 +14,7 @@ from textual.widgets.option_list import Option
 from engine.errors import ConfigError
 from engine.optimization.hyperparameters import check
 from tuilab.charts import formats
-from tuilab.terminal import to_type
+from tuilab.terminal import shell_command
 from tuilab.viewer.actions import ACTIONS
 from tuilab.viewer.curves import KINDS
 from tuilab.viewer.panels.layer.views import help_lines
@@ -163,7 +163,7 @@ class LeaveScreen(ModalScreen[Choice]):
             yield Static(f"[b $text-primary]s[/]    stop the {what} and leave")
             yield Static(f"[b $text-primary]l[/]    leave {it} running")
             for run in self._runs:
-                again = f"come back with: {to_type('attach', run)}"
+                again = f"come back with: {shell_command('attach', run)}"
                 yield Static(again, classes="below", markup=False)
             yield Static("[b $text-primary]esc[/]  cancel")
 

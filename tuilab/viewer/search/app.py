@@ -19,9 +19,9 @@ from tuilab.errors import ViewError
 from tuilab.process.launch import Worker
 from tuilab.record.run_folder import RunFolder
 from tuilab.search.folder import StudyFolder
-from tuilab.search.reading import StudyReader
 from tuilab.search.results import Row, StageResult, objective_heading
-from tuilab.terminal import to_type
+from tuilab.search.study_reader import StudyReader
+from tuilab.terminal import shell_command
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.search.charts import importance, parallel, scatter
 from tuilab.viewer.search.header import header
@@ -364,7 +364,7 @@ def view(folder: StudyFolder) -> None:
             app = SearchApp(reader, look)
             run = app.run()
             if app.return_code:  # Textual has printed why
-                again = to_type("search", "view", folder.path)
+                again = shell_command("search", "view", folder.path)
                 raise ViewError(f"the view broke; a search that is alive goes on: {again}")
             if run is None:
                 return

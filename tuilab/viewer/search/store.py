@@ -17,8 +17,8 @@ from tuilab.charts.series import Reduced, reduce
 from tuilab.charts.text import Line
 from tuilab.record.run_folder import RunFolder
 from tuilab.search.folder import StudyFolder
-from tuilab.search.reading import StudyReader
 from tuilab.search.results import Row, SearchResult, StageResult
+from tuilab.search.study_reader import StudyReader
 from tuilab.viewer.model.store import RunStore
 
 HUES: Final = ("activation", "gradient", "update", "warning")

@@ -14,10 +14,10 @@ from tuilab.charts.text import plain
 from tuilab.process.launch import Options
 from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.loading import load
-from tuilab.search.begin import new_folder
 from tuilab.search.folder import StudyFolder
-from tuilab.search.reading import StudyReader
+from tuilab.search.launch import new_folder
 from tuilab.search.results import Row
+from tuilab.search.study_reader import StudyReader
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.search.app import SearchApp, SearchViewState
 from tuilab.viewer.search.store import Reading
