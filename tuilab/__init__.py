@@ -1,3 +1,3 @@
 """tuilab: see, live in a terminal, why a neural network does or does not learn."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,0 +1,1 @@
+"""The documentation: pages in Markdown, and scripts that complete them for the site."""
