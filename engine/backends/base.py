@@ -9,7 +9,8 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from importlib import import_module
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,22 @@ from engine.backends.cpu_kernels.library import Kernels, kernels
 from engine.backends.threads import ALONE, ThreadTeam
 from engine.errors import BackendError, UnknownNameError
 
-if TYPE_CHECKING:
-    from engine.cuda_graph.cupy_launcher import CuPyLauncher
-    from engine.cuda_graph.launcher import Launcher
-
 Array: TypeAlias = Any  # np.ndarray, or cupy.ndarray of the same interface
 Host: TypeAlias = npt.NDArray[Any]
 DTYPES: Final = ("float32", "float64")
+CUPY_LAUNCHER: Final = "engine.cuda_graph.cupy_launcher"
+"""Module of the launcher that the CuPy back-end is given: by name, for it is built upon training,
+and so upon this module."""
+
+
+class StepLauncher(Protocol):
+    """What runs whole training steps on a device, ahead of the host."""
+
+    def step_runner(self, step: Any) -> Any:
+        """Return an `engine.training.step_runner.StepRunner` for a TrainingStep.
+
+        Raises NotPlannedError where the device cannot run the step as a whole.
+        """
 
 
 class Backend(Protocol):
@@ -45,8 +55,8 @@ class Backend(Protocol):
         """What computes: "numpy 2.4.6, kernels 1b4d90be"; another may round otherwise."""
 
     @property
-    def launcher(self) -> "Launcher | None":
-        """What makes whole steps ahead of the host; None where each operation is waited for."""
+    def launcher(self) -> StepLauncher | None:
+        """What runs whole steps ahead of the host; None where the host waits for each operation."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """Allocate without filling; `dtype` defaults to the backend's."""
@@ -120,7 +130,7 @@ class NumPyBackend(_ArrayModule):
         return f"numpy {np.__version__}, {compiled}"
 
     @property
-    def launcher(self) -> "Launcher | None":
+    def launcher(self) -> StepLauncher | None:
         return None
 
     def to_host(self, values: Array) -> Host:
@@ -148,15 +158,14 @@ class CuPyBackend(_ArrayModule):
         self.xp = _CuPy(self._cupy, self)
 
     @property
-    def launcher(self) -> "Launcher | None":
-        return self.cupy_launcher
+    def launcher(self) -> StepLauncher | None:
+        launcher: StepLauncher = self.cupy_launcher
+        return launcher
 
     @cached_property
-    def cupy_launcher(self) -> "CuPyLauncher":
-        """The same, and what only CuPy's can do."""
-        from engine.cuda_graph.cupy_launcher import CuPyLauncher  # which needs this module
-
-        return CuPyLauncher(self._cupy, self.dtype)
+    def cupy_launcher(self) -> Any:
+        """The same launcher as an `engine.cuda_graph.cupy_launcher.CuPyLauncher`."""
+        return import_module(CUPY_LAUNCHER).CuPyLauncher(self._cupy, self.dtype)
 
     @property
     def software(self) -> str:
@@ -186,15 +195,9 @@ class _CuPy:
         return found
 
     def matmul(self, a: Array, b: Array, out: Array) -> Array:
-        """Write a b into `out`: by our own call of cuBLAS within a plan, for CuPy's refuses."""
+        """Write a b into `out`: within a plan by the launcher's cuBLAS, for CuPy refuses there."""
         launcher = self._backend.cupy_launcher
-        if not launcher.running:
-            return self._cupy.matmul(a, b, out=out)
-        from engine.cuda_graph.plan import products
-
-        for item in products(a, b, out):
-            launcher.multiply(item)
-        return out
+        return (launcher if launcher.running else self._cupy).matmul(a, b, out=out)
 
 
 def _import_cupy() -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine.backends.base import Array, Host
-from engine.cuda_graph.plan import EagerCall, Launch, LaunchPlan, Product
+from engine.cuda_graph.plan import EagerCall, Launch, LaunchPlan, Product, products
 from engine.cuda_graph.sources import source
 from engine.cuda_graph.step_queue import StepQueue
 from engine.errors import NotPlannedError
@@ -87,6 +87,12 @@ class CuPyLauncher:
         """Launch a product on the current stream."""
         stream = self._cupy.cuda.get_current_stream().ptr
         self._blas.multiply(item, stream, tf32=self.tf32)
+
+    def matmul(self, a: Array, b: Array, out: Array) -> Array:
+        """Launch `out` = a b, of matrices, vectors or stacks of matrices; return `out`."""
+        for item in products(a, b, out):
+            self.multiply(item)
+        return out
 
     def capture(self, plan: LaunchPlan) -> Callable[[], None]:
         stream = self._aside

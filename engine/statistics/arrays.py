@@ -9,7 +9,7 @@ import numpy.typing as npt
 Array: TypeAlias = Any  # np.ndarray, or an array on a device with the same interface
 Host: TypeAlias = npt.NDArray[Any]
 Bounds: TypeAlias = tuple[float | None, float | None]
-"""The lowest and the highest possible value; None where there is no such bound."""
+"""The lowest and the highest possible value; None where there is none."""
 
 BLOCK: Final = 1 << 17
 """Elements measured at a time: half a megabyte of float32, which fits into the L2 cache, yet enough

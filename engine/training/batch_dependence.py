@@ -1,7 +1,7 @@
 """How much the scores of an example depend on the others in its batch.
 
-With batch normalisation they do in training, for mean and variance are those of the batch: that is
-noise, the more the smaller the batch. At evaluation they must not (lecture 6, "batch
+With batch normalisation they do so in training, because mean and variance are those of the batch:
+that is noise, and more of it in a smaller batch. At evaluation they must not (lecture 6, "batch
 normalization").
 """
 
@@ -14,38 +14,38 @@ from engine.statistics.frames import BatchDependence, Floats
 from engine.training.training_step import TrainingStep
 
 EXAMPLES: Final = 8
-"""Examples whose scores are looked at, each in two batches: enough for a number good to a sixth."""
+"""Examples whose scores are compared, each in two batches: enough for a relative error of 1/6."""
 
 
 class BatchDependenceProbe:
-    """Measures a training step's network; leaves weights, averages and noise as they were."""
+    """Measures a training step's network; restores running averages and the noise stream."""
 
     def __init__(self, step: TrainingStep, examples: int) -> None:
-        """Choose what to look at among so many training examples: the same at every call."""
+        """Choose the batches to compare, the same at every call; `examples` is their number."""
         self._step, self._network = step, step.network
         batch = step.network.batch_shape[0]
         generator = np.random.default_rng(0)
         self._batches = []
         for example in generator.permutation(examples)[:EXAMPLES]:
             others = np.delete(np.arange(examples), example)
-            rest = (generator.permutation(others)[: batch - 1] for _ in range(2))
-            self._batches.append([np.concatenate([[example], each]) for each in rest])
+            companions = (generator.permutation(others)[: batch - 1] for _ in range(2))
+            self._batches.append([np.concatenate([[example], rest]) for rest in companions])
 
     def __call__(self, updates: int) -> BatchDependence:
-        """Measure after so many updates; 0 for a network that keeps no averages of batches."""
+        """Return the result after `updates`; 0 for a network without running averages."""
         if not self._network.store.state.size:
             return BatchDependence(updates, 0.0, 0.0)
-        found = []
+        changes = []
         shape = (len(self._batches), 2, *self._network.bound[-1].output.shape)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for training in (True, False):
                 scores = np.empty(shape)
                 for row, column in np.ndindex(shape[:2]):
-                    with self._network.undisturbed():  # and by the same dropout masks
+                    with self._network.undisturbed():  # and with the same dropout masks
                         rows = self._batches[row][column]
                         scores[row, column] = self._scores(rows, training)
-                found.append(_relative_change(scores))
-        return BatchDependence(updates, *found)
+                changes.append(_relative_change(scores))
+        return BatchDependence(updates, *changes)
 
     def _scores(self, rows: Host, training: bool) -> Floats:
         self._step.take(rows, augment=False)

@@ -1,7 +1,7 @@
-"""Checkpoints: everything that the steps to come depend on, so that they come out bit for bit.
+"""Checkpoints: everything that later steps depend on, so that they are the same bit for bit.
 
 A checkpoint is a file in the safetensors format: the arrays, and as metadata one JSON text with the
-rest. A checksum over both shows that a file was damaged, its `identity` that it is of another run.
+rest. A checksum over both detects damage, and `identity` a checkpoint of another run.
 """
 
 import json
@@ -25,7 +25,7 @@ from engine.optimization.hyperparameters import Hyperparameters
 
 FORMAT: Final = "tuilab checkpoint 2"
 FINGERPRINT_ROWS: Final = 64
-"""A data set is told from another by so many of its examples, for all of them may be gigabytes."""
+"""Inputs that identify a data set: all of them may be gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class Checkpoint:
     step: int  # updates made
     seconds: float  # since the run began
     identity: Mapping[str, str]  # what was trained, and on what
-    hyperparameters: Mapping[str, float]  # as they were set, without the schedule's factor
+    hyperparameters: Mapping[str, float]  # as set, without the schedule's factor
     generators: Mapping[str, Any]  # states of NumPy's bit generators, by purpose
     arrays: Mapping[str, Host]
-    total_steps: int = 0  # that the run was to have; 0 where it was not noted
+    total_steps: int = 0  # planned for the run; 0 if not recorded
     slices: Sequence[Slice] = ()  # where the parameters of each layer lie
     changes: Sequence[Mapping[str, Any]] = ()
-    """What was changed by command in what is trained: a step each, and the command's fields."""
+    """Commands that changed what is trained: the fields of each, and its step."""
 
     def save(self, path: Path) -> None:
-        """Write it whole or not at all: into a scratch file, flushed, renamed. Raises OSError."""
+        """Write the file atomically: to a scratch file, flushed, renamed. Raises OSError."""
         parts = {k: v for k, v in self._parts().items() if k != "arrays"}
         rest = json.dumps(parts, default=asdict)  # of the slices
         metadata = {"format": FORMAT, "checksum": _checksum(rest, self.arrays), "state": rest}
@@ -65,7 +65,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
-        """Read one back. Raises CheckpointError where it is damaged or none of ours."""
+        """Return the checkpoint in a file. Raises CheckpointError if there is no intact one."""
         with _open(path) as (file, metadata):
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         rest = metadata.get("state", "")
@@ -87,20 +87,20 @@ def read_layer(path: Path, layer: int) -> dict[Slice, Host]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[Any, Mapping[str, str]]]:
-    """Open a file and its metadata. Raises CheckpointError, also for what fails inside."""
+    """Open a file and its metadata. Raises CheckpointError, also for errors inside the block."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                found = metadata.get("format", "no format")
-                raise CheckpointError(f"{path}: no checkpoint of this tuilab (it says {found})")
+                name = metadata.get("format", "no format")
+                raise CheckpointError(f"{path}: not a checkpoint of this version (it says {name})")
             yield file, metadata
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
 
 
 def _parsed(slices: Sequence[Mapping[str, Any]]) -> list[Slice]:
-    return [Slice.parse(each) for each in slices]
+    return [Slice.parse(values) for values in slices]
 
 
 def _checksum(rest: str, arrays: Mapping[str, Host]) -> str:
@@ -113,7 +113,7 @@ def _checksum(rest: str, arrays: Mapping[str, Host]) -> str:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself outlive a power failure."""
+    """Flush a folder, so that a renaming in it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -122,7 +122,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def fingerprint(examples: Examples) -> str:
-    """Return a short text that differs for other examples, or the same in another order."""
+    """Return a short text that identifies these examples in this order."""
     rows = slice(None, None, max(1, len(examples) // FINGERPRINT_ROWS))
     digest = blake2b(np.ascontiguousarray(examples.x[rows]).data, digest_size=8)
     digest.update(np.ascontiguousarray(examples.y).data)
@@ -132,7 +132,7 @@ def fingerprint(examples: Examples) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """The living state of a training run: where `copy` takes it from, and `put_back` puts it."""
+    """The live state of a training run, which `copy` reads and `put_back` overwrites."""
 
     identity: Mapping[str, str]
     hyperparameters: Hyperparameters
@@ -150,15 +150,15 @@ class TrainingState:
             seconds,
             dict(self.identity),
             dict(self.hyperparameters),
-            {name: each.bit_generator.state for name, each in self.generators.items()},
-            {name: self.backend.to_host(each).copy() for name, each in self.arrays.items()},
+            {name: stream.bit_generator.state for name, stream in self.generators.items()},
+            {name: self.backend.to_host(array).copy() for name, array in self.arrays.items()},
             total_steps,
             self.slices,
             tuple(changes),
         )
 
     def put_back(self, checkpoint: Checkpoint) -> None:
-        """Set the run to `checkpoint`, or raise CheckpointError and leave it as it is."""
+        """Set the run to `checkpoint`. Raises CheckpointError, and changes nothing then."""
         _same("what was trained", self.identity, checkpoint.identity, str)
         _same("the arrays", self.arrays, checkpoint.arrays, _form)
         _same(
@@ -178,14 +178,10 @@ def _form(array: Array) -> str:
     return f"{array.dtype} {tuple(array.shape)}"
 
 
-def _any(value: object) -> str:
-    return "something"
-
-
 def _same(
     what: str, ours: Mapping[str, Any], saved: Mapping[str, Any], form: Callable[[Any], str]
 ) -> None:
-    """Raise CheckpointError where two mappings differ in their names or in what `form` tells."""
+    """Raise CheckpointError if two mappings differ in their names or in `form` of a value."""
     for name in [*ours, *saved]:
         here = form(ours[name]) if name in ours else "nothing"
         there = form(saved[name]) if name in saved else "nothing"

@@ -1,4 +1,4 @@
-"""Loss and accuracy on a whole split, with the network as at test time."""
+"""Loss and accuracy on a whole split, in evaluation mode."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ BLOCK: Final = 1000  # examples evaluated at a time
 
 
 class Evaluator:
-    """Binds a split once; a call evaluates it with the parameters as they are then."""
+    """Evaluates one split; it is bound once, and every call uses the current parameters."""
 
     def __init__(self, network: BoundNetwork, loss: Loss, examples: Examples) -> None:
         backend = network.backend

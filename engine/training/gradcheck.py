@@ -1,4 +1,4 @@
-"""Gradients by centred differences, to hold the analytic ones against (course notes, gradcheck)."""
+"""Checks analytic gradients against centred differences (course notes, gradcheck)."""
 
 import math
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from engine.training.training_step import TrainingStep
 
 Values = npt.NDArray[np.float64]
 STEPS: Final = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-"""Steps to choose from. Small ones stay on one side of a kink, and see no curvature; large ones
-rise above the rounding of the loss where the gradient is small."""
+"""Step sizes to choose from. Small ones stay on one side of a kink and are not affected by
+curvature; large ones rise above the rounding of the loss where the gradient is small."""
 AGREES: Final = 1e-7
-"""Relative difference at which the first step tried is good enough."""
+"""Relative difference up to which the first step size is good enough."""
 DROWNED: Final = 1e-2
-"""A step so small that rounding is this share of the gradient shows nothing."""
+"""A step size is too small if rounding is this share of the gradient."""
 
 
 def numerical_gradient(f: Callable[[], float], x: npt.NDArray[Any], step: float = 1e-5) -> Values:
-    """Return d f/d x by (f(x + h) − f(x − h)) / 2h, one element at a time; x is left as it was.
+    """Return d f/d x by (f(x + h) − f(x − h)) / 2h, one element at a time; x is restored.
 
-    `f` reads x (float64, any shape). The error is of the order h² and the rounding noise of the
-    order 1e-16 / h.
+    `f` reads x (float64, any shape). The error is of the order h², the rounding noise of the order
+    1e-16 / h.
     """
     gradient = np.empty(x.shape, np.float64)
     for index in np.ndindex(x.shape):
@@ -36,12 +36,12 @@ def numerical_gradient(f: Callable[[], float], x: npt.NDArray[Any], step: float 
 def _slope(
     f: Callable[[], float], x: npt.NDArray[Any], index: tuple[int, ...], step: float = 1e-5
 ) -> float:
-    kept = x[index]
-    x[index] = kept + step
+    value = x[index]
+    x[index] = value + step
     above = f()
-    x[index] = kept - step
+    x[index] = value - step
     below = f()
-    x[index] = kept
+    x[index] = value
     return (above - below) / (2 * step)
 
 
@@ -49,38 +49,40 @@ def _checked_slope(
     f: Callable[[], float],
     x: npt.NDArray[Any],
     index: tuple[int, ...],
-    wanted: float,
+    analytic: float,
     *,
     scale: float,
     rounding: float,
 ) -> float:
-    """Return the slope by the step that is least in doubt, or `wanted` as far as it is within that.
+    """Return the slope by the best step size, moved towards `analytic` by its uncertainty.
 
-    The doubt is what the next step says otherwise, and what the `rounding` of the loss does. A step
-    of 1e-5 that agrees to AGREES of `scale`, the largest gradient around, is believed at once.
+    The uncertainty of a step size is the difference from the slope by the next one, plus the effect
+    of the `rounding` of the loss. A step of 1e-5 is accepted at once if its slope differs from
+    `analytic` by at most AGREES of `scale`, the largest gradient of the array.
     """
     first = _slope(f, x, index)
-    if abs(first - wanted) <= AGREES * scale:
+    if abs(first - analytic) <= AGREES * scale:
         return first
     steps = [step for step in STEPS if rounding / step < DROWNED * scale]
     steps = steps if len(steps) > 1 else [*STEPS]
     slopes = [_slope(f, x, index, step) for step in steps]
-    doubts = [
+    uncertain = [
         (abs(slope - other) + rounding / step, slope)
         for step, (slope, other) in zip(steps, pairwise(slopes), strict=False)
         if math.isfinite(slope) and math.isfinite(other)
     ]
-    if not doubts:
+    if not uncertain:
         return math.nan
-    doubt, slope = min(doubts)
-    return wanted + math.copysign(max(abs(slope - wanted) - doubt, 0.0), slope - wanted)
+    uncertainty, slope = min(uncertain)
+    difference = slope - analytic
+    return analytic + math.copysign(max(abs(difference) - uncertainty, 0.0), difference)
 
 
 def relative_error(analytic: npt.NDArray[Any], numerical: npt.NDArray[Any]) -> float:
     """Return max |a − n| / max(|a|, |n|) with both maxima over the whole array; 0 where all are 0.
 
-    Relative to the largest element and not to each, for near a zero of the gradient a quotient of
-    single elements compares nothing but rounding noise.
+    It is relative to the largest element, because near a zero of the gradient the quotient of
+    single elements compares only rounding noise.
     """
     scale = max(float(np.abs(analytic).max()), float(np.abs(numerical).max()))
     return float(np.abs(analytic - numerical).max()) / scale if scale else 0.0
@@ -88,12 +90,12 @@ def relative_error(analytic: npt.NDArray[Any], numerical: npt.NDArray[Any]) -> f
 
 @dataclass(frozen=True, slots=True)
 class ParameterCheck:
-    """How far the gradient of one array of parameters is from centred differences."""
+    """The difference between the gradient of one array of parameters and centred differences."""
 
     layer: int  # position in the network's row of layers, from 1
     kind: str  # "linear"
     name: str  # "weight"
-    checked: int  # elements looked at
+    checked: int  # elements compared
     error: float  # relative to the largest of them
 
 
@@ -102,8 +104,8 @@ def check_parameters(
 ) -> list[ParameterCheck]:
     """Check the gradients of a training step, bound in float64, at the examples `rows` (batch,).
 
-    Looks at `elements` elements of each array, drawn by `seed`. The same dropout masks are drawn
-    at each evaluation, and the parameters are left as they were.
+    Compares `elements` elements of each array, drawn by `seed`. Every evaluation draws the same
+    dropout masks, and the parameters are restored.
     """
     generator = np.random.default_rng(seed)
     noise = step.network.noise.bit_generator
@@ -127,9 +129,9 @@ def check_parameters(
             numerical = np.array(
                 [
                     _checked_slope(
-                        loss, flat, (index,), float(wanted), scale=scale, rounding=rounding
+                        loss, flat, (index,), float(value), scale=scale, rounding=rounding
                     )
-                    for index, wanted in zip(chosen, analytic, strict=True)
+                    for index, value in zip(chosen, analytic, strict=True)
                 ]
             )
             kind = step.network.network.layers[position].kind

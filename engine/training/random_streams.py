@@ -1,4 +1,4 @@
-"""Independent random streams from one seed, so that changing one use leaves the others alone."""
+"""Independent random streams from one seed: a change to one use does not affect the others."""
 
 from typing import Final
 
@@ -8,6 +8,6 @@ PURPOSES: Final = ("data", "split", "weights", "shuffle", "dropout", "augment")
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:
-    """Return the generator for one of PURPOSES; the same seed gives the same numbers anywhere."""
+    """Return the generator for one of PURPOSES; the same seed gives the same numbers everywhere."""
     key = (PURPOSES.index(purpose),)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

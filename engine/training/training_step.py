@@ -20,7 +20,7 @@ from engine.training.probes import Probes
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Of one batch, before its update: the whole loss, its data part, and the accuracy."""
+    """Of one batch, before its update: the total loss, its data part, and the accuracy."""
 
     loss: float
     data_loss: float
@@ -61,7 +61,7 @@ class TrainingStep:
 
     @property
     def augments(self) -> bool:
-        """Whether it changes the images that it trains on."""
+        """Whether the images of training batches are augmented."""
         return self._augment is not None
 
     @property
@@ -71,13 +71,13 @@ class TrainingStep:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """What a checkpoint must save: parameters, running averages, the optimiser's, units'."""
-        silent = self.probes.dead_units.state if self.probes is not None else {}
+        """What a checkpoint must save: parameters, running averages, optimiser, dead units."""
+        dead_units = self.probes.dead_units.state if self.probes is not None else {}
         return {
             "parameters": self.network.store.values,
             "running": self.network.store.state,
             **{f"optimizer.{name}": array for name, array in self.optimizer.state.items()},
-            **{f"silent.{name}": array for name, array in silent.items()},
+            **{f"silent.{name}": array for name, array in dead_units.items()},
         }
 
     def take(self, examples: Host, *, augment: bool = True) -> None:
@@ -94,11 +94,11 @@ class TrainingStep:
         return self.network.forward(self._input, training)
 
     def start(self) -> None:
-        """Let layers that start from data set their parameters by the gathered batch."""
+        """Initialise layers that start from data by the gathered batch."""
         start_row(self.network.bound, self._input)
 
     def gradients(self) -> StepResult:
-        """Fill the gradients of the whole loss at the gathered batch."""
+        """Fill the gradients of the total loss at the gathered batch; return its result."""
         scores = self.forward()
         data_loss = self._loss.forward(scores, self.batch_y)
         accuracy = self._accuracy(scores, self.batch_y)
@@ -106,7 +106,7 @@ class TrainingStep:
         return StepResult(data_loss + self._penalty(), data_loss, accuracy)
 
     def update(self) -> None:
-        """Change the parameters by the gradients, clipped, and hold them to their limit."""
+        """Clip the gradients, update the parameters, and limit their norms."""
         self.frozen.keep()
         self._clip()
         self.optimizer.update()
@@ -115,7 +115,7 @@ class TrainingStep:
 
 
 def bind_accuracy(batch: int, backend: Backend) -> Callable[[Array, Array], float]:
-    """Return (scores, labels) → the share of examples whose highest score is their label's."""
+    """Return (scores, labels) → the share of examples whose highest score is that of the label."""
     xp = backend.xp
     compiled = backend.kernel("right_answers", batch)
     if compiled is not None:

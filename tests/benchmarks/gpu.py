@@ -263,7 +263,7 @@ def peak(ours: Ours) -> float:
     graph()
     after = launcher.mark()
     after.wait()
-    return 10 * 2 * float(size) ** 3 / after.seconds_since(before)
+    return float(10 * 2 * float(size) ** 3 / after.seconds_since(before))
 
 
 def report(case: Case, times: dict[str, float], ours: Ours, most: float) -> dict[str, Any]:

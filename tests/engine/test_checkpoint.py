@@ -157,7 +157,7 @@ def flip_a_bit(content: bytes) -> bytes:
         (flip_a_bit, "checksum"),
         (lambda content: content[: len(content) // 2], "cannot be read"),
         (lambda content: b"", "cannot be read"),
-        (lambda content: b"\x08\0\0\0\0\0\0\0{}      ", "no checkpoint of this tuilab"),
+        (lambda content: b"\x08\0\0\0\0\0\0\0{}      ", "not a checkpoint of this version"),
         (lambda content: content.replace(b"checkpoint 2", b"checkpoint 9"), "checkpoint 9"),
     ],
 )

@@ -246,6 +246,16 @@ def test_a_stack_of_products_is_one_call(cupy: StandIn, turned: bool, shared: bo
     np.testing.assert_allclose(out, expected, rtol=1e-5)
 
 
+def test_a_product_of_stacks_of_stacks_is_a_call_for_each_stack(cupy: StandIn) -> None:
+    generator = np.random.default_rng(0)
+    a, b = (generator.normal(size=s).astype(np.float32) for s in ((2, 6, 3, 4), (4, 5)))
+    out = device(np.zeros((2, 6, 3, 5), np.float32))
+    cupy.log.clear()
+    assert launcher(cupy).matmul(device(a), device(b), out) is out
+    assert [call for call in cupy.log if "gemm" in call] == ["batched gemm"] * 2
+    np.testing.assert_allclose(out, a @ b, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("tf32", "compute"), [(False, 68), (True, 77)])
 def test_tensor_cores_are_used_where_wished(cupy: StandIn, tf32: bool, compute: int) -> None:
     x = device(np.ones((2, 2), np.float32))
