@@ -15,7 +15,7 @@ from engine.backends.base import Array, Backend, Host
 from engine.cuda_graph.launcher import Launcher
 from engine.cuda_graph.launches import THREADS, ceil_div
 from engine.cuda_graph.plan import EagerCall, Item, Launch, NotPlannedError
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from engine.statistics.symmetry import EXAMPLES, WEIGHTS, row_stride
 from engine.statistics.tensor_statistics import TensorSource, stride_of

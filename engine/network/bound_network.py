@@ -70,7 +70,7 @@ class BoundNetwork:
 
     @contextmanager
     def undisturbed(self, *, averages: bool = True) -> Iterator[None]:
-        """Restore the noise stream at the end, and the running averages unless `averages` is off."""
+        """Restore the noise stream at the end, and with `averages` the running averages."""
         generator, state = self.noise.bit_generator, self.store.state
         noise_before, state_before = generator.state, state.copy()
         try:

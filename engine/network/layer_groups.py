@@ -43,9 +43,7 @@ def groups(network: "Network", x: Shape) -> list[Group]:
     ]
 
 
-def _group(
-    network: "Network", index: int, first: int, end: int, shapes: Sequence[Shape]
-) -> Group:
+def _group(network: "Network", index: int, first: int, end: int, shapes: Sequence[Shape]) -> Group:
     members = network.layers[first:end]
     activation, name, output = _activation(network, first, end)
     count = sum(

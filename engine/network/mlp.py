@@ -41,7 +41,7 @@ def mlp(
 
 
 def activation_choices() -> Registry[Activation | Layer]:
-    """Return all that `mlp` takes as an activation: elementwise ones, and layers that act as one."""
+    """Return what `mlp` takes as an activation: the family, and layers that act as one."""
     choices: Registry[Activation | Layer] = Registry(activations.kind)
     for name, activation in activations.items():
         choices.register(name)(activation)

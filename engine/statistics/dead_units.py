@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from engine.activations import Activation
 from engine.backends.base import Array, Backend
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.activations import Activation
 from engine.backends.base import Array, Backend
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 from engine.statistics.frames import Units
 
 MOST_UNITS: Final = 4096

@@ -12,7 +12,7 @@ from engine.data.augment import Augmentation, bind_all
 from engine.data.batches import Batches
 from engine.data.dataset import Dataset, Examples
 from engine.losses import Loss
-from engine.network.network import BoundNetwork, Network
+from engine.network import BoundNetwork, Network
 from engine.network.parameter_layout import slices
 from engine.optimization.hyperparameters import Hyperparameters
 from engine.optimization.optimizers import Optimizer

@@ -13,7 +13,7 @@ from engine.data.batches import check_batch_size
 from engine.data.dataset import Dataset
 from engine.errors import CheckpointError, TuilabError
 from engine.losses import Loss, SoftmaxCrossEntropy
-from engine.network.network import BoundNetwork, Network
+from engine.network import BoundNetwork, Network
 from engine.optimization.optimizers import SGD, Optimizer
 from engine.optimization.schedules import BoundSchedule, Constant, Schedule
 from engine.statistics.frame_builder import FrameBuilder

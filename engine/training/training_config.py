@@ -7,7 +7,7 @@ from engine.data.batches import check_batch_size
 from engine.data.dataset import Dataset
 from engine.errors import ConfigError, require
 from engine.layers.base import Shape
-from engine.network.network import Network
+from engine.network import Network
 from engine.optimization.schedules import Schedule
 from engine.statistics.frames import LayerInfo
 

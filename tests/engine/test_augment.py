@@ -14,7 +14,7 @@ from engine.data.dataset import Dataset, Examples
 from engine.data.preprocess import Pixels
 from engine.errors import ConfigError
 from engine.initializers import He
-from engine.network.network import mlp
+from engine.network import mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.frames import Frame
 from engine.training.random_streams import PURPOSES, stream

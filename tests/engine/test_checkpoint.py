@@ -19,7 +19,7 @@ from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten, Image
-from engine.network.network import Network
+from engine.network import Network
 from engine.optimization.optimizers import SGD, Optimizer
 from engine.optimization.schedules import Cosine, ReduceOnPlateau, Schedule
 from engine.training.checkpoint import Checkpoint

@@ -25,7 +25,7 @@ from engine.layers.base import Layer, Shape, layers
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten, Image
-from engine.network.network import Network
+from engine.network import Network
 from engine.registry import Registry
 from tuilab.toml_structs import Table, check_keys, convert, join, member, shown
 

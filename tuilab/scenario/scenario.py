@@ -24,7 +24,7 @@ from engine.initializers import Initializer, initializers
 from engine.layers.base import Layer
 from engine.layers.batch_norm import BatchNorm
 from engine.losses import Loss, losses
-from engine.network.network import Network, activation_choices, mlp
+from engine.network import Network, activation_choices, mlp
 from engine.optimization.optimizers import Optimizer, optimizers
 from engine.optimization.schedules import Schedule, schedules
 from engine.registry import Registry

@@ -20,7 +20,7 @@ from engine.initializers import initializers
 from engine.layers.base import Layer, layers
 from engine.layers.batch_norm import BatchNorm
 from engine.losses import losses
-from engine.network.network import activation_choices
+from engine.network import activation_choices
 from engine.optimization.optimizers import optimizers
 from engine.optimization.schedules import schedules
 from engine.registry import Registry
