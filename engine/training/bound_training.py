@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.backends.base import Array, Backend
-from engine.data.augment import Augmentation, bind_all
+from engine.data.augmentation import Augmentation, bind_all
 from engine.data.batches import Batches
 from engine.data.dataset import Dataset, Examples
 from engine.losses import Loss

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.backends.base import Backend, make_backend
 from engine.commands import Command
-from engine.data.augment import Augmentation
+from engine.data.augmentation import Augmentation
 from engine.data.batches import check_batch_size
 from engine.data.dataset import Dataset
 from engine.errors import CheckpointError, TuilabError

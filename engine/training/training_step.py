@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.backends.base import Array, Backend, Host
-from engine.data.augment import Change
+from engine.data.augmentation import Change
 from engine.data.dataset import Examples
 from engine.layers.base import start_row
 from engine.losses import Loss

@@ -9,7 +9,7 @@ import pytest
 
 from engine.activations import ReLU
 from engine.backends.base import Backend
-from engine.data.augment import HorizontalFlip, RandomCrop
+from engine.data.augmentation import HorizontalFlip, RandomCrop
 from engine.data.dataset import Dataset, Examples
 from engine.errors import CheckpointError
 from engine.initializers import He

@@ -9,7 +9,7 @@ import pytest
 
 from engine.activations import Tanh
 from engine.backends.base import Backend, make_backend
-from engine.data.augment import HorizontalFlip
+from engine.data.augmentation import HorizontalFlip
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError
 from engine.initializers import Normal

@@ -16,9 +16,9 @@ from msgspec import Meta
 
 from engine.activations import Activation
 from engine.backends.base import Backend
-from engine.data.augment import Augmentation, augmentations
+from engine.data.augmentation import Augmentation, augmentations
 from engine.data.dataset import Dataset, Source, prepare, sources
-from engine.data.preprocess import Preprocessor, preprocessors
+from engine.data.preprocessing import Preprocessor, preprocessors
 from engine.errors import ConfigError, TuilabError, require, unknown_name
 from engine.initializers import Initializer, initializers
 from engine.layers.base import Layer
