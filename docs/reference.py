@@ -19,9 +19,9 @@ import click
 import msgspec
 
 from engine.activations import activations
-from engine.data.augment import augmentations
+from engine.data.augmentation import augmentations
 from engine.data.dataset import sources
-from engine.data.preprocess import preprocessors
+from engine.data.preprocessing import preprocessors
 from engine.initializers import initializers
 from engine.layers.base import layers
 from engine.losses import losses

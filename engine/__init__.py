@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.backends.base import make_backend
-    from engine.network.network import Network, mlp
+    from engine.network import Network, mlp
     from engine.training.trainer import Command, Trainer
 
 __all__ = ["Command", "Network", "Trainer", "make_backend", "mlp"]
 
 _HOMES = {
     "Command": "engine.training.trainer",
-    "Network": "engine.network.network",
+    "Network": "engine.network",
     "Trainer": "engine.training.trainer",
     "make_backend": "engine.backends.base",
-    "mlp": "engine.network.network",
+    "mlp": "engine.network",
 }
 
 

@@ -9,7 +9,7 @@ from engine.registry import Registry
 
 Scratch: TypeAlias = Sequence[Array]
 
-activations: Registry["Activation"] = Registry("activation")
+activations: Registry["Activation"] = Registry("activation", "engine.activations")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from engine.cuda_graph.launcher import Launcher
 from engine.cuda_graph.launches import THREADS, ceil_div
 from engine.cuda_graph.plan import EagerCall, Item, Launch
 from engine.errors import NotPlannedError
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from engine.statistics.histogram import sample_stride
 from engine.statistics.symmetry import EXAMPLES, WEIGHTS, row_stride

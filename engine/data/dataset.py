@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.preprocess import Fitted, Pixels, Preprocessor, Table, fit
+from engine.data.preprocessing import Fitted, Pixels, Preprocessor, Table, fit
 from engine.errors import ConfigError, DataError, require
 from engine.registry import Registry
 

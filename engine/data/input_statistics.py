@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.data.preprocess import Table
+from engine.data.preprocessing import Table
 
 CORRELATED: Final = 256
 """Correlation is looked for among so many features, spread evenly over all: their number goes into

@@ -1,1 +1,10 @@
-"""A network of layers bound to its parameters; what theory expects of it."""
+"""A network of layers, bound to its parameters; what theory expects of its signals.
+
+How a layer computes belongs in `engine.layers`, how its parameters change in `engine.optimization`.
+"""
+
+from engine.network.network import Network
+from engine.network.bound_network import BoundNetwork
+from engine.network.mlp import activation_choices, mlp
+
+__all__ = ["BoundNetwork", "Network", "activation_choices", "mlp"]

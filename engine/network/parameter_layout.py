@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 
 
 @dataclass(frozen=True, slots=True)

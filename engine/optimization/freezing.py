@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from engine.backends.base import Array
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 
 
 class Frozen:

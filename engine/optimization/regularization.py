@@ -6,7 +6,7 @@ parameters of normalisation layers are exempt from what concerns weights.
 
 from typing import Final
 
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 from engine.optimization.hyperparameters import Hyperparameters
 from engine.optimization.optimizers import BLOCK, blocks
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from engine.backends.base import Array
 from engine.commands import Command
-from engine.data.augment import bind_all
+from engine.data.augmentation import bind_all
 from engine.data.batches import Batches
-from engine.network.network import BoundNetwork, Network
+from engine.network import BoundNetwork, Network
 from engine.network.parameter_layout import slices
 from engine.optimization.schedules import schedules
 from engine.statistics.frames import LayerInfo, TrainingStatus

@@ -16,11 +16,10 @@ from engine.errors import CheckpointError, ConfigError, TuilabError, UnknownName
 from engine.initializers import initializers
 from engine.layers.base import Layer
 from engine.layers.batch_norm import BatchNorm
-from engine.layers.layer_norm import LayerNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
-from engine.network.network import Network, activation_choices
+from engine.network import Network, activation_choices
 from engine.optimization.schedules import Constant, schedules
 from engine.registry import Registry
 from engine.training.training_config import TrainingConfig
@@ -170,7 +169,7 @@ def _with_activation(row: list[Layer], new: Layer, index: int) -> list[Layer]:
     places = [at for at, layer in enumerate(row) if _activates(layer)]
     if not places and isinstance(row[0], Residual):
         raise ConfigError(f"layer {index} is a residual block: its non-linearities are inside it")
-    normalized = [at for at, layer in enumerate(row) if isinstance(layer, BatchNorm | LayerNorm)]
+    normalized = [at for at, layer in enumerate(row) if layer.normalizes]
     begin, end = (places[-1], places[-1] + 1) if places else (max([0, *normalized]) + 1,) * 2
     before = row[begin].inputs_per_unit if places else 1
     first = row[0]

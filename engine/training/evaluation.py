@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.data.dataset import Examples
 from engine.losses import Loss
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 from engine.training.training_step import bind_accuracy
 
 BLOCK: Final = 1000  # examples evaluated at a time

@@ -14,7 +14,7 @@ import numpy as np
 from engine.activations import Activation
 from engine.backends.base import Array, Host
 from engine.backends.threads import ALONE
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 from engine.statistics.dead_units import DeadUnitTracker
 from engine.statistics.frames import TENSORS, Snapshot, Units
 from engine.statistics.symmetry import bind_asymmetry, bind_one_signed

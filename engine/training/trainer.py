@@ -9,12 +9,12 @@ import numpy as np
 
 from engine.backends.base import Backend, make_backend
 from engine.commands import Command
-from engine.data.augment import Augmentation
+from engine.data.augmentation import Augmentation
 from engine.data.batches import check_batch_size
 from engine.data.dataset import Dataset
 from engine.errors import CheckpointError, TuilabError
 from engine.losses import Loss, SoftmaxCrossEntropy
-from engine.network.network import BoundNetwork, Network
+from engine.network import BoundNetwork, Network
 from engine.optimization.optimizers import SGD, Optimizer
 from engine.optimization.schedules import BoundSchedule, Constant, Schedule
 from engine.states import EventKind, RunState

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from engine.backends.base import Backend
-from engine.data.augment import Augmentation
+from engine.data.augmentation import Augmentation
 from engine.data.batches import check_batch_size
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError, require
 from engine.layers.base import Shape
 from engine.losses import Loss
-from engine.network.network import Network
+from engine.network import Network
 from engine.optimization.hyperparameters import Hyperparameters
 from engine.optimization.optimizers import Optimizer
 from engine.optimization.schedules import Schedule

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.backends.base import Array, Backend, Host
-from engine.data.augment import Change
+from engine.data.augmentation import Change
 from engine.data.dataset import Examples
 from engine.layers.base import start_row
 from engine.losses import Loss
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 from engine.optimization.freezing import Frozen
 from engine.optimization.hyperparameters import Hyperparameters
 from engine.optimization.optimizers import Optimizer

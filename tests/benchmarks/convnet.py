@@ -14,7 +14,7 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.pool2d import MaxPool2d
 from engine.layers.reshape import Flatten
 from engine.losses import SoftmaxCrossEntropy
-from engine.network.network import Network
+from engine.network import Network
 from engine.optimization.optimizers import SGD
 from engine.training.training_step import TrainingStep
 from tests.benchmarks.training import numpy_backend

@@ -27,7 +27,7 @@ from engine.cuda_graph.step_queue import DEPTH, SNAPSHOTS, StepQueue
 from engine.data.dataset import Dataset, Examples
 from engine.errors import BackendError
 from engine.initializers import Xavier
-from engine.network.network import mlp
+from engine.network import mlp
 from engine.optimization.optimizers import SGD, Adam, Optimizer
 from engine.training.trainer import Trainer
 from tests.benchmarks.paired import paired

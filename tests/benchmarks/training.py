@@ -16,7 +16,7 @@ from engine.backends.base import Backend, make_backend
 from engine.data.dataset import Examples
 from engine.initializers import He
 from engine.losses import SoftmaxCrossEntropy
-from engine.network.network import mlp
+from engine.network import mlp
 from engine.optimization.optimizers import SGD, Adam, Optimizer
 from engine.training.training_step import TrainingStep
 

@@ -8,13 +8,13 @@ import pytest
 
 from engine.activations import ReLU
 from engine.backends.base import Backend, make_backend
-from engine.data.augment import Augmentation, Change, HorizontalFlip, RandomCrop, augmentations
-from engine.data.augment import bind_all as bind
+from engine.data.augmentation import Augmentation, Change, HorizontalFlip, RandomCrop, augmentations
+from engine.data.augmentation import bind_all as bind
 from engine.data.dataset import Dataset, Examples
-from engine.data.preprocess import Pixels
+from engine.data.preprocessing import Pixels
 from engine.errors import ConfigError
 from engine.initializers import He
-from engine.network.network import mlp
+from engine.network import mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.frames import Frame
 from engine.training.random_streams import PURPOSES, stream

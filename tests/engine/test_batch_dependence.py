@@ -13,7 +13,7 @@ from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.frames import BatchDependence
 from engine.training.batch_dependence import BatchDependenceProbe

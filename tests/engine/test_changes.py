@@ -18,7 +18,7 @@ from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
-from engine.network.network import Network, activation_choices, mlp
+from engine.network import Network, activation_choices, mlp
 from engine.optimization.optimizers import SGD, Adam, Optimizer
 from engine.optimization.schedules import Cosine
 from engine.training.changes import CHANGES

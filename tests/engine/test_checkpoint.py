@@ -9,7 +9,7 @@ import pytest
 
 from engine.activations import ReLU
 from engine.backends.base import Backend
-from engine.data.augment import HorizontalFlip, RandomCrop
+from engine.data.augmentation import HorizontalFlip, RandomCrop
 from engine.data.dataset import Dataset, Examples
 from engine.errors import CheckpointError
 from engine.initializers import He
@@ -19,7 +19,7 @@ from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten, Image
-from engine.network.network import Network
+from engine.network import Network
 from engine.optimization.optimizers import SGD, Optimizer
 from engine.optimization.schedules import Cosine, ReduceOnPlateau, Schedule
 from engine.training.checkpoint import Checkpoint

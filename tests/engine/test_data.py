@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.data.dataset import Examples, Loaded, prepare
-from engine.data.preprocess import Normalize, Scale, ZeroMean
+from engine.data.preprocessing import Normalize, Scale, ZeroMean
 from engine.data.sources.cifar10 import FOLDER, RECORD, Cifar10, read_batch
 from engine.data.sources.digits import Digits
 from engine.data.sources.gaussian import Gaussian

@@ -14,7 +14,7 @@ from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
-from engine.network.network import Network
+from engine.network import Network
 from engine.optimization.optimizers import SGD
 from engine.training.gradcheck import numerical_gradient, relative_error
 from engine.training.trainer import Trainer

@@ -8,7 +8,7 @@ from engine.activations import Activation, Identity, ReLU, Tanh
 from engine.backends.base import Array, Backend, NumPyBackend, make_backend
 from engine.data.dataset import Dataset, Examples
 from engine.initializers import Normal
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.training.gradcheck import check_parameters
 from engine.training.trainer import Trainer
 

@@ -10,7 +10,7 @@ from engine.layers.base import Layer, layers
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import Loss, losses
-from engine.network.network import mlp
+from engine.network import mlp
 from engine.optimization.optimizers import SGD
 from engine.optimization.regularization import Penalty
 from engine.training.gradcheck import numerical_gradient, relative_error

@@ -9,7 +9,7 @@ import pytest
 
 from engine.activations import Tanh
 from engine.backends.base import Backend, make_backend
-from engine.data.augment import HorizontalFlip
+from engine.data.augmentation import HorizontalFlip
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError
 from engine.initializers import Normal
@@ -19,7 +19,7 @@ from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.residual import Residual
-from engine.network.network import BoundNetwork, Network, mlp
+from engine.network import BoundNetwork, Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.training.gradcheck import check_parameters
 from engine.training.trainer import Command, Trainer

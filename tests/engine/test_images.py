@@ -18,7 +18,7 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.pool2d import AvgPool2d, MaxPool2d
 from engine.layers.reshape import Flatten, Image
 from engine.losses import SoftmaxCrossEntropy
-from engine.network.network import Network
+from engine.network import Network
 from engine.training.gradcheck import numerical_gradient, relative_error
 from tests.engine.conftest import Array, BindLayer
 

@@ -23,7 +23,7 @@ from engine.initializers import (
     Zeros,
     initializers,
 )
-from engine.network.network import mlp
+from engine.network import mlp
 
 SHAPE = (500, 400)
 GAUSSIAN = {

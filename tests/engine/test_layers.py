@@ -11,7 +11,7 @@ from engine.layers.base import Layer
 from engine.layers.maxout import Maxout
 from engine.layers.prelu import PReLU
 from engine.losses import SoftmaxCrossEntropy
-from engine.network.network import activation_choices, mlp
+from engine.network import activation_choices, mlp
 from engine.optimization.optimizers import SGD
 from engine.training.trainer import Trainer
 from engine.training.training_step import TrainingStep

@@ -26,7 +26,7 @@ from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy, losses
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.registry import Registry
 from tests.engine.conftest import Array, BindLayer

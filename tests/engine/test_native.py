@@ -20,7 +20,7 @@ from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import SoftmaxCrossEntropy
-from engine.network.network import Network
+from engine.network import Network
 from engine.network.parameters import allocate
 from engine.optimization.optimizers import SGD, Optimizer, optimizers
 from engine.statistics.dead_units import DeadUnitTracker

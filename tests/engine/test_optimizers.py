@@ -11,7 +11,7 @@ from engine.data.dataset import Examples
 from engine.errors import ConfigError
 from engine.initializers import Normal
 from engine.losses import SoftmaxCrossEntropy
-from engine.network.network import BoundNetwork, mlp
+from engine.network import BoundNetwork, mlp
 from engine.optimization.optimizers import SGD, Adam, Optimizer, optimizers
 from engine.training.training_step import TrainingStep
 from tests.engine.conftest import Array

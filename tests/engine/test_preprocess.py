@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from engine.data.dataset import Dataset, Examples, Loaded, prepare
-from engine.data.decorrelation import PCA, Whiten
-from engine.data.preprocess import (
+from engine.data.preprocessing import (
+    PCA,
     MeanImage,
     Normalize,
     PerChannelMean,
@@ -17,6 +17,7 @@ from engine.data.preprocess import (
     Pixels,
     Preprocessor,
     Scale,
+    Whiten,
     ZeroMean,
     fit,
     load,

@@ -11,7 +11,7 @@ from engine.backends.base import Backend, NumPyBackend, make_backend
 from engine.backends.cpu_kernels.library import kernels, missing
 from engine.initializers import Normal
 from engine.losses import SoftmaxCrossEntropy
-from engine.network.network import BoundNetwork, mlp
+from engine.network import BoundNetwork, mlp
 from engine.statistics.arrays import BLOCK, HISTOGRAM_SAMPLE, NumPyArrays
 from engine.statistics.dead_units import DeadUnitTracker
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot, gain

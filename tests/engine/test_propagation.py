@@ -33,7 +33,7 @@ from engine.initializers import (
 from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.network.signal_propagation import expected, moments
 from engine.statistics.frames import FirstWeights, Floats, LayerInfo, gain
 

@@ -25,8 +25,8 @@ from engine.layers.prelu import PReLU
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
 from engine.losses import SoftmaxCrossEntropy
+from engine.network import BoundNetwork, Network, mlp
 from engine.network import batch_shards as shards
-from engine.network.network import BoundNetwork, Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.training.trainer import Trainer
 from tests.engine.conftest import Array

@@ -15,7 +15,7 @@ from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
-from engine.network.network import Network
+from engine.network import Network
 from engine.network.parameter_layout import slices
 from engine.optimization.optimizers import SGD
 from engine.training.checkpoint import Checkpoint, read_layer

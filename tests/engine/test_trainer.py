@@ -12,7 +12,7 @@ from engine.backends.base import make_backend
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError
 from engine.initializers import He
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.frames import FIELDS, Event, Frame
 from engine.training.trainer import Command, Trainer

@@ -9,7 +9,7 @@ from engine.initializers import Constant, Normal, Zeros
 from engine.layers.conv2d import Conv2d
 from engine.layers.linear import Linear
 from engine.layers.reshape import Flatten, Image
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.symmetry import BLOCK, asymmetry, one_signed
 from engine.training.trainer import Trainer

@@ -14,7 +14,7 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.pool2d import MaxPool2d
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
-from engine.network.network import BoundNetwork, Network, mlp
+from engine.network import BoundNetwork, Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.frames import Units
 from engine.statistics.units import VALUES, UnitProbe, measure_units, sample_rows

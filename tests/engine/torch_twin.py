@@ -16,7 +16,7 @@ from engine.layers.base import Layer
 from engine.layers.maxout import Maxout
 from engine.layers.prelu import PReLU
 from engine.losses import Loss, SoftmaxCrossEntropy
-from engine.network.network import BoundNetwork, mlp
+from engine.network import BoundNetwork, mlp
 from engine.optimization.hyperparameters import Hyperparameters
 from engine.optimization.optimizers import SGD, Optimizer, optimizers
 from engine.training.training_step import TrainingStep

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from engine.data.decorrelation import PCA, Whiten
-from engine.data.preprocess import Scale, ZeroMean, preprocessors
+from engine.data.preprocessing import PCA, Scale, Whiten, ZeroMean, preprocessors
 from engine.errors import ConfigError
 from engine.optimization.optimizers import optimizers
 from tuilab.toml_structs import check_keys, convert, find_line, member, override

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from engine.data.preprocess import load
+from engine.data.preprocessing import load
 from engine.statistics.frames import Frame
 from engine.training.trainer import Command
 from tests.tuilab.support import frame, small, write_scenario

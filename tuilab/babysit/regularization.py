@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 from tuilab.babysit.check import LOOK, Check, CheckResult, CheckVerdict
 from tuilab.babysit.subject import Subject
 

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from engine.network.network import BoundNetwork
+from engine.network import BoundNetwork
 from engine.statistics.frames import Floats, Frame
 from engine.training.trainer import Trainer
 

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from engine.backends.base import make_backend
 from engine.data.input_statistics import describe
-from engine.data.preprocess import save
+from engine.data.preprocessing import save
 from engine.errors import CheckpointError, ConfigError, ShapeError, TuilabError
 from engine.statistics.frames import Frame
 from engine.training.trainer import Command, Trainer

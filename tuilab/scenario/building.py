@@ -10,7 +10,7 @@ from engine.initializers import Initializer
 from engine.layers.base import Layer, Shape
 from engine.layers.linear import Linear
 from engine.layers.reshape import Flatten, Image
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.training.random_streams import stream
 from engine.training.trainer import Trainer
 from tuilab.diagnosis.settings import spread

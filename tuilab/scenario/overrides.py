@@ -11,7 +11,7 @@ from typing import Any, Final
 from engine.data.dataset import sources
 from engine.initializers import initializers
 from engine.losses import losses
-from engine.network.network import activation_choices
+from engine.network import activation_choices
 from engine.optimization.optimizers import optimizers
 from engine.optimization.schedules import schedules
 from engine.registry import Registry

@@ -4,15 +4,15 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from engine.data.augment import augmentations
+from engine.data.augmentation import augmentations
 from engine.data.dataset import Source, sources
-from engine.data.preprocess import preprocessors
+from engine.data.preprocessing import preprocessors
 from engine.errors import ConfigError, require
 from engine.initializers import initializers
 from engine.layers.base import Layer
 from engine.layers.batch_norm import BatchNorm
 from engine.losses import losses
-from engine.network.network import activation_choices
+from engine.network import activation_choices
 from engine.optimization.optimizers import optimizers
 from engine.optimization.schedules import schedules
 from engine.registry import Registry

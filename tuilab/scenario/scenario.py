@@ -7,15 +7,15 @@ import msgspec
 import tomli_w
 
 from engine.activations import Activation
-from engine.data.augment import Augmentation
+from engine.data.augmentation import Augmentation
 from engine.data.dataset import Source
-from engine.data.preprocess import Preprocessor
+from engine.data.preprocessing import Preprocessor
 from engine.errors import unknown_name
 from engine.initializers import Initializer, initializers
 from engine.layers.base import Layer
 from engine.layers.batch_norm import BatchNorm
 from engine.losses import Loss
-from engine.network.network import activation_choices
+from engine.network import activation_choices
 from engine.optimization.optimizers import Optimizer
 from engine.optimization.schedules import Schedule
 from tuilab.claims.expectations import Expectation

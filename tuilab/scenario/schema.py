@@ -13,14 +13,14 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 import msgspec
 
 from engine.activations import activations
-from engine.data.augment import augmentations
+from engine.data.augmentation import augmentations
 from engine.data.dataset import sources
-from engine.data.preprocess import preprocessors
+from engine.data.preprocessing import preprocessors
 from engine.initializers import initializers
 from engine.layers.base import Layer, layers
 from engine.layers.batch_norm import BatchNorm
 from engine.losses import losses
-from engine.network.network import activation_choices
+from engine.network import activation_choices
 from engine.optimization.optimizers import optimizers
 from engine.optimization.schedules import schedules
 from engine.registry import Registry

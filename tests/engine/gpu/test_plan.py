@@ -19,7 +19,7 @@ from engine.cuda_graph.step_plan import Switches
 from engine.cuda_graph.step_queue import DEPTH, SNAPSHOTS, StepQueue
 from engine.initializers import He
 from engine.layers.linear import Linear
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD, Adam
 from engine.training.step_runner import EagerStepRunner
 from engine.training.trainer import Trainer

@@ -9,7 +9,7 @@ from engine.activations import Activation, Identity, ReLU, Tanh
 from engine.backends.base import NumPyBackend
 from engine.cuda_graph.statistics import PART, Statistics
 from engine.initializers import Normal
-from engine.network.network import BoundNetwork, mlp
+from engine.network import BoundNetwork, mlp
 from engine.statistics.arrays import HISTOGRAM_SAMPLE
 from engine.statistics.frames import FIELDS, TENSORS, Snapshot
 from engine.training.probes import Probes

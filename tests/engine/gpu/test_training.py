@@ -26,7 +26,7 @@ from engine.layers.prelu import PReLU
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
 from engine.losses import Loss, losses
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD, Adam, AdamW, Optimizer, optimizers
 from engine.statistics.frames import TENSORS, Frame, Snapshot
 from engine.training.trainer import Command, Trainer

@@ -13,7 +13,7 @@ from engine.layers.conv2d import Conv2d
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.reshape import Flatten, Image
-from engine.network.network import Network, mlp
+from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.frames import LayerInfo, Snapshot, Units
 from engine.training.trainer import Trainer

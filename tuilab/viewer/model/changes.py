@@ -7,7 +7,7 @@ from typing import Any, Final
 from engine.commands import ChangeKind, Command
 from engine.errors import ConfigError
 from engine.initializers import initializers
-from engine.network.network import activation_choices
+from engine.network import activation_choices
 from engine.optimization.schedules import schedules
 from engine.registry import Registry
 from engine.statistics.frames import Event, LayerInfo

@@ -1,4 +1,4 @@
-"""Preprocessing in the axes of the data's covariance: PCA and whitening (lecture 6)."""
+"""PCA and whitening (lecture 6, "data preprocessing")."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -6,17 +6,17 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.preprocess import Pixels, Preprocessor, Statistics, Table, preprocessors
+from engine.data.preprocessing.base import Pixels, Preprocessor, Statistics, Table, preprocessors
 from engine.errors import require
 
 Matrix = npt.NDArray[np.float64]
-BLOCK: Final = 1000  # examples turned to float64 at a time: all of CIFAR-10 would take 1.2 GB
+BLOCK: Final = 1000  # examples converted to float64 at a time: all of CIFAR-10 would take 1.2 GB
 
 
 @preprocessors.register("pca")
 @dataclass(frozen=True)
 class PCA(Preprocessor):
-    """x − mean, in the `k` axes along which the training split varies most (0: all of them)."""
+    """(x − mean) · axes: the `k` axes along which the training split varies most (0: all)."""
 
     keeps_pixels: ClassVar = False
     k: int = 0
@@ -36,9 +36,9 @@ class PCA(Preprocessor):
 @preprocessors.register("whiten")
 @dataclass(frozen=True)
 class Whiten(Preprocessor):
-    """As `pca`, and each axis divided by √(variance + `epsilon`): the covariance becomes I.
+    """Like `pca`, with each axis divided by √(variance + `epsilon`): the covariance becomes I.
 
-    `epsilon` keeps directions in which nothing varies from becoming pure noise.
+    `epsilon` keeps directions without variance from being scaled up to pure noise.
     """
 
     keeps_pixels: ClassVar = False
@@ -62,15 +62,15 @@ class Whiten(Preprocessor):
 def principal_axes(x: Table, k: int) -> tuple[Matrix, Matrix, Matrix]:
     """Return mean (features,), variances (k,), largest first, and axes (features, k); k = 0: all.
 
-    The covariance is that of the population. The sign of an axis is free: its largest component
-    is made positive.
+    The covariance is that of the population. The sign of an axis is arbitrary; its largest
+    component is made positive.
     """
     features = x.shape[1]
     require(k <= features, "k", f"must be at most {features}, the features there are, is {k}")
     mean = x.mean(axis=0, dtype=np.float64)
     variance, axes = np.linalg.eigh(_covariance(x, mean))  # smallest first
-    kept = slice(None, -1 - (k or features), -1)
-    variance, axes = np.maximum(variance[kept], 0), axes[:, kept]
+    largest_first = slice(None, -1 - (k or features), -1)
+    variance, axes = np.maximum(variance[largest_first], 0), axes[:, largest_first]
     largest = np.abs(axes).argmax(axis=0)
     axes = axes * np.sign(axes[largest, np.arange(axes.shape[1])])
     return mean, variance, np.ascontiguousarray(axes)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.backends.base import Array, Backend
-from engine.data.preprocess import Pixels
+from engine.data.preprocessing import Pixels
 from engine.errors import ConfigError, require
 from engine.registry import Registry
 
