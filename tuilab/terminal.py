@@ -36,7 +36,7 @@ def shell_command(*words: object) -> str:
 
 
 def say(text: str, err: bool = False) -> None:
-    """Print `text`; a reader that is gone (`| head`) is no error and changes no exit code."""
+    """Print `text`; a closed pipe (`| head`) neither fails nor changes the exit code."""
     try:
         click.echo(text, err=err)
     except BrokenPipeError:

@@ -122,7 +122,7 @@ class TestTour:
         assert (code, err) == (0, "")
         assert "weight initialization\n" in out
         assert "xavier_relu" in out
-        assert "Why does a rule that works for tanh starve a deep ReLU network?" in out
+        assert "Why does a rule for tanh fail in a deep ReLU network?" in out
         assert out.rstrip() == listing(entries(INSTALLED))
 
     def test_it_needs_a_terminal(self, cli: Cli) -> None:

@@ -78,7 +78,7 @@ def test_what_holds_is_exit_code_0(cli: Cli, suite: Path) -> None:
     code, out, _ = cli("test", suite / "good.toml", suite / "skipped.toml")
     assert code == 0
     tail = out.splitlines()[-1]
-    assert tail.startswith("1 of 1 claims hold in 1 scenarios, 1 skipped, in ")
+    assert tail.startswith("1 of 1 claims hold in 1 scenario, 1 skipped, in ")
 
 
 def test_json_is_one_document(cli: Cli, suite: Path) -> None:
@@ -234,7 +234,7 @@ class TestComparisons:
         code, out, _ = cli("test", compared, "--junit", "report.xml")
         marks = [line.split()[:2] for line in out.splitlines() if line.startswith("✓")]
         assert (code, marks) == (0, [["✓", "rates/a"], ["✓", "rates/b"], ["✓", "rates"]])
-        assert "3 of 3 claims hold in 1 scenarios, in " in out
+        assert "3 of 3 claims hold in 1 scenario, in " in out
         suite = ElementTree.parse(lab / "report.xml").getroot()[0]
         assert [case.get("classname") for case in suite] == ["rates/a", "rates/b", "rates"]
         (document,) = json.loads(cli("test", compared, "--json")[1])
@@ -280,7 +280,7 @@ class TestSeeds:
         row = next(line for line in table.splitlines() if line.startswith("✓"))
         assert f"{min(losses):.4g} … {max(losses):.4g}" in row
         assert row.endswith("3/3")
-        assert "1 of 1 claims hold in 1 scenarios with 3 seeds" in table
+        assert "1 of 1 claims hold in 1 scenario with 3 seeds" in table
 
     def test_it_fails_unless_all_of_them_pass(self, cli: Cli, lab: Path) -> None:
         seeds = ("--seed", "5", "--seeds", "4")
@@ -340,7 +340,7 @@ class TestPattern:
 
     def test_the_others_are_not_run(self, cli: Cli, chapters: Path) -> None:
         code, out, err = cli("test", chapters, "-k", "pca")
-        assert (code, "in 1 scenarios" in out) == (0, True)
+        assert (code, "in 1 scenario" in out) == (0, True)
         assert err.startswith("✓ data/pca ")
 
     def test_one_that_fits_nothing_says_what_there_is(self, cli: Cli, chapters: Path) -> None:

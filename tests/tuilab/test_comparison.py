@@ -114,7 +114,7 @@ def test_a_variant_that_is_not_there_is_named(cli: Cli, lab: Path, command: str)
     assert "unknown variant 'fats'; did you mean 'fast'? (allowed: fast, slow)" in err
     write_scenario(lab / "plain.toml")
     code, _, err = cli(command, "plain.toml", "--variant", "fast", *more)
-    assert (code, "plain.toml compares no variants" in err) == (2, True)
+    assert (code, "plain.toml has no variants" in err) == (2, True)
     assert not (lab / "runs").exists()
 
 

@@ -77,7 +77,7 @@ def run(
     from tuilab.process.launch import Options
 
     if [scenario, resume, fork].count(None) != 2:
-        raise click.UsageError("give one of: a SCENARIO file, --resume RUN, --fork RUN")
+        raise click.UsageError("give a SCENARIO file, or --resume RUN, or --fork RUN")
     if resume is not None and (out is not None or seed is not None or variant):
         raise click.UsageError("--resume cannot be combined with --out, --seed or --variant")
     if fork is not None and (seed is not None or variant):

@@ -108,7 +108,8 @@ def start(
 
 
 def _search_headless(folder: "StudyFolder", options: "SearchOptions", as_json: bool) -> int:
-    from tuilab.search.launch import scenario_of, search, search_settings
+    from tuilab.search.folder import scenario_of, search_settings
+    from tuilab.search.launch import search
     from tuilab.search.report import ProgressLines, summary
 
     progress = ProgressLines(sys.stderr, search_settings(scenario_of(folder)))

@@ -28,7 +28,8 @@ def results_table(results: Sequence[ScenarioResult], seconds: float, *, colour: 
     holding = sum(claim.verdict.passed is True for claim in claims)
     errors = [f"{result.name}: {result.problem}" for result in results if result.problem]
     skipped = [result for result in results if result.skipped]
-    tail = f"{holding} of {len(claims)} claims hold in {len(results) - len(skipped)} scenarios"
+    ran = len(results) - len(skipped)
+    tail = f"{holding} of {len(claims)} claims hold in {ran} scenario{'s' * (ran != 1)}"
     tail += f" with {seeds} seeds" if seeds > 1 else ""
     tail += f", {len(skipped)} skipped" if skipped else ""
     skips = [f"{result.name}: skipped: {result.skipped}" for result in skipped]

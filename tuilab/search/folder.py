@@ -18,8 +18,11 @@ from typing import IO, Final
 
 import msgspec
 
-from tuilab.errors import RunError, SearchError
+from tuilab.errors import RunError, ScenarioError, SearchError
 from tuilab.record.run_folder import DEFAULT_ROOT, free_path, slug
+from tuilab.scenario.loading import load
+from tuilab.scenario.scenario import Scenario
+from tuilab.scenario.search.settings import Search
 
 SUFFIX: Final = "-search"
 
@@ -163,3 +166,22 @@ def find(name: str | None, root: Path = DEFAULT_ROOT) -> StudyFolder:
         what = f"no search '{name}'" if name else "no searches"
         raise SearchError(f"{what} under {root}/ (you can also give the path of its folder)")
     return matching[-1]
+
+
+def search_settings(scenario: Scenario) -> Search:
+    """Return the [search] section of a scenario. Raises ScenarioError if it has none."""
+    if scenario.search is None:
+        raise ScenarioError(
+            f"{scenario.origin or scenario.name} has no [search]; name the keys to search:\n"
+            "[search.space]\n"
+            '"optimizer.learning_rate" = { log = [1e-5, 1e-1] }'
+        )
+    return scenario.search
+
+
+def scenario_of(folder: StudyFolder) -> Scenario:
+    """Return the scenario of a search. Raises ScenarioError, SearchError."""
+    info = folder.info()
+    scenario = load(folder.scenario)
+    search_settings(scenario)
+    return msgspec.structs.replace(scenario, name=info.scenario, origin=info.origin)

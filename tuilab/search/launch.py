@@ -15,16 +15,14 @@ import msgspec
 from engine.backends.base import usable_cores
 from engine.errors import ConfigError, TuilabError
 from tuilab.claims.summary import to_json
-from tuilab.errors import ScenarioError, SearchError
+from tuilab.errors import SearchError
 from tuilab.process.headless import held_signals
 from tuilab.process.launch import Options
-from tuilab.scenario.loading import load
 from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.ranges import chosen_range
-from tuilab.scenario.search.settings import Search
 from tuilab.search import folder as folders
 from tuilab.search.extras import need
-from tuilab.search.folder import StudyFolder, StudyInfo
+from tuilab.search.folder import StudyFolder, StudyInfo, scenario_of, search_settings
 from tuilab.search.points import check_space
 from tuilab.search.pools import LocalPool, Pool, check_address
 from tuilab.search.results import SearchResult
@@ -40,17 +38,6 @@ class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[str, ...] = ()
     extend: bool = False
     cluster: str = ""
-
-
-def search_settings(scenario: Scenario) -> Search:
-    """Return the [search] section of a scenario. Raises ScenarioError if it has none."""
-    if scenario.search is None:
-        raise ScenarioError(
-            f"{scenario.origin or scenario.name} has no [search]; name the keys to search:\n"
-            "[search.space]\n"
-            '"optimizer.learning_rate" = { log = [1e-5, 1e-1] }'
-        )
-    return scenario.search
 
 
 def new_folder(
@@ -97,14 +84,6 @@ def find_resumable(path: Path | None, scenario: Path | None) -> StudyFolder:
         of = f" of {name}" if name else ""
         raise SearchError(f"no search{of} to resume under runs/; leave out --resume to start one")
     return matching[-1]
-
-
-def scenario_of(folder: StudyFolder) -> Scenario:
-    """Return the scenario of a search. Raises ScenarioError, SearchError."""
-    info = folder.info()
-    scenario = load(folder.scenario)
-    search_settings(scenario)
-    return msgspec.structs.replace(scenario, name=info.scenario, origin=info.origin)
 
 
 def search(

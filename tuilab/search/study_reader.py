@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tuilab.search.extras import need
-from tuilab.search.folder import StudyFolder
-from tuilab.search.launch import scenario_of, search_settings
+from tuilab.search.folder import StudyFolder, scenario_of, search_settings
 from tuilab.search.narrowing import edges
 from tuilab.search.points import is_allowed
 from tuilab.search.results import SearchResult, StageResult

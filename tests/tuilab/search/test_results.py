@@ -44,7 +44,7 @@ def test_the_best_is_the_highest_or_the_lowest_and_the_earlier_of_equals() -> No
 
 def test_the_table_is_the_lectures() -> None:
     text = summary(found())
-    assert "coarse (3 of 5 trials complete, 2 given up (worse than others), 1 lost)" in text
+    assert "coarse (3 of 5 trials complete, 2 stopped early (worse than others), 1 lost)" in text
     head, first, second, third = text.splitlines()[1:5]
     assert head.split() == ["rank", "val_acc", "lr", "initializer", "seconds", "trial"]
     assert first.split() == ["1", "0.5000", "3.000e-04", "normal", "2"]
@@ -63,7 +63,7 @@ def test_a_trial_is_the_lectures_line() -> None:
 
 
 def test_others_are_counted_by_reason() -> None:
-    assert incomplete(ROWS) == {"given up (worse than others)": 2, "lost": 1}
+    assert incomplete(ROWS) == {"stopped early (worse than others)": 2, "lost": 1}
 
 
 def test_json_and_csv_hold_every_trial() -> None:
