@@ -1,13 +1,21 @@
-"""Ticks and axes of charts: round numbers at even distances."""
+"""Axes of charts: the ends of the y axis, ticks at round numbers, and the axis of steps."""
 
 import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
+from engine.statistics.frames import Floats
 from tuilab.charts import formats
 from tuilab.charts.text import Line
 
 WITHIN_A_DECADE: Final = (1, 2, 5)
+USUAL: Final = (0.02, 0.95)
+"""Quantiles of another run between which the y axis has room for it."""
+MORE: Final = 1.0
+"""How far other runs may stretch the y axis on either side, as a share of its range."""
+PADDING: Final = 0.04
 
 
 def round_step(span: float, number: int) -> float:
@@ -77,3 +85,32 @@ def _lines(axis: Sequence[str], labels: Sequence[str], gutter: int) -> list[Line
         [(" " * gutter + "└" + "".join(axis), "muted")],
         [("".join(labels), "muted")],
     ]
+
+
+def robust(
+    own: Floats, others: Sequence[Floats], fixed: tuple[float, float] | None = None
+) -> tuple[float, float] | None:
+    """Return the ends of a y axis: room for all of `own`, and for `others` within limits.
+
+    A run with a huge loss must not flatten the curve of another. Return `fixed`, if given, as soon
+    as any value is finite, and None if none is.
+    """
+    own = own[np.isfinite(own)]
+    others = [finite for other in others if (finite := other[np.isfinite(other)]).size]
+    if not own.size and not others:
+        return None
+    if fixed is not None:
+        return fixed
+    if not own.size:
+        own, others = np.concatenate(others), []
+    low, high = float(own.min()), float(own.max())
+    room = MORE * ((high - low) or max(abs(high) * 0.1, 1e-3))
+    usual = np.array([np.quantile(other, USUAL) for other in others]).reshape(-1, 2)
+    lowest = float(np.clip(usual[:, 0].min(initial=low), low - room, low))
+    highest = float(np.clip(usual[:, 1].max(initial=high), high, high + room))
+    return _padded(lowest, highest)
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    room = (high - low) * PADDING or max(abs(high) * 0.1, 1e-3)
+    return low - room, high + room

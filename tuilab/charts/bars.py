@@ -1,9 +1,12 @@
-"""Values as bars that stand on a level, or hang from it: pure, values to lines."""
+"""Values as bars above and below a level, and factors as bars on either side of 1."""
+
+import math
 
 import numpy as np
 
 from engine.statistics.frames import Floats
 from tuilab.charts import formats
+from tuilab.charts.symbols import AS_EXPECTED, EXPECTED, MEASURED
 from tuilab.charts.text import Line
 
 HALVES = " ▄▀█"  # of a cell, by its filled halves: 1 the lower, 2 the upper
@@ -60,3 +63,35 @@ def _roles(text: str, role: str) -> Line:
         else:
             line.append((character, own))
     return line
+
+
+def gain_bar(value: float, theory: float, span: float, columns: int) -> str:
+    """Draw a factor on a logarithmic scale from 1/`span` to `span`, ×1 in the middle (┊).
+
+    The symbols are those of measured, expected, and both; an arrow points to what lies beyond the
+    scale. NaN is left out.
+    """
+    middle = columns // 2
+    cells = list(" " * columns)
+    at, expected = (_place(factor, span, middle) for factor in (value, theory))
+    if at is not None:
+        first, last = sorted((middle, min(max(at, 0), 2 * middle)))
+        cells[first : last + 1] = "━" * (last + 1 - first)
+    cells[middle] = "┊"
+    if expected is not None:
+        cells[min(max(expected, 0), 2 * middle)] = EXPECTED.glyph
+    if at is not None:
+        beyond = "◀" if at < 0 else "▶" if at > 2 * middle else ""
+        end = beyond or (AS_EXPECTED if at == expected else MEASURED).glyph
+        cells[min(max(at, 0), 2 * middle)] = end
+    return "".join(cells)
+
+
+def _place(factor: float, span: float, middle: int) -> int | None:
+    """Return the column of a factor, which may lie beyond the scale; None for NaN."""
+    if math.isnan(factor) or factor < 0:
+        return None
+    if factor == 0 or math.isinf(factor):
+        return -1 if factor == 0 else 2 * middle + 1
+    share = math.log(factor) / math.log(span)
+    return round(middle * min(max(share, -2.0), 2.0)) + middle

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from tuilab.charts import formats
+from tuilab.charts.symbols import NOT_FINITE
 
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 OCTAVES: Final = 8
@@ -213,7 +214,8 @@ def is_spike(h: Histogram) -> bool:
 
 def nothing(h: Histogram, columns: int, rows: int) -> list[str]:
     """Return a strip that is empty, or says that nothing is finite, as far as that fits."""
-    words = ("✕ nothing finite", "✕ NaN", "✕") if h.nonfinite else ("",)
+    glyph = NOT_FINITE.glyph
+    words = (f"{glyph} nothing finite", f"{glyph} NaN", glyph) if h.nonfinite else ("",)
     fitting = next((text for text in words if len(text) <= columns), "")
     return [" " * columns] * (rows - 1) + [fitting.ljust(columns)]
 
@@ -246,7 +248,7 @@ def strip(
         )
     lines = _stack(levels, rows)
     if h.nonfinite:
-        lines[-1] = lines[-1][:-1] + "✕"
+        lines[-1] = lines[-1][:-1] + NOT_FINITE.glyph
     return lines
 
 
@@ -262,7 +264,7 @@ def heat(histograms: list[Histogram], axis: Axis, rows: int) -> list[str]:
     """Draw histograms as columns of shades, the top row being the upper end of `axis`.
 
     Each column is relative to its own peak, by square roots. One without spread is a single cell,
-    one with nothing finite a column of crosses.
+    one with nothing finite a column of ⊘.
     """
     columns = [_shaded(h, axis, rows) for h in histograms]
     return ["".join(column[row] for column in columns) for row in range(rows)]
@@ -270,7 +272,7 @@ def heat(histograms: list[Histogram], axis: Axis, rows: int) -> list[str]:
 
 def _shaded(h: Histogram, axis: Axis, rows: int) -> str:
     if is_empty(h):
-        return ("✕" if h.nonfinite else " ") * rows
+        return (NOT_FINITE.glyph if h.nonfinite else " ") * rows
     if is_spike(h):
         at = rows - 1 - axis.column(h.mean, rows)
         return " " * at + SHADES[-1] + " " * (rows - 1 - at)
@@ -283,34 +285,3 @@ def shades(counts: Floats) -> list[str]:
     peak = float(heights.max())
     levels = np.ceil(heights / peak * (len(SHADES) - 1)) if peak > 0 else np.zeros(len(counts))
     return [SHADES[level] for level in levels.astype(np.int64).tolist()]
-
-
-def gain_bar(value: float, theory: float, span: float, columns: int) -> str:
-    """Draw a factor on a logarithmic scale from 1/`span` to `span`, ×1 in the middle (┊).
-
-    ● is measured, ◇ expected, ◆ both; beyond the scale an arrow points there. NaN is left out.
-    """
-    middle = columns // 2
-    cells = list(" " * columns)
-    at, expected = (_place(factor, span, middle) for factor in (value, theory))
-    if at is not None:
-        first, last = sorted((middle, min(max(at, 0), 2 * middle)))
-        cells[first : last + 1] = "━" * (last + 1 - first)
-    cells[middle] = "┊"
-    if expected is not None:
-        cells[min(max(expected, 0), 2 * middle)] = "◇"
-    if at is not None:
-        beyond = "◀" if at < 0 else "▶" if at > 2 * middle else ""
-        end = beyond or ("◆" if at == expected else "●")
-        cells[min(max(at, 0), 2 * middle)] = end
-    return "".join(cells)
-
-
-def _place(factor: float, span: float, middle: int) -> int | None:
-    """Return the column of a factor, which may lie beyond the scale; None where there is none."""
-    if math.isnan(factor) or factor < 0:
-        return None
-    if factor == 0 or math.isinf(factor):
-        return -1 if factor == 0 else 2 * middle + 1
-    share = math.log(factor) / math.log(span)
-    return round(middle * min(max(share, -2.0), 2.0)) + middle

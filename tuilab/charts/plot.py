@@ -13,13 +13,13 @@ import numpy as np
 
 from engine.statistics.frames import Floats
 from tuilab.charts import axes
-from tuilab.charts import event_markers as marks
+from tuilab.charts.axes import robust
 from tuilab.charts.canvas import BRAILLE, Canvas
-from tuilab.charts.event_markers import EventMarker
+from tuilab.charts.event_markers import EventMarker, marker_line
 from tuilab.charts.series import Reduced
 from tuilab.charts.smoothing import logarithm
+from tuilab.charts.symbols import DOWN, NOT_FINITE, UP
 from tuilab.charts.text import Line
-from tuilab.charts.y_limits import robust
 
 LEAST_WIDTH: Final = 12
 LEAST_HEIGHT: Final = 3
@@ -53,10 +53,10 @@ class Chart:
     """
 
     curves: Sequence[Curve]
-    marks: Sequence[EventMarker] = ()
+    markers: Sequence[EventMarker] = ()
     limits: tuple[float, float] | None = None
     reference: float = math.nan
-    reference_seen: bool = False  # the y axis has room for it in any case
+    reference_visible: bool = False  # the y axis has room for it in any case
     logarithmic: bool = False
     decades: bool = False
     cursor: float = math.nan
@@ -65,7 +65,7 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Drawing:
     """A chart that is drawn, and where on it the steps are."""
 
     lines: Sequence[Line] = ()
@@ -114,13 +114,13 @@ def draw(chart: Chart, width: int, height: int) -> list[Line]:
     return [*paint(chart, width, height).lines]
 
 
-def paint(chart: Chart, width: int, height: int) -> Picture:
+def paint(chart: Chart, width: int, height: int) -> Drawing:
     """Draw a chart as `draw` does, and tell where its canvas is."""
     span = _span(chart)
     limits = _limits(chart, span)
     if limits is None or not has_room(width, height):
-        return Picture()
-    shown = chart.marks if height > LEAST_HEIGHT else ()
+        return Drawing()
+    shown = chart.markers if height > LEAST_HEIGHT else ()
     rows = height - 2 - bool(shown)
     ticks = axes.ticks(*limits, max(rows // 3, 1) + 1, logarithmic=chart.logarithmic)
     canvas_rows = Canvas(1, rows)
@@ -128,13 +128,13 @@ def paint(chart: Chart, width: int, height: int) -> Picture:
     gutter = max((len(text) for text in labels.values()), default=0)
     columns = width - gutter - 1
     canvas = _canvas(chart, span, limits, columns, rows)
-    lines = [marks.line(shown, span, gutter + 1, columns)] if shown else []
+    lines = [marker_line(shown, span, gutter + 1, columns)] if shown else []
     for row, cells in enumerate(canvas.lines()):
         label = labels.get(row)
         lines.append([(f"{label or '':>{gutter}}{'┤' if label else '│'}", "muted"), *cells])
     axis = axes.decade_axis if chart.decades else axes.step_axis
     lines += axis(span, gutter, columns)
-    return Picture(lines, span, gutter + 1, columns, len(lines) - rows - 2, rows)
+    return Drawing(lines, span, gutter + 1, columns, len(lines) - rows - 2, rows)
 
 
 def _scale(chart: Chart) -> Callable[[Floats], Floats]:
@@ -156,7 +156,7 @@ def _limits(chart: Chart, span: tuple[float, float]) -> tuple[float, float] | No
     """Return both ends of the y axis; None where nothing finite is in sight."""
     scale = _scale(chart)
     seen = [(curve.leads, scale(_values(curve, span))) for curve in chart.curves]
-    if chart.reference_seen and any(np.isfinite(values).any() for _, values in seen):
+    if chart.reference_visible and any(np.isfinite(values).any() for _, values in seen):
         seen.append((True, scale(np.array([chart.reference]))))
     return robust(
         np.concatenate([NOTHING, *(values for leads, values in seen if leads)]),
@@ -197,14 +197,17 @@ def _canvas(
     if span[0] <= chart.cursor <= span[1]:
         canvas.upright(round((chart.cursor - span[0]) / length * (columns - 1)), "│", "warning")
     if chart.broken.size:
-        _cross_out(canvas, chart, span, limits)
+        _mark_broken(canvas, chart, span, limits)
     return canvas
 
 
 def _arrows(canvas: Canvas, places: Floats, heights: Floats, role: str) -> None:
     """Show where a curve leaves the canvas at the top or the bottom, and now and then after it."""
     inside = (places >= 0) & (places <= 1)
-    for row, glyph, beyond in ((0, "▲", heights > 1), (canvas.rows - 1, "▼", heights < 0)):
+    for row, glyph, beyond in (
+        (0, UP.glyph, heights > 1),
+        (canvas.rows - 1, DOWN.glyph, heights < 0),
+    ):
         columns = np.unique(np.rint(places[inside & beyond] * (canvas.columns - 1)).astype(np.intp))
         if columns.size:
             stretch = np.cumsum(np.diff(columns, prepend=columns[0]) > 2)
@@ -213,10 +216,10 @@ def _arrows(canvas: Canvas, places: Floats, heights: Floats, role: str) -> None:
             canvas.put(row, columns[kept], glyph, role)
 
 
-def _cross_out(
+def _mark_broken(
     canvas: Canvas, chart: Chart, span: tuple[float, float], limits: tuple[float, float]
 ) -> None:
-    """Write a cross where a loss is not finite, at the height at which the curve broke off."""
+    """Mark where a loss is not finite, at the height at which the curve broke off."""
     leading = next(curve for curve in chart.curves if curve.leads)
     heights = _scale(chart)(leading.data.mean)
     known = np.flatnonzero(np.isfinite(heights))
@@ -225,7 +228,7 @@ def _cross_out(
         height = heights[before[-1] if before.size else known[0]] if known.size else limits[0]
         row = canvas.row(min(max(_share(float(height), limits), 0.0), 1.0))
         column = round((step - span[0]) / (span[1] - span[0]) * (canvas.columns - 1))
-        canvas.put(row, np.array([column]), "✕", "error")
+        canvas.put(row, np.array([column]), *NOT_FINITE.span)
 
 
 def _crossed(line: Line, at: int) -> Line:

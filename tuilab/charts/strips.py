@@ -1,6 +1,6 @@
 """The ways to draw a layer's values along an axis: bars, heat, percentile bands. Pure.
 
-One function a way, from a histogram to lines of text; `WAYS` names them in the order of the key.
+One function a way, from a histogram to lines of text; `STYLES` names them in the order of the key.
 """
 
 import math
@@ -17,6 +17,7 @@ from tuilab.charts.distributions import (
     shades,
     strip,
 )
+from tuilab.charts.symbols import NOT_FINITE
 
 Strip = Callable[[Histogram, Axis, int, int], list[str]]
 PERCENTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -35,7 +36,7 @@ def heat(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
         line = "".join(shades(rebin(h, axis, columns)))
         if axis.log:  # a few are ever so small
             line = line.replace("·", " ")
-    return [line] * (rows - 1) + [line[:-1] + "✕" if h.nonfinite else line]
+    return [line] * (rows - 1) + [line[:-1] + NOT_FINITE.glyph if h.nonfinite else line]
 
 
 def bands(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
@@ -55,7 +56,7 @@ def bands(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
     lines = ["".join(box)] * max(rows - 1, 1)
     lines[len(lines) // 2] = "".join(whiskers)
     if h.nonfinite:
-        lines[-1] = lines[-1][:-1] + "✕"
+        lines[-1] = lines[-1][:-1] + NOT_FINITE.glyph
     return [" " * columns] * (rows - len(lines)) + lines  # which keeps boxes apart
 
 
@@ -63,7 +64,7 @@ def _percentiles(h: Histogram, axis: Axis) -> Sequence[float]:
     return [float(value) for value in h.quantiles(PERCENTILES, magnitude=axis.log)]
 
 
-WAYS: Final[Mapping[str, Strip]] = {"bars": strip, "heat": heat, "percentiles": bands}
+STYLES: Final[Mapping[str, Strip]] = {"bars": strip, "heat": heat, "percentiles": bands}
 
 
 def log_axis(histograms: Sequence[Histogram]) -> Axis:

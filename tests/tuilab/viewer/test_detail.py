@@ -12,7 +12,7 @@ from tuilab.charts.distributions import Axis
 from tuilab.charts.text import plain, width
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.layer.base import LayerViewState
-from tuilab.viewer.panels.layer.histograms import GRID, axis_of, held, next_axis, turn
+from tuilab.viewer.panels.layer.histograms import GRID, axis_of, fixed, next_axis, turn
 from tuilab.viewer.panels.layer.views import KEYS, VIEWS, chosen, detail, help_lines, keys, tabs
 
 
@@ -98,7 +98,7 @@ def test_a_fixed_axis_stays_what_it_was(record: Record, follow: Follow) -> None:
     store = follow(recording.folder)
     store.poll()
     assert store.snapshot is not None
-    look = held(LayerViewState(3), store.snapshot, "relu")
+    look = fixed(LayerViewState(3), store.snapshot, "relu")
     before = {tensor: axis_of(look, store.snapshot, tensor) for tensor in GRID}
     recording.network.learning_rate = 5.0
     recording.steps(3)
@@ -113,8 +113,8 @@ def test_a_non_linearity_with_a_range_is_held_at_it(
     activation: str, axis: Axis, store: RunStore
 ) -> None:
     assert store.snapshot is not None
-    assert held(LayerViewState(), store.snapshot, activation).held["activation"] == axis
-    assert held(LayerViewState(), store.snapshot, "relu").held["activation"] != axis
+    assert fixed(LayerViewState(), store.snapshot, activation).axes["activation"] == axis
+    assert fixed(LayerViewState(), store.snapshot, "relu").axes["activation"] != axis
 
 
 def test_a_recorded_layer_without_pictures_or_normalisation_offers_two_views(

@@ -19,10 +19,11 @@ from tuilab.process.launch import Worker
 from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.panels import status
-from tuilab.viewer.panels.findings import evidence, explanation, fixes_of, list_lines, meaning
+from tuilab.viewer.panels.findings import details, evidence, fixes_of, list_lines, meaning
 from tuilab.viewer.panels.layer_columns import Table
+from tuilab.viewer.runs import Launchers
 from tuilab.viewer.screens.findings_screen import FindingsScreen
-from tuilab.viewer.screens.layer_screen import DetailScreen
+from tuilab.viewer.screens.layer_screen import LayerScreen
 
 SLOW = Finding(
     "low_learning_rate", "warning", (), 3, 5e-5, 1e-4, "an update changes the weights by 5e-05",
@@ -74,7 +75,7 @@ def test_the_list_has_what_stands_before_what_is_over() -> None:
 
 def test_an_explanation_has_evidence_what_helps_and_why(diagnosed: Recording) -> None:
     fixes = fixes_of(SLOW, follow_info(diagnosed), live=True)
-    lines = [plain(line) for line in explanation(SLOW, fixes, over=False, cells=90)]
+    lines = [plain(line) for line in details(SLOW, fixes, over=False, cells=90)]
     assert lines[:3] == [
         "▲ warning, from step 3",
         "an update changes the weights by 5e-05",
@@ -83,7 +84,7 @@ def test_an_explanation_has_evidence_what_helps_and_why(diagnosed: Recording) ->
     assert "→ raise optimizer.learning_rate" in lines
     assert "1 learning rate 0.01 → 0.1  now, from the next step on" in lines
     assert "Lecture 6: about 1e-3 is healthy." in " ".join(lines)
-    over = explanation(DEAD, [], over=True, cells=90)
+    over = details(DEAD, [], over=True, cells=90)
     assert plain(over[0]) == "✕ error in layers 3, 4, from step 1; it is over"
 
 
@@ -98,7 +99,7 @@ def follow_info(recording: Recording) -> Any:
 def test_all_of_it_fits(cells: int) -> None:
     fix = Fix("learning rate 0.01 → 0.001", settings=("optimizer.learning_rate=0.001",))
     for finding in (SHRINKING, DEAD, OVER, SLOW):
-        for line in explanation(finding, [fix] * 3, over=True, cells=cells):
+        for line in details(finding, [fix] * 3, over=True, cells=cells):
             assert width(line) <= cells
     assert {width(line) for line in list_lines([SLOW, DEAD], (), 1, cells)} == {cells}
 
@@ -154,7 +155,7 @@ async def test_enter_goes_to_its_layer_and_moment(diagnosed: Recording, client: 
         await opened(app, pilot)
         await pilot.press("down", "down", "down", "enter")
         await pilot.pause()
-        assert isinstance(app.screen, DetailScreen)
+        assert isinstance(app.screen, LayerScreen)
         assert (app.screen.look.layer, app.screen.look.tensor) == (3, "activation")
         assert app.store.at == 1  # the step from which it held
         await pilot.press("escape")
@@ -204,7 +205,10 @@ async def test_a_number_starts_a_run_that_is_mended(
         asked.append((folder, more))
         return Worker(other.folder)
 
-    async with viewing(diagnosed.folder, client, restart=restart) as (app, pilot):
+    async with viewing(diagnosed.folder, client, launchers=Launchers(restart=restart)) as (
+        app,
+        pilot,
+    ):
         await opened(app, pilot)
         await pilot.press("1")
         await sent(app)
@@ -221,7 +225,7 @@ async def test_what_the_scenario_does_not_take_leaves_the_run_alone(
     scenario = SCENARIO.replace('[network]\nhidden = [8, 8]\ninitializer = "xavier"\n', "")
     diagnosed.folder.scenario.write_text(scenario + own)
     async with viewing(diagnosed.folder, client) as (app, pilot):
-        app.mend(Fix("batch normalisation", settings=("network.nonsense=true",)))
+        app.navigation.apply(Fix("batch normalisation", settings=("network.nonsense=true",)))
         await sent(app)
         await pilot.pause()
         assert client.sent == []
@@ -249,7 +253,7 @@ async def test_after_a_divergence_it_goes_back(diagnosed: Recording, client: Fak
         asked.append(folder)
         return Worker(folder)
 
-    async with viewing(diagnosed.folder, client, go_on=go_on) as (app, pilot):
+    async with viewing(diagnosed.folder, client, launchers=Launchers(go_on=go_on)) as (app, pilot):
         await opened(app, pilot)
         assert "before it, at a lower learning rate" in text(app)
         await pilot.press("1")

@@ -10,11 +10,11 @@ from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
-from tuilab.charts.distributions import gain_bar
+from tuilab.charts.bars import gain_bar
 from tuilab.charts.text import plain, width
 from tuilab.viewer.layout import arrange
 from tuilab.viewer.model.store import RunStore
-from tuilab.viewer.panels.gain import gain_lines, span_of, tinted, ways
+from tuilab.viewer.panels.gain import directions, gain_lines, span_of, tinted
 from tuilab.viewer.panels.layer_columns import Table
 
 
@@ -112,7 +112,7 @@ def replace_first(layer: object) -> object:
 
 def test_the_scale_holds_what_it_must(store: RunStore) -> None:
     assert store.snapshot is not None
-    both, _ = ways(Table.of(store.snapshot, store.info), store.info, None)
+    both, _ = directions(Table.of(store.snapshot, store.info), store.info, None)
     assert span_of(both) == 2.0
     both[0].measured[3] = 3.0
     assert span_of(both) == 4.0

@@ -192,7 +192,7 @@ class TestOnTheWay:
             app,
             pilot,
         ):
-            await until(app, pilot, lambda: app.stage.claims is found)
+            await until(app, pilot, lambda: app.dashboard.claims is found)
             assert "not as claimed" not in text(app)
             assert "next digits_mlp" in text(app)
             assert tour.results == {}
@@ -270,7 +270,7 @@ class TestOnTheWay:
             app,
             pilot,
         ):
-            await until(app, pilot, lambda: bool(app.stage.claims.verdicts))
+            await until(app, pilot, lambda: bool(app.dashboard.claims.verdicts))
             assert "as claimed" not in text(app)
             assert tour.results == {}
             second.end("finished")
