@@ -55,6 +55,12 @@ class ViewerApp(TuilabApp[Worker]):
     `controls`, `runs`, `comparison`, `navigation` and `screenshots` do what keys ask for.
     """
 
+    controls: Controls
+    runs: Runs
+    comparison: Comparison
+    navigation: Navigation
+    screenshots: Screenshots
+
     CSS_PATH = "tuilab.tcss"
     TITLE = "tuilab"
     BINDINGS: ClassVar[list[BindingType]] = [

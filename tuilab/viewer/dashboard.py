@@ -116,7 +116,7 @@ class Dashboard(Vertical):
         return self.arranged.mode == "wide" and not self.alone
 
     @property
-    def _context(self) -> PanelContext:
+    def _panel_context(self) -> PanelContext:
         return PanelContext(
             cast(RunStore, self._store),
             self.claims,
@@ -144,7 +144,7 @@ class Dashboard(Vertical):
 
     def _draw_panels(self) -> None:
         """Draw the panels that are in sight, stale and due."""
-        context, now = self._context, time.monotonic()
+        context, now = self._panel_context, time.monotonic()
         for spec in PANELS:
             if self._in_sight(spec, context) and self._schedule.take(spec, now):
                 self.panels[spec.name].present(context)
@@ -219,14 +219,14 @@ class Dashboard(Vertical):
 
     def _place_panels(self) -> None:
         """Show the panels that are in sight, and give them their room."""
-        context = self._context
+        context = self._panel_context
         for spec in PANELS:
             panel = self.panels[spec.name]
             panel.display = self._in_sight(spec, context)
             panel.set_class(not self.overview, "alone")
             if spec.slot == "lower":
                 panel.styles.height = self.arranged.lower_height if self.overview else "1fr"
-            panel.arrange(context)
+            panel.prepare(context)
         self.query_one("#upper").display = any(panel.display for panel in self._slot("upper"))
         self.tab_line.set_class(not self.overview, "in-use")
         names = [(spec.key, spec.name) for spec in BY_KEY]
@@ -312,7 +312,7 @@ class Dashboard(Vertical):
 
     def scroll_panel(self, pages: float, lines: int) -> None:
         """Scroll the panel that is alone, if it scrolls; otherwise the layers."""
-        context = self._context
+        context = self._panel_context
         panels = [(spec, self.panels[spec.name]) for spec in PANELS if spec.in_use(context)]
         alone = [p for spec, p in panels if not self.overview and spec.of_tab == self.tab]
         lower = [p for spec, p in panels if spec.slot == "lower"]

@@ -130,9 +130,10 @@ def test_changes_become_marks_over_the_loss(label: str) -> None:
 def test_it_is_told_what_became_of_a_change() -> None:
     gamma_beta = [[1, "gamma"], [1, "beta"], [2, "gamma"], [2, "beta"], [3, "gamma"], [3, "beta"]]
     assert changes.sentence(event("batch_norm", anew=gamma_beta)) == (
-        "network rebuilt at step 12: all is kept but gamma and beta of layers 1–3, which begin anew"
+        "network rebuilt at step 12: reset: gamma and beta of layers 1–3;"
+        " all other weights are unchanged"
     )
-    assert changes.sentence(event("activation", anew=[])).endswith("all weights are kept")
+    assert changes.sentence(event("activation", anew=[])).endswith("all weights are unchanged")
     assert changes.sentence(event("batch_norm", layer=3, name="remove", anew=[])).startswith(
         "network rebuilt at step 12 without batch norm in layer 3:"
     )
@@ -180,7 +181,7 @@ async def test_keys_limit_the_speed_and_the_header_shows_it(
         assert client.sent == [Command("speed", value=210.0)]
         limited(recording, 210, 0)
         await settle(app, pilot)
-        assert "≤ 210 a second" in text(app)
+        assert "≤ 210 steps/s" in text(app)
         await pilot.press("plus")
         await sent(app)
         assert client.sent[1:] == [Command("speed", value=0.0)]
@@ -300,7 +301,7 @@ async def test_nothing_changes_in_a_run_that_has_ended_or_in_the_past(
     async with viewing(recording.folder, client) as (app, pilot):
         await pilot.press("home", "e", "b")
         assert {n.message for n in app._notifications} == {
-            "this is the past; end comes back to now"
+            "this is an earlier step; end returns to now"
         }
         recording.end("finished")
         await settle(app, pilot)

@@ -104,7 +104,7 @@ def test_what_is_no_number_is_crossed_out_and_counted(record: Record, follow: Fo
     store.poll()
     scene = Scene(store, (), Viewport())
     assert BY_NAME["loss"].broken(scene) == 2
-    assert picture(BY_NAME["loss"], scene).count("✕") == 2
+    assert picture(BY_NAME["loss"], scene).count("⊘") == 2
     assert BY_NAME["loss"].broken(replace(scene, viewport=Viewport(span=1.0))) == 1
     assert BY_NAME["accuracy"].broken(scene) == 0
 
@@ -148,7 +148,7 @@ def test_findings_and_actions_become_marks_once() -> None:
     assert [(m.step, m.glyph, m.label, m.role) for m in of_events(events)] == [
         (1, "▲", "dead units", "warning"),
         (3, "▾", "lr ×2", "update"),
-        (5, "◆", "❄ 2", "update"),
+        (5, "▼", "❄ 2", "update"),
         (6, "▾", "schedule cosine", "update"),
         (7, "●", "dead units", "error"),
         (8, "○", "overfitting", "muted"),

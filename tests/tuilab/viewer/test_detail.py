@@ -13,11 +13,19 @@ from tuilab.charts.text import plain, width
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.layer.base import LayerViewState
 from tuilab.viewer.panels.layer.histograms import GRID, axis_of, fixed, next_axis, turn
-from tuilab.viewer.panels.layer.views import KEYS, VIEWS, chosen, detail, help_lines, keys, tabs
+from tuilab.viewer.panels.layer.views import (
+    KEYS,
+    VIEWS,
+    chosen,
+    help_lines,
+    keys,
+    layer_lines,
+    tabs,
+)
 
 
 def lines(store: RunStore, look: LayerViewState, cells: int = 116, height: int = 32) -> list[str]:
-    found = detail(subject_of(store, look), cells, height)
+    found = layer_lines(subject_of(store, look), cells, height)
     assert len(found) <= height
     assert all(width(line) <= cells for line in found)
     return [plain(line) for line in found]
@@ -85,7 +93,7 @@ def test_the_axis_goes_round_and_the_title_says_which_is_on(store: RunStore) -> 
     for _ in range(5):
         words.append(lines(store, look)[0])
         look = next_axis(subject_of(store, look))
-    expected = ("each its own", "that of all layers", "fixed as of step 0", "log |x|")
+    expected = ("separate", "shared by all layers", "fixed at step 0", "log |x|")
     for line, what in zip(words, (*expected, expected[0]), strict=True):
         assert f"axis {what}" in line
         assert line.endswith("heights √")

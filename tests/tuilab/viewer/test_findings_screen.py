@@ -1,4 +1,4 @@
-"""The screen of findings: choosing, going there, mending; and keys behind a screen."""
+"""The screen of findings: choosing, going there, fixing; and keys behind a screen."""
 
 from typing import Any
 
@@ -156,7 +156,7 @@ async def test_enter_goes_to_its_layer_and_moment(diagnosed: Recording, client: 
         await pilot.press("down", "down", "down", "enter")
         await pilot.pause()
         assert isinstance(app.screen, LayerScreen)
-        assert (app.screen.look.layer, app.screen.look.tensor) == (3, "activation")
+        assert (app.screen.view_state.layer, app.screen.view_state.tensor) == (3, "activation")
         assert app.store.at == 1  # the step from which it held
         await pilot.press("escape")
         await opened(app, pilot)
@@ -265,7 +265,7 @@ async def test_a_number_without_a_change_says_so(diagnosed: Recording, client: F
     async with viewing(diagnosed.folder, client) as (app, pilot):
         await opened(app, pilot)
         await pilot.press("9")
-        assert [n.message for n in app._notifications] == ["no such change is offered"]
+        assert [n.message for n in app._notifications] == ["there is no fix of that number"]
         assert isinstance(app.screen, FindingsScreen)
 
 
@@ -273,9 +273,7 @@ async def test_without_findings_there_is_no_screen(record: Record, client: FakeC
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("a")
         assert len(app.screen_stack) == 1
-        assert [n.message for n in app._notifications] == [
-            "the diagnosis has found nothing until now"
-        ]
+        assert [n.message for n in app._notifications] == ["no findings yet"]
 
 
 async def test_what_is_found_meanwhile_comes_into_the_list(
@@ -314,7 +312,7 @@ async def test_keys_of_the_panels_leave_the_screen_above_them(
 ) -> None:
     async with viewing(diagnosed.folder, client) as (app, pilot):
         if (screen, key) == ("a", "4"):
-            return  # a number mends a finding there
+            return  # a number fixes a finding there
         await pilot.press(screen)
         await pilot.pause()
         await pilot.press(key)
@@ -349,8 +347,8 @@ def test_the_notice_of_a_divergence_says_what_to_do(
     assert {len(line) for line in lines} == {cells}
     said = " ".join(" ".join(lines).split())
     assert "the loss became nan" in said
-    does = " to before it, at a lower learning rate" if cells >= 60 else ", and slows down"
-    assert said.endswith(f"g goes back{does}")
+    does = "from before that, at a lower learning rate" if cells >= 60 else "at a lower rate"
+    assert said.endswith(f"g resumes {does}")
 
 
 def test_going_to_a_step_takes_the_first_snapshot_from_there_on(

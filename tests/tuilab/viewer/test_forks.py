@@ -52,7 +52,7 @@ def test_where_a_fork_begins_is_said_in_words(record: Record, follow: Follow) ->
     checkpointed(recording, recording.made)
     recording.steps(20)
     store = follow(recording.folder)
-    with pytest.raises(RunError, match="nothing to branch off yet"):
+    with pytest.raises(RunError, match="nothing to fork yet"):
         plan(store)
     store.poll()
     here = plan(store)
@@ -183,7 +183,7 @@ async def test_a_fork_that_fails_is_told(record: Record, client: FakeClient) -> 
         pilot,
     ):
         await pilot.press("f")
-        assert "nothing to branch off yet" in str([n.message for n in app._notifications])
+        assert "nothing to fork yet" in str([n.message for n in app._notifications])
 
 
 async def test_a_living_run_is_forked_and_both_go_on(tmp_path: Path) -> None:

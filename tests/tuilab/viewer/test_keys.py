@@ -202,7 +202,7 @@ async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) 
 async def test_the_curves_of_other_runs_stand_beside(record: Record, client: FakeClient) -> None:
     shown, first, second = record(steps=4), record(steps=9), record(steps=0)
     async with viewing(shown.folder, client, first.folder, second.folder) as (app, pilot):
-        value = f"{app.stage.others[0].series.latest_loss:.2f}"
+        value = f"{app.dashboard.others[0].series.latest_loss:.2f}"
         assert f"─ run1 {value}" in text(app)
         assert [other.name for other in app.dashboard.others] == [
             "run1"
@@ -222,7 +222,7 @@ async def test_without_other_runs_there_is_nothing_beside(
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("c")
         assert [n.message for n in app._notifications] == [
-            "there is no other run: tuilab compare shows several"
+            "there is no other run; tuilab compare shows several"
         ]
 
 
@@ -286,7 +286,7 @@ async def test_enter_opens_a_layer_and_keys_go_through_it(
         await pilot.press("down", "down", "up", "tab", "left")
         await settle(app, pilot)
         assert "Layer 2 of 11" in text(app)
-        assert "at step 3  ◀ as of then" in text(app)
+        assert "at step 3  ◀ an earlier step" in text(app)
         assert "▸ dL/dA" in text(app)
         before = text(app)
         await pilot.press("x")
@@ -333,7 +333,7 @@ async def test_letters_change_the_view_of_a_layer(record: Record, client: FakeCl
         assert "i weights" not in text(app)  # a layer that sees no pixels
         await pilot.press("x", "x", "h")
         await settle(app, pilot)
-        assert "axis fixed as of step 3" in text(app)
+        assert "axis fixed at step 3" in text(app)
         await pilot.press("x")
         await settle(app, pilot)
         assert "axis log |x|" in text(app)
@@ -348,7 +348,7 @@ async def test_back_in_time_weights_of_later_are_told_apart(
     async with viewing(recording.folder, client, size=(120, 36)) as (app, pilot):
         await pilot.press("enter", "i", "home")
         await settle(app, pilot)
-        assert "at step 2  ◀ as of then" in text(app)
+        assert "at step 2  ◀ an earlier step" in text(app)
         assert "weights as of step 3" in text(app)
         assert isinstance(app.screen, LayerScreen)
         panel = app.screen.query_one("#detail", LinesPanel)

@@ -24,12 +24,12 @@ from tuilab.viewer.panels.header import header, progress
 
 def test_the_reading_says_what_the_gains_mean(store: RunStore) -> None:
     text = "\n".join(plain(line) for line in explanation_lines(store, Claims(), 60))
-    assert "▲ activations shrink ×0." in text
-    assert "of the spread after 10 layers" in text
-    assert "theory, step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu keeps ×0.71)" in " ".join(
+    assert "▲ activations shrink: ×0." in text
+    assert "std after 10 layers: " in text
+    assert "theory at step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu preserves ×0.71)" in " ".join(
         text.split()
     )
-    assert "▲ gradients shrink ×0." in text
+    assert "▲ gradients shrink: ×0." in text
     assert store.info.question in text.replace("\n", " ")
 
 
@@ -49,7 +49,7 @@ def test_a_healthy_network_reads_green(record: Record, follow: Follow) -> None:
     store = follow(record(units=200, gain=2**0.5).folder)
     store.poll()
     lines = explanation_lines(store, Claims(), 60)
-    assert plain(lines[0]).startswith("● activations hold ×")
+    assert plain(lines[0]).startswith("✓ activations keep their size: ×")
     assert lines[0][0][1] == "success"
 
 
@@ -76,10 +76,10 @@ def test_back_in_time_the_words_are_of_then(recording: Recording, follow: Follow
     now, then = (
         "\n".join(plain(line) for line in _looked(store, by, Claims([verdict]))) for by in (0, -9)
     )
-    assert "the training loss is near zero" in now
-    assert "the training loss is near zero" not in then
-    assert "1 of 1 hold as of now" in then
-    assert "as of now" not in now
+    assert "the training loss is close to zero" in now
+    assert "the training loss is close to zero" not in then
+    assert "1 of 1 hold now" in then
+    assert "hold now" not in now
 
 
 def _looked(store: RunStore, by: int, claims: Claims) -> list[Line]:
@@ -137,7 +137,7 @@ def test_events_become_marks() -> None:
     assert [(m.step, m.glyph, m.label) for m in found] == [
         (3, "▾", "lr ×1.25"),
         (4, "▾", "momentum 0.5"),
-        (9, "✕", "not finite"),
+        (9, "⊘", "not finite"),
     ]
 
 
@@ -187,7 +187,7 @@ def test_layout(size: tuple[int, int], mode: str, rows: int) -> None:
     layout = arrange(*size, layers=11)
     assert (layout.mode, layout.row_height) == (mode, rows)
     if mode == "wide":
-        assert size[1] - 3 - layout.layers_height >= 9
+        assert size[1] - 3 - layout.lower_height >= 9
 
 
 def test_the_footer_keeps_help_and_leave_to_the_last() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tuilab.charts.event_markers import EventMarker
-from tuilab.charts.plot import Chart, Curve, Picture, draw, paint, spans_decades, wants_logarithm
+from tuilab.charts.plot import Chart, Curve, Drawing, draw, paint, spans_decades, wants_logarithm
 from tuilab.charts.series import Reduced, reduce
 from tuilab.charts.text import plain
 
@@ -56,7 +56,7 @@ def test_a_picture_knows_where_its_steps_are() -> None:
     left, right = picture.left, picture.left + picture.columns - 1
     found = [picture.step_at(x) for x in (left - 1, left, right, right + 1)]
     assert found == [None, 0.0, 2.0, None]
-    assert Picture().step_at(0) is None
+    assert Drawing().step_at(0) is None
     crossed = [plain(line) for line in picture.with_cursor(2.0)]
     assert [line[-1] for line in crossed] == ["•", *"│││││", "┬", "2"]
     assert picture.with_cursor(5.0) == picture.lines

@@ -12,10 +12,10 @@ from tests.tuilab.viewer.recorded import Network, snapshot
 from tests.tuilab.viewer.visits import settle, text, viewing
 from tuilab.charts.text import plain, width
 from tuilab.record import RunInfo
+from tuilab.viewer.panels.base import ComparedTensors
 from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.side_by_side import (
     CHOICES,
-    ComparedTensors,
     RunLayers,
     choices,
     compared,
@@ -150,8 +150,8 @@ def test_what_is_not_finite_is_a_cross_in_the_colour_of_errors() -> None:
     broken.table.snapshot.histograms[1] = 0
     statistics[1, :, :7] = np.nan
     built = side_by_side([run("fine", **HEALTHY), broken], 120)
-    assert ("✕ NaN", "error") in [(t.strip(), role) for t, role in built[4]]
-    assert "✕" not in "".join(plain(line) for line in [*built[:4], *built[5:]])
+    assert ("⊘ NaN", "error") in [(t.strip(), role) for t, role in built[4]]
+    assert "⊘" not in "".join(plain(line) for line in [*built[:4], *built[5:]])
 
 
 def test_runs_are_compared_at_the_snapshot_nearest_to_the_step(
@@ -226,6 +226,6 @@ async def test_a_run_alone_has_nothing_beside_it(record: Record, client: FakeCli
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("C")
         assert [n.message for n in app._notifications] == [
-            "there is no other run: tuilab compare shows several"
+            "there is no other run; tuilab compare shows several"
         ]
         assert "layers beside" not in text(app)

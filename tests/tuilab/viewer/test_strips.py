@@ -61,8 +61,8 @@ def test_narrow_bands_keep_their_median() -> None:
 @pytest.mark.parametrize("way", STYLES)
 def test_what_is_not_finite_shows_in_every_way(way: str) -> None:
     draw = STYLES[way]
-    assert draw(make({0: 49, 32: 49}, nonfinite=3.0), Axis(-1, 1), 8, 2)[-1][-1] == "✕"
-    assert draw(make({}, nonfinite=3.0), Axis(-1, 1), 8, 2) == [" " * 8, "✕ NaN   "]
+    assert draw(make({0: 49, 32: 49}, nonfinite=3.0), Axis(-1, 1), 8, 2)[-1][-1] == "⊘"
+    assert draw(make({}, nonfinite=3.0), Axis(-1, 1), 8, 2) == [" " * 8, "⊘ NaN   "]
     assert draw(make({}, 0.0, 0.0), Axis(-1, 1), 8, 1) == [" " * 8]
 
 

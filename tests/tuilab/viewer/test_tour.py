@@ -29,7 +29,7 @@ ENTRIES = [
     Entry(Path("b/cifar10_convnet.toml"), "babysitting", question="What do convolutions see?"),
     Entry(Path("b/digits_mlp.toml"), "babysitting", question="What is healthy?"),
 ]  # fmt: skip
-MISSING = "cifar10 is not here: tuilab data fetch cifar10"
+MISSING = "cifar10 is missing; fetch it: tuilab data fetch cifar10"
 
 
 @dataclass

@@ -49,7 +49,7 @@ class PanelContext:
 class Panel(Widget):
     """A panel of the dashboard."""
 
-    def arrange(self, context: PanelContext) -> None:
+    def prepare(self, context: PanelContext) -> None:
         """Prepare for other room; called before `present`, and more often."""
 
     def present(self, context: PanelContext) -> None:

@@ -75,7 +75,7 @@ class ChartPanel(LinesPanel):
         if scene.viewport.logarithmic is not None and self.kind.has_axes:
             flags.append([("log" if chart.logarithmic else "linear", "muted")])
         if scene.viewport.smoothing and self.kind.smoothed:
-            flags.append([(f"~{scene.lens.smoothing:g}", "muted")])
+            flags.append([(f"~{scene.viewport.smoothing:g}", "muted")])
         tail: Line = [("  ", ""), *join(flags)] if flags else []
         values = self.kind.values(scene, scene.store.at)
         return [*legend(self.kind.title, values, cells - width(tail)), *tail]

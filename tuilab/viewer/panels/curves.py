@@ -53,7 +53,7 @@ class Curves(Panel, Container):
         following = [*others[start:], *others[:start]][: number - 1]
         return [panel for name, panel in self.charts.items() if name in (FIRST, *following)]
 
-    def arrange(self, context: PanelContext) -> None:
+    def prepare(self, context: PanelContext) -> None:
         """Lay out as many charts as there is room for."""
         self.large &= not context.overview
         self._lay_out(context.charts)

@@ -98,7 +98,7 @@ class LayerScreen(Overlay[None]):
         name = f"{layer.name} · {layer.kind}, {layer.units} units" if layer.units else ""
         name += f"  {FROZEN.glyph} frozen" if layer.frozen else ""
         back = f"  [$text-warning]{PAST.glyph} an earlier step[/]" if subject.past else ""
-        place = f"Layer {subject.look.layer} of {len(snapshot.statistics)}"
+        place = f"Layer {subject.state.layer} of {len(snapshot.statistics)}"
         return f"{place}  {name}  at step {snapshot.step:,}{back}"
 
     def _draw_keys(self, subject: Subject) -> None:

@@ -111,7 +111,7 @@ def title(subject: Subject) -> Line:
     prefixes = blocks(parameters.arrays)
     words: Line = [*as_of(parameters.step, subject), (f"   {ORDER}", "muted")]
     if len(prefixes) > 1:
-        place = f"   normalisation {subject.look.page % len(prefixes) + 1} of {len(prefixes)}"
+        place = f"   normalisation {subject.state.page % len(prefixes) + 1} of {len(prefixes)}"
         words.append((place, "bold"))
     return words
 

@@ -12,7 +12,7 @@ from engine.statistics.frames import Floats, Units
 from tuilab.charts import formats
 from tuilab.charts.color_scales import STEPS, on, solid
 from tuilab.charts.color_scales import step as step_of
-from tuilab.charts.symbols import DEAD, SATURATED, Symbol
+from tuilab.charts.symbols import DEAD, NOT_FINITE, SATURATED, Symbol
 from tuilab.charts.text import Line, Piece, fit, join
 from tuilab.viewer.panels.base import WAITING
 from tuilab.viewer.panels.layer.base import Key, LayerViewState, Subject, View, as_of
@@ -145,9 +145,9 @@ def _face(units: Units, quantity: Quantity, unit: int, cell: Cell) -> list[Line]
     value = float(quantity.values[unit])
     share = value / quantity.reach if math.isfinite(value) else 0.0
     symbol = _symbol(units, value, unit)
-    dead = symbol == DEAD
-    back = "dead" if dead else f"{quantity.scale}.{step_of(share)}"
-    ink, cells = on(back, 0.0 if dead else share), cell.width - cell.gap
+    bad = symbol in (DEAD, NOT_FINITE)
+    back = "dead" if bad else f"{quantity.scale}.{step_of(share)}"
+    ink, cells = on(back, 0.0 if bad else share), cell.width - cell.gap
     lines: list[Line] = [[solid(back, cells)] for _ in range(max(cell.height - 1, 1))]
     if cell.labelled:
         number = formats.number(value) if quantity.signed else formats.percent(value)
@@ -166,8 +166,10 @@ def _face(units: Units, quantity: Quantity, unit: int, cell: Cell) -> list[Line]
 
 
 def _symbol(units: Units, value: float, unit: int) -> Symbol | None:
-    """Return the symbol of a dead or saturated unit."""
-    if not math.isfinite(value) or (units.dead is not None and units.dead[unit]):
+    """Return the symbol of a unit that is dead, saturated or not finite."""
+    if not math.isfinite(value):
+        return NOT_FINITE
+    if units.dead is not None and units.dead[unit]:
         return DEAD
     if units.saturated is not None and units.saturated[unit] >= OFTEN:
         return SATURATED
