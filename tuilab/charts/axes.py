@@ -19,18 +19,18 @@ PADDING: Final = 0.04
 
 
 def round_step(span: float, number: int) -> float:
-    """Return the round step (1, 2 or 5 times a power of ten) that gives about `number` ticks."""
+    """Return the round step (1, 2 or 5 times a power of ten) for about `number` ticks."""
     raw = span / max(number, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     return next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.7)
 
 
 def ticks(low: float, high: float, number: int, *, logarithmic: bool) -> list[tuple[float, str]]:
-    """Return places and labels of ticks on a y axis; a logarithmic one is given by its powers."""
+    """Return places and labels of ticks on a y axis; on a logarithmic one, places are powers."""
     step = round_step(high - low, number)
     if logarithmic:
-        if high - low < 2 and (found := _between_decades(low, high)):
-            return found
+        if high - low < 2 and (between := _between_decades(low, high)):
+            return between
         step = max(1.0, round(step))
     values = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
     if logarithmic:
@@ -49,7 +49,7 @@ def _between_decades(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def step_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
-    """Return two lines for below a chart: the axis of steps, and its labels."""
+    """Return the two lines below a chart: the axis of steps, and its labels."""
     low, high = span
     step = max(1.0, round_step(high - low, max(columns // 14, 1)))
     axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
@@ -63,7 +63,7 @@ def step_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line
 
 
 def decade_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
-    """Mark every whole power of ten, and name as many as there is room for."""
+    """Return an axis with a tick at every power of ten, and as many labels as fit."""
     axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
     low, high = span
     for power in range(math.ceil(low), math.floor(high) + 1):

@@ -13,14 +13,15 @@ HALVES = " ▄▀█"  # of a cell, by its filled halves: 1 the lower, 2 the upp
 
 
 def about(values: Floats, level: float, role: str, cells: int, rows: int) -> list[Line]:
-    """Draw values from left to right as bars about a dashed `level`, into `rows` of `cells`.
+    """Return values from left to right as bars about a dashed `level`, in `rows` of `cells`.
 
-    Where there are more than columns, evenly chosen ones. Values that are not finite leave a gap.
+    If there are more values than columns, an even selection is drawn. Values that are not finite
+    leave a gap.
     """
     usable = values[np.isfinite(values)]
     low = min(float(usable.min(initial=level)), level)
     high = max(float(usable.max(initial=level)), level)
-    if high == low:  # all are where they began
+    if high == low:  # all values are at the level
         low, high = low - 0.5, high + 0.5
     at_level = min(int((high - level) / (high - low) * rows), rows - 1)
     labels = {0: high, rows - 1: low, at_level: level}
@@ -54,14 +55,14 @@ def _row(values: Floats, level: float, ends: tuple[float, float], row: int, rows
 
 
 def _roles(text: str, role: str) -> Line:
-    """Return text with its dashes faint, and all else in `role`."""
+    """Return text with faint dashes and all else in `role`."""
     line: Line = []
     for character in text:
-        own = "faint" if character == "╌" else role
-        if line and line[-1][1] == own:
-            line[-1] = (line[-1][0] + character, own)
+        tint = "faint" if character == "╌" else role
+        if line and line[-1][1] == tint:
+            line[-1] = (line[-1][0] + character, tint)
         else:
-            line.append((character, own))
+            line.append((character, tint))
     return line
 
 

@@ -122,7 +122,7 @@ class TestPanel:
         text = "\n".join(plain(line) for line in lines_of(made))
         assert "† 2" in text
         assert text.count("†") == 1
-        assert "each by its own largest weight" in text
+        assert "each scaled by its largest weight" in text
 
     def test_pages_show_every_unit_once(self) -> None:
         made, seen = flat(100), set[int]()

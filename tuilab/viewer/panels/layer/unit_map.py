@@ -157,11 +157,8 @@ def _face(units: Units, quantity: Quantity, unit: int, cell: Cell) -> list[Line]
         before = f" {unit + 1}".ljust(cells - 2) if cell.labelled else " " * ((cells - 1) // 2)
         after = " " * (cells - 1 - len(before))
         at = 0 if cell.labelled else (len(lines) - 1) // 2
-        lines[at] = [
-            (before, ink),
-            (symbol.glyph, f"{DEAD.role}/{back}" if dead else ink),
-            (after, ink),
-        ]
+        role = f"{symbol.role}/{back}" if bad else ink
+        lines[at] = [(before, ink), (symbol.glyph, role), (after, ink)]
     return lines
 
 
