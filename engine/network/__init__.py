@@ -3,8 +3,8 @@
 How a layer computes belongs in `engine.layers`, how its parameters change in `engine.optimization`.
 """
 
-from engine.network.network import Network
 from engine.network.bound_network import BoundNetwork
 from engine.network.mlp import activation_choices, mlp
+from engine.network.network import Network
 
 __all__ = ["BoundNetwork", "Network", "activation_choices", "mlp"]

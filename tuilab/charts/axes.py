@@ -1,29 +1,37 @@
-"""Ticks and axes of charts: round numbers at even distances."""
+"""Axes of charts: the ends of the y axis, ticks at round numbers, and the axis of steps."""
 
 import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
+from engine.statistics.frames import Floats
 from tuilab.charts import formats
-from tuilab.charts.rounding import settled
+from tuilab.charts.rounding import apart, settled
 from tuilab.charts.text import Line
 
 WITHIN_A_DECADE: Final = (1, 2, 5)
+USUAL: Final = (0.02, 0.95)
+"""Quantiles of another run between which the y axis has room for it."""
+MORE: Final = 1.0
+"""How far other runs may stretch the y axis on either side, as a share of its range."""
+PADDING: Final = 0.04
 
 
 def round_step(span: float, number: int) -> float:
-    """Return the round step (1, 2 or 5 times a power of ten) that gives about `number` ticks."""
+    """Return the round step (1, 2 or 5 times a power of ten) for about `number` ticks."""
     raw = span / max(number, 1)
     power = 10.0 ** math.floor(settled(math.log10(raw)))
     return next(m * power for m in (1, 2, 5, 10) if m >= settled(raw / power * 0.7))
 
 
 def ticks(low: float, high: float, number: int, *, logarithmic: bool) -> list[tuple[float, str]]:
-    """Return places and labels of ticks on a y axis; a logarithmic one is given by its powers."""
+    """Return places and labels of ticks on a y axis; on a logarithmic one, places are powers."""
     step = round_step(high - low, number)
     if logarithmic:
-        if high - low < 2 and (found := _between_decades(low, high)):
-            return found
+        if high - low < 2 and (between := _between_decades(low, high)):
+            return between
         step = max(1.0, round(step))
     values = [i * step for i in _whole(low / step, high / step)]
     if logarithmic:
@@ -48,7 +56,7 @@ def _whole(low: float, high: float) -> range:
 
 
 def step_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
-    """Return two lines for below a chart: the axis of steps, and its labels."""
+    """Return the two lines below a chart: the axis of steps, and its labels."""
     low, high = span
     step = max(1.0, round_step(high - low, max(columns // 14, 1)))
     axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
@@ -62,7 +70,7 @@ def step_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line
 
 
 def decade_axis(span: tuple[float, float], gutter: int, columns: int) -> list[Line]:
-    """Mark every whole power of ten, and name as many as there is room for."""
+    """Return an axis with a tick at every power of ten, and as many labels as fit."""
     axis, labels = ["─"] * columns, [" "] * (gutter + 1 + columns)
     low, high = span
     for power in _whole(low, high):
@@ -84,3 +92,37 @@ def _lines(axis: Sequence[str], labels: Sequence[str], gutter: int) -> list[Line
         [(" " * gutter + "└" + "".join(axis), "muted")],
         [("".join(labels), "muted")],
     ]
+
+
+def robust(
+    own: Floats, others: Sequence[Floats], fixed: tuple[float, float] | None = None
+) -> tuple[float, float] | None:
+    """Return the ends of a y axis: room for all of `own`, and for `others` within limits.
+
+    A run with a huge loss must not flatten the curve of another. Return `fixed`, if given, as soon
+    as any value is finite, and None if none is.
+    """
+    own = own[np.isfinite(own)]
+    others = [finite for other in others if (finite := other[np.isfinite(other)]).size]
+    if not own.size and not others:
+        return None
+    if fixed is not None:
+        return fixed
+    if not own.size:
+        own, others = np.concatenate(others), []
+    low, high = float(own.min()), float(own.max())
+    room = MORE * _length(low, high)
+    usual = np.array([np.quantile(other, USUAL) for other in others]).reshape(-1, 2)
+    lowest = float(np.clip(usual[:, 0].min(initial=low), low - room, low))
+    highest = float(np.clip(usual[:, 1].max(initial=high), high, high + room))
+    return _padded(lowest, highest)
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    room = (PADDING if apart(low, high) else 1.0) * _length(low, high)
+    return low - room, high + room
+
+
+def _length(low: float, high: float) -> float:
+    """Return the length of a range; of a single value's, a tenth of it."""
+    return high - low if apart(low, high) else max(abs(high) * 0.1, 1e-3)

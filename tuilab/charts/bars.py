@@ -1,24 +1,28 @@
-"""Values as bars that stand on a level, or hang from it: pure, values to lines."""
+"""Values as bars above and below a level, and factors as bars on either side of 1."""
+
+import math
 
 import numpy as np
 
 from engine.statistics.frames import Floats
 from tuilab.charts import formats
 from tuilab.charts.rounding import apart, settled
+from tuilab.charts.symbols import AS_EXPECTED, EXPECTED, MEASURED
 from tuilab.charts.text import Line
 
 HALVES = " ▄▀█"  # of a cell, by its filled halves: 1 the lower, 2 the upper
 
 
 def about(values: Floats, level: float, role: str, cells: int, rows: int) -> list[Line]:
-    """Draw values from left to right as bars about a dashed `level`, into `rows` of `cells`.
+    """Return values from left to right as bars about a dashed `level`, in `rows` of `cells`.
 
-    Where there are more than columns, evenly chosen ones. Values that are not finite leave a gap.
+    If there are more values than columns, an even selection is drawn. Values that are not finite
+    leave a gap.
     """
     usable = values[np.isfinite(values)]
     low = min(float(usable.min(initial=level)), level)
     high = max(float(usable.max(initial=level)), level)
-    if not apart(low, high):  # all are where they began
+    if not apart(low, high):  # all values are at the level
         low, high = low - 0.5, high + 0.5
     at_level = min(int(settled((high - level) / (high - low) * rows)), rows - 1)
     labels = {0: high, rows - 1: low, at_level: level}
@@ -53,12 +57,44 @@ def _row(values: Floats, level: float, ends: tuple[float, float], row: int, rows
 
 
 def _roles(text: str, role: str) -> Line:
-    """Return text with its dashes faint, and all else in `role`."""
+    """Return text with faint dashes and all else in `role`."""
     line: Line = []
     for character in text:
-        own = "faint" if character == "╌" else role
-        if line and line[-1][1] == own:
-            line[-1] = (line[-1][0] + character, own)
+        tint = "faint" if character == "╌" else role
+        if line and line[-1][1] == tint:
+            line[-1] = (line[-1][0] + character, tint)
         else:
-            line.append((character, own))
+            line.append((character, tint))
     return line
+
+
+def gain_bar(value: float, theory: float, span: float, columns: int) -> str:
+    """Draw a factor on a logarithmic scale from 1/`span` to `span`, ×1 in the middle (┊).
+
+    The symbols are those of measured, expected, and both; an arrow points to what lies beyond the
+    scale. NaN is left out.
+    """
+    middle = columns // 2
+    cells = list(" " * columns)
+    at, expected = (_place(factor, span, middle) for factor in (value, theory))
+    if at is not None:
+        first, last = sorted((middle, min(max(at, 0), 2 * middle)))
+        cells[first : last + 1] = "━" * (last + 1 - first)
+    cells[middle] = "┊"
+    if expected is not None:
+        cells[min(max(expected, 0), 2 * middle)] = EXPECTED.glyph
+    if at is not None:
+        beyond = "◀" if at < 0 else "▶" if at > 2 * middle else ""
+        end = beyond or (AS_EXPECTED if at == expected else MEASURED).glyph
+        cells[min(max(at, 0), 2 * middle)] = end
+    return "".join(cells)
+
+
+def _place(factor: float, span: float, middle: int) -> int | None:
+    """Return the column of a factor, which may lie beyond the scale; None for NaN."""
+    if math.isnan(factor) or factor < 0:
+        return None
+    if factor == 0 or math.isinf(factor):
+        return -1 if factor == 0 else 2 * middle + 1
+    share = math.log(factor) / math.log(span)
+    return round(settled(middle * min(max(share, -2.0), 2.0))) + middle

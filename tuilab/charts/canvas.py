@@ -1,7 +1,7 @@
 """A canvas of character cells: curves in dots of braille, and single characters over them.
 
-Rasterised with NumPy: a canvas of 180×50 with eleven curves takes 6 ms, a tenth of what plotext
-takes for it. What is drawn later stands in front: a cell belongs to one curve.
+Rasterised with NumPy: a canvas of 180×50 with eleven curves takes 6 ms, a tenth of the time of
+plotext. A cell belongs to one curve, the one that was drawn last.
 """
 
 from itertools import pairwise
@@ -24,7 +24,7 @@ Indices = npt.NDArray[np.intp]
 
 
 class Canvas:
-    """Rows of cells, the first on top; places of curves are shares of it, y upwards."""
+    """Rows of cells, the first at the top; curves are placed by shares of it, y upwards."""
 
     def __init__(self, columns: int, rows: int) -> None:
         self.columns, self.rows = columns, rows
@@ -40,10 +40,10 @@ class Canvas:
     def curve(
         self, x: Floats, y: Floats, role: str, marker: str = BRAILLE, *, joined: bool = True
     ) -> None:
-        """Draw a line through points, or each of them; one that is not finite is a gap.
+        """Draw a line through points, or the points alone; one that is not finite is a gap.
 
-        Points with another marker take the cells in which their dots of braille would be, so that
-        they stand beside a line of the same height.
+        Points with another marker take the cells in which their braille dots would be, so that they
+        are at the height of a line of the same value.
         """
         x, y = settled(x), settled(y)
         across, down = (2, 4) if marker == BRAILLE or not joined else (1, 1)
@@ -52,8 +52,8 @@ class Canvas:
         cells = height // down * self.columns + width // across
         if marker == BRAILLE:
             bits = _BITS[height % down, width % across]
-            found = np.bincount(cells, bits, self.columns * self.rows).astype(np.uint32)
-            codes = _EMPTY + found.reshape(self.rows, self.columns)
+            dots_of_cells = np.bincount(cells, bits, self.columns * self.rows).astype(np.uint32)
+            codes = _EMPTY + dots_of_cells.reshape(self.rows, self.columns)
         else:
             codes = np.full((self.rows, self.columns), _EMPTY, np.uint32)
             codes.flat[cells] = ord(marker)
@@ -62,11 +62,11 @@ class Canvas:
         self._owner[drawn] = self._role(role)
 
     def row(self, share: float) -> int:
-        """Return the row of a height, as a curve in braille has it."""
+        """Return the row in which a braille curve has a height."""
         return self.rows - 1 - int(np.floor(settled(share) * (4 * self.rows - 1) + 0.5)) // 4
 
     def dash(self, row: int) -> None:
-        """Draw a level behind everything."""
+        """Draw a dashed line behind everything."""
         free = self._codes[row] == ord(" ")
         self._codes[row, free] = ord("╌")
         self._owner[row, free] = self._role("faint")
@@ -84,16 +84,16 @@ class Canvas:
 
     def lines(self) -> list[Line]:
         """Return the rows as text; neighbours of one role are one span."""
-        found: list[Line] = []
+        lines: list[Line] = []
         for codes, owner in zip(self._codes, self._owner, strict=True):
             text = codes.tobytes().decode("utf-32-le")
             cuts = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), self.columns]
-            found.append([(text[a:b], self._roles[owner[a]]) for a, b in pairwise(cuts)])
-        return found
+            lines.append([(text[a:b], self._roles[owner[a]]) for a, b in pairwise(cuts)])
+        return lines
 
 
 def _dots(x: Floats, y: Floats, width: int, height: int, *, joined: bool) -> Dots:
-    """Return which of height × width dots a curve takes, the lowest row first."""
+    """Return which dots a curve covers, (height, width), the lowest row first."""
     dots = np.zeros((height, width), np.bool_)
     shown = np.isfinite(y) & (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
     dots[_dot(y[shown], height), _dot(x[shown], width)] = True
@@ -112,7 +112,7 @@ def _dot(shares: Floats, size: int) -> Indices:
 def _clipped(
     x0: Floats, y0: Floats, x1: Floats, y1: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return the part of each segment that lies in the unit square (Liang and Barsky, 1984)."""
+    """Return the parts of segments inside the unit square (Liang and Barsky, 1984)."""
     begin, end = np.zeros(len(x0)), np.ones(len(x0))
     for start, change in ((x0, x1 - x0), (y0, y1 - y0)):
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -122,11 +122,11 @@ def _clipped(
         low[level], high[level] = np.where(inside, -np.inf, np.inf)[level], np.inf
         begin = np.maximum(begin, np.minimum(low, high))
         end = np.minimum(end, np.maximum(low, high))
-    kept = begin <= end
-    x0, y0, dx, dy = x0[kept], y0[kept], (x1 - x0)[kept], (y1 - y0)[kept]
-    begin, end = begin[kept], end[kept]
+    visible = begin <= end
+    x0, y0, dx, dy = x0[visible], y0[visible], (x1 - x0)[visible], (y1 - y0)[visible]
+    begin, end = begin[visible], end[visible]
     ends = x0 + begin * dx, y0 + begin * dy, x0 + end * dx, y0 + end * dy
-    a, b, c, d = (np.clip(each, 0.0, 1.0) for each in ends)
+    a, b, c, d = (np.clip(values, 0.0, 1.0) for values in ends)
     return a, b, c, d
 
 

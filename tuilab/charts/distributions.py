@@ -1,4 +1,4 @@
-"""Distributions to strips of blocks: pure, without Textual, tested against literal text."""
+"""Histograms as strips of blocks and shades, and their common axes. Knows no Textual."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,10 +12,11 @@ import numpy.typing as npt
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from tuilab.charts import formats
 from tuilab.charts.rounding import settled
+from tuilab.charts.symbols import NOT_FINITE
 
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 OCTAVES: Final = 8
-"""Length of a logarithmic axis: below, the equal bins of a histogram tell next to nothing."""
+"""Length of a logarithmic axis; the equal bins of a histogram resolve nothing smaller."""
 STRAY: Final = 0.01  # share of a layer's values that may lie outside the common axis
 _TAIL: Final = np.linspace(0.125, 1.0, 8)  # places between the end of the bins and the extreme
 _FALL: Final = 1 - (1 - _TAIL) ** 2  # share of the tail that lies before each
@@ -23,7 +24,7 @@ _FALL: Final = 1 - (1 - _TAIL) ** 2  # share of the tail that lies before each
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A range that several histograms share; `log`: of magnitudes, on a logarithmic scale."""
+    """A range that histograms share; with `log`, of magnitudes on a logarithmic scale."""
 
     low: float
     high: float
@@ -31,23 +32,23 @@ class Axis:
 
     @property
     def middle(self) -> float:
-        """The value half-way."""
+        """The value in the middle."""
         return (
             math.sqrt(self.low) * math.sqrt(self.high) if self.log else (self.low + self.high) / 2
         )
 
     def edges(self, columns: int) -> Floats:
-        """Return the edges of so many equal parts."""
+        """Return the edges of `columns` equal parts, (columns + 1,)."""
         space = np.geomspace if self.log else np.linspace
         return np.asarray(space(self.low, self.high, columns + 1))
 
     def column(self, value: float, columns: int) -> int:
-        """Return in which of so many columns a value lies; the nearest, where outside."""
+        """Return the column of a value; the nearest one for a value outside."""
         low, high = self.low, self.high
         if self.log:
             if value == 0:
                 return 0
-            low, high, value = (math.log(abs(each)) for each in (low, high, value))
+            low, high, value = (math.log(abs(place)) for place in (low, high, value))
         share = min(max((value - low) / (high - low), 0.0), 1.0)
         return min(math.floor(settled(share * columns)), columns - 1)
 
@@ -64,7 +65,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """One tensor's distribution: the recorded bins and what they leave out."""
+    """The distribution of a tensor: the recorded bins, and statistics that they leave out."""
 
     bins: Floats  # (1 + BINS + 1,): below, bins …, above
     low: float
@@ -73,7 +74,7 @@ class Histogram:
     std: float = math.nan
     min: float = math.nan
     max: float = math.nan
-    zeros: float = 0.0  # how many of those in the bins are exactly zero
+    zeros: float = 0.0  # number of values in the bins that are exactly zero
     nonfinite: float = 0.0
 
     @property
@@ -82,10 +83,10 @@ class Histogram:
         return float(self.bins.sum())
 
     def cumulative(self, *, zeros: bool = True) -> tuple[Floats, Floats]:
-        """Return edges and how many values lie below each; from the smallest to the largest.
+        """Return edges, in ascending order, and the number of values below each.
 
-        Of values outside the bins only the number and the extreme are known: their density is taken
-        to fall linearly towards it. `zeros` False leaves out those that are exactly zero.
+        Of values outside the bins, only the number and the extreme are known: their density is
+        assumed to fall linearly towards it. `zeros` False leaves out exact zeros.
         """
         bins = self.bins.copy()
         if not zeros and self.zeros and self.low <= 0 < self.high:
@@ -107,10 +108,10 @@ class Histogram:
         )
 
     def magnitudes(self) -> tuple[Floats, Floats]:
-        """Return magnitudes and how many of the non-zero values lie below each, from 0 on.
+        """Return magnitudes, from 0 on, and the number of non-zero values below each.
 
-        Values that all lie within a bin or two (of tanh, whose bins are fixed) are taken for a
-        Gaussian of their mean and std, which is all that is known of them.
+        Values that all lie within a bin or two (of tanh, whose bins are fixed) are assumed to be
+        Gaussian, with the mean and std that are known.
         """
         if 0 < self.std < (self.high - self.low) / BINS and math.isfinite(self.mean):
             normal = NormalDist(self.mean, self.std)
@@ -123,18 +124,18 @@ class Histogram:
         return sizes, inside
 
     def quantiles(self, shares: Sequence[float], *, magnitude: bool = False) -> Floats:
-        """Return below which value each share of the non-zero values lies, or their magnitudes."""
+        """Return the quantiles of the non-zero values, or of their magnitudes."""
         edges, cumulative = self.magnitudes() if magnitude else self.cumulative(zeros=False)
         return np.asarray(np.interp(settled(np.array(shares) * cumulative[-1]), cumulative, edges))
 
 
 def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
-    """Take one tensor's histogram out of a snapshot; `layer` counts from 0."""
+    """Return the histogram of a tensor in a snapshot; `layer` counts from 0."""
     at = layer, TENSORS.index(tensor)
     fields = dict(zip(FIELDS, snapshot.statistics[at].tolist(), strict=True))
     low, high = snapshot.ranges[at].tolist()
     bins = snapshot.histograms[at].astype(np.float64)
-    # The bins count a sample, the fields everything.
+    # The bins count a sample of the values, the fields all of them.
     zeros = fields["zero_fraction"] * float(bins.sum())
     return Histogram(
         bins=bins,
@@ -150,10 +151,10 @@ def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
 
 
 def common_axis(histograms: list[Histogram]) -> Axis:
-    """Return the narrowest axis on which at most 1 % of any layer's values fall outside.
+    """Return the narrowest axis outside of which lie at most 1 % of any layer's values.
 
-    Unbounded ranges are [−2ᵏ, 2ᵏ] or [0, 2ᵏ], so they nest: halving or doubling one of them keeps
-    every coarser bin a whole number of finer ones. One side is enough where all ranges start at 0.
+    Unbounded ranges are [−2ᵏ, 2ᵏ], or [0, 2ᵏ] if all ranges start at 0. So they nest: every coarser
+    bin is a whole number of finer ones.
     """
     usable = [h for h in histograms if h.total and math.isfinite(h.low) and h.high > h.low]
     if not usable:
@@ -163,7 +164,7 @@ def common_axis(histograms: list[Histogram]) -> Axis:
     high = 2.0 ** math.ceil(settled(math.log2(reach)))
     low = 0.0 if all(h.low >= 0 for h in usable) else -high
     if high == 1 and all((h.low, h.high) == (low, high) for h in usable):
-        return Axis(low, high)  # of tanh or sigmoid: how far from saturation is part of the picture
+        return Axis(low, high)  # of tanh or sigmoid: the distance from saturation is to be seen
     while high > 1e-300 and all(_inside(c, low / 2, high / 2) >= 1 - STRAY for c in curves):
         low, high = low / 2, high / 2
     return Axis(low, high)
@@ -175,16 +176,16 @@ def _inside(curve: tuple[Floats, Floats], low: float, high: float) -> float:
 
 
 def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
-    """Return how many of the non-zero values fall into each of `columns` equal parts of `axis`.
+    """Return the number of non-zero values in each of `columns` equal parts of `axis`.
 
-    Values that are exactly zero (half of what a ReLU puts out) are left out, for their spike would
-    press all else flat. What lies outside the axis is counted in its end columns, but for the few
-    in the tails that `common_axis` leaves out on purpose: they would look like a mode.
+    Exact zeros (half of the outputs of a ReLU) are left out: their spike would flatten all else.
+    Values outside the axis count for its end columns, except for the few in the tails that
+    `common_axis` leaves out on purpose: they would look like a mode.
     """
     edges, cumulative = h.magnitudes() if axis.log else h.cumulative(zeros=False)
     at_columns = np.interp(axis.edges(columns), edges, cumulative)
     counts = settled(np.diff(at_columns))
-    below = 0.0 if axis.log else at_columns[0]  # there is no end to how small values may be
+    below = 0.0 if axis.log else at_columns[0]  # magnitudes have no smallest value
     above = cumulative[-1] - at_columns[-1]
     if settled(float((below + above) / h.total)) > STRAY:
         counts[0] += below
@@ -193,35 +194,36 @@ def rebin(h: Histogram, axis: Axis, columns: int) -> Floats:
 
 
 def smaller(h: Histogram, axis: Axis) -> float:
-    """Return the share of the non-zero values that a logarithmic axis is too short for."""
+    """Return the share of the non-zero values below a logarithmic axis."""
     edges, cumulative = h.cumulative(zeros=False)
     upto, downto = np.interp((axis.low, -axis.low), edges, cumulative)
     return float((upto - downto) / cumulative[-1]) if cumulative[-1] > 0 else 0.0
 
 
 def square_root(counts: Floats) -> Floats:
-    """Return heights that keep tails visible in eight levels."""
+    """Return heights at which tails are visible in eight levels."""
     return np.sqrt(counts)
 
 
 def logarithm(counts: Floats) -> Floats:
-    """Return heights that show single values beside thousands."""
+    """Return heights at which single values are visible beside thousands."""
     return np.log1p(counts)
 
 
 def is_empty(h: Histogram) -> bool:
-    """Tell whether there is nothing finite to draw."""
+    """Return whether there is nothing finite to draw."""
     return not h.total or not h.high > h.low
 
 
 def is_spike(h: Histogram) -> bool:
-    """Tell whether all values are the same."""
+    """Return whether all values are equal."""
     return h.std == 0 and math.isfinite(h.mean)
 
 
 def nothing(h: Histogram, columns: int, rows: int) -> list[str]:
-    """Return a strip that is empty, or says that nothing is finite, as far as that fits."""
-    words = ("✕ nothing finite", "✕ NaN", "✕") if h.nonfinite else ("",)
+    """Return an empty strip, or a note that nothing is finite, as far as it fits."""
+    glyph = NOT_FINITE.glyph
+    words = (f"{glyph} nothing finite", f"{glyph} NaN", glyph) if h.nonfinite else ("",)
     fitting = next((text for text in words if len(text) <= columns), "")
     return [" " * columns] * (rows - 1) + [fitting.ljust(columns)]
 
@@ -235,8 +237,8 @@ def strip(
 ) -> list[str]:
     """Draw a histogram as `rows` lines of `columns` eighth blocks.
 
-    The tallest column leaves an eighth free, so that rows below each other stay apart. A tensor
-    without spread is one spike at its value; one with nothing finite says so.
+    The tallest column leaves an eighth free, so that adjacent rows stay apart. A tensor without
+    spread is a spike at its value; one without finite values has a note.
     """
     top = 8 * rows - 1
     if is_empty(h):
@@ -254,7 +256,7 @@ def strip(
         )
     lines = _stack(levels, rows)
     if h.nonfinite:
-        lines[-1] = lines[-1][:-1] + "✕"
+        lines[-1] = lines[-1][:-1] + NOT_FINITE.glyph
     return lines
 
 
@@ -269,8 +271,8 @@ SHADES: Final = " ·░▒▓█"
 def heat(histograms: list[Histogram], axis: Axis, rows: int) -> list[str]:
     """Draw histograms as columns of shades, the top row being the upper end of `axis`.
 
-    Each column is relative to its own peak, by square roots. One without spread is a single cell,
-    one with nothing finite a column of crosses.
+    Each column is relative to its own peak, by square roots. A histogram without spread is a single
+    cell; one without finite values is a column of the symbol for that.
     """
     columns = [_shaded(h, axis, rows) for h in histograms]
     return ["".join(column[row] for column in columns) for row in range(rows)]
@@ -278,7 +280,7 @@ def heat(histograms: list[Histogram], axis: Axis, rows: int) -> list[str]:
 
 def _shaded(h: Histogram, axis: Axis, rows: int) -> str:
     if is_empty(h):
-        return ("✕" if h.nonfinite else " ") * rows
+        return (NOT_FINITE.glyph if h.nonfinite else " ") * rows
     if is_spike(h):
         at = rows - 1 - axis.column(h.mean, rows)
         return " " * at + SHADES[-1] + " " * (rows - 1 - at)
@@ -286,41 +288,10 @@ def _shaded(h: Histogram, axis: Axis, rows: int) -> str:
 
 
 def shades(counts: Floats) -> list[str]:
-    """Return a shade for each count, relative to the largest, by square roots."""
+    """Return a shade per count, relative to the largest, by square roots."""
     heights = np.sqrt(counts)
     peak = float(heights.max())
     if not peak > 0:
         return [SHADES[0]] * len(counts)
     levels = np.ceil(settled(heights / peak * (len(SHADES) - 1)))
     return [SHADES[level] for level in levels.astype(np.int64).tolist()]
-
-
-def gain_bar(value: float, theory: float, span: float, columns: int) -> str:
-    """Draw a factor on a logarithmic scale from 1/`span` to `span`, ×1 in the middle (┊).
-
-    ● is measured, ◇ expected, ◆ both; beyond the scale an arrow points there. NaN is left out.
-    """
-    middle = columns // 2
-    cells = list(" " * columns)
-    at, expected = (_place(factor, span, middle) for factor in (value, theory))
-    if at is not None:
-        first, last = sorted((middle, min(max(at, 0), 2 * middle)))
-        cells[first : last + 1] = "━" * (last + 1 - first)
-    cells[middle] = "┊"
-    if expected is not None:
-        cells[min(max(expected, 0), 2 * middle)] = "◇"
-    if at is not None:
-        beyond = "◀" if at < 0 else "▶" if at > 2 * middle else ""
-        end = beyond or ("◆" if at == expected else "●")
-        cells[min(max(at, 0), 2 * middle)] = end
-    return "".join(cells)
-
-
-def _place(factor: float, span: float, middle: int) -> int | None:
-    """Return the column of a factor, which may lie beyond the scale; None where there is none."""
-    if math.isnan(factor) or factor < 0:
-        return None
-    if factor == 0 or math.isinf(factor):
-        return -1 if factor == 0 else 2 * middle + 1
-    share = math.log(factor) / math.log(span)
-    return round(settled(middle * min(max(share, -2.0), 2.0))) + middle

@@ -1,120 +1,144 @@
-"""What happened on the way, as a line of marks above a curve: key actions and findings."""
+"""Markers above a curve: where keys changed the training, and where findings began."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from engine.states import EventKind
 from engine.statistics.frames import Event
-from engine.training.changes import CHANGES
+from engine.training.changes import CHANGES, INSERT
 from tuilab.charts import formats
 from tuilab.charts.rounding import settled
+from tuilab.charts.symbols import CHANGED, FROZEN, NOT_FINITE, REBUILT, SEVERITIES
 from tuilab.charts.text import Line
-from tuilab.diagnosis.finding import CLEARED, FOUND, Finding
-from tuilab.viewer.model import changes
+from tuilab.diagnosis.finding import Finding
 
-SILENT: Final = frozenset(
-    ("pause", "resume", "step", "stop", "run_to_epoch", "speed", "checkpoint", "refused", CLEARED)
-)
-"""Events that change nothing of the training."""
-GLYPHS: Final = {"error": "●", "warning": "▲", "info": "○"}
+UNMARKED: Final = frozenset((
+    *(EventKind.PAUSE, EventKind.RESUME, EventKind.STEP, EventKind.STOP, EventKind.RUN_TO_EPOCH),
+    *(EventKind.SPEED, EventKind.CHECKPOINT, EventKind.REFUSED, EventKind.CLEARED),
+))  # fmt: skip
+"""Events that leave the training as it is."""
 RANKS: Final = ("muted", "update", "warning", "error")
-"""Roles of marks; of several in one place the last of these is seen."""
+"""Roles of markers; where several share a place, the last of these colours it."""
 NAMES: Final = {"learning_rate": "lr", "weight_decay": "λ"}
 
 
 @dataclass(frozen=True, slots=True)
 class EventMarker:
-    """Something that happened at `step`: a glyph above the curve, a word if there is room."""
+    """Something that happened at `step`: a glyph above the curve, and a label if it fits."""
 
     step: float
     glyph: str
     label: str
     role: str
-    count: int = 1  # how many marks it stands for
+    count: int = 1  # markers that it stands for
 
 
 def of_events(events: Iterable[Event]) -> list[EventMarker]:
-    """Return marks for what changed the training and for what the diagnosis found, by step.
+    """Return markers, in order of their steps, for changes of the training and for findings.
 
-    A finding stands where its condition began, and once for each severity that it had.
+    A finding is marked where its condition began, once for each severity that it reached.
     """
-    found: list[EventMarker] = []
-    told: set[tuple[str, str]] = set()
+    markers: list[EventMarker] = []
+    marked: set[tuple[str, str]] = set()
     for event in events:
-        if event.kind == FOUND:
+        if event.kind == EventKind.FINDING:
             finding = Finding.of(event)
-            if (finding.rule, finding.severity) not in told:
-                told.add((finding.rule, finding.severity))
-                found.append(_of_finding(finding))
-        elif event.kind == "diverged":
-            found.append(EventMarker(event.step, "✕", "not finite", "error"))
+            if (finding.rule, finding.severity) not in marked:
+                marked.add((finding.rule, finding.severity))
+                markers.append(_of_finding(finding))
+        elif event.kind == EventKind.DIVERGED:
+            label = "not finite"
+            markers.append(EventMarker(event.step, NOT_FINITE.glyph, label, NOT_FINITE.role))
         elif event.kind in CHANGES:
-            found.append(EventMarker(event.step, "◆", changes.label(event), "update"))
-        elif event.kind not in SILENT:
-            found.append(EventMarker(event.step, "▾", change(event), "update"))
-    return sorted(found, key=lambda mark: mark.step)
+            label = change_label(event)
+            markers.append(EventMarker(event.step, REBUILT.glyph, label, REBUILT.role))
+        elif event.kind not in UNMARKED:
+            label = setting_label(event)
+            markers.append(EventMarker(event.step, CHANGED.glyph, label, CHANGED.role))
+    return sorted(markers, key=lambda marker: marker.step)
 
 
 def _of_finding(finding: Finding) -> EventMarker:
-    role = "muted" if finding.severity == "info" else finding.severity
-    return EventMarker(finding.first_step, GLYPHS[finding.severity], finding.title, role)
+    symbol = SEVERITIES[finding.severity]
+    return EventMarker(finding.first_step, symbol.glyph, finding.title, symbol.role)
 
 
-def change(event: Event) -> str:
-    """Say in a word what a key action changed."""
-    key, found = str(event.detail.get("key", "")), event.detail.get("value", math.nan)
+def setting_label(event: Event) -> str:
+    """Return in a word or two which setting a key changed: "lr ×1.25"."""
+    key, value = str(event.detail.get("key", "")), event.detail.get("value", math.nan)
     name = NAMES.get(key, key.replace("_", " "))
-    if event.kind != "set":
+    if event.kind != EventKind.SET:
         parts = (event.kind.replace("_", " "), name, str(event.detail.get("layer", "")))
         return " ".join(part for part in parts if part)
-    if not isinstance(found, int | float):
-        return f"{name} {found}"
+    if not isinstance(value, int | float):
+        return f"{name} {value}"
     previous = float(event.detail.get("previous", math.nan))
     if key == "learning_rate" and previous > 0:
-        return f"{name} ×{found / previous:.3g}"
-    return f"{name} {formats.number(found)}"
+        return f"{name} ×{value / previous:.3g}"
+    return f"{name} {formats.number(value)}"
 
 
-def line(
-    marks: Sequence[EventMarker], span: tuple[float, float], indent: int, columns: int
+def change_label(event: Event) -> str:
+    """Return in a word or two what changed of the network or its batches: "+BN 3"."""
+    layer, name = event.detail.get("layer", 0), str(event.detail.get("name", ""))
+    which = str(layer) if layer else "all"
+    match event.kind:
+        case EventKind.BATCH_SIZE:
+            return f"batch {event.detail.get('value', 0):.0f}"
+        case EventKind.SCHEDULE:
+            return name
+        case EventKind.FREEZE:
+            return f"{FROZEN.glyph} {which}"
+        case EventKind.UNFREEZE:
+            return f"thaw {which}"
+        case EventKind.REINITIALIZE | EventKind.ACTIVATION:
+            return f"{name} {which}"
+        case EventKind.BATCH_NORM:
+            return f"{'+' if name == INSERT else '−'}BN {which}"
+    return event.kind
+
+
+def marker_line(
+    markers: Sequence[EventMarker], span: tuple[float, float], indent: int, columns: int
 ) -> Line:
-    """Place marks over their steps; a label is left out where it would meet the next one."""
-    placed = _crowded(marks, span, columns)
+    """Place markers over their steps; a label that would touch the next one is left out."""
+    placed = _merged(markers, span, columns)
     cells = [(" ", "")] * columns
-    for at, mark in placed:
-        text = mark.glyph + (str(mark.count) if mark.count > 1 else "")
-        _write(cells, min(at, columns - len(text)), text, mark.role)
+    for at, marker in placed:
+        text = marker.glyph + (str(marker.count) if marker.count > 1 else "")
+        _write(cells, min(at, columns - len(text)), text, marker.role)
     end = columns
-    for at, mark in reversed(placed):
-        start = at + 1 + (len(str(mark.count)) if mark.count > 1 else 0)
-        text = f" {mark.label}"
-        if mark.label and start + len(text) < end + (end == columns):
-            _write(cells, start, text, mark.role)
-        elif mark.label and end == columns and at - len(text) >= 0:
-            _before(cells, at, f"{mark.label} ", mark.role)
+    for at, marker in reversed(placed):
+        start = at + 1 + (len(str(marker.count)) if marker.count > 1 else 0)
+        text = f" {marker.label}"
+        if marker.label and start + len(text) < end + (end == columns):
+            _write(cells, start, text, marker.role)
+        elif marker.label and end == columns and at - len(text) >= 0:
+            _write_before(cells, at, f"{marker.label} ", marker.role)
         end = min(end, at)
     return [(" " * indent, ""), *runs(cells)]
 
 
-def _crowded(
-    marks: Sequence[EventMarker], span: tuple[float, float], columns: int
+def _merged(
+    markers: Sequence[EventMarker], span: tuple[float, float], columns: int
 ) -> list[tuple[int, EventMarker]]:
-    """Return the marks with their columns; those that would touch are one, with their number.
+    """Return markers with their columns; those that would touch become one, with their number.
 
-    Marks without a word are left as they are: the later one stands over the earlier.
+    Markers without a label stay apart: a later one is drawn over an earlier one.
     """
     placed: list[tuple[int, EventMarker]] = []
-    for mark in marks:
-        at = round(settled((mark.step - span[0]) / (span[1] - span[0])) * (columns - 1))
+    for marker in markers:
+        at = round(settled((marker.step - span[0]) / (span[1] - span[0])) * (columns - 1))
         if not 0 <= at < columns:
             continue
-        place, before = placed[-1] if placed else (-columns, mark)
-        if mark.label and before.label and at - place < 2 + (before.count > 1):
-            gravest = max((before, mark), key=lambda each: RANKS.index(each.role))
-            placed[-1] = place, replace(gravest, count=before.count + mark.count)
+        place, before = placed[-1] if placed else (-columns, marker)
+        if marker.label and before.label and at - place < 2 + (before.count > 1):
+            gravest = max((before, marker), key=lambda candidate: RANKS.index(candidate.role))
+            placed[-1] = place, replace(gravest, count=before.count + marker.count)
         else:
-            placed.append((at, mark))
+            placed.append((at, marker))
     return placed
 
 
@@ -123,8 +147,8 @@ def _write(cells: list[tuple[str, str]], start: int, text: str, role: str) -> No
     cells[start : start + len(text)] = [(character, role) for character in text]
 
 
-def _before(cells: list[tuple[str, str]], at: int, text: str, role: str) -> None:
-    """Write a label to the left of the last mark, if nothing stands there."""
+def _write_before(cells: list[tuple[str, str]], at: int, text: str, role: str) -> None:
+    """Write a label to the left of the last marker, if those cells are free."""
     start = at - len(text)
     if all(character == " " for character, _ in cells[start - 1 if start else 0 : at]):
         _write(cells, start, text, role)

@@ -1,4 +1,4 @@
-"""Numbers as text of fixed, or at least bounded, width."""
+"""Numbers as text of fixed or bounded width."""
 
 import math
 from typing import Final
@@ -87,7 +87,7 @@ def count(value: int) -> str:
 
 
 def short(value: float) -> str:
-    """Format the end of an axis, always a power of two, in at most 7 cells."""
+    """Format the end of an axis, a power of two, in at most 7 cells."""
     if value < 0:
         return f"−{short(-value)}"
     value = _settled(value)
@@ -98,5 +98,5 @@ def short(value: float) -> str:
 
 
 def word(value: float) -> str:
-    """Name a value that is no finite number."""
+    """Return the word for NaN, ∞ or −∞."""
     return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"

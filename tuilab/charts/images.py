@@ -1,4 +1,4 @@
-"""Arrays of pixels as half-block pictures, and many of them in rows: pure, values to lines."""
+"""Arrays of pixels as images of half blocks, arranged in rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from tuilab.charts.color_scales import STEPS, level, solid
 from tuilab.charts.rounding import settled
 from tuilab.charts.text import Line, Span, pad
 
-Pixels = npt.NDArray[Any]  # (height, width, channels); channels 1 or 3, NaN where there is none
+Pixels = npt.NDArray[Any]  # (height, width, channels), 1 or 3 channels; NaN is empty
 
-LARGEST: Final = 8  # times that a small picture is magnified at most
-SMALLEST: Final = 4  # pixels that are averaged into one, each way, at most
-ENOUGH: Final = 8  # pictures at once, before they are made smaller for more
-LEVELS: Final = 16  # of each colour: a terminal has to be told of every change
+LARGEST: Final = 8  # largest magnification of a small image
+SMALLEST: Final = 4  # pixels averaged into one, each way, at most
+ENOUGH: Final = 8  # images at once; they are not made smaller for more
+LEVELS: Final = 16  # of each colour: every change costs bytes to the terminal
 
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """How pictures stand: `times` the size, or 1/`parts` of it; so many across and down."""
+    """How images are arranged: `times` the size, or 1/`parts` of it; columns and rows."""
 
     times: int
     parts: int
@@ -31,27 +31,27 @@ class Arrangement:
 
     @property
     def most(self) -> int:
-        """How many there is room for."""
+        """The number of images that fit."""
         return self.across * self.down
 
 
 def arrange(
     size: tuple[int, int], number: int, cells: int, rows: int, least: int = 0
 ) -> Arrangement:
-    """Choose how pictures stand: magnified if all fit so, made smaller if hardly any fit else.
+    """Return an arrangement: magnified if all images fit, smaller if only a few would fit.
 
-    `size` (height, width) is in pixels, two of which make a cell high, and one line stands below
-    each picture. `least` cells are needed for what is written there.
+    `size` (height, width) is in pixels, two of which make the height of a cell. Below each image is
+    a caption of `least` cells.
     """
     magnified = [_at(size, times, 1, cells, rows, least) for times in range(LARGEST, 1, -1)]
     others = [_at(size, 1, parts, cells, rows, least) for parts in range(1, SMALLEST + 1)]
-    for each in magnified:
-        if each.most >= number:
-            return each
-    for each in others:
-        if each.most >= min(number, ENOUGH):
-            return each
-    return max(others, key=lambda each: each.most)
+    for candidate in magnified:
+        if candidate.most >= number:
+            return candidate
+    for candidate in others:
+        if candidate.most >= min(number, ENOUGH):
+            return candidate
+    return max(others, key=lambda candidate: candidate.most)
 
 
 def _at(
@@ -63,22 +63,22 @@ def _at(
 
 
 def scaled(pixels: Pixels, arrangement: Arrangement) -> Pixels:
-    """Return pixels magnified, or averaged, as an arrangement has it."""
+    """Return pixels magnified or averaged for an arrangement."""
     parts, times = arrangement.parts, arrangement.times
     if parts > 1:
         height, width, channels = pixels.shape
         short = [(0, -length % parts) for length in (height, width)]
         full = np.pad(pixels, [*short, (0, 0)], mode="edge")
         blocks = full.reshape(full.shape[0] // parts, parts, -1, parts, channels)
-        with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite
+        with np.errstate(invalid="ignore", over="ignore"):  # pixels that are not finite
             pixels = blocks.mean(axis=(1, 3))
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def picture(pixels: Pixels) -> list[Line]:
-    """Draw a picture, two pixels a cell, normalised by its largest magnitude.
+    """Return an image, two pixels per cell, scaled by its largest magnitude.
 
-    One channel: blue below zero, orange above. Three: red, green and blue, mid-grey being zero.
+    One channel: blue below zero, orange above. Three: red, green and blue; mid-grey is zero.
     """
     roles = _roles(pixels)
     if len(roles) % 2:
@@ -91,7 +91,7 @@ def picture(pixels: Pixels) -> list[Line]:
 
 
 def _cells(top: str, bottom: str, number: int) -> Span:
-    """Return cells of two colours; without colours, the stronger half of them is left."""
+    """Return cells of two colours; without colours, the stronger half remains."""
     if top == bottom:
         return solid(top, number)
     if abs(level(top)) >= abs(level(bottom)):
@@ -119,9 +119,9 @@ def _roles(pixels: Pixels) -> list[list[str]]:
 def rows_of(
     pictures: Sequence[Pixels], captions: Sequence[Line], arrangement: Arrangement, least: int
 ) -> list[Line]:
-    """Draw pictures of one size from left to right and top to bottom, a caption below each."""
+    """Return images of one size in rows from the top left, with captions below."""
     lines: list[Line] = []
-    drawn = [picture(scaled(each, arrangement)) for each in pictures]
+    drawn = [picture(scaled(pixels, arrangement)) for pixels in pictures]
     for start in range(0, len(drawn), arrangement.across):
         beside = slice(start, start + arrangement.across)
         width = max(least, scaled(pictures[start], arrangement).shape[1])

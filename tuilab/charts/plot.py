@@ -1,7 +1,7 @@
-"""Line charts as lines of text: curves on a canvas, with axes, levels and marks around them.
+"""Line charts as lines of text: curves on a canvas, with axes, levels and markers.
 
-Pure, without Textual. A chart is a few milliseconds, so it is drawn when its data changed, and a
-cursor that follows the mouse is laid over the picture that is there.
+Knows no Textual. Drawing takes a few milliseconds, so a chart is drawn only when its data changed,
+and a cursor that follows the mouse is overlaid on the drawing.
 """
 
 import math
@@ -13,18 +13,18 @@ import numpy as np
 
 from engine.statistics.frames import Floats
 from tuilab.charts import axes
-from tuilab.charts import event_markers as marks
+from tuilab.charts.axes import robust
 from tuilab.charts.canvas import BRAILLE, Canvas
-from tuilab.charts.event_markers import EventMarker
+from tuilab.charts.event_markers import EventMarker, marker_line
 from tuilab.charts.rounding import settled
 from tuilab.charts.series import Reduced
 from tuilab.charts.smoothing import logarithm
+from tuilab.charts.symbols import DOWN, NOT_FINITE, UP
 from tuilab.charts.text import Line
-from tuilab.charts.y_limits import robust
 
 LEAST_WIDTH: Final = 12
 LEAST_HEIGHT: Final = 3
-EVERY: Final = 12  # columns between two arrows of a curve that stays outside
+EVERY: Final = 12  # columns between two arrows for a curve outside of the chart
 NOTHING: Final = np.empty(0)
 
 
@@ -32,8 +32,8 @@ NOTHING: Final = np.empty(0)
 class Curve:
     """A series to draw: `role` colours it, `marker` is braille or a character.
 
-    `points` are not joined; a `band` reaches from the lowest to the highest of each stretch. What
-    `leads` has room on the y axis, of the others only the usual is sure to be seen.
+    `points` are not joined; a `band` reaches from the minimum to the maximum of each stretch. The
+    y axis has room for all of a curve that `leads`, and for usual values of the others.
     """
 
     data: Reduced
@@ -46,18 +46,18 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What one chart shows; `limits` fixes the y axis, `reference` is a dashed level.
+    """The content of a chart; `limits` fixes the y axis, `reference` is a dashed level.
 
-    x counts steps; with `decades` it is the decimal logarithm of something, a learning rate.
-    `window` is what of it is seen, all if None. `cursor` is a step that a vertical line goes
-    through, `broken` are steps at which there is no number.
+    x counts steps; with `decades` it is the decimal logarithm of a learning rate or the like.
+    `window` is the visible part of it, None: all. `cursor` is a step with a vertical line,
+    `broken` are steps whose value is not finite.
     """
 
     curves: Sequence[Curve]
-    marks: Sequence[EventMarker] = ()
+    markers: Sequence[EventMarker] = ()
     limits: tuple[float, float] | None = None
     reference: float = math.nan
-    reference_seen: bool = False  # the y axis has room for it in any case
+    reference_visible: bool = False  # the y axis always has room for it
     logarithmic: bool = False
     decades: bool = False
     cursor: float = math.nan
@@ -66,8 +66,8 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A chart that is drawn, and where on it the steps are."""
+class Drawing:
+    """A chart as it was drawn, and where its steps are."""
 
     lines: Sequence[Line] = ()
     span: tuple[float, float] = (0.0, 1.0)
@@ -77,14 +77,14 @@ class Picture:
     rows: int = 0
 
     def step_at(self, x: int) -> float | None:
-        """Return the step at a cell of the line, None beside the canvas."""
+        """Return the step at a column, None beside the canvas."""
         share = (x - self.left) / max(self.columns - 1, 1)
         if not self.columns or not 0 <= share <= 1:
             return None
         return self.span[0] + share * (self.span[1] - self.span[0])
 
     def with_cursor(self, step: float) -> Sequence[Line]:
-        """Return the lines with a vertical one through `step`, behind the curves."""
+        """Return the lines with a vertical one at `step`, behind the curves."""
         share = settled((step - self.span[0]) / (self.span[1] - self.span[0]))
         if not (self.rows and 0 <= share <= 1):
             return self.lines
@@ -95,7 +95,7 @@ class Picture:
 
 
 def spans_decades(values: Floats, decades: float = 2.0) -> bool:
-    """Tell whether positive finite values span more than `decades` powers of ten."""
+    """Return whether the positive finite values span more than `decades` powers of ten."""
     usable = values[np.isfinite(values) & (values > 0)]
     if not usable.size:
         return False
@@ -103,27 +103,27 @@ def spans_decades(values: Floats, decades: float = 2.0) -> bool:
 
 
 def wants_logarithm(values: Floats) -> bool:
-    """Tell whether a logarithmic axis is the one for `values`, which it must all have room for."""
+    """Return whether a logarithmic axis suits `values`: several decades, all positive."""
     return spans_decades(values) and not bool((values <= 0).any())
 
 
 def has_room(width: int, height: int) -> bool:
-    """Tell whether a chart can be drawn into so many cells: a row, the axis and its labels."""
+    """Return whether a chart fits: at least a row, the axis and its labels."""
     return width >= LEAST_WIDTH and height >= LEAST_HEIGHT
 
 
 def draw(chart: Chart, width: int, height: int) -> list[Line]:
-    """Draw a chart into `height` lines of `width` cells; nothing where nothing is finite."""
+    """Return a chart as `height` lines of `width` cells, [] if nothing is finite."""
     return [*paint(chart, width, height).lines]
 
 
-def paint(chart: Chart, width: int, height: int) -> Picture:
-    """Draw a chart as `draw` does, and tell where its canvas is."""
+def paint(chart: Chart, width: int, height: int) -> Drawing:
+    """Return a chart as `draw` does, with the place of its canvas."""
     span = _span(chart)
     limits = _limits(chart, span)
     if limits is None or not has_room(width, height):
-        return Picture()
-    shown = chart.marks if height > LEAST_HEIGHT else ()
+        return Drawing()
+    shown = chart.markers if height > LEAST_HEIGHT else ()
     rows = height - 2 - bool(shown)
     ticks = axes.ticks(*limits, max(rows // 3, 1) + 1, logarithmic=chart.logarithmic)
     canvas_rows = Canvas(1, rows)
@@ -131,17 +131,17 @@ def paint(chart: Chart, width: int, height: int) -> Picture:
     gutter = max((len(text) for text in labels.values()), default=0)
     columns = width - gutter - 1
     canvas = _canvas(chart, span, limits, columns, rows)
-    lines = [marks.line(shown, span, gutter + 1, columns)] if shown else []
+    lines = [marker_line(shown, span, gutter + 1, columns)] if shown else []
     for row, cells in enumerate(canvas.lines()):
         label = labels.get(row)
         lines.append([(f"{label or '':>{gutter}}{'┤' if label else '│'}", "muted"), *cells])
     axis = axes.decade_axis if chart.decades else axes.step_axis
     lines += axis(span, gutter, columns)
-    return Picture(lines, span, gutter + 1, columns, len(lines) - rows - 2, rows)
+    return Drawing(lines, span, gutter + 1, columns, len(lines) - rows - 2, rows)
 
 
 def _scale(chart: Chart) -> Callable[[Floats], Floats]:
-    """Return how values become heights; a logarithmic axis has a gap for what is not positive."""
+    """Return the map from values to heights; a logarithmic axis has gaps unless positive."""
     return logarithm if chart.logarithmic else lambda values: values
 
 
@@ -156,24 +156,24 @@ def _span(chart: Chart) -> tuple[float, float]:
 
 
 def _limits(chart: Chart, span: tuple[float, float]) -> tuple[float, float] | None:
-    """Return both ends of the y axis; None where nothing finite is in sight."""
+    """Return both ends of the y axis, None if nothing finite is visible."""
     scale = _scale(chart)
-    seen = [(curve.leads, scale(_values(curve, span))) for curve in chart.curves]
-    if chart.reference_seen and any(np.isfinite(values).any() for _, values in seen):
-        seen.append((True, scale(np.array([chart.reference]))))
+    visible = [(curve.leads, scale(_values(curve, span))) for curve in chart.curves]
+    if chart.reference_visible and any(np.isfinite(values).any() for _, values in visible):
+        visible.append((True, scale(np.array([chart.reference]))))
     return robust(
-        np.concatenate([NOTHING, *(values for leads, values in seen if leads)]),
-        [values for leads, values in seen if not leads],
+        np.concatenate([NOTHING, *(values for leads, values in visible if leads)]),
+        [values for leads, values in visible if not leads],
         chart.limits,
     )
 
 
 def _values(curve: Curve, span: tuple[float, float]) -> Floats:
     inside = (curve.data.x >= span[0]) & (curve.data.x <= span[1])
-    if not inside.any():  # between two points: the line that joins them is seen
+    if not inside.any():  # between two points: the line between them is visible
         inside[:] = True
     shown = (curve.data.low, curve.data.high) if curve.band else (curve.data.mean,)
-    return np.concatenate([each[inside] for each in shown])
+    return np.concatenate([values[inside] for values in shown])
 
 
 def _share(value: float, limits: tuple[float, float]) -> float:
@@ -200,26 +200,29 @@ def _canvas(
     if span[0] <= chart.cursor <= span[1]:
         canvas.upright(_column(chart.cursor, span, columns), "│", "warning")
     if chart.broken.size:
-        _cross_out(canvas, chart, span, limits)
+        _mark_broken(canvas, chart, span, limits)
     return canvas
 
 
 def _arrows(canvas: Canvas, places: Floats, heights: Floats, role: str) -> None:
-    """Show where a curve leaves the canvas at the top or the bottom, and now and then after it."""
+    """Mark where a curve leaves the canvas at the top or the bottom, and again at intervals."""
     inside = (places >= 0) & (places <= 1)
-    for row, glyph, beyond in ((0, "▲", heights > 1), (canvas.rows - 1, "▼", heights < 0)):
+    for row, glyph, beyond in (
+        (0, UP.glyph, heights > 1),
+        (canvas.rows - 1, DOWN.glyph, heights < 0),
+    ):
         columns = np.unique(np.rint(places[inside & beyond] * (canvas.columns - 1)).astype(np.intp))
         if columns.size:
             stretch = np.cumsum(np.diff(columns, prepend=columns[0]) > 2)
             first = columns[np.searchsorted(stretch, stretch)]
-            kept = (columns - first) % EVERY == 0
-            canvas.put(row, columns[kept], glyph, role)
+            marked = (columns - first) % EVERY == 0
+            canvas.put(row, columns[marked], glyph, role)
 
 
-def _cross_out(
+def _mark_broken(
     canvas: Canvas, chart: Chart, span: tuple[float, float], limits: tuple[float, float]
 ) -> None:
-    """Write a cross where a loss is not finite, at the height at which the curve broke off."""
+    """Mark where a loss is not finite, at the height at which the curve broke off."""
     leading = next(curve for curve in chart.curves if curve.leads)
     heights = _scale(chart)(leading.data.mean)
     known = np.flatnonzero(np.isfinite(heights))
@@ -228,7 +231,7 @@ def _cross_out(
         height = heights[before[-1] if before.size else known[0]] if known.size else limits[0]
         row = canvas.row(min(max(_share(float(height), limits), 0.0), 1.0))
         column = _column(step, span, canvas.columns)
-        canvas.put(row, np.array([column]), "✕", "error")
+        canvas.put(row, np.array([column]), *NOT_FINITE.span)
 
 
 def _column(step: float, span: tuple[float, float], columns: int) -> int:
@@ -236,7 +239,7 @@ def _column(step: float, span: tuple[float, float], columns: int) -> int:
 
 
 def _crossed(line: Line, at: int) -> Line:
-    """Put a vertical stroke into one cell of a line, if it is free."""
+    """Return a line with a vertical stroke in one cell, if that is free."""
     crossed: Line = []
     start = 0
     for text, role in line:

@@ -1,6 +1,6 @@
-"""The ways to draw a layer's values along an axis: bars, heat, percentile bands. Pure.
+"""Styles of the strip of a layer's values: bars, heat, percentile bands.
 
-One function a way, from a histogram to lines of text; `WAYS` names them in the order of the key.
+A function per style, from a histogram to lines of text; `STYLES` has them in the order of the key.
 """
 
 import math
@@ -18,15 +18,16 @@ from tuilab.charts.distributions import (
     strip,
 )
 from tuilab.charts.rounding import settled
+from tuilab.charts.symbols import NOT_FINITE
 
 Strip = Callable[[Histogram, Axis, int, int], list[str]]
 PERCENTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
-SMALL: Final = 0.1  # share of a layer's magnitudes that a logarithmic axis may leave out below
-LARGE: Final = 0.999  # and up to which they are all on it
+SMALL: Final = 0.1  # share of a layer's magnitudes that may lie below a logarithmic axis
+LARGE: Final = 0.999  # share of them below its upper end
 
 
 def heat(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
-    """Draw how many values there are as shades, the same on every row: layers join to a picture."""
+    """Draw counts as shades, the same on every row: the layers form one image."""
     if is_empty(h):
         return nothing(h, columns, rows)
     if is_spike(h):
@@ -34,9 +35,9 @@ def heat(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
         line = " " * at + "█" + " " * (columns - at - 1)
     else:
         line = "".join(shades(rebin(h, axis, columns)))
-        if axis.log:  # a few are ever so small
+        if axis.log:  # a few very small values
             line = line.replace("·", " ")
-    return [line] * (rows - 1) + [line[:-1] + "✕" if h.nonfinite else line]
+    return [line] * (rows - 1) + [line[:-1] + NOT_FINITE.glyph if h.nonfinite else line]
 
 
 def bands(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
@@ -56,19 +57,19 @@ def bands(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
     lines = ["".join(box)] * max(rows - 1, 1)
     lines[len(lines) // 2] = "".join(whiskers)
     if h.nonfinite:
-        lines[-1] = lines[-1][:-1] + "✕"
-    return [" " * columns] * (rows - len(lines)) + lines  # which keeps boxes apart
+        lines[-1] = lines[-1][:-1] + NOT_FINITE.glyph
+    return [" " * columns] * (rows - len(lines)) + lines  # a gap between boxes
 
 
 def _percentiles(h: Histogram, axis: Axis) -> Sequence[float]:
     return [float(value) for value in h.quantiles(PERCENTILES, magnitude=axis.log)]
 
 
-WAYS: Final[Mapping[str, Strip]] = {"bars": strip, "heat": heat, "percentiles": bands}
+STYLES: Final[Mapping[str, Strip]] = {"bars": strip, "heat": heat, "percentiles": bands}
 
 
 def log_axis(histograms: Sequence[Histogram]) -> Axis:
-    """Return the decades that hold nearly all non-zero magnitudes of every layer."""
+    """Return the axis of decades that contains nearly all non-zero magnitudes of all layers."""
     ends: list[float] = []
     for h in histograms:
         if is_empty(h):

@@ -1,7 +1,7 @@
-"""Lines of styled text as plain values: what the panels compute, and what tests compare.
+"""Lines of styled text as plain values: what panels compute, and what tests compare.
 
 A span is `(text, role)`; a role is a name such as "warning" that
-`tuilab.viewer.terminal.theme` turns into a colour of the theme. Nothing here knows Textual.
+a theme turns into a colour. Knows no Textual.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,14 @@ Line = list[Span]
 
 
 class Piece(NamedTuple):
-    """A part of a line that is left out, lowest `priority` first, where room is short."""
+    """A part of a line; where room is short, the lowest `priority` is left out first."""
 
     priority: int
     line: Line
 
 
 def width(line: Iterable[Span]) -> int:
-    """Return how many terminal cells a line takes."""
+    """Return the number of terminal cells of a line."""
     return sum(cell_len(text) for text, _ in line)
 
 
@@ -31,19 +31,19 @@ def plain(line: Iterable[Span]) -> str:
 
 
 def crop(line: Line, cells: int) -> Line:
-    """Return a line cut to `cells`, with an ellipsis where something is missing."""
+    """Return a line cut to `cells`, with an ellipsis if anything is cut off."""
     if width(line) <= cells:
         return line
-    kept: Line = []
+    cropped: Line = []
     room = max(cells - 1, 0)
     for text, role in line:
         size = cell_len(text)
         if size > room:
-            kept.append((set_cell_size(text, room) + "…"[:cells], role))
-            return kept
-        kept.append((text, role))
+            cropped.append((set_cell_size(text, room) + "…"[:cells], role))
+            return cropped
+        cropped.append((text, role))
         room -= size
-    return kept
+    return cropped
 
 
 def pad(line: Line, cells: int) -> Line:
@@ -54,20 +54,20 @@ def pad(line: Line, cells: int) -> Line:
 
 
 def fit(pieces: Sequence[Piece], cells: int, gap: int = 2) -> list[Piece]:
-    """Return the pieces that fit into `cells` with `gap` between them, in their order.
+    """Return the pieces that fit into `cells` with `gap` between them, in order.
 
-    The piece of the lowest priority goes first; of equals, the later one.
+    The piece of the lowest priority is left out first; of equal ones, the later.
     """
-    kept = list(pieces)
-    while kept and sum(width(p.line) + gap for p in kept) - gap > cells:
-        lowest = min(p.priority for p in kept)
-        last = max(i for i, p in enumerate(kept) if p.priority == lowest)
-        del kept[last]
-    return kept
+    fitting = list(pieces)
+    while fitting and sum(width(p.line) + gap for p in fitting) - gap > cells:
+        lowest = min(p.priority for p in fitting)
+        last = max(i for i, p in enumerate(fitting) if p.priority == lowest)
+        del fitting[last]
+    return fitting
 
 
 def key_line(keys: Iterable[tuple[int, str, str]], cells: int) -> Line:
-    """Return a line of keys and what they do, (priority, key, label), as far as there is room."""
+    """Return a line of keys and labels, from (priority, key, label), as far as they fit."""
     pieces = [Piece(p, [(key, "key"), (f" {label}", "muted")]) for p, key, label in keys]
     return pad([(" ", ""), *join([piece.line for piece in fit(pieces, cells - 2)])], cells)
 

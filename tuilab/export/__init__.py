@@ -42,7 +42,8 @@ def export(
     """Write a run as the format `to`; return the files. Raises ConfigError, RunError.
 
     `out` is the file or folder to write, by default inside the run folder: export/<format>.
-    `wanted` says what shall be on a picture: fields of `tuilab.viewer.terminal.offscreen.Wanted`.
+    `wanted` says what shall be on a picture:
+    fields of `tuilab.viewer.terminal.offscreen.PictureOptions`.
     """
     if to not in FORMATS:
         raise UnknownNameError("format", to, FORMATS, "--to")

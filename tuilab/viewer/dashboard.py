@@ -1,9 +1,9 @@
-"""The stage: all panels of the main screen, where they stand, and when each is drawn."""
+"""The dashboard: the panels of the main screen, arranged and drawn by their registry."""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Final
+from dataclasses import fields
+from typing import Final, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -15,56 +15,82 @@ from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import Changes, RunStore
 from tuilab.viewer.panels import side_by_side, status
-from tuilab.viewer.panels.base import Styles
-from tuilab.viewer.panels.chart_grid import ChartGrid
-from tuilab.viewer.panels.explanation import Explanation
+from tuilab.viewer.panels.base import (
+    ComparedTensors,
+    Panel,
+    PanelContext,
+    PanelSpec,
+    ScrolledPanel,
+    Styles,
+    Topic,
+)
+from tuilab.viewer.panels.curves import Curves
 from tuilab.viewer.panels.footer import Footer
-from tuilab.viewer.panels.gain import Gain
 from tuilab.viewer.panels.header import Header
-from tuilab.viewer.panels.layers import Layers
-from tuilab.viewer.panels.side_by_side import VIEWS, SideBySide, View, compared, depth
+from tuilab.viewer.panels.registry import BY_KEY, PANELS, TABS
 
-CURVE_PERIOD: Final = 0.33  # seconds between two drawings of the curves
-TABS: Final = tuple(status.TABS)
-EVERYTHING: Final = Changes(*[True] * 6)
+ARRANGED_BY: Final = frozenset(("state", "info", "snapshot"))
+"""Changes after which the panels are arranged again."""
+
+AnyPanel = TypeVar("AnyPanel", bound=Panel)
+Guide = Callable[[RunStore, Claims, int], list[Line]]
+
+
+class Schedule:
+    """Which panels are stale, and from when on each may be drawn again."""
+
+    def __init__(self) -> None:
+        self._stale = set[str]()
+        self._due: dict[str, float] = {}
+
+    def mark(self, topics: frozenset[Topic] | None = None) -> None:
+        """Mark the panels that show one of these topics; None: all, to be drawn at once."""
+        for spec in PANELS:
+            if topics is None or spec.stale_on & topics:
+                self._stale.add(spec.name)
+        if topics is None:
+            self._due.clear()
+
+    def take(self, spec: PanelSpec, now: float) -> bool:
+        """Return whether a panel is to be drawn now, and count it as drawn."""
+        if spec.name not in self._stale or now < self._due.get(spec.name, 0.0):
+            return False
+        self._stale.remove(spec.name)
+        self._due[spec.name] = now + spec.period
+        return True
 
 
 class Dashboard(Vertical):
     """Holds the panels; `draw` brings them up to date with a store."""
 
     def __init__(self, styles: Styles, run: Callable[[str], None]) -> None:
-        super().__init__(id="stage")
+        super().__init__(id="dashboard")
         self.header = Header(styles, id="header")
         self.notice = status.Plain(styles, id="notice")
         self.guide = status.Plain(styles, id="guide")
         self.tab_line = status.Plain(styles, id="tabs")
         self.opening = status.Plain(styles, id="opening")
         self.small = status.Plain(styles, id="small")
-        self.board = ChartGrid(styles)
-        self.reading = Explanation(styles, id="reading")
-        self.layer_table = Layers(styles, id="layers")
-        self.gain = Gain(styles, id="gain")
-        self.bar = Footer(styles, run, id="footer")
-        self.side_table = SideBySide(styles, id="side")
-        for panel in (self.reading, self.gain, self.layer_table, self.side_table):
-            panel.add_class("panel")
-        self.tab = "curves"
+        self.footer = Footer(styles, run, id="footer")
+        self.panels = {spec.name: spec.widget(styles) for spec in PANELS}
+        for spec in PANELS:
+            panel = self.panels[spec.name]
+            panel.add_class(spec.slot)
+            panel.set_class(not isinstance(panel, Curves), "panel")  # whose charts are the panels
+        self.tab = TABS[0]
         self.alone = False  # one panel fills the screen although all would fit
         self.claims = Claims()
-        self.guide_lines: Callable[[RunStore, Claims, int], list[Line]] | None = None  # of a tour
-        self._enlarged_from = False  # one chart was enlarged from the overview
-        self.others: Sequence[OtherRun] = ()  # runs whose curves are drawn beside
-        self.compared = False  # there are other runs to switch to
-        self.side: View | None = None  # what is shown of the layers of all runs, if anything
+        self.guide_lines: Guide | None = None  # of a tour
+        self.others: Sequence[OtherRun] = ()  # runs whose curves are drawn too
+        self.several = False  # there are other runs to switch to
+        self.compared: ComparedTensors | None = None  # what is shown of the layers of all runs
         self.arranged = Layout("tiny")
+        self._enlarged_from_overview = False
         self._store: RunStore | None = None
-        self._curves_due = 0.0
-        self._curves_stale = False
-        self._side_due = 0.0
-        self._side_stale = False
+        self._schedule = Schedule()
 
     def compose(self) -> ComposeResult:
-        """Place the panels; the style sheet shows those that the layout wants."""
+        """Yield all panels; `place` hides those that are not in sight."""
         yield self.header
         yield self.notice
         yield self.guide
@@ -72,87 +98,91 @@ class Dashboard(Vertical):
         yield self.opening
         with Vertical(id="body"):
             with Horizontal(id="upper"):
-                yield self.board
-                yield self.gain
-                yield self.reading
-            yield self.layer_table
-            yield self.side_table
-        yield self.bar
+                yield from self._slot("upper")
+            yield from self._slot("lower")
+        yield self.footer
         yield self.small
+
+    def _slot(self, slot: str) -> list[Panel]:
+        return [self.panels[spec.name] for spec in PANELS if spec.slot == slot]
+
+    def panel(self, kind: type[AnyPanel]) -> AnyPanel:
+        """Return the panel of a class."""
+        return next(panel for panel in self.panels.values() if isinstance(panel, kind))
 
     @property
     def overview(self) -> bool:
-        """Tell whether all panels are on the screen."""
+        """Whether all panels are on the screen."""
         return self.arranged.mode == "wide" and not self.alone
 
+    @property
+    def _panel_context(self) -> PanelContext:
+        return PanelContext(
+            cast(RunStore, self._store),
+            self.claims,
+            self.others,
+            self.compared,
+            self.overview,
+            self.arranged.row_height,
+            self.arranged.charts,
+        )
+
     def draw(self, store: RunStore, changes: Changes, highlighted: str = "") -> None:
-        """Bring to date what `changes` touches and what is in sight."""
+        """Draw what is in sight and shows any of `changes`."""
+        topics = frozenset(f.name for f in fields(changes) if getattr(changes, f.name))
         if store is not self._store:
-            self._store, changes = store, EVERYTHING
-        if changes.state or changes.snapshot or changes.info:
+            self._store, topics = store, ARRANGED_BY
+            self._schedule.mark()
+        if topics & ARRANGED_BY:
             self.place()
         self.header.draw_by(lambda: self.header.update(store, highlighted))
+        self._schedule.mark(cast("frozenset[Topic]", topics))
         if self.has_class("opening"):
             self._draw_opening(store)
-            return
-        if changes.snapshot or changes.state or changes.info:
-            self.draw_layers(store)
-            self.draw_gain(store)
-            self._side_stale = True
-        if changes.snapshot or changes.state or changes.info or changes.events:
-            self.draw_reading(store)
-        self._curves_stale |= changes.series or changes.validations or changes.events
-        self._curves_stale |= changes.state or changes.snapshot
-        now = time.monotonic()
-        if self._side_stale and now >= self._side_due and self.side and self._in_sight("layers"):
-            self._side_stale, self._side_due = False, now + CURVE_PERIOD
-            self._draw_side(store, self.side)
-        if self._curves_stale and now >= self._curves_due and self._in_sight("curves"):
-            self._curves_stale, self._curves_due = False, now + CURVE_PERIOD
-            self.board.update(store, self.others)
+        else:
+            self._draw_panels()
 
-    def redraw_curves(self) -> None:
-        """Let the next `draw` draw the curves, however short ago the last time was."""
-        self._curves_stale, self._curves_due = True, 0.0
-        self._side_stale, self._side_due = True, 0.0
+    def _draw_panels(self) -> None:
+        """Draw the panels that are in sight, stale and due."""
+        context, now = self._panel_context, time.monotonic()
+        for spec in PANELS:
+            if self._in_sight(spec, context) and self._schedule.take(spec, now):
+                self.panels[spec.name].present(context)
 
-    def cycle_side(self) -> None:
-        """Show the layers of all runs in the next way, or those of one again after the last."""
-        runs = compared(self._store, self.others) if self._store else []
-        ways = (None, *(side_by_side.ways(runs, self.app.size.width - 4) if runs else VIEWS))
-        here = self.side if self.side in ways else ways[1]
-        self.show_side(ways[(ways.index(here) + 1) % len(ways)])
+    def _in_sight(self, spec: PanelSpec, context: PanelContext) -> bool:
+        if not spec.in_use(context):
+            return False
+        if not self.overview:
+            return self.tab == spec.of_tab
+        width, height = self.app.size
+        return width >= spec.least[0] and height >= spec.least[1]
 
-    def show_side(self, view: View | None) -> None:
-        """Show so much of the layers of all runs, or the layers of one."""
-        self.side, self._side_due = view, 0.0
-        self.rearranged()
+    def show_claims(self, claims: Claims) -> None:
+        """Show the claims of the scenario as judged last."""
+        self.claims = claims
+        self._schedule.mark(frozenset(("claims",)))
 
-    def _draw_side(self, store: RunStore, view: View) -> None:
-        panel = self.side_table
-        panel.draw_by(lambda: panel.update(store, self.others, view))
+    def show_others(self, others: Sequence[OtherRun]) -> None:
+        """Draw the curves of other runs too."""
+        self.others = others
+        self._schedule.mark(frozenset(("others",)))
 
-    def draw_layers(self, store: RunStore) -> None:
-        """Draw the layer table."""
-        if self._in_sight("layers") and not self.side:
-            panel = self.layer_table
-            panel.draw_by(lambda: panel.update(store, self.arranged.row_height))
+    def redraw(self) -> None:
+        """Let the next `draw` draw everything, however short ago the last time was."""
+        self._schedule.mark()
 
-    def draw_reading(self, store: RunStore) -> None:
-        """Draw the words."""
-        if self._in_sight("reading"):
-            scrolls = not self.overview
-            self.reading.draw_by(lambda: self.reading.update(store, self.claims, scrolls=scrolls))
+    def cycle_compared(self) -> None:
+        """Show the layers of all runs, of the next tensors, or those of one run after the last."""
+        runs = side_by_side.compared(self._store, self.others) if self._store else []
+        width = self.app.size.width - 4
+        choices = (None, *(side_by_side.choices(runs, width) if runs else side_by_side.CHOICES))
+        here = self.compared if self.compared in choices else choices[1]
+        self.compare(choices[(choices.index(here) + 1) % len(choices)])
 
-    def draw_gain(self, store: RunStore) -> None:
-        """Draw the gains."""
-        if self._in_sight("gain"):
-            self.gain.draw_by(lambda: self.gain.update(store))
-
-    def _in_sight(self, tab: str) -> bool:
-        if self.overview:
-            return tab != "gain" or self.arranged.gain
-        return self.tab == tab
+    def compare(self, tensors: ComparedTensors | None) -> None:
+        """Show these tensors of the layers of all runs; None: the layers of one run."""
+        self.compared = tensors
+        self.rearrange()
 
     def _draw_opening(self, store: RunStore) -> None:
         panel = self.opening
@@ -169,119 +199,124 @@ class Dashboard(Vertical):
         lines = status.notice(store, width)
         opening = store.snapshot is None and not len(store.series)
         if opening and not store.live:
-            lines = []  # the opening says it at length
-        layers = len(store.snapshot.statistics) if store.snapshot else 0
-        if self.side and (runs := compared(store, self.others)):
-            layers = depth(runs) + 1  # its header has one line more
+            lines = []  # the opening has it in full
         guide = self.guide_lines(store, self.claims, width) if self.guide_lines else []
         taken = len(lines) + len(guide)
-        self.arranged = arrange(width, height, layers, taken, alone=self.alone)
-        tabbed = not self.overview
+        self.arranged = arrange(width, height, self._layers(store), taken, alone=self.alone)
         self.set_class(self.arranged.mode == "tiny", "tiny")
         self.set_class(opening, "opening")
-        self.set_class(tabbed, "tabbed")
-        self.set_class(self.side is not None, "side")
-        self.set_class(self.arranged.gain, "with-gain")
-        self.board.large &= tabbed
-        self.board.lay_out(self.arranged.charts)
-        for tab in TABS:
-            self.set_class(tabbed and self.tab == tab, tab)
-        self.layer_table.styles.height = "1fr" if tabbed else self.arranged.layers_height
-        self.side_table.styles.height = self.layer_table.styles.height
-        self.notice.styles.height = max(len(lines), 1)
-        self.notice.display = bool(lines) and self.arranged.mode != "tiny"
-        self.notice.draw_by(lambda: self.notice.show(status.notice(store, self.notice.size.width)))
-        self._show_guide(guide)
-        self.tab_line.draw_by(
-            lambda: self.tab_line.show(status.tabs(self.tab, self.tab_line.size.width))
-        )
+        self._place_panels()
+        self._show_lines(self.notice, lines)
+        self._show_lines(self.guide, guide)
         self.small.draw_by(lambda: self.small.show(status.too_small(*self.small.size)))
-        touring = self.guide_lines is not None
+        self._show_footer(store)
+
+    def _layers(self, store: RunStore) -> int:
+        """Return the number of rows of the layer table."""
+        if self.compared and (runs := side_by_side.compared(store, self.others)):
+            return side_by_side.depth(runs) + 1  # its header has one line more
+        return len(store.snapshot.statistics) if store.snapshot else 0
+
+    def _place_panels(self) -> None:
+        """Show the panels that are in sight, and give them their room."""
+        context = self._panel_context
+        for spec in PANELS:
+            panel = self.panels[spec.name]
+            panel.display = self._in_sight(spec, context)
+            panel.set_class(not self.overview, "alone")
+            if spec.slot == "lower":
+                panel.styles.height = self.arranged.lower_height if self.overview else "1fr"
+            panel.prepare(context)
+        self.query_one("#upper").display = any(panel.display for panel in self._slot("upper"))
+        self.tab_line.set_class(not self.overview, "in-use")
+        names = [(spec.key, spec.name) for spec in BY_KEY]
+        line = self.tab_line
+        line.draw_by(lambda: line.show(status.tabs(names, self.tab, line.size.width)))
+
+    def _show_lines(self, panel: status.Plain, lines: Sequence[Line]) -> None:
+        """Show a panel above the others, as high as its lines, if it has any."""
+        panel.display = bool(lines) and self.arranged.mode != "tiny"
+        panel.styles.height = max(len(lines), 1)
+        panel.draw_by(lambda: panel.show(lines))
+
+    def _show_footer(self, store: RunStore) -> None:
         shown = hints(
+            store.info,
             paused=store.state == "paused",
             ended=not store.live,
             finished=store.state == "finished",
-            compared=self.compared,
-            touring=touring,
+            several=self.several,
+            touring=self.guide_lines is not None,
         )
-        self.bar.draw_by(lambda: self.bar.update(shown))
-
-    def _show_guide(self, lines: Sequence[Line]) -> None:
-        """Show what a tour has to say."""
-        self.guide.display = bool(lines) and self.arranged.mode != "tiny"
-        self.guide.styles.height = max(len(lines), 1)
-        self.guide.draw_by(lambda: self.guide.show(lines))
+        self.footer.draw_by(lambda: self.footer.update(shown))
 
     def toggle(self, tab: str) -> None:
-        """Show one tab; where there is room for all, let it fill the screen, or end that."""
+        """Show one tab; where there is room for all, let it fill the screen, or undo that."""
         wide, again = self.arranged.mode == "wide", self.tab == tab
-        if tab == "curves" and again and not wide:
-            self.on_board_enlarge()
+        curves = self.panel(Curves)
+        if tab == curves.id and again and not wide:
+            self.on_curves_enlarge()
             return
-        self.board.large = False
+        curves.large = False
         self._go_to(tab, alone=wide and not (again and self.alone))
 
-    def next_way(self) -> None:
-        """Draw the strips of the layers in the next way."""
-        self.layer_table.change(self.layer_table.look.following())
-
-    def toggle_log(self) -> None:
-        """Draw the strips of the layers along magnitudes, or along values again."""
-        look = self.layer_table.look
-        self.layer_table.change(replace(look, log=not look.log))
-
     def next_panel(self, by: int) -> None:
-        """Go round the panels."""
+        """Show the next tab, or an earlier one."""
         if self.overview:
             self._go_to(TABS[0 if by > 0 else -1], alone=True)
         else:
             self._go_to(TABS[(TABS.index(self.tab) + by) % len(TABS)], alone=self.alone)
 
     def show_overview(self) -> None:
-        """Show everything at once again; of the curves first all that there is, where in sight."""
-        if self._in_sight("curves") and self.board.reset():
+        """Show all panels again; zoomed curves in sight are reset first."""
+        curves = self.panel(Curves)
+        in_sight = self.overview or self.tab == curves.id
+        if in_sight and curves.reset():
             return
-        if self.board.large and self._in_sight("curves"):
-            self.on_board_enlarge()
+        if curves.large and in_sight:
+            self.on_curves_enlarge()
         else:
             self._go_to(self.tab, alone=False)
 
     def enlarge_chart(self) -> bool:
-        """Enlarge the chosen chart, or end that; False where the curves are not alone."""
-        busy = self.tab == "curves" and (self.alone or self.board.large)
-        if busy:
-            self.on_board_enlarge()
-        return busy
+        """Enlarge the selected chart, or undo that. Return False unless the curves are alone."""
+        curves = self.panel(Curves)
+        alone = self.tab == curves.id and (self.alone or curves.large)
+        if alone:
+            self.on_curves_enlarge()
+        return alone
 
-    def on_board_enlarge(self) -> None:
-        """Give the chosen chart the screen, or go back to where that was asked for."""
-        wide = self.arranged.mode == "wide"
-        self.board.large = not self.board.large
-        if self.board.large:
-            self._enlarged_from = self.overview
-            self._go_to("curves", alone=wide)
+    def on_curves_enlarge(self) -> None:
+        """Let the selected chart fill the screen, or go back to where that was asked for."""
+        wide, curves = self.arranged.mode == "wide", self.panel(Curves)
+        curves.large = not curves.large
+        if curves.large:
+            self._enlarged_from_overview = self.overview
+            self._go_to(str(curves.id), alone=wide)
         else:
-            self._go_to(self.tab, alone=wide and not self._enlarged_from)
+            self._go_to(self.tab, alone=wide and not self._enlarged_from_overview)
 
     def _go_to(self, tab: str, *, alone: bool) -> None:
         self.tab, self.alone = tab, alone
-        self.rearranged()
+        self.rearrange()
 
-    def rearranged(self) -> None:
-        """Arrange and draw everything anew, once the new sizes are known."""
+    def rearrange(self) -> None:
+        """Arrange everything, and draw it once the new sizes are known."""
         self.place()
-        self.redraw_curves()
+        self.redraw()
         self.call_after_refresh(self._draw_all)
 
     def _draw_all(self) -> None:
         if self._store is not None:
-            self.draw(self._store, EVERYTHING)
+            self.draw(self._store, Changes(*[True] * len(fields(Changes))))
 
     def scroll_panel(self, pages: float, lines: int) -> None:
-        """Scroll the panel of words that stands alone, the layers otherwise."""
-        alone = {"reading": self.reading, "gain": self.gain}.get(self.tab)
-        if not self.overview and alone is not None:
-            alone.scroll_by(lines + round(pages * alone.content_size.height))
-        else:
-            table = self.side_table if self.side else self.layer_table
-            table.scroll_by(lines + round(pages * table.room))
+        """Scroll the panel that is alone, if it scrolls; otherwise the layers."""
+        context = self._panel_context
+        panels = [(spec, self.panels[spec.name]) for spec in PANELS if spec.in_use(context)]
+        alone = [p for spec, p in panels if not self.overview and spec.of_tab == self.tab]
+        lower = [p for spec, p in panels if spec.slot == "lower"]
+        for panel in alone + lower:
+            if isinstance(panel, ScrolledPanel):
+                panel.scroll_by(lines + round(pages * panel.page))
+                return

@@ -1,6 +1,6 @@
-"""The runs that a view goes through: which is shown, and how others take the place of one.
+"""The runs of a view: which one is shown, and how workers are started in place of others.
 
-Workers are started and ended in the thread of the commands, so that no key press waits for them.
+Workers are started and stopped in the thread that sends commands, so that no key press waits.
 """
 
 import time
@@ -11,21 +11,21 @@ from typing import Final
 
 from textual.message import Message
 
+from engine.commands import Command
 from engine.errors import TuilabError
-from engine.training.trainer import Command
 from tuilab.process.launch import Worker, end, has_ended
 from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.catalog import Entry
 from tuilab.viewer.model.command_sender import CommandSender
 from tuilab.viewer.model.store import RunStore
 
-PATIENCE: Final = 3.0  # seconds that runs may take to stop, when leaving
+PATIENCE: Final = 3.0  # seconds to wait for runs to stop, when leaving
 POLL: Final = 0.02  # seconds
 
 
 @dataclass
 class Restarted(Message):
-    """A new run has been started in the place of another, or could not be."""
+    """A run was started in place of another, or could not be."""
 
     instead_of: Worker
     worker: Worker | None
@@ -34,7 +34,7 @@ class Restarted(Message):
 
 @dataclass
 class Forked(Message):
-    """A run that branches off another has been started, or could not be."""
+    """A fork of a run was started, or could not be."""
 
     parent: Worker
     worker: Worker | None
@@ -43,7 +43,7 @@ class Forked(Message):
 
 @dataclass
 class Begun(Message):
-    """The runs of another scenario of the tour have been started, or could not be."""
+    """The runs of another scenario were started, or could not be."""
 
     entry: Entry
     runs: Sequence[Worker]
@@ -51,20 +51,23 @@ class Begun(Message):
 
 
 class Session:
-    """`runs` in their order, and `worker`, the one that is shown; `tell` hears of new ones."""
+    """`runs` in their order, and `worker`, the one that is shown.
+
+    `deliver` takes the messages about started runs, from another thread.
+    """
 
     def __init__(
-        self, runs: Sequence[Worker], sender: CommandSender, tell: Callable[[Message], None]
+        self, runs: Sequence[Worker], sender: CommandSender, deliver: Callable[[Message], None]
     ) -> None:
         self.runs = [*runs]
         self.worker = runs[0]
-        self._sender, self._tell = sender, tell
-        self._awaiting = False  # another run is on its way
-        self._asked: list[Worker] = []  # to stop
+        self._sender, self._deliver = sender, deliver
+        self._starting = False  # another run is being started
+        self._stopping: list[Worker] = []
 
     @property
     def several(self) -> bool:
-        """Tell whether there are runs beside the one that is shown."""
+        """Whether there are runs beside the one that is shown."""
         return len(self.runs) > 1
 
     @property
@@ -74,23 +77,23 @@ class Session:
 
     @property
     def following(self) -> Worker:
-        """The run after the one that is shown, round and round."""
+        """The run after the one that is shown; after the last comes the first."""
         return self.runs[(self.runs.index(self.worker) + 1) % len(self.runs)]
 
     def restart(self, store: RunStore, begin: Callable[[RunFolder], Worker]) -> bool:
-        """Stop the run that is shown and `begin` another from its folder; tells `Restarted`.
+        """Stop the run that is shown, `begin` another from its folder, and deliver `Restarted`.
 
-        False where another is on its way already.
+        Return False if a run is being started already.
         """
         old = self.worker
-        return self._supersede(
+        return self._stop_and_start(
             store,
             lambda: Restarted(old, begin(old.folder)),
             lambda problem: Restarted(old, None, problem),
         )
 
     def fork(self, begin: Callable[[RunFolder], Worker]) -> bool:
-        """Let `begin` branch a run off the one that is shown; tells `Forked`. False as above."""
+        """Let `begin` fork the run that is shown, and deliver `Forked`; returns as `restart`."""
         parent = self.worker
         return self._start(
             lambda: Forked(parent, begin(parent.folder)),
@@ -100,57 +103,57 @@ class Session:
     def begin(
         self, store: RunStore, entry: Entry, begin: Callable[[Entry], Sequence[Worker]]
     ) -> bool:
-        """Stop all runs and `begin` those of another scenario; tells `Begun`. False as above."""
+        """Stop all runs, `begin` those of a scenario, and deliver `Begun`; returns as `restart`."""
 
         def start() -> Begun:
             self.stop_others()
             return Begun(entry, begin(entry))
 
-        return self._supersede(store, start, lambda problem: Begun(entry, (), problem))
+        return self._stop_and_start(store, start, lambda problem: Begun(entry, (), problem))
 
-    def _supersede(
+    def _stop_and_start(
         self,
         store: RunStore,
         begin: Callable[[], Message],
         failed: Callable[[str], Message],
     ) -> bool:
-        if not self._awaiting:
+        if not self._starting:
             self.stop(store)
         return self._start(begin, failed)
 
     def _start(self, begin: Callable[[], Message], failed: Callable[[str], Message]) -> bool:
-        if self._awaiting:
+        if self._starting:
             return False
-        self._awaiting = True
+        self._starting = True
 
         def start() -> None:
             try:
-                self._tell(begin())
+                self._deliver(begin())
             except TuilabError as error:
-                self._tell(failed(str(error)))
+                self._deliver(failed(str(error)))
 
         self._sender.after(start)
         return True
 
     def replace(self, message: Restarted) -> bool:
-        """Take the new run in; tells whether it takes the place of the one that is shown."""
-        self._awaiting = False
+        """Put the new run in place of the old one. Return whether that one is still shown."""
+        self._starting = False
         if message.worker is None:
             return False
         self.runs[self.runs.index(message.instead_of)] = message.worker
         return self.worker == message.instead_of
 
     def join(self, message: Forked) -> bool:
-        """Take a fork in after its parent; tells whether that one is still shown."""
-        self._awaiting = False
+        """Add a fork after its parent. Return whether that one is still shown."""
+        self._starting = False
         if message.worker is None:
             return False
         self.runs.insert(self.runs.index(message.parent) + 1, message.worker)
         return self.worker == message.parent
 
     def renew(self, message: Begun) -> bool:
-        """Take the runs of another scenario in the place of all; tells whether there are any."""
-        self._awaiting = False
+        """Replace all runs by those of another scenario. Return whether there are any."""
+        self._starting = False
         if message.runs:
             self.runs = [*message.runs]
         return bool(message.runs)
@@ -158,21 +161,23 @@ class Session:
     def stop(self, store: RunStore) -> None:
         """Stop the run that is shown."""
         process = self.worker.process
-        self._asked.append(self.worker)
+        self._stopping.append(self.worker)
         if store.live and store.info.socket:
             self._sender.send(store.info.socket, Command("stop"))
-        elif process is not None and process.poll() is None:  # still loading: it has no ears yet
+        elif (
+            process is not None and process.poll() is None
+        ):  # still loading: it takes no commands yet
             process.terminate()
 
     def stop_others(self) -> None:
-        """End the other runs, waiting for it."""
-        self._asked += self.others
+        """Stop the other runs, and wait until they have ended."""
+        self._stopping += self.others
         for run in self.others:
             with suppress(TuilabError):  # it ended meanwhile
                 end(run)
 
     def await_end(self) -> None:
-        """Wait a moment for runs that were asked to stop, so that they are spoken of rightly."""
+        """Wait a moment for runs that are stopping, so that they are reported as ended."""
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and not all(map(has_ended, self._asked)):
+        while time.monotonic() < deadline and not all(map(has_ended, self._stopping)):
             time.sleep(POLL)

@@ -24,9 +24,9 @@ async def test_a_running_run_fills_one_screen(record: Record, client: FakeClient
     recording.steps(30, events=[recording.scale(1.25)])
     async with viewing(recording.folder, client) as (app, _):
         shown = text(app)
-        for part in ("xavier_relu", "▶ running  step 31", "─ Loss", "─ Accuracy", "─ Reading",
+        for part in ("xavier_relu", "▶ running  step 31", "─ Loss", "─ Accuracy", "─ Explanation",
                      "─ Layers", " 1 relu", "10 relu", "output", "activations shrink", "▾ lr ×1.25",
-                     "gain a layer: forward ×", "space pause", "q leave"):  # fmt: skip
+                     "gain per layer: forward ×", "space pause", "q leave"):  # fmt: skip
             assert part.strip() in shown, part
 
 

@@ -10,8 +10,9 @@ from tests.tuilab.viewer.visits import settle, text, viewing
 from tuilab.process.launch import Worker
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.curves import KINDS
+from tuilab.viewer.panels.chart import ChartPanel
 from tuilab.viewer.panels.curves import Curves
-from tuilab.viewer.screens.layer_screen import DetailScreen
+from tuilab.viewer.screens.layer_screen import LayerScreen
 
 
 def trained(record: Record, steps: int = 40) -> Recording:
@@ -22,19 +23,19 @@ def trained(record: Record, steps: int = 40) -> Recording:
 
 
 def titles(app: ViewerApp) -> list[str]:
-    return [panel.kind.name for panel in app.stage.board.shown]
+    return [panel.kind.name for panel in app.dashboard.panel(Curves).shown]
 
 
-def chart(app: ViewerApp, name: str = "loss") -> Curves:
-    return app.stage.board.charts[name]
+def chart(app: ViewerApp, name: str = "loss") -> ChartPanel:
+    return app.dashboard.panel(Curves).charts[name]
 
 
 def zoomed(app: ViewerApp) -> bool:
-    return app.stage.board.lens.zoomed
+    return app.dashboard.panel(Curves).viewport.zoomed
 
 
 def overview(app: ViewerApp) -> bool:
-    return app.stage.overview
+    return app.dashboard.overview
 
 
 async def press(app: ViewerApp, pilot: Pilot[Worker], *keys: str) -> None:
@@ -70,7 +71,7 @@ async def test_enter_and_one_make_a_chart_large(record: Record, client: FakeClie
     async with viewing(trained(record).folder, client) as (app, pilot):
         await press(app, pilot, "1", "x", "enter")
         assert titles(app) == ["update_ratio"]
-        assert not isinstance(app.screen, DetailScreen)
+        assert not isinstance(app.screen, LayerScreen)
         await press(app, pilot, "escape")
         assert len(titles(app)) == 5
         assert not overview(app)
@@ -87,9 +88,9 @@ async def test_enter_and_one_make_a_chart_large(record: Record, client: FakeClie
 async def test_zoom_and_pan_by_key(record: Record, client: FakeClient) -> None:
     recording = trained(record)
     async with viewing(recording.folder, client) as (app, pilot):
-        board = app.stage.board
+        curves = app.dashboard.panel(Curves)
         await press(app, pilot, "i")
-        assert board.lens.window(40) == (20, 40)
+        assert curves.viewport.window(40) == (20, 40)
         assert "steps 20–40" in text(app)
         recording.steps(10)
         await settle(app, pilot)
@@ -125,7 +126,7 @@ async def test_axis_and_smoothing_are_said_in_the_title(record: Record, client: 
 async def test_the_wheel_zooms_at_the_pointer(record: Record, client: FakeClient) -> None:
     async with viewing(trained(record).folder, client) as (app, pilot):
         panel = chart(app)
-        picture = panel._picture
+        picture = panel._drawing
         at = picture.left + picture.columns // 4
         step = picture.step_at(at)
         assert step is not None
@@ -133,7 +134,7 @@ async def test_the_wheel_zooms_at_the_pointer(record: Record, client: FakeClient
         for _ in range(3):
             await pilot._post_mouse_events([events.MouseScrollUp], panel, offset, button=0)
         await settle(app, pilot)
-        low, high = app.stage.board.lens.window(40)
+        low, high = app.dashboard.panel(Curves).viewport.window(40)
         assert 0 < low < step < high < 40
         assert abs((step - low) / (high - low) - 0.25) < 0.03
         for _ in range(4):
@@ -146,13 +147,13 @@ async def test_a_cursor_reads_the_charts_without_drawing_them(
 ) -> None:
     async with viewing(trained(record).folder, client) as (app, pilot):
         panel, other = chart(app), chart(app, "accuracy")
-        picture = panel._picture
+        picture = panel._drawing
         column = picture.left + 10
         await pilot.hover(panel, offset=(column + 2, 6))
         await pilot.pause()
         step = round(picture.step_at(column) or 0)
         loss = app.store.series.value("loss", step)
-        assert panel._picture is picture  # the canvas is that of before
+        assert panel._drawing is picture  # the canvas is that of before
         for shown in (panel, other):
             assert f"step {step}" in str(shown.border_subtitle)
             assert sum("│" in "".join(t for t, _ in line)[10:] for line in shown.lines) > 3
@@ -166,16 +167,16 @@ async def test_a_cursor_reads_the_charts_without_drawing_them(
 async def test_dragging_pans(record: Record, client: FakeClient) -> None:
     async with viewing(trained(record).folder, client) as (app, pilot):
         await press(app, pilot, "i")
-        before = app.stage.board.lens.window(40)
+        before = app.dashboard.panel(Curves).viewport.window(40)
         panel = chart(app)
         await pilot.mouse_down(panel, offset=(20, 6))
         await pilot.hover(panel, offset=(30, 6))
         await pilot.mouse_up(panel, offset=(30, 6))
-        after = app.stage.board.lens.window(40)
-        moved = 10 / panel._picture.columns * (before[1] - before[0])
+        after = app.dashboard.panel(Curves).viewport.window(40)
+        moved = 10 / panel._drawing.columns * (before[1] - before[0])
         assert abs(before[0] - after[0] - moved) < 1e-9
         await pilot.hover(panel, offset=(20, 6))
-        assert app.stage.board.lens.window(40) == after  # the button is up
+        assert app.dashboard.panel(Curves).viewport.window(40) == after  # the button is up
 
 
 async def test_a_double_click_makes_a_chart_large(record: Record, client: FakeClient) -> None:

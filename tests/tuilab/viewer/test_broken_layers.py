@@ -11,7 +11,7 @@ from tuilab.charts.text import width
 from tuilab.process.saved_parameters import Parameters
 from tuilab.viewer.panels.layer import histograms
 from tuilab.viewer.panels.layer.base import LayerViewState
-from tuilab.viewer.panels.layer.views import VIEWS, detail
+from tuilab.viewer.panels.layer.views import VIEWS, layer_lines
 
 CELLS, HEIGHTS = st.integers(20, 220), st.integers(5, 60)
 
@@ -23,10 +23,10 @@ def test_histograms_draw_any_numbers(
 ) -> None:
     info = LayerInfo(layer, "tanh", "linear", 10, "tanh")
     made = subject(info, LayerViewState(layer), shot=shot)
-    look = made.look
+    look = made.state
     while look.axis != mode:
         look = histograms.next_axis(subject(info, look, shot=shot))
-    lines = detail(subject(info, look, shot=shot), cells, height)
+    lines = layer_lines(subject(info, look, shot=shot), cells, height)
     assert len(lines) <= height
     assert all(width(line) <= cells for line in lines)
 
@@ -58,6 +58,6 @@ def test_units_weights_and_normalisation_draw_any_numbers(
             info, look, units=(3, Units(mean, active, saturated, dead)), parameters=parameters
         )
         assert view.offered(made)
-        lines = detail(made, cells, height)
+        lines = layer_lines(made, cells, height)
         assert len(lines) <= height
         assert all(width(line) <= cells for line in lines)

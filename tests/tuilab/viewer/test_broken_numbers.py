@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.statistics.frames import BINS, FIELDS, TENSORS, FirstWeights, LayerInfo, Snapshot
-from tuilab.charts.strips import WAYS
+from tuilab.charts.strips import STYLES
 from tuilab.charts.text import plain
 from tuilab.record import RunInfo
 from tuilab.viewer.panels.explanation import backward_words, forward_words
@@ -14,7 +14,7 @@ from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.layers import StripView, subtitle, table_lines
 
 LAYERS = 5
-LOOKS = [StripView(way, log=log) for way in WAYS for log in (False, True)]
+LOOKS = [StripView(name, log=log) for name in STYLES for log in (False, True)]
 NUMBERS = st.one_of(
     st.sampled_from([0.0, np.nan, np.inf, -np.inf, 1e-300, 1e300, -1e300, 5e-324, 1.0]),
     st.floats(-10, 10),

@@ -13,16 +13,16 @@ from tests.tuilab.viewer.conftest import Clock, FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
 from tuilab.charts import distributions as charts
-from tuilab.charts import event_markers as marks
+from tuilab.charts.event_markers import of_events
 from tuilab.record import RunInfo
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.model import changes
-from tuilab.viewer.model.changes import WAYS
+from tuilab.viewer.model.changes import OPTIONS
 from tuilab.viewer.model.speed_limit import PATIENCE, SpeedLimit
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.header import header
 from tuilab.viewer.screens.dialogs import ChoiceScreen, EntryScreen
-from tuilab.viewer.screens.layer_screen import DetailScreen
+from tuilab.viewer.screens.layer_screen import LayerScreen
 
 LAYERS = (
     LayerInfo(1, "relu", "linear", 8, "relu"),
@@ -44,38 +44,40 @@ def event(kind: str, step: int = 12, **detail: object) -> Event:
 
 
 def test_what_is_offered_fits_the_layers() -> None:
-    assert dict(changes.ways(INFO))["schedule"].endswith("now cosine")
-    assert [key for key, _ in changes.ways(INFO)] == [*WAYS]
+    assert dict(changes.options(INFO))["schedule"].endswith("now cosine")
+    assert [key for key, _ in changes.options(INFO)] == [*OPTIONS]
     plain = msgspec.structs.replace(INFO, layers=LAYERS[::2])
-    assert {"remove", "unfreeze"}.isdisjoint(key for key, _ in changes.ways(plain))
-    assert [key for key, _ in changes.ways(INFO, 2)] == [
+    assert {"remove", "unfreeze"}.isdisjoint(key for key, _ in changes.options(plain))
+    assert [key for key, _ in changes.options(INFO, 2)] == [
         *("activation", "remove", "reinitialize", "unfreeze")
     ]
-    assert [key for key, _ in changes.ways(INFO, 3)] == ["reinitialize", "freeze"]
+    assert [key for key, _ in changes.options(INFO, 3)] == ["reinitialize", "freeze"]
 
 
 def test_the_layers_that_fit_are_listed_and_all_of_them_where_there_are_several() -> None:
-    assert changes.targets(INFO, WAYS["activation"]) == [
+    assert changes.targets(INFO, OPTIONS["activation"]) == [
         ("0", "all hidden layers"),
         ("1", " 1  relu        linear, 8 units"),
         ("2", " 2  tanh        linear, 6 units  batch norm  ❄"),
     ]
-    assert [index for index, _ in changes.targets(INFO, WAYS["freeze"])] == ["1", "3"]
-    assert [index for index, _ in changes.targets(INFO, WAYS["insert"])] == ["1"]
+    assert [index for index, _ in changes.targets(INFO, OPTIONS["freeze"])] == ["1", "3"]
+    assert [index for index, _ in changes.targets(INFO, OPTIONS["insert"])] == ["1"]
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS.values() if way.family], ids=lambda w: w.kind)
-def test_every_member_can_be_sent_as_it_is_written(way: changes.ChangeOption) -> None:
-    for name, written in changes.members(way.family):  # type: ignore[arg-type]
-        command = changes.named(way, 1, written)
-        assert (command.kind, command.layer, command.name) == (way.kind, 1, name)
-        assert way.family.build(name, **command.settings)  # type: ignore[union-attr]
+@pytest.mark.parametrize(
+    "option", [option for option in OPTIONS.values() if option.family], ids=lambda w: w.kind
+)
+def test_every_member_can_be_sent_as_it_is_written(option: changes.ChangeOption) -> None:
+    for name, written in changes.members(option.family):  # type: ignore[arg-type]
+        command = changes.named(option, 1, written)
+        assert (command.kind, command.layer, command.name) == (option.kind, 1, name)
+        assert option.family.build(name, **command.settings)  # type: ignore[union-attr]
 
 
 def test_the_member_that_there_is_says_so() -> None:
     def marked(key: str, layer: int) -> list[str]:
-        way = WAYS[key]
-        lines = changes.members(way.family, way.now(INFO, layer))  # type: ignore[arg-type]
+        option = OPTIONS[key]
+        lines = changes.members(option.family, option.now(INFO, layer))  # type: ignore[arg-type]
         return [name for name, text in lines if text.endswith(" now")]
 
     assert marked("schedule", 0) == ["cosine"]
@@ -95,7 +97,7 @@ def test_the_member_that_there_is_says_so() -> None:
 )
 def test_a_member_that_cannot_be_is_told(typed: str, reason: str) -> None:
     with pytest.raises(ConfigError) as error:
-        changes.named(WAYS["reinitialize"], 1, typed)
+        changes.named(OPTIONS["reinitialize"], 1, typed)
     assert reason in str(error.value)
 
 
@@ -121,16 +123,17 @@ LABELS = {
 
 @pytest.mark.parametrize("label", LABELS)
 def test_changes_become_marks_over_the_loss(label: str) -> None:
-    (mark,) = marks.of_events([LABELS[label]])
+    (mark,) = of_events([LABELS[label]])
     assert (mark.step, mark.label) == (12, label)
 
 
 def test_it_is_told_what_became_of_a_change() -> None:
     gamma_beta = [[1, "gamma"], [1, "beta"], [2, "gamma"], [2, "beta"], [3, "gamma"], [3, "beta"]]
     assert changes.sentence(event("batch_norm", anew=gamma_beta)) == (
-        "network rebuilt at step 12: all is kept but gamma and beta of layers 1–3, which begin anew"
+        "network rebuilt at step 12: reset: gamma and beta of layers 1–3;"
+        " all other weights are unchanged"
     )
-    assert changes.sentence(event("activation", anew=[])).endswith("all weights are kept")
+    assert changes.sentence(event("activation", anew=[])).endswith("all weights are unchanged")
     assert changes.sentence(event("batch_norm", layer=3, name="remove", anew=[])).startswith(
         "network rebuilt at step 12 without batch norm in layer 3:"
     )
@@ -178,7 +181,7 @@ async def test_keys_limit_the_speed_and_the_header_shows_it(
         assert client.sent == [Command("speed", value=210.0)]
         limited(recording, 210, 0)
         await settle(app, pilot)
-        assert "≤ 210 a second" in text(app)
+        assert "≤ 210 steps/s" in text(app)
         await pilot.press("plus")
         await sent(app)
         assert client.sent[1:] == [Command("speed", value=0.0)]
@@ -227,7 +230,7 @@ async def test_a_member_with_settings_is_looked_over_before_it_is_sent(
         await pilot.pause()
         await pilot.press("down", "down", "down", "enter")
         await pilot.pause()
-        family = WAYS["reinitialize"].family
+        family = OPTIONS["reinitialize"].family
         assert family is not None
         assert options(app) == [written for _, written in changes.members(family)]
         await pilot.press(
@@ -265,7 +268,7 @@ async def test_the_layer_that_stands_alone_is_the_one_that_changes(
 ) -> None:
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("enter", "down", "down")
-        assert isinstance(app.screen, DetailScreen)
+        assert isinstance(app.screen, LayerScreen)
         await pilot.press("e")
         await pilot.pause()
         assert "change layer 3 (3 relu)" in text(app)
@@ -273,7 +276,7 @@ async def test_the_layer_that_stands_alone_is_the_one_that_changes(
         await pilot.press("down", "down", "down", "enter")
         await sent(app)
         assert client.sent == [Command("freeze", layer=3)]
-        assert isinstance(app.screen, DetailScreen)
+        assert isinstance(app.screen, LayerScreen)
 
 
 async def test_escape_changes_nothing_at_any_depth(record: Record, client: FakeClient) -> None:
@@ -298,7 +301,7 @@ async def test_nothing_changes_in_a_run_that_has_ended_or_in_the_past(
     async with viewing(recording.folder, client) as (app, pilot):
         await pilot.press("home", "e", "b")
         assert {n.message for n in app._notifications} == {
-            "this is the past; end comes back to now"
+            "this is an earlier step; end returns to now"
         }
         recording.end("finished")
         await settle(app, pilot)

@@ -77,10 +77,10 @@ def test_without_spread_there_is_one_spike_at_the_value() -> None:
 
 def test_nonfinite_values_show_beside_and_instead_of_the_rest() -> None:
     some = make({0: 49, 32: 49}, nonfinite=3.0)
-    assert strip(some, Axis(-1, 1), 4) == ["▇ ▇✕"]
+    assert strip(some, Axis(-1, 1), 4) == ["▇ ▇⊘"]
     nothing = make({}, nonfinite=3.0)
-    assert strip(nothing, Axis(-1, 1), 18) == ["✕ nothing finite  "]
-    assert strip(nothing, Axis(-1, 1), 8, 2) == [" " * 8, "✕ NaN   "]
+    assert strip(nothing, Axis(-1, 1), 18) == ["⊘ nothing finite  "]
+    assert strip(nothing, Axis(-1, 1), 8, 2) == [" " * 8, "⊘ NaN   "]
 
 
 def test_values_beyond_the_axis_pile_up_at_its_end_unless_they_are_few() -> None:
@@ -145,10 +145,10 @@ def test_a_heat_map_has_a_column_each_and_the_largest_values_at_the_top() -> Non
     flat = make({48: 7}, std=0.0, mean=0.5)
     broken = make({}, nonfinite=3.0)
     assert charts.heat([low, both, flat, broken], Axis(-1, 1), 4) == [
-        " ██✕",
-        "   ✕",
-        "   ✕",
-        "█· ✕",
+        " ██⊘",
+        "   ⊘",
+        "   ⊘",
+        "█· ⊘",
     ]
 
 

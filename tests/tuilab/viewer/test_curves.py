@@ -7,11 +7,11 @@ import pytest
 
 from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import Follow, Record
-from tuilab.charts import event_markers as marks
 from tuilab.charts import plot
+from tuilab.charts.axes import robust
+from tuilab.charts.event_markers import marker_line, of_events
 from tuilab.charts.text import plain, width
 from tuilab.charts.viewport import Viewport
-from tuilab.charts.y_limits import robust
 from tuilab.diagnosis.finding import Finding
 from tuilab.viewer.curves import KINDS, Kind, Scene, Value
 from tuilab.viewer.curves.legends import legend, names, read_out
@@ -58,11 +58,11 @@ def test_every_kind_waits_for_a_run_that_has_not_begun(
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_window_shows_its_steps_only(kind: Kind, scene: Scene) -> None:
-    lens = Viewport(span=10.0, right=20.0)
-    zoomed = kind.chart(replace(scene, lens=lens))
+    viewport = Viewport(span=10.0, right=20.0)
+    zoomed = kind.chart(replace(scene, viewport=viewport))
     assert zoomed.window == (10.0, 20.0)
     assert all(len(curve.data.x) <= 13 for curve in zoomed.curves)
-    assert "10" in picture(kind, replace(scene, lens=lens)).splitlines()[-1]
+    assert "10" in picture(kind, replace(scene, viewport=viewport)).splitlines()[-1]
 
 
 def test_the_update_ratio_has_its_level_in_sight(scene: Scene) -> None:
@@ -84,13 +84,13 @@ def test_the_total_norm_is_that_of_all_gradients(scene: Scene) -> None:
 def test_the_axis_of_the_loss_is_as_one_likes(scene: Scene) -> None:
     loss = BY_NAME["loss"]
     assert not loss.chart(scene).logarithmic
-    forced = replace(scene, lens=Viewport(logarithmic=True))
+    forced = replace(scene, viewport=Viewport(logarithmic=True))
     assert loss.chart(forced).logarithmic
     assert not BY_NAME["accuracy"].chart(forced).logarithmic
 
 
 def test_smoothing_leaves_the_raw_line_behind(scene: Scene) -> None:
-    curves = BY_NAME["loss"].chart(replace(scene, lens=Viewport(smoothing=0.9))).curves
+    curves = BY_NAME["loss"].chart(replace(scene, viewport=Viewport(smoothing=0.9))).curves
     raw, smoothed = (next(c for c in curves if c.role == role) for role in ("train.dim", "train"))
     assert raw.band
     np.testing.assert_array_equal(raw.data.mean, scene.store.series.loss)
@@ -104,8 +104,8 @@ def test_what_is_no_number_is_crossed_out_and_counted(record: Record, follow: Fo
     store.poll()
     scene = Scene(store, (), Viewport())
     assert BY_NAME["loss"].broken(scene) == 2
-    assert picture(BY_NAME["loss"], scene).count("✕") == 2
-    assert BY_NAME["loss"].broken(replace(scene, lens=Viewport(span=1.0))) == 1
+    assert picture(BY_NAME["loss"], scene).count("⊘") == 2
+    assert BY_NAME["loss"].broken(replace(scene, viewport=Viewport(span=1.0))) == 1
     assert BY_NAME["accuracy"].broken(scene) == 0
 
 
@@ -145,10 +145,10 @@ def test_findings_and_actions_become_marks_once() -> None:
         finding("dead_units", 7, "error"), finding("overfitting", 8, "info"),
         Event(9, 0.0, "cleared", {"rule": "dead_units"}),
     ]  # fmt: skip
-    assert [(m.step, m.glyph, m.label, m.role) for m in marks.of_events(events)] == [
+    assert [(m.step, m.glyph, m.label, m.role) for m in of_events(events)] == [
         (1, "▲", "dead units", "warning"),
         (3, "▾", "lr ×2", "update"),
-        (5, "◆", "❄ 2", "update"),
+        (5, "▼", "❄ 2", "update"),
         (6, "▾", "schedule cosine", "update"),
         (7, "●", "dead units", "error"),
         (8, "○", "overfitting", "muted"),
@@ -156,9 +156,9 @@ def test_findings_and_actions_become_marks_once() -> None:
 
 
 def test_crowded_marks_are_one_with_their_number() -> None:
-    found = marks.of_events([finding(f"rule_{k}", k, "info") for k in range(3)])
-    found += marks.of_events([finding("gravest", 2, "error"), finding("late", 80)])
-    line = marks.line(found, (0.0, 100.0), 2, 40)
+    found = of_events([finding(f"rule_{k}", k, "info") for k in range(3)])
+    found += of_events([finding("gravest", 2, "error"), finding("late", 80)])
+    line = marker_line(found, (0.0, 100.0), 2, 40)
     assert plain(line) == "  ●4 gravest                     ▲ late   "
     assert width(line) == 42
 

@@ -12,12 +12,20 @@ from tuilab.charts.distributions import Axis
 from tuilab.charts.text import plain, width
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.layer.base import LayerViewState
-from tuilab.viewer.panels.layer.histograms import GRID, axis_of, held, next_axis, turn
-from tuilab.viewer.panels.layer.views import KEYS, VIEWS, chosen, detail, help_lines, keys, tabs
+from tuilab.viewer.panels.layer.histograms import GRID, axis_of, fixed, next_axis, turn
+from tuilab.viewer.panels.layer.views import (
+    KEYS,
+    VIEWS,
+    chosen,
+    help_lines,
+    keys,
+    layer_lines,
+    tabs,
+)
 
 
 def lines(store: RunStore, look: LayerViewState, cells: int = 116, height: int = 32) -> list[str]:
-    found = detail(subject_of(store, look), cells, height)
+    found = layer_lines(subject_of(store, look), cells, height)
     assert len(found) <= height
     assert all(width(line) <= cells for line in found)
     return [plain(line) for line in found]
@@ -85,7 +93,7 @@ def test_the_axis_goes_round_and_the_title_says_which_is_on(store: RunStore) -> 
     for _ in range(5):
         words.append(lines(store, look)[0])
         look = next_axis(subject_of(store, look))
-    expected = ("each its own", "that of all layers", "fixed as of step 0", "log |x|")
+    expected = ("separate", "shared by all layers", "fixed at step 0", "log |x|")
     for line, what in zip(words, (*expected, expected[0]), strict=True):
         assert f"axis {what}" in line
         assert line.endswith("heights √")
@@ -98,7 +106,7 @@ def test_a_fixed_axis_stays_what_it_was(record: Record, follow: Follow) -> None:
     store = follow(recording.folder)
     store.poll()
     assert store.snapshot is not None
-    look = held(LayerViewState(3), store.snapshot, "relu")
+    look = fixed(LayerViewState(3), store.snapshot, "relu")
     before = {tensor: axis_of(look, store.snapshot, tensor) for tensor in GRID}
     recording.network.learning_rate = 5.0
     recording.steps(3)
@@ -113,8 +121,8 @@ def test_a_non_linearity_with_a_range_is_held_at_it(
     activation: str, axis: Axis, store: RunStore
 ) -> None:
     assert store.snapshot is not None
-    assert held(LayerViewState(), store.snapshot, activation).held["activation"] == axis
-    assert held(LayerViewState(), store.snapshot, "relu").held["activation"] != axis
+    assert fixed(LayerViewState(), store.snapshot, activation).axes["activation"] == axis
+    assert fixed(LayerViewState(), store.snapshot, "relu").axes["activation"] != axis
 
 
 def test_a_recorded_layer_without_pictures_or_normalisation_offers_two_views(

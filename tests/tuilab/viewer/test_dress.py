@@ -75,7 +75,7 @@ async def open_screen(key: str, app: ViewerApp, pilot: Pilot[Worker]) -> None:
 async def test_ascii_is_all_that_leaves(
     state: Any, size: tuple[int, int], record: Record, client: FakeClient
 ) -> None:
-    async with viewing(state(record).folder, client, size=size, dress=ASCII) as (app, pilot):
+    async with viewing(state(record).folder, client, size=size, appearance=ASCII) as (app, pilot):
         app.notify("a × in a message …", title="▲ and a title")
         for key in SCREENS if state is running else SCREENS[:2]:
             await open_screen(key, app, pilot)
@@ -102,7 +102,7 @@ async def test_a_key_goes_through_the_glyphs_and_it_is_remembered(
         await pilot.press("G")
         await settle(app, pilot)
         assert "⠒" in text(app) or "⠤" in text(app) or "⡇" in text(app)
-    async with viewing(folder, client, dress=ASCII) as (app, _):
+    async with viewing(folder, client, appearance=ASCII) as (app, _):
         assert text(app).isascii()  # for this once
     assert json.loads(Path(os.environ["TUILAB_CONFIG"]).read_text()) == {"glyphs": "braille"}
 
@@ -128,7 +128,7 @@ async def test_a_key_goes_through_the_themes_and_it_is_remembered(
         assert app.theme == "nord"
         await pilot.press("T")
         assert app.theme == "dark"
-    async with viewing(folder, client, dress=Appearance(theme="light")) as (app, _):
+    async with viewing(folder, client, appearance=Appearance(theme="light")) as (app, _):
         assert app.theme == "light"
 
 
@@ -152,12 +152,12 @@ async def test_whether_curves_stand_beside_is_remembered(
 ) -> None:
     folder, other = running(record).folder, running(record).folder
     async with viewing(folder, client, other) as (app, pilot):
-        assert app.stage.others
+        assert app.dashboard.others
         await pilot.press("c")
         await settle(app, pilot)
-        assert not app.stage.others
+        assert not app.dashboard.others
     async with viewing(folder, client, other) as (app, _):
-        assert not app.stage.others
+        assert not app.dashboard.others
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -208,5 +208,5 @@ async def test_an_empty_no_color_asks_for_nothing(
 
 
 async def test_before_there_is_a_database_in_ascii(tmp_path: Path, client: FakeClient) -> None:
-    async with viewing(RunFolder(tmp_path), client, dress=ASCII) as (app, _):
+    async with viewing(RunFolder(tmp_path), client, appearance=ASCII) as (app, _):
         assert text(app).isascii()

@@ -95,7 +95,7 @@ def test_the_network_is_changed_while_it_trains(terminal: Open, scenario: Path, 
     wait_for(lambda: screen.shows("running") and steps_made(folder) > 0)
     screen.press("-")
     wait_for(lambda: kinds(folder) == ["speed"])
-    wait_for(lambda: screen.shows("a second"))
+    wait_for(lambda: screen.shows("≤"))
     screen.press("e")
     wait_for(lambda: screen.shows("change the network"))
     screen.press("\x1b[B\r")  # insert batch norm
@@ -183,7 +183,7 @@ def test_a_run_that_explodes_is_shown_to_its_last_number(terminal: Open, lab: Pa
     folder = RunFolder(lab / "run")
     screen = terminal("run", write_scenario(lab / "wild.toml", table), "--out", folder.path)
     wait_for(lambda: screen.shows("diverged") and screen.shows("the loss became nan"))
-    wait_for(lambda: screen.shows("NaN") or screen.shows("✕"))
+    wait_for(lambda: screen.shows("NaN") or screen.shows("⊘"))
     screen.press("2")
     screen.resize(80, 24)
     screen.press("q")

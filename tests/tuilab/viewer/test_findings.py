@@ -10,7 +10,7 @@ from tuilab.charts.text import plain, width
 from tuilab.diagnosis import Finding
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.store import RunStore
-from tuilab.viewer.panels.explanation import reading
+from tuilab.viewer.panels.explanation import explanation_lines
 from tuilab.viewer.panels.findings import finding_lines
 
 SHRINKING = Finding(
@@ -34,7 +34,7 @@ def diagnosed(recording: Recording, follow: Follow) -> RunStore:
 
 
 def shown(store: RunStore, cells: int = 60, room: int = 0) -> list[str]:
-    return [plain(line) for line in reading(store, Claims(), cells, room=room)]
+    return [plain(line) for line in explanation_lines(store, Claims(), cells, room=room)]
 
 
 def test_the_gravest_stands_first_with_layers_evidence_and_advice(diagnosed: RunStore) -> None:
@@ -48,7 +48,7 @@ def test_the_gravest_stands_first_with_layers_evidence_and_advice(diagnosed: Run
     assert '  → network.initializer = "he", or network.batch_norm = true' in lines
     assert lines.index("worth knowing") > lines.index(lines[3])
     assert "○ overfitting: 90 % are right, 60 % of the others" in lines
-    roles = [line[0][1] if line else "" for line in reading(diagnosed, Claims(), 60)]
+    roles = [line[0][1] if line else "" for line in explanation_lines(diagnosed, Claims(), 60)]
     assert (roles[0], roles[3]) == ("error", "warning")
 
 

@@ -1,4 +1,4 @@
-"""The screen of findings: choosing, going there, mending; and keys behind a screen."""
+"""The screen of findings: choosing, going there, fixing; and keys behind a screen."""
 
 from typing import Any
 
@@ -19,10 +19,11 @@ from tuilab.process.launch import Worker
 from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.panels import status
-from tuilab.viewer.panels.findings import evidence, explanation, fixes_of, list_lines, meaning
+from tuilab.viewer.panels.findings import details, evidence, fixes_of, list_lines, meaning
 from tuilab.viewer.panels.layer_columns import Table
+from tuilab.viewer.runs import Launchers
 from tuilab.viewer.screens.findings_screen import FindingsScreen
-from tuilab.viewer.screens.layer_screen import DetailScreen
+from tuilab.viewer.screens.layer_screen import LayerScreen
 
 SLOW = Finding(
     "low_learning_rate", "warning", (), 3, 5e-5, 1e-4, "an update changes the weights by 5e-05",
@@ -74,7 +75,7 @@ def test_the_list_has_what_stands_before_what_is_over() -> None:
 
 def test_an_explanation_has_evidence_what_helps_and_why(diagnosed: Recording) -> None:
     fixes = fixes_of(SLOW, follow_info(diagnosed), live=True)
-    lines = [plain(line) for line in explanation(SLOW, fixes, over=False, cells=90)]
+    lines = [plain(line) for line in details(SLOW, fixes, over=False, cells=90)]
     assert lines[:3] == [
         "▲ warning, from step 3",
         "an update changes the weights by 5e-05",
@@ -83,7 +84,7 @@ def test_an_explanation_has_evidence_what_helps_and_why(diagnosed: Recording) ->
     assert "→ raise optimizer.learning_rate" in lines
     assert "1 learning rate 0.01 → 0.1  now, from the next step on" in lines
     assert "Lecture 6: about 1e-3 is healthy." in " ".join(lines)
-    over = explanation(DEAD, [], over=True, cells=90)
+    over = details(DEAD, [], over=True, cells=90)
     assert plain(over[0]) == "✕ error in layers 3, 4, from step 1; it is over"
 
 
@@ -98,7 +99,7 @@ def follow_info(recording: Recording) -> Any:
 def test_all_of_it_fits(cells: int) -> None:
     fix = Fix("learning rate 0.01 → 0.001", settings=("optimizer.learning_rate=0.001",))
     for finding in (SHRINKING, DEAD, OVER, SLOW):
-        for line in explanation(finding, [fix] * 3, over=True, cells=cells):
+        for line in details(finding, [fix] * 3, over=True, cells=cells):
             assert width(line) <= cells
     assert {width(line) for line in list_lines([SLOW, DEAD], (), 1, cells)} == {cells}
 
@@ -154,8 +155,8 @@ async def test_enter_goes_to_its_layer_and_moment(diagnosed: Recording, client: 
         await opened(app, pilot)
         await pilot.press("down", "down", "down", "enter")
         await pilot.pause()
-        assert isinstance(app.screen, DetailScreen)
-        assert (app.screen.look.layer, app.screen.look.tensor) == (3, "activation")
+        assert isinstance(app.screen, LayerScreen)
+        assert (app.screen.view_state.layer, app.screen.view_state.tensor) == (3, "activation")
         assert app.store.at == 1  # the step from which it held
         await pilot.press("escape")
         await opened(app, pilot)
@@ -204,7 +205,10 @@ async def test_a_number_starts_a_run_that_is_mended(
         asked.append((folder, more))
         return Worker(other.folder)
 
-    async with viewing(diagnosed.folder, client, restart=restart) as (app, pilot):
+    async with viewing(diagnosed.folder, client, launchers=Launchers(restart=restart)) as (
+        app,
+        pilot,
+    ):
         await opened(app, pilot)
         await pilot.press("1")
         await sent(app)
@@ -221,7 +225,7 @@ async def test_what_the_scenario_does_not_take_leaves_the_run_alone(
     scenario = SCENARIO.replace('[network]\nhidden = [8, 8]\ninitializer = "xavier"\n', "")
     diagnosed.folder.scenario.write_text(scenario + own)
     async with viewing(diagnosed.folder, client) as (app, pilot):
-        app.mend(Fix("batch normalisation", settings=("network.nonsense=true",)))
+        app.navigation.apply(Fix("batch normalisation", settings=("network.nonsense=true",)))
         await sent(app)
         await pilot.pause()
         assert client.sent == []
@@ -249,7 +253,7 @@ async def test_after_a_divergence_it_goes_back(diagnosed: Recording, client: Fak
         asked.append(folder)
         return Worker(folder)
 
-    async with viewing(diagnosed.folder, client, go_on=go_on) as (app, pilot):
+    async with viewing(diagnosed.folder, client, launchers=Launchers(go_on=go_on)) as (app, pilot):
         await opened(app, pilot)
         assert "before it, at a lower learning rate" in text(app)
         await pilot.press("1")
@@ -261,7 +265,7 @@ async def test_a_number_without_a_change_says_so(diagnosed: Recording, client: F
     async with viewing(diagnosed.folder, client) as (app, pilot):
         await opened(app, pilot)
         await pilot.press("9")
-        assert [n.message for n in app._notifications] == ["no such change is offered"]
+        assert [n.message for n in app._notifications] == ["there is no fix of that number"]
         assert isinstance(app.screen, FindingsScreen)
 
 
@@ -269,9 +273,7 @@ async def test_without_findings_there_is_no_screen(record: Record, client: FakeC
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("a")
         assert len(app.screen_stack) == 1
-        assert [n.message for n in app._notifications] == [
-            "the diagnosis has found nothing until now"
-        ]
+        assert [n.message for n in app._notifications] == ["no findings yet"]
 
 
 async def test_what_is_found_meanwhile_comes_into_the_list(
@@ -310,7 +312,7 @@ async def test_keys_of_the_panels_leave_the_screen_above_them(
 ) -> None:
     async with viewing(diagnosed.folder, client) as (app, pilot):
         if (screen, key) == ("a", "4"):
-            return  # a number mends a finding there
+            return  # a number fixes a finding there
         await pilot.press(screen)
         await pilot.pause()
         await pilot.press(key)
@@ -345,8 +347,8 @@ def test_the_notice_of_a_divergence_says_what_to_do(
     assert {len(line) for line in lines} == {cells}
     said = " ".join(" ".join(lines).split())
     assert "the loss became nan" in said
-    does = " to before it, at a lower learning rate" if cells >= 60 else ", and slows down"
-    assert said.endswith(f"g goes back{does}")
+    does = "from before that, at a lower learning rate" if cells >= 60 else "at a lower rate"
+    assert said.endswith(f"g resumes {does}")
 
 
 def test_going_to_a_step_takes_the_first_snapshot_from_there_on(

@@ -23,6 +23,7 @@ from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.loading import load
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.model.other_runs import OtherRuns
+from tuilab.viewer.runs import Launchers
 from tuilab.viewer.screens.fork_dialog import ForkScreen, plan, values_at
 
 
@@ -51,7 +52,7 @@ def test_where_a_fork_begins_is_said_in_words(record: Record, follow: Follow) ->
     checkpointed(recording, recording.made)
     recording.steps(20)
     store = follow(recording.folder)
-    with pytest.raises(RunError, match="nothing to branch off yet"):
+    with pytest.raises(RunError, match="nothing to fork yet"):
         plan(store)
     store.poll()
     here = plan(store)
@@ -86,12 +87,12 @@ def test_a_series_begins_anywhere_and_shares_its_values() -> None:
 def test_beside_its_parent_a_fork_begins_where_it_branched_off(record: Record) -> None:
     recording = record(steps=9)
     recording.writer.describe(fork=Fork("parent", 6, {"learning_rate": 0.1}))
-    companions = OtherRuns([recording.folder])
-    companions.poll()
-    (fork,) = companions
+    others = OtherRuns([recording.folder])
+    others.poll()
+    (fork,) = others
     assert fork.name == "fork@6 lr 0.1"
     assert fork.series.steps.tolist() == [6, 7, 8]
-    companions.close()
+    others.close()
 
 
 def forker(into: RunFolder) -> tuple[list[dict[str, Any]], Callable[..., Worker]]:
@@ -108,7 +109,7 @@ async def test_a_fork_with_changes_joins_the_runs(record: Record, client: FakeCl
     old, new = record(steps=7), record(steps=9)
     new.writer.describe(fork=Fork(old.folder.name, 5, {"momentum": 0.5}))
     calls, fork = forker(new.folder)
-    async with viewing(old.folder, client, fork=fork) as (app, pilot):
+    async with viewing(old.folder, client, launchers=Launchers(fork=fork)) as (app, pilot):
         await pilot.press("f")
         await pilot.pause()
         shown = text(app)
@@ -140,7 +141,7 @@ async def test_a_fork_may_begin_in_the_past_and_change_nothing(
     old, new = record(steps=7), record(steps=9)
     old.steps(20)
     calls, fork = forker(new.folder)
-    async with viewing(old.folder, client, fork=fork) as (app, pilot):
+    async with viewing(old.folder, client, launchers=Launchers(fork=fork)) as (app, pilot):
         await pilot.press("left", "f", "enter")
         await sent(app)
         await settle(app, pilot)
@@ -151,7 +152,10 @@ async def test_a_value_set_back_is_no_change_and_escape_starts_nothing(
     record: Record, client: FakeClient
 ) -> None:
     calls, fork = forker(RunFolder(Path("nowhere")))
-    async with viewing(record(steps=7).folder, client, fork=fork) as (app, pilot):
+    async with viewing(record(steps=7).folder, client, launchers=Launchers(fork=fork)) as (
+        app,
+        pilot,
+    ):
         await pilot.press("f", "down", "enter", *"0.5", "enter", "down", "enter")
         assert app.screen.query_one(Input).placeholder == "0.5"
         await pilot.press(*"0.01", "enter")
@@ -168,15 +172,18 @@ async def test_a_fork_that_fails_is_told(record: Record, client: FakeClient) -> 
         raise RunError("cannot write the run folder")
 
     recording = record(steps=3)
-    async with viewing(recording.folder, client, fork=fork) as (app, pilot):
+    async with viewing(recording.folder, client, launchers=Launchers(fork=fork)) as (app, pilot):
         await pilot.press("f", "enter")
         await sent(app)
         await pilot.pause()
         assert "cannot write the run folder" in [n.message for n in app._notifications]
         assert len(app.session.runs) == 1
-    async with viewing(record(steps=0).folder, client, fork=fork) as (app, pilot):
+    async with viewing(record(steps=0).folder, client, launchers=Launchers(fork=fork)) as (
+        app,
+        pilot,
+    ):
         await pilot.press("f")
-        assert "nothing to branch off yet" in str([n.message for n in app._notifications])
+        assert "nothing to fork yet" in str([n.message for n in app._notifications])
 
 
 async def test_a_living_run_is_forked_and_both_go_on(tmp_path: Path) -> None:

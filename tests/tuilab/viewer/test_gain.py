@@ -10,11 +10,10 @@ from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
-from tuilab.charts.distributions import gain_bar
+from tuilab.charts.bars import gain_bar
 from tuilab.charts.text import plain, width
-from tuilab.viewer.layout import arrange
 from tuilab.viewer.model.store import RunStore
-from tuilab.viewer.panels.gain import gain_lines, span_of, tinted, ways
+from tuilab.viewer.panels.gain import Gain, directions, gain_lines, span_of, tinted
 from tuilab.viewer.panels.layer_columns import Table
 
 
@@ -53,14 +52,14 @@ def shown(store: RunStore, cells: int = 116, height: int = 40) -> list[str]:
 
 def test_the_verdict_compares_with_theory_and_says_what_is_left(store: RunStore) -> None:
     lines = shown(store)
-    assert lines[0].startswith("▲ forwards ×0.")
-    assert lines[0].endswith("a layer: as theory says for relu after xavier")
+    assert lines[0].startswith("▲ forward ×0.")
+    assert lines[0].endswith("per layer: as theory predicts for relu with xavier weights")
     std = store.snapshot.field("activation", "std") if store.snapshot else np.empty(0)
     assert lines[1] == (
-        f"  after 10 layers {100 * std[9]:.1f}% of the inputs' spread is there"
-        " · σ_w√fan_in ×1.00, of which relu keeps ×0.71"
+        f"  std after 10 layers: {100 * std[9]:.1f}% of the inputs'"
+        " · σ_w√fan_in ×1.00, of which relu preserves ×0.71"
     )
-    assert lines[2].endswith("a layer: as theory says for relu after xavier")
+    assert lines[2].endswith("per layer: as theory predicts for relu with xavier weights")
     assert "σ_w√fan_out ×1.00, of which relu′ passes on ×0.71" in lines[3]
 
 
@@ -82,7 +81,7 @@ def test_a_gain_that_theory_does_not_expect_is_told(record: Record, follow: Foll
     store = follow(recording.folder)
     store.poll()  # weights of 0.4/√fan_in, where the run says that they began with 1/√fan_in
     store._info = replace(store.info, layers=record(units=100).infos)
-    assert ": theory says ×0.71 for relu after xavier" in shown(store)[0]
+    assert ": theory predicts ×0.71 for relu with xavier weights" in shown(store)[0]
 
 
 def test_what_training_has_changed_is_told(record: Record, follow: Follow) -> None:
@@ -91,9 +90,12 @@ def test_what_training_has_changed_is_told(record: Record, follow: Follow) -> No
     recording.steps(1)
     store = follow(recording.folder)
     store.poll()
-    assert ": training has changed it, theory had ×0.71 for relu after xavier" in shown(store)[0]
+    assert (
+        ": training changed it, from the ×0.71 that theory predicts for relu with xavier weights"
+        in shown(store)[0]
+    )
     store.look(-1)
-    assert "as theory says" in shown(store)[0]
+    assert "as theory predicts" in shown(store)[0]
 
 
 def test_where_there_is_no_theory_it_says_why(store: RunStore) -> None:
@@ -112,7 +114,7 @@ def replace_first(layer: object) -> object:
 
 def test_the_scale_holds_what_it_must(store: RunStore) -> None:
     assert store.snapshot is not None
-    both, _ = ways(Table.of(store.snapshot, store.info), store.info, None)
+    both, _ = directions(Table.of(store.snapshot, store.info), store.info, None)
     assert span_of(both) == 2.0
     both[0].measured[3] = 3.0
     assert span_of(both) == 4.0
@@ -131,14 +133,14 @@ def test_rows_come_before_explanations(store: RunStore, cells: int, height: int)
 
 def test_narrow_panels_have_the_verdict_in_numbers(store: RunStore) -> None:
     assert shown(store, 36, 8)[0].endswith(", theory ×0.71")
-    assert shown(store, 36, 8)[0].startswith("▲ forwards ×0.")
+    assert shown(store, 36, 8)[0].startswith("▲ forward ×0.")
 
 
 def test_a_shallow_network_has_gains_but_no_factor_a_layer(record: Record, follow: Follow) -> None:
     store = follow(record(depth=1).folder)
     store.poll()
     lines = shown(store)
-    assert "forwards: no factor a layer can be told" in lines[0]
+    assert "forward: no factor per layer" in lines[0]
     assert any(line.startswith("1 relu") for line in lines)
 
 
@@ -178,8 +180,11 @@ async def test_it_follows_the_time_machine(record: Record, client: FakeClient) -
         assert "Gain  at step 0" in text(app)
 
 
-def test_only_a_very_large_terminal_shows_it_beside_everything() -> None:
-    assert arrange(200, 60, 11).gain
-    assert not arrange(199, 60, 11).gain
-    assert not arrange(200, 59, 11).gain
-    assert not arrange(200, 60, 11, alone=True).gain
+@pytest.mark.parametrize(
+    ("size", "seen"), [((200, 60), True), ((199, 60), False), ((200, 59), False)]
+)
+async def test_only_a_very_large_terminal_shows_it_beside_everything(
+    record: Record, client: FakeClient, size: tuple[int, int], seen: bool
+) -> None:
+    async with viewing(record().folder, client, size=size) as (app, _):
+        assert app.dashboard.panel(Gain).display is seen

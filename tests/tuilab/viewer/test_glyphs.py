@@ -7,7 +7,7 @@ import random
 import pytest
 from rich.cells import cell_len
 
-from tuilab.charts.glyphs import GLYPHS, detect, translate
+from tuilab.viewer.terminal.glyphs import GLYPHS, detect, translate
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,14 @@ from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp, view
 from tuilab.viewer.panels.base import LinesPanel
 from tuilab.viewer.panels.layer.views import VIEWS
+from tuilab.viewer.runs import Launchers
 from tuilab.viewer.screens.dialogs import (
     HelpScreen,
     LeaveScreen,
     ValueScreen,
     parse_value,
 )
-from tuilab.viewer.screens.layer_screen import DetailScreen
+from tuilab.viewer.screens.layer_screen import LayerScreen
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ async def test_restarting_stops_the_run_and_follows_the_new_one(
 ) -> None:
     old, new = record(steps=7), record(steps=3)
     calls, restart = restarter(new.folder)
-    async with viewing(old.folder, client, restart=restart) as (app, pilot):
+    async with viewing(old.folder, client, launchers=Launchers(restart=restart)) as (app, pilot):
         await pilot.press(key)
         await sent(app)
         await settle(app, pilot)
@@ -171,7 +172,7 @@ async def test_an_ended_run_can_be_restarted_but_not_paused(
     old, new = record(steps=2), record(steps=3)
     old.end("finished")
     calls, restart = restarter(new.folder)
-    async with viewing(old.folder, client, restart=restart) as (app, pilot):
+    async with viewing(old.folder, client, launchers=Launchers(restart=restart)) as (app, pilot):
         assert "✓ finished" in text(app)
         await pilot.press("space", "n", "right_square_bracket", "l")
         await sent(app)
@@ -188,7 +189,10 @@ async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) 
     def restart(folder: RunFolder, *, new_seed: bool) -> Worker:
         raise RunError("cannot write the run folder")
 
-    async with viewing(record().folder, client, restart=restart) as (app, pilot):
+    async with viewing(record().folder, client, launchers=Launchers(restart=restart)) as (
+        app,
+        pilot,
+    ):
         await pilot.press("r")
         await sent(app)
         await pilot.pause()
@@ -198,9 +202,11 @@ async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) 
 async def test_the_curves_of_other_runs_stand_beside(record: Record, client: FakeClient) -> None:
     shown, first, second = record(steps=4), record(steps=9), record(steps=0)
     async with viewing(shown.folder, client, first.folder, second.folder) as (app, pilot):
-        value = f"{app.stage.others[0].series.latest_loss:.2f}"
+        value = f"{app.dashboard.others[0].series.latest_loss:.2f}"
         assert f"─ run1 {value}" in text(app)
-        assert [other.name for other in app.stage.others] == ["run1"]  # the other has no step yet
+        assert [other.name for other in app.dashboard.others] == [
+            "run1"
+        ]  # the other has no step yet
         await pilot.press("c")
         await settle(app, pilot)
         assert "─ run1" not in text(app)
@@ -216,7 +222,7 @@ async def test_without_other_runs_there_is_nothing_beside(
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("c")
         assert [n.message for n in app._notifications] == [
-            "there is no other run: tuilab compare shows several"
+            "there is no other run; tuilab compare shows several"
         ]
 
 
@@ -248,7 +254,7 @@ async def test_back_in_time_the_other_runs_are_read_as_of_then(
     async with viewing(shown.folder, client, other.folder) as (app, pilot):
         await pilot.press("home")
         await settle(app, pilot)
-        accuracy = app.stage.others[0].series.accuracy
+        accuracy = app.dashboard.others[0].series.accuracy
         assert accuracy[0] != accuracy[-1]
         assert f"─ run1 {formats.significant(float(accuracy[0]))}" in text(app)
 
@@ -258,9 +264,9 @@ async def test_no_key_reaches_behind_a_dialog(
     record: Record, client: FakeClient, opening: str
 ) -> None:
     async with viewing(record().folder, client) as (app, pilot):
-        before = app.stage.tab, app.stage.alone
+        before = app.dashboard.tab, app.dashboard.alone
         await pilot.press(opening, "tab", "2", "left")
-        assert (app.stage.tab, app.stage.alone) == before
+        assert (app.dashboard.tab, app.dashboard.alone) == before
         assert len(app.screen_stack) == 2
 
 
@@ -280,7 +286,7 @@ async def test_enter_opens_a_layer_and_keys_go_through_it(
         await pilot.press("down", "down", "up", "tab", "left")
         await settle(app, pilot)
         assert "Layer 2 of 11" in text(app)
-        assert "at step 3  ◀ as of then" in text(app)
+        assert "at step 3  ◀ an earlier step" in text(app)
         assert "▸ dL/dA" in text(app)
         before = text(app)
         await pilot.press("x")
@@ -327,7 +333,7 @@ async def test_letters_change_the_view_of_a_layer(record: Record, client: FakeCl
         assert "i weights" not in text(app)  # a layer that sees no pixels
         await pilot.press("x", "x", "h")
         await settle(app, pilot)
-        assert "axis fixed as of step 3" in text(app)
+        assert "axis fixed at step 3" in text(app)
         await pilot.press("x")
         await settle(app, pilot)
         assert "axis log |x|" in text(app)
@@ -342,9 +348,9 @@ async def test_back_in_time_weights_of_later_are_told_apart(
     async with viewing(recording.folder, client, size=(120, 36)) as (app, pilot):
         await pilot.press("enter", "i", "home")
         await settle(app, pilot)
-        assert "at step 2  ◀ as of then" in text(app)
+        assert "at step 2  ◀ an earlier step" in text(app)
         assert "weights as of step 3" in text(app)
-        assert isinstance(app.screen, DetailScreen)
+        assert isinstance(app.screen, LayerScreen)
         panel = app.screen.query_one("#detail", LinesPanel)
         assert ("as of step 3", "warning") in panel.lines[0]
 
@@ -385,7 +391,7 @@ async def test_a_run_that_ended_can_go_on(record: Record, client: FakeClient, st
         calls.append(folder)
         return Worker(new.folder)
 
-    async with viewing(old.folder, client, go_on=go_on) as (app, pilot):
+    async with viewing(old.folder, client, launchers=Launchers(go_on=go_on)) as (app, pilot):
         await pilot.press("g")
         await sent(app)
         assert {n.message for n in app._notifications} == {"the run has not ended"}
@@ -465,7 +471,9 @@ async def test_a_restart_takes_the_place_of_the_run_that_was_shown(
 ) -> None:
     first, second, new = record(steps=7), record(steps=3), record(steps=5)
     calls, restart = restarter(new.folder)
-    async with viewing(first.folder, client, second.folder, restart=restart) as (app, pilot):
+    async with viewing(
+        first.folder, client, second.folder, launchers=Launchers(restart=restart)
+    ) as (app, pilot):
         await pilot.press("r", "v")
         await sent(app)
         await settle(app, pilot)
@@ -535,7 +543,7 @@ async def test_help_lists_the_views_of_a_layer_over_the_layer_too(
         for view in VIEWS:
             assert f"{view.key}           {view.help}" in shown
         await pilot.press("escape")
-        assert isinstance(app.screen, DetailScreen)
+        assert isinstance(app.screen, LayerScreen)
 
 
 async def test_a_click_in_the_footer_acts(record: Record, client: FakeClient) -> None:

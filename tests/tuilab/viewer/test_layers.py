@@ -7,7 +7,7 @@ from tests.tuilab.viewer.conftest import Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tuilab.charts.text import plain
 from tuilab.viewer.model.store import RunStore
-from tuilab.viewer.panels import layer_columns
+from tuilab.viewer.model.thresholds import DEFAULTS
 from tuilab.viewer.panels.layer_columns import COLUMNS, Table, choose
 from tuilab.viewer.panels.layers import subtitle, table_lines
 
@@ -94,19 +94,19 @@ def test_the_gain_column_says_what_the_snapshot_says(table: Table) -> None:
 @pytest.mark.parametrize(
     ("role", "value", "expected"),
     [
-        (layer_columns.gain_role, 1.0, ""),
-        (layer_columns.gain_role, 0.7, "warning"),
-        (layer_columns.gain_role, 1.3, "warning"),
-        (layer_columns.gain_role, 0.4, "error"),
-        (layer_columns.gain_role, 2.1, "error"),
-        (layer_columns.gain_role, float("nan"), "faint"),
-        (layer_columns.update_ratio_role, 1e-3, ""),
-        (layer_columns.update_ratio_role, 9e-5, "warning"),
-        (layer_columns.update_ratio_role, 0.02, "warning"),
-        (layer_columns.update_ratio_role, 0.2, "error"),
-        (layer_columns.dead_role, 0.1, ""),
-        (layer_columns.dead_role, 0.11, "warning"),
-        (layer_columns.dead_role, 0.41, "error"),
+        (DEFAULTS.gain, 1.0, ""),
+        (DEFAULTS.gain, 0.7, "warning"),
+        (DEFAULTS.gain, 1.3, "warning"),
+        (DEFAULTS.gain, 0.4, "error"),
+        (DEFAULTS.gain, 2.1, "error"),
+        (DEFAULTS.gain, float("nan"), "faint"),
+        (DEFAULTS.update_ratio, 1e-3, ""),
+        (DEFAULTS.update_ratio, 9e-5, "warning"),
+        (DEFAULTS.update_ratio, 0.02, "warning"),
+        (DEFAULTS.update_ratio, 0.2, "error"),
+        (DEFAULTS.dead, 0.1, ""),
+        (DEFAULTS.dead, 0.11, "warning"),
+        (DEFAULTS.dead, 0.41, "error"),
     ],
 )
 def test_tints(role: object, value: float, expected: str) -> None:

@@ -84,7 +84,7 @@ def test_a_residual_block_has_the_normalisations_that_are_in_it() -> None:
     assert not VIEW.offered(replace(inside, parameters=lambda: None))
     both = {"1.gamma": np.ones(3), "3.gamma": np.ones(3), "weight": np.ones((2, 3))}
     assert blocks(both) == ["1.", "3."]
-    two = replace(inside, parameters=lambda: Parameters(7, both), look=LayerViewState(2, page=1))
+    two = replace(inside, parameters=lambda: Parameters(7, both), state=LayerViewState(2, page=1))
     assert "normalisation 2 of 2" in plain(title(two))
 
 

@@ -6,9 +6,10 @@ import pytest
 from engine.statistics.frames import Event, LayerInfo
 from tests.tuilab.viewer.conftest import Follow, Record
 from tests.tuilab.viewer.recorded import Recording
-from tuilab.charts import event_markers as marks
+from tuilab.charts.event_markers import of_events
 from tuilab.charts.text import Line, Piece, crop, fit, pad, plain, width, wrap
 from tuilab.claims.expectations import Verdict
+from tuilab.record import RunInfo
 from tuilab.viewer.actions import ACTIONS, hints
 from tuilab.viewer.curves import Value
 from tuilab.viewer.curves.legends import legend
@@ -16,19 +17,19 @@ from tuilab.viewer.layout import arrange
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels import status
-from tuilab.viewer.panels.explanation import reading
+from tuilab.viewer.panels.explanation import explanation_lines
 from tuilab.viewer.panels.footer import footer
 from tuilab.viewer.panels.header import header, progress
 
 
 def test_the_reading_says_what_the_gains_mean(store: RunStore) -> None:
-    text = "\n".join(plain(line) for line in reading(store, Claims(), 60))
-    assert "▲ activations shrink ×0." in text
-    assert "of the spread after 10 layers" in text
-    assert "theory, step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu keeps ×0.71)" in " ".join(
+    text = "\n".join(plain(line) for line in explanation_lines(store, Claims(), 60))
+    assert "▲ activations shrink: ×0." in text
+    assert "std after 10 layers: " in text
+    assert "theory at step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu preserves ×0.71)" in " ".join(
         text.split()
     )
-    assert "▲ gradients shrink ×0." in text
+    assert "▲ gradients shrink: ×0." in text
     assert store.info.question in text.replace("\n", " ")
 
 
@@ -39,7 +40,7 @@ def test_an_activation_that_the_view_does_not_know_has_no_theory(
     recording.writer.describe(activation="swoosh", layers=layers)
     store = follow(recording.folder)
     store.poll()
-    text = "\n".join(plain(line) for line in reading(store, Claims(), 60))
+    text = "\n".join(plain(line) for line in explanation_lines(store, Claims(), 60))
     assert "activations shrink" in text
     assert "theory" not in text
 
@@ -47,8 +48,8 @@ def test_an_activation_that_the_view_does_not_know_has_no_theory(
 def test_a_healthy_network_reads_green(record: Record, follow: Follow) -> None:
     store = follow(record(units=200, gain=2**0.5).folder)
     store.poll()
-    lines = reading(store, Claims(), 60)
-    assert plain(lines[0]).startswith("● activations hold ×")
+    lines = explanation_lines(store, Claims(), 60)
+    assert plain(lines[0]).startswith("✓ activations keep their size: ×")
     assert lines[0][0][1] == "success"
 
 
@@ -57,12 +58,12 @@ def test_claims_have_verdict_number_and_band(store: RunStore) -> None:
     late = ("it does not learn", "accuracy.train", "end", None, "< 0.2", None, "below", 0.2)
     wrong = ("it diverges", "status", "end", "finished", "= diverged", False, "equals", "diverged")
     claims = Claims([Verdict(*verdict) for verdict in (gain, late, wrong)])
-    lines = [plain(line).replace("\u00a0", " ") for line in reading(store, claims, 60)]
+    lines = [plain(line).replace("\u00a0", " ") for line in explanation_lines(store, claims, 60)]
     assert "claims  1 of 3 hold" in lines
     assert "✓ the spread falls  0.69 0.64 … 0.77" in lines
     assert "… it does not learn  < 0.2" in lines
     assert "✗ it diverges  finished = diverged" in lines
-    narrow = [plain(line) for line in reading(store, claims, 24)]
+    narrow = [plain(line) for line in explanation_lines(store, claims, 24)]
     assert any("0.69\u00a00.64\u00a0…\u00a00.77" in line for line in narrow)
 
 
@@ -75,20 +76,20 @@ def test_back_in_time_the_words_are_of_then(recording: Recording, follow: Follow
     now, then = (
         "\n".join(plain(line) for line in _looked(store, by, Claims([verdict]))) for by in (0, -9)
     )
-    assert "the training loss is near zero" in now
-    assert "the training loss is near zero" not in then
-    assert "1 of 1 hold as of now" in then
-    assert "as of now" not in now
+    assert "the training loss is close to zero" in now
+    assert "the training loss is close to zero" not in then
+    assert "1 of 1 hold now" in then
+    assert "hold now" not in now
 
 
 def _looked(store: RunStore, by: int, claims: Claims) -> list[Line]:
     if by:
         store.look(by)
-    return reading(store, claims, 60)
+    return explanation_lines(store, claims, 60)
 
 
 def test_claims_that_cannot_be_judged_say_why(store: RunStore) -> None:
-    lines = [plain(line) for line in reading(store, Claims(problem="no such file"), 60)]
+    lines = [plain(line) for line in explanation_lines(store, Claims(problem="no such file"), 60)]
     assert "no such file" in lines
 
 
@@ -132,11 +133,11 @@ def test_events_become_marks() -> None:
     lr = Event(3, 0.0, "set", {"key": "learning_rate", "value": 0.0125, "previous": 0.01})
     momentum = Event(4, 0.0, "set", {"key": "momentum", "value": 0.5, "previous": 0.9})
     broke = Event(9, 0.0, "diverged", {"layer": 1})
-    found = marks.of_events([lr, Event(3, 0.0, "pause"), momentum, broke])
+    found = of_events([lr, Event(3, 0.0, "pause"), momentum, broke])
     assert [(m.step, m.glyph, m.label) for m in found] == [
         (3, "▾", "lr ×1.25"),
         (4, "▾", "momentum 0.5"),
-        (9, "✕", "not finite"),
+        (9, "⊘", "not finite"),
     ]
 
 
@@ -173,7 +174,7 @@ def test_a_killed_run_shows_its_log(store: RunStore, recording: Recording) -> No
     text = "".join(plain(line) for line in status.notice(store, 200))
     assert "last recorded step 1" in text
     assert str(recording.folder.log) in text
-    assert "MemoryError" in [plain(line) for line in reading(store, Claims(), 60)]
+    assert "MemoryError" in [plain(line) for line in explanation_lines(store, Claims(), 60)]
 
 
 @pytest.mark.parametrize(
@@ -186,11 +187,11 @@ def test_layout(size: tuple[int, int], mode: str, rows: int) -> None:
     layout = arrange(*size, layers=11)
     assert (layout.mode, layout.row_height) == (mode, rows)
     if mode == "wide":
-        assert size[1] - 3 - layout.layers_height >= 9
+        assert size[1] - 3 - layout.lower_height >= 9
 
 
 def test_the_footer_keeps_help_and_leave_to_the_last() -> None:
-    shown = hints(paused=False, ended=False)
+    shown = hints(RunInfo(), paused=False, ended=False)
     wide, under = footer(shown, 160)
     assert plain(wide).startswith(" space pause  n step  [ lr ÷1.25  ] ×1.25")
     assert len(under) == 160
@@ -200,10 +201,10 @@ def test_the_footer_keeps_help_and_leave_to_the_last() -> None:
 
 
 def test_the_footer_of_an_ended_run_offers_no_pause() -> None:
-    actions = [action for *_, action in hints(paused=False, ended=True)]
+    actions = [action for *_, action in hints(RunInfo(), paused=False, ended=True)]
     assert "pause" not in actions
     assert {"restart", "help", "leave"} <= set(actions)
-    assert "resume" in [label for _, _, label, _ in hints(paused=True, ended=False)]
+    assert "resume" in [label for _, _, label, _ in hints(RunInfo(), paused=True, ended=False)]
 
 
 def test_every_action_is_written_out_and_keys_are_unique() -> None:

@@ -13,9 +13,10 @@ from engine.errors import TuilabError
 from tests.tuilab.support import write_scenario
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.visits import settle, text, viewing
-from tuilab.charts.svg import CELL, svg
-from tuilab.viewer.terminal.offscreen import Wanted, draw
-from tuilab.viewer.terminal.screenshot import NoPngError, keep, panels, png, take
+from tuilab.viewer.panels.layers import Layers
+from tuilab.viewer.terminal.offscreen import PictureOptions, draw
+from tuilab.viewer.terminal.screenshot import NoPngError, panels, png, save, take
+from tuilab.viewer.terminal.svg import CELL, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 PNG = b"\x89PNG\r\n"
@@ -120,14 +121,14 @@ async def test_a_key_keeps_the_screen_in_the_run_folder(record: Record, client: 
 async def test_each_panel_in_sight_alone(record: Record, client: FakeClient) -> None:
     recording = record(steps=1)
     async with viewing(recording.folder, client) as (app, pilot):
-        assert {"loss", "accuracy", "reading", "layers"} <= set(panels(app))
+        assert {"loss", "accuracy", "explanation", "layers"} <= set(panels(app))
         offered = {command.title for command in app.get_system_commands(app.screen)}
         assert "picture of layers" in offered
         picture = take(app, "layers")
-        assert size(picture) == tuple(app.stage.layer_table.region.size)
+        assert size(picture) == tuple(app.dashboard.panel(Layers).region.size)
         assert "10" in words(picture)
         assert "xavier_relu" not in words(picture)
-        app.take_picture("layers")
+        app.screenshots.take("layers")
         await app.workers.wait_for_complete()
         await pilot.press("1")
         await settle(app, pilot)
@@ -163,7 +164,7 @@ def test_without_the_library_there_is_svg_and_the_extra_is_named(
     record: Record, no_resvg: None
 ) -> None:
     folder = record(steps=0).folder
-    assert [file.suffix for file in keep("<svg/>", folder, "screen")] == [".svg"]
+    assert [file.suffix for file in save("<svg/>", folder, "screen")] == [".svg"]
     with pytest.raises(NoPngError, match=r"pip install -e '\.\[png\]'"):
         png("<svg/>")
 
@@ -181,26 +182,26 @@ async def test_a_recording_at_a_step_in_a_size_and_a_theme(record: Record) -> No
     folder = recording.folder
     write_scenario(folder.scenario)
     recording.end("finished")
-    whole = await draw(folder, Wanted(size=(100, 30)))
+    whole = await draw(folder, PictureOptions(size=(100, 30)))
     assert size(whole) == (100, 30)
     grounds = Counter(
         e.attrib["fill"]
-        for e in parts(await draw(folder, Wanted(theme="light")))
+        for e in parts(await draw(folder, PictureOptions(theme="light")))
         if "fill" in e.attrib
     )
     assert "#fbfbfa" in grounds
-    early = await draw(folder, Wanted(panel="layers", at=12, size=(120, 36)))
-    late = await draw(folder, Wanted(panel="layers", size=(120, 36)))
+    early = await draw(folder, PictureOptions(panel="layers", at=12, size=(120, 36)))
+    late = await draw(folder, PictureOptions(panel="layers", size=(120, 36)))
     assert "10" in words(early).split("relu")[0]  # at step 10, the newest up to 12
     assert words(early) != words(late)
     with pytest.raises(TuilabError, match="unknown panel 'layer'; did you mean 'layers'"):
-        await draw(folder, Wanted(panel="layer"))
+        await draw(folder, PictureOptions(panel="layer"))
 
 
 async def test_a_run_without_statistics_can_be_drawn(record: Record) -> None:
     recording = record(steps=0)
     write_scenario(recording.folder.scenario)
     recording.end("failed", "no data")
-    assert "failed" in words(await draw(recording.folder, Wanted()))
+    assert "failed" in words(await draw(recording.folder, PictureOptions()))
     with pytest.raises(TuilabError, match="no statistics yet"):
-        await draw(recording.folder, Wanted(at=3))
+        await draw(recording.folder, PictureOptions(at=3))

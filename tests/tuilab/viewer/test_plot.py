@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tuilab.charts.event_markers import EventMarker
-from tuilab.charts.plot import Chart, Curve, Picture, draw, paint, spans_decades, wants_logarithm
+from tuilab.charts.plot import Chart, Curve, Drawing, draw, paint, spans_decades, wants_logarithm
 from tuilab.charts.series import Reduced, reduce
 from tuilab.charts.text import plain
 
@@ -56,7 +56,7 @@ def test_a_picture_knows_where_its_steps_are() -> None:
     left, right = picture.left, picture.left + picture.columns - 1
     found = [picture.step_at(x) for x in (left - 1, left, right, right + 1)]
     assert found == [None, 0.0, 2.0, None]
-    assert Picture().step_at(0) is None
+    assert Drawing().step_at(0) is None
     crossed = [plain(line) for line in picture.with_cursor(2.0)]
     assert [line[-1] for line in crossed] == ["•", *"│││││", "┬", "2"]
     assert picture.with_cursor(5.0) == picture.lines
@@ -84,8 +84,8 @@ def test_each_curve_has_its_role() -> None:
 
 
 def test_marks_stand_above_their_step_and_labels_do_not_collide() -> None:
-    marks = [EventMarker(2, "▾", "lr ×2", "update"), EventMarker(3, "▾", "lr ×3", "update")]
-    chart = Chart([curve([1.0] * 11)], marks=marks, limits=(0.0, 2.0))
+    markers = [EventMarker(2, "▾", "lr ×2", "update"), EventMarker(3, "▾", "lr ×3", "update")]
+    chart = Chart([curve([1.0] * 11)], markers=markers, limits=(0.0, 2.0))
     first = text(chart, 34, 9)[0]
     assert first.index("▾") == 4 + round(0.2 * 29)
     assert first.count("▾") == 2
@@ -94,7 +94,7 @@ def test_marks_stand_above_their_step_and_labels_do_not_collide() -> None:
 
 
 def test_the_label_of_a_mark_at_the_end_stands_before_it() -> None:
-    chart = Chart([curve([1.0] * 11)], marks=[EventMarker(10, "✕", "not finite", "error")])
+    chart = Chart([curve([1.0] * 11)], markers=[EventMarker(10, "✕", "not finite", "error")])
     assert text(chart)[0].endswith(" not finite ✕")
 
 
@@ -131,8 +131,8 @@ def test_nothing_finite_draws_nothing_and_one_point_draws_one() -> None:
 
 
 def test_every_size_gives_lines_of_that_width() -> None:
-    marks = [EventMarker(1, "▾", "lr", "update")]
-    chart = Chart([curve([3.0, 2.0, 1.0])], marks=marks, reference=2.3, cursor=1)
+    markers = [EventMarker(1, "▾", "lr", "update")]
+    chart = Chart([curve([3.0, 2.0, 1.0])], markers=markers, reference=2.3, cursor=1)
     for width in range(1, 60, 3):
         for height in range(1, 20):
             lines = text(chart, width, height)

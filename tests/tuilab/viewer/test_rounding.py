@@ -49,13 +49,13 @@ def chart(x: Numbers, *, logarithmic: bool) -> plot.Chart:
 
 
 def drawn(h: Sequence[Histogram], axis: Axis) -> Any:
-    return [way(one, axis, 12, 2) for one in h for way in strips.WAYS.values()], charts.heat(
+    return [way(one, axis, 12, 2) for one in h for way in strips.STYLES.values()], charts.heat(
         [*h], axis, 6
     )
 
 
 CASES: dict[str, Callable[[Numbers], Any]] = {
-    "gain": lambda x: [charts.gain_bar(x[0], x[1], span, 11) for span in (2.0, 4.0, 10.0)],
+    "gain": lambda x: [bars.gain_bar(x[0], x[1], span, 11) for span in (2.0, 4.0, 10.0)],
     "strips": lambda x: drawn(histograms(x), Axis(-2.0, 2.0)),
     "strips on another axis": lambda x: drawn(histograms(x), Axis(-x[3], x[3])),
     "strips of magnitudes": lambda x: drawn(histograms(x), Axis(x[2] / 100, x[2], log=True)),
@@ -74,7 +74,7 @@ CASES: dict[str, Callable[[Numbers], Any]] = {
     "logarithm or not": lambda x: plot.spans_decades(np.array([x[0], 100 * x[0]])),
     "cursor": lambda x: plot.paint(chart(x, logarithmic=False), 40, 12).with_cursor(x[0] / 2),
     "bars": lambda x: bars.about(np.array(x[1:]), x[0], "update", 30, 4),
-    "marks": lambda x: marks.line(
+    "marks": lambda x: marks.marker_line(
         [EventMarker(step, "▾", "", "update") for step in x[1:]], (0.0, 2 * x[0]), 3, 41
     ),
     "colours": lambda x: [ramps.step(number) for number in x],

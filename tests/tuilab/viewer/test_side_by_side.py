@@ -12,16 +12,16 @@ from tests.tuilab.viewer.recorded import Network, snapshot
 from tests.tuilab.viewer.visits import settle, text, viewing
 from tuilab.charts.text import plain, width
 from tuilab.record import RunInfo
+from tuilab.viewer.panels.base import ComparedTensors
 from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.side_by_side import (
-    VIEWS,
-    Shown,
-    View,
+    CHOICES,
+    RunLayers,
+    choices,
     compared,
     depth,
     side_by_side,
     title,
-    ways,
 )
 
 
@@ -30,17 +30,19 @@ def taken(step: int = 0, **network: Any) -> Snapshot:
     return snapshot(step, net.step()[2], net.activation)
 
 
-def run(name: str = "a", role: str = "train", step: int = 0, **network: Any) -> Shown:
+def run(name: str = "a", role: str = "train", step: int = 0, **network: Any) -> RunLayers:
     shot = taken(step, **network)
     info = RunInfo(layers=tuple(layer_infos(len(shot.statistics))), input_std=1.0)
-    return Shown(name, role, Table.of(shot, info))
+    return RunLayers(name, role, Table.of(shot, info))
 
 
 HEALTHY: dict[str, Any] = {"depth": 3, "gain": 2**0.5}
 STARVED: dict[str, Any] = {"depth": 3, "gain": 0.5}
 
 
-def lines(runs: list[Shown], cells: int = 80, rows: int = 1, view: View = "both") -> list[str]:
+def lines(
+    runs: list[RunLayers], cells: int = 80, rows: int = 1, view: ComparedTensors = "both"
+) -> list[str]:
     built = side_by_side(runs, cells, rows, view)
     assert all(width(line) <= cells for line in built)
     return [plain(line) for line in built]
@@ -94,7 +96,7 @@ def test_rows_are_named_by_number_where_runs_differ_in_their_non_linearity() -> 
         layer.__class__(layer.index, layer.name.replace("relu", "tanh"), "linear", 8, "tanh")
         for layer in tanh.table.layers
     )
-    other = Shown("tanh", "train", Table(tanh.table.snapshot, infos, 1.0))
+    other = RunLayers("tanh", "train", Table(tanh.table.snapshot, infos, 1.0))
     table = lines([run("relu", **HEALTHY), other])
     assert [line.split()[0] + line[1:6].strip() for line in table[3:6]] == ["1", "2", "3"]
 
@@ -109,10 +111,12 @@ def test_all_runs_have_one_axis() -> None:
     assert beside[2].count(beside[2].split()[1]) == 2
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", CHOICES)
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 @pytest.mark.parametrize("cells", [36, 76, 116, 196])
-def test_what_there_is_no_room_for_is_left_out(cells: int, number: int, view: View) -> None:
+def test_what_there_is_no_room_for_is_left_out(
+    cells: int, number: int, view: ComparedTensors
+) -> None:
     runs = [run(f"a run with a long name {k}", **HEALTHY) for k in range(number)]
     table = lines(runs, cells, 2, view)
     assert len(table) == 3 + 2 * 4
@@ -135,8 +139,8 @@ def test_the_title_says_what_is_shown_and_ways_leave_out_what_is_the_same() -> N
     assert title(runs, 196, "both") == "Layers side by side: activation and dL/dA"
     assert title(runs, 76, "both") == "Layers side by side: activation"
     assert title(runs, 36, "gradient") == "Layers side by side: dL/dA, 2 of 4 runs"
-    assert ways(runs, 196) == VIEWS
-    assert ways(runs, 76) == ("activation", "gradient")
+    assert choices(runs, 196) == CHOICES
+    assert choices(runs, 76) == ("activation", "gradient")
 
 
 def test_what_is_not_finite_is_a_cross_in_the_colour_of_errors() -> None:
@@ -146,8 +150,8 @@ def test_what_is_not_finite_is_a_cross_in_the_colour_of_errors() -> None:
     broken.table.snapshot.histograms[1] = 0
     statistics[1, :, :7] = np.nan
     built = side_by_side([run("fine", **HEALTHY), broken], 120)
-    assert ("✕ NaN", "error") in [(t.strip(), role) for t, role in built[4]]
-    assert "✕" not in "".join(plain(line) for line in [*built[:4], *built[5:]])
+    assert ("⊘ NaN", "error") in [(t.strip(), role) for t, role in built[4]]
+    assert "⊘" not in "".join(plain(line) for line in [*built[:4], *built[5:]])
 
 
 def test_runs_are_compared_at_the_snapshot_nearest_to_the_step(
@@ -222,6 +226,6 @@ async def test_a_run_alone_has_nothing_beside_it(record: Record, client: FakeCli
     async with viewing(record().folder, client) as (app, pilot):
         await pilot.press("C")
         assert [n.message for n in app._notifications] == [
-            "there is no other run: tuilab compare shows several"
+            "there is no other run; tuilab compare shows several"
         ]
         assert "layers beside" not in text(app)

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[State, Sequence[str]]] = {
     "curves": (running, ("1",)),
     "layers_heat": (running, ("2", "h")),
     "layers_percentiles": (running, ("2", "h", "h")),
-    "reading": (running, ("3",)),
+    "explanation": (running, ("3",)),
     "gain": (running, ("4",)),
     "back_in_time": (running, ("home",)),
     "detail_histograms": (running, ("enter",)),

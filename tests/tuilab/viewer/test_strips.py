@@ -12,10 +12,10 @@ from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.test_charts import make
 from tests.tuilab.viewer.visits import settle, text, viewing
 from tuilab.charts.distributions import Axis, Histogram, rebin
-from tuilab.charts.strips import WAYS, bands, heat, log_axis
+from tuilab.charts.strips import STYLES, bands, heat, log_axis
 from tuilab.charts.text import plain
 from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.panels.layers import StripView, table_lines
+from tuilab.viewer.panels.layers import Layers, StripView, table_lines
 
 EVEN = dict.fromkeys(range(BINS), 10.0)
 
@@ -58,21 +58,21 @@ def test_narrow_bands_keep_their_median() -> None:
     assert bands(make({48: 7}, std=0.0, mean=0.5), Axis(-1, 1), 8) == ["      █ "]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", STYLES)
 def test_what_is_not_finite_shows_in_every_way(way: str) -> None:
-    draw = WAYS[way]
-    assert draw(make({0: 49, 32: 49}, nonfinite=3.0), Axis(-1, 1), 8, 2)[-1][-1] == "✕"
-    assert draw(make({}, nonfinite=3.0), Axis(-1, 1), 8, 2) == [" " * 8, "✕ NaN   "]
+    draw = STYLES[way]
+    assert draw(make({0: 49, 32: 49}, nonfinite=3.0), Axis(-1, 1), 8, 2)[-1][-1] == "⊘"
+    assert draw(make({}, nonfinite=3.0), Axis(-1, 1), 8, 2) == [" " * 8, "⊘ NaN   "]
     assert draw(make({}, 0.0, 0.0), Axis(-1, 1), 8, 1) == [" " * 8]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", STYLES)
 @pytest.mark.parametrize("axis", [Axis(-1, 1), Axis(0, 1), Axis(1e-6, 10, log=True)])
 @pytest.mark.parametrize("rows", [1, 2, 4])
 def test_every_way_fills_its_cells(way: str, axis: Axis, rows: int) -> None:
     for h in (make(EVEN), make({0: 1}), gaussian(1e-3), make({}, nonfinite=1), make({5: 1}, std=0)):
         for columns in (1, 2, 7, 40):
-            lines = WAYS[way](h, axis, columns, rows)
+            lines = STYLES[way](h, axis, columns, rows)
             assert [len(line) for line in lines] == [columns] * rows
 
 
@@ -119,14 +119,16 @@ def test_a_wide_table_has_three_strips_a_narrow_one_two(record: Record, follow: 
     wide = [plain(line) for line in table_lines(found, 156)]
     assert "dL/dW" in wide[0]
     assert wide[2].count("▇") >= 3
-    tanh = table_lines(found, 156, look=StripView("heat", log=True))
+    tanh = table_lines(found, 156, view=StripView("heat", log=True))
     assert "|activation|" in plain(tanh[0])
     assert all(name in plain(tanh[0]) for name in ("|dL/dA|", "|dL/dW|"))
-    narrow = [plain(line) for line in table_lines(found, 116, look=StripView("heat", log=True))]
+    narrow = [plain(line) for line in table_lines(found, 116, view=StripView("heat", log=True))]
     assert "|dL/dW|" not in narrow[0]
 
 
-@pytest.mark.parametrize("look", [StripView(way, log=log) for way in WAYS for log in (False, True)])
+@pytest.mark.parametrize(
+    "look", [StripView(name, log=log) for name in STYLES for log in (False, True)]
+)
 def test_numbers_do_not_move_with_the_look(record: Record, follow: Follow, look: StripView) -> None:
     found = table(record, follow, units=60)
     for cells in (36, 76, 156, 196):
@@ -144,7 +146,7 @@ async def test_h_goes_round_the_ways_and_H_changes_the_axis(
         for key in ("h", "h", "h", "H", "h", "H"):
             await pilot.press(key)
             await settle(app, pilot)
-            seen.append(str(app.stage.layer_table.border_title))
+            seen.append(str(app.dashboard.panel(Layers).border_title))
         log = ", magnitudes on a logarithmic axis"
         assert seen == ["Layers  heat", "Layers  percentiles", "Layers", f"Layers  bars{log}",
                         f"Layers  heat{log}", "Layers  heat"]  # fmt: skip

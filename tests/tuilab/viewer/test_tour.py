@@ -29,7 +29,7 @@ ENTRIES = [
     Entry(Path("b/cifar10_convnet.toml"), "babysitting", question="What do convolutions see?"),
     Entry(Path("b/digits_mlp.toml"), "babysitting", question="What is healthy?"),
 ]  # fmt: skip
-MISSING = "cifar10 is not here: tuilab data fetch cifar10"
+MISSING = "cifar10 is missing; fetch it: tuilab data fetch cifar10"
 
 
 @dataclass
@@ -192,7 +192,7 @@ class TestOnTheWay:
             app,
             pilot,
         ):
-            await until(app, pilot, lambda: app.stage.claims is found)
+            await until(app, pilot, lambda: app.dashboard.claims is found)
             assert "not as claimed" not in text(app)
             assert "next digits_mlp" in text(app)
             assert tour.results == {}
@@ -270,7 +270,7 @@ class TestOnTheWay:
             app,
             pilot,
         ):
-            await until(app, pilot, lambda: bool(app.stage.claims.verdicts))
+            await until(app, pilot, lambda: bool(app.dashboard.claims.verdicts))
             assert "as claimed" not in text(app)
             assert tour.results == {}
             second.end("finished")

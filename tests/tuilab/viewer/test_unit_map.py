@@ -45,9 +45,9 @@ def backs(lines: list[Line], ramp: str) -> list[str]:
 
 def test_a_small_layer_is_numbered_and_says_how_active_each_unit_is() -> None:
     assert [plain(line) for line in drawn(relu(4), 40, 10)] == [
-        "4 units   ✕ 2 dead  50%",
+        "4 units   † 2 dead  50%",
         "",
-        " 1     ✕   2         3         4     ✕  ",
+        " 1     †   2         3         4     †  ",
         "          ▒▒▒▒▒▒▒▒▒ ▓▓▓▓▓▓▓▓▓           ",
         "      0%       40%       70%        0%  ",
         "",
@@ -68,9 +68,9 @@ def test_where_there_are_no_colours_shades_tell_the_activity() -> None:
 def test_five_hundred_units_fit_on_the_smallest_screen_and_dead_ones_are_marked() -> None:
     lines = drawn(relu(500), 76, 18)
     text = "\n".join(plain(line) for line in lines)
-    assert text.count("✕") == 167 + 1  # in the map, and in the line above
-    assert "✕ 167 dead  33%" in text
-    marked = [role for line in lines[2:] for mark, role in line if mark == "✕"]
+    assert text.count("†") == 167 + 1  # in the map, and in the line above
+    assert "† 167 dead  33%" in text
+    marked = [role for line in lines[2:] for mark, role in line if mark == "†"]
     assert set(marked) == {"error/dead"}
 
 
@@ -86,7 +86,7 @@ def test_a_unit_is_as_bright_as_it_is_active() -> None:
 def test_signed_means_have_two_hues_and_saturated_units_a_mark() -> None:
     lines = drawn(tanh(10), 76, 30)
     text = "\n".join(plain(line) for line in lines)
-    assert "◆ 1 saturated" in text
+    assert "▬ 1 saturated" in text
     assert "mean activation" in text
     colours = backs(lines, "signed")
     assert {"signed.-12", "signed.12"} <= set(colours)
@@ -101,7 +101,7 @@ def test_what_is_not_finite_is_marked_and_does_not_stretch_the_scale() -> None:
     mean = np.array([1.0, np.nan, np.inf, -0.5], np.float32)
     lines = drawn(Units(mean, None, None, None), 76, 12)
     text = "\n".join(plain(line) for line in lines)
-    assert text.count("✕") == 2
+    assert text.count("⊘") == 2
     assert plain(lines[-1]).startswith("−1.0e+00 ")
 
 
@@ -110,15 +110,15 @@ def test_units_that_have_no_room_are_told() -> None:
 
 
 def test_quantities_follow_what_the_non_linearity_can() -> None:
-    assert [q.ramp for q in quantities(relu(3))] == ["active", "signed"]
-    assert [q.ramp for q in quantities(tanh(3))] == ["signed", "saturated"]
-    assert [q.ramp for q in quantities(replace(relu(3), active=None))] == ["signed"]
+    assert [q.scale for q in quantities(relu(3))] == ["active", "signed"]
+    assert [q.scale for q in quantities(tanh(3))] == ["signed", "saturated"]
+    assert [q.scale for q in quantities(replace(relu(3), active=None))] == ["signed"]
 
 
 def test_tab_goes_round_the_quantities() -> None:
     made: Subject = subject(layer(3), units=(10, relu(3)))
     assert turn(made, 1).quantity == 1
-    assert turn(replace(made, look=LayerViewState(quantity=1)), 1).quantity == 0
+    assert turn(replace(made, state=LayerViewState(quantity=1)), 1).quantity == 0
     assert turn(made, -1).quantity == 1
 
 

@@ -120,14 +120,14 @@ class TestPanel:
         units = Units(np.zeros(6, np.float32), np.zeros(6), None, dead)
         made = replace(flat(), units=lambda: (10, units))
         text = "\n".join(plain(line) for line in lines_of(made))
-        assert "✕ 2" in text
-        assert text.count("✕") == 1
-        assert "each by its own largest weight" in text
+        assert "† 2" in text
+        assert text.count("†") == 1
+        assert "each scaled by its largest weight" in text
 
     def test_pages_show_every_unit_once(self) -> None:
         made, seen = flat(100), set[int]()
         for page in range(20):
-            lines = lines_of(replace(made, look=LayerViewState(1, page=page)))
+            lines = lines_of(replace(made, state=LayerViewState(1, page=page)))
             words = [plain(line).split() for line in lines[:-1]]
             numbers = {int(word) for line in words for word in line if word.isdigit()}
             assert f"{min(numbers)}–{max(numbers)} of 100" in plain(lines[-1])

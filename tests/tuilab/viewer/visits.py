@@ -37,7 +37,7 @@ async def viewing(
 async def settle(app: ViewerApp, pilot: Pilot[Worker]) -> None:
     """Let the app read and draw all there is."""
     for _ in range(3):
-        app.stage.redraw_curves()
+        app.dashboard.redraw()
         app.tick()
         await pilot.pause()
 

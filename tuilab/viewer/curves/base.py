@@ -1,4 +1,4 @@
-"""What all kinds of charts share: the scene that is drawn, and curves over steps."""
+"""What all kinds of charts share: the scene that they draw, and curves over steps."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,42 +9,42 @@ from typing import ClassVar, Final, Literal
 import numpy as np
 
 from engine.statistics.frames import Floats
-from tuilab.charts import event_markers as marks
 from tuilab.charts import formats, plot
+from tuilab.charts.event_markers import of_events
 from tuilab.charts.series import Reduced, reduce, visible
 from tuilab.charts.smoothing import smooth, smooth_ratio
 from tuilab.charts.viewport import Viewport
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import RunStore
 
-SEEN: Final = 16  # layers that have a curve; of more, an even choice
+CURVES: Final = 16  # layers that have a curve at most, evenly chosen
 DEPTHS: Final = 8
-"""Roles `depth.0` to `depth.7` tell layers apart, from the input to the output."""
+"""Number of the roles `depth.0` … that distinguish layers, from the input to the output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One number of a chart, as legends and read-outs write it."""
+    """A number of a chart, as legends and read-outs show it."""
 
     name: str
     text: str
     role: str
     glyph: str = "─"
-    short: str = ""  # a shorter name, where room is short
+    short: str = ""  # a shorter name, for narrow panels
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A run and those beside it, through a lens; `dots` is how many points a curve may have."""
+    """A run and the others, through a viewport; a curve has at most `dots` points."""
 
     store: RunStore
     others: Sequence[OtherRun]
-    lens: Viewport
+    viewport: Viewport
     dots: int = 200
 
     @property
     def newest(self) -> float:
-        """The last step that there is."""
+        """The last step of any of the series."""
         ends = [own[-1] for own in self._steps if len(own)]
         return float(max(ends, default=1.0))
 
@@ -52,65 +52,67 @@ class Scene:
     def _steps(self) -> list[Floats]:
         series = (self.store.series, *(other.series for other in self.others))
         measured = np.array([v.step for v in self.store.validations[-1:]], np.float64)
-        return [*(each.steps for each in series), measured]
+        return [*(one.steps for one in series), measured]
 
     @property
     def window(self) -> tuple[float, float]:
         """The first and the last step in sight."""
-        return self.lens.window(self.newest)
+        return self.viewport.window(self.newest)
 
     def epoch(self, step: float) -> float:
-        """Return the epoch of a step, 0 where it is not known how long one is."""
+        """Return the epoch of a step, 0 if the length of an epoch is not known."""
         length = self.store.info.steps_per_epoch
         return step / length if length else 0.0
 
     def reduced(self, steps: Floats, values: Floats, dots: int | None = None) -> Reduced:
-        """Return what is in sight of a series, as finely as the canvas can show it."""
+        """Return the part of a series that is in sight, with as many points as can be shown."""
         part = visible(steps, self.window)
         return reduce(steps[part], values[part], dots or self.dots)
 
 
 class Kind(ABC):
-    """A kind of chart: how it is drawn, and which numbers stand beside it."""
+    """A kind of chart: how it is drawn, and which numbers it shows."""
 
+    order: ClassVar[int]
+    """Its place among the kinds."""
     name: ClassVar[str]
     """The panel's id."""
     title: ClassVar[str]
     help: ClassVar[str]
     awaited: ClassVar[str] = "the first step"
-    """What must be recorded before there is anything to draw."""
+    """What must be recorded before it can be drawn."""
     smoothed: ClassVar[bool] = True
-    """Whether the strength of smoothing matters to it."""
+    """Whether smoothing affects it."""
     has_axes: ClassVar[bool] = False
-    """Whether its axis may be linear or logarithmic, as one likes."""
+    """Whether the user can choose a linear or a logarithmic axis."""
 
     @abstractmethod
     def chart(self, scene: Scene) -> plot.Chart:
-        """Return what is drawn of a scene."""
+        """Return the chart of a scene."""
 
     @abstractmethod
     def values(self, scene: Scene, at: int | None) -> list[Value]:
-        """Return the numbers of the title: the newest, or those of the step `at`."""
+        """Return the numbers in the title: the newest, or those of the step `at`."""
 
     def beside(self, scene: Scene, at: int | None) -> list[Value]:
-        """Return further numbers, which stand below the chart."""
+        """Return further numbers, which are shown below the chart."""
         return []
 
     def read(self, scene: Scene, at: int) -> list[Value]:
-        """Return all numbers at a step, as a read-out gives them."""
+        """Return all numbers at a step, for the read-out of the cursor."""
         return [*self.values(scene, at), *self.beside(scene, at)]
 
     def waits(self, scene: Scene) -> bool:
-        """Tell whether there is nothing to draw yet."""
+        """Return whether there is nothing to draw yet."""
         return not len(scene.store.series)
 
     def broken(self, scene: Scene) -> int:
-        """Return how many steps in sight have no number."""
+        """Return the number of steps in sight whose value is not finite."""
         return 0
 
 
 class ByLayer(Kind):
-    """A kind of chart of what snapshots tell of each layer: a `field` of `LayerSeries`."""
+    """A kind of chart with a curve per layer, from snapshots: a `field` of `LayerSeries`."""
 
     awaited = "the first snapshot"
     field: ClassVar[Literal["update_ratio", "gradient_norm"]]
@@ -118,10 +120,10 @@ class ByLayer(Kind):
     @staticmethod
     @abstractmethod
     def text(value: float) -> str:
-        """Write a value."""
+        """Return a value as text."""
 
     def curves(self, scene: Scene) -> list[plot.Curve]:
-        """Return a curve a layer."""
+        """Return a curve per layer."""
         layers = scene.store.layer_series()
         return by_layer(scene, layers.steps, getattr(layers, self.field))
 
@@ -131,62 +133,62 @@ class ByLayer(Kind):
         return of_layers(layers.steps, getattr(layers, self.field), at, self.text)
 
     def waits(self, scene: Scene) -> bool:
-        """Tell whether no snapshot has been taken."""
+        """Return whether there is no snapshot yet."""
         return not len(scene.store.layer_series())
 
 
 def frame(chart: plot.Chart, scene: Scene) -> plot.Chart:
-    """Return a chart with the window, the marks and the cursor of a scene."""
+    """Return a chart with the window, the markers and the cursor of a scene."""
     return replace(
         chart,
         window=scene.window,
-        marks=marks.of_events(scene.store.events),
+        markers=of_events(scene.store.events),
         cursor=math.nan if scene.store.at is None else scene.store.at,
     )
 
 
 def line(scene: Scene, steps: Floats, values: Floats, role: str) -> list[plot.Curve]:
-    """Return the curve of a noisy series: its trend, and behind it, dim, all that it does.
+    """Return the curves of a noisy series: its trend, and its full range dim behind it.
 
-    The trend is the moving average where one is asked for, else the mean of what falls on a dot.
+    The trend is the moving average if one is chosen, otherwise the mean of the steps per dot.
     """
     raw = scene.reduced(steps, values)
     trend = raw
-    if scene.lens.smoothing:
-        trend = scene.reduced(steps, smooth(values, scene.lens.smoothing))
+    if scene.viewport.smoothing:
+        trend = scene.reduced(steps, smooth(values, scene.viewport.smoothing))
     elif not bool((raw.low < raw.high).any()):
         return [plot.Curve(raw, role)]
     return [plot.Curve(raw, f"{role}.dim", band=True), plot.Curve(trend, role)]
 
 
 def beside(scene: Scene, field: str) -> list[plot.Curve]:
-    """Return the curves of the other runs, without what is behind the trend."""
-    found = []
+    """Return the trends of the other runs."""
+    curves = []
     for other in scene.others:
-        values = smooth(getattr(other.series, field), scene.lens.smoothing)
+        values = smooth(getattr(other.series, field), scene.viewport.smoothing)
         data = scene.reduced(other.series.steps, values)
-        found.append(plot.Curve(data, other.role, leads=False))
-    return found
+        curves.append(plot.Curve(data, other.role, leads=False))
+    return curves
 
 
 def measured(scene: Scene, field: str) -> list[plot.Curve]:
     """Return the dots of the validation split, "loss" or "accuracy"."""
-    found = scene.store.validations
-    if not found:
+    validations = scene.store.validations
+    if not validations:
         return []
-    steps = np.array([v.step for v in found], np.float64)
-    values = np.array([getattr(v, field) for v in found])
+    steps = np.array([v.step for v in validations], np.float64)
+    values = np.array([getattr(v, field) for v in validations])
     data = scene.reduced(steps, values, max(scene.dots // 5, 1))
     return [plot.Curve(data, "validation", "•", points=True)]
 
 
 class TrainAndValidation(Kind):
-    """A kind of chart of what is known of both splits, and of other runs: a `field` of `Series`."""
+    """A kind of chart for both splits and the other runs: a `field` of `Series`."""
 
     field: ClassVar[Literal["loss", "accuracy"]]
 
     def curves(self, scene: Scene) -> list[plot.Curve]:
-        """Return those of the other runs, of training, and the dots of validation."""
+        """Return the curves of the other runs and of training, and the dots of validation."""
         series = scene.store.series
         own = line(scene, series.steps, getattr(series, self.field), "train")
         return [*beside(scene, self.field), *own, *measured(scene, self.field)]
@@ -205,14 +207,14 @@ class TrainAndValidation(Kind):
     def beside(self, scene: Scene, at: int | None) -> list[Value]:
         """Return the values of the other runs."""
         return [
-            Value(each.name, formats.significant(each.series.value(self.field, at)), each.role)
-            for each in scene.others
+            Value(run.name, formats.significant(run.series.value(self.field, at)), run.role)
+            for run in scene.others
         ]
 
 
 def chosen(layers: int) -> list[int]:
-    """Return which of so many layers have a curve, from 0: the first, the last, and between."""
-    return sorted({round(k) for k in np.linspace(0, layers - 1, min(layers, SEEN)).tolist()})
+    """Return the layers (from 0) that have a curve: the first, the last, and some between."""
+    return sorted({round(k) for k in np.linspace(0, layers - 1, min(layers, CURVES)).tolist()})
 
 
 def shade(layer: int, layers: int) -> str:
@@ -221,8 +223,8 @@ def shade(layer: int, layers: int) -> str:
 
 
 def by_layer(scene: Scene, steps: Floats, table: Floats) -> list[plot.Curve]:
-    """Return a curve a layer of a table (layers, steps), the output layer in front."""
-    strength = scene.lens.smoothing
+    """Return a curve per layer of a table (layers, steps), the output layer in front."""
+    strength = scene.viewport.smoothing
     return [
         plot.Curve(scene.reduced(steps, smooth_ratio(table[k], strength)), shade(k, len(table)))
         for k in chosen(len(table))
@@ -232,7 +234,7 @@ def by_layer(scene: Scene, steps: Floats, table: Floats) -> list[plot.Curve]:
 def of_layers(
     steps: Floats, table: Floats, at: int | None, text: Callable[[float], str]
 ) -> list[Value]:
-    """Return the numbers of each layer with a curve: the newest, or those before the step `at`."""
+    """Return the number of each layer with a curve: the newest, or the last up to step `at`."""
     if not len(steps):
         return []
     newest = len(steps) - 1
@@ -244,8 +246,8 @@ def of_layers(
 
 
 def ends(values: Sequence[Value]) -> list[Value]:
-    """Return the numbers of the first and of the last layer, by their full names."""
-    two = values if len(values) < 2 else (values[0], values[-1])
+    """Return the numbers of the first and of the last layer, with full names."""
+    both = values if len(values) < 2 else (values[0], values[-1])
     return [
-        replace(value, name=f"layer {value.name}", glyph="─", short=value.name) for value in two
+        replace(value, name=f"layer {value.name}", glyph="─", short=value.name) for value in both
     ]

@@ -1,4 +1,6 @@
-"""The norm of the weight gradient, layer by layer and of the whole network."""
+"""The norm of the weight gradient, per layer and of the whole network."""
+
+from typing import Final
 
 from tuilab.charts import formats, plot
 from tuilab.charts.smoothing import smooth_ratio
@@ -16,6 +18,7 @@ class GradientNorm(ByLayer):
     """‖dL/dW‖ of each layer and of all together, on a logarithmic axis; without biases."""
 
     name = field = "gradient_norm"
+    order = 40
     title = "Gradient norm"
     help = "‖dL/dW‖ of each layer, blue at the input, and of all weights together"
     text = staticmethod(formats.sci)
@@ -23,7 +26,7 @@ class GradientNorm(ByLayer):
     def chart(self, scene: Scene) -> plot.Chart:
         """Return what is drawn of a scene."""
         layers = scene.store.layer_series()
-        total = smooth_ratio(layers.total_norm, scene.lens.smoothing)
+        total = smooth_ratio(layers.total_norm, scene.viewport.smoothing)
         curves = [
             *self.curves(scene),
             plot.Curve(scene.reduced(layers.steps, total), "train"),
@@ -42,3 +45,6 @@ class GradientNorm(ByLayer):
         layers = scene.store.layer_series()
         total = of_layers(layers.steps, layers.total_norm[None], at, formats.sci)
         return [Value("all", value.text, "train") for value in total]
+
+
+KIND: Final = GradientNorm()

@@ -1,4 +1,6 @@
-"""The learning rate as it was used: the schedule, and what keys made of it."""
+"""The learning rate in effect: the schedule times the changes by key."""
+
+from typing import Final
 
 from tuilab.charts import formats, plot
 from tuilab.viewer.curves.base import Kind, Scene, Value, frame
@@ -6,11 +8,12 @@ from tuilab.viewer.curves.loss import logarithmic
 
 
 class LearningRate(Kind):
-    """Exact at every step: it is neither smoothed nor noisy."""
+    """Exact at every step: neither noisy nor smoothed."""
 
     name = "learning_rate"
+    order = 50
     title = "Learning rate"
-    help = "as it was used: the schedule times what keys made of it"
+    help = "in effect: the schedule times the changes by key"
     smoothed = False
     has_axes = True
 
@@ -36,3 +39,6 @@ class LearningRate(Kind):
             Value(other.name, formats.rate(other.series.value("learning_rate", at)), other.role)
             for other in scene.others
         ]
+
+
+KIND: Final = LearningRate()

@@ -1,4 +1,4 @@
-"""Legends and read-outs of curves, shortened so that no number is cut off."""
+"""Legends and read-outs of curves, shortened without cutting numbers off."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ LEAST_NAME: Final = 4  # cells of a name that is cut
 
 
 def legend(name: str, values: Sequence[Value], cells: int) -> Line:
-    """Return a title with its numbers; words are shortened or left out before numbers are."""
+    """Return a title with its numbers; words give way before numbers."""
     for shortened in _shorter(values):
         if cell_len(name) + sum(2 + _size(value) for value in shortened) <= cells:
             return join([[(name, "")], *(_shown(value) for value in shortened)])
@@ -22,7 +22,7 @@ def legend(name: str, values: Sequence[Value], cells: int) -> Line:
 
 
 def _shorter(values: Sequence[Value]) -> Iterator[list[Value]]:
-    """Yield the values with ever less words, and then ever less values."""
+    """Yield the values with fewer and fewer words, then fewer and fewer values."""
     yield [*values]
     yield [replace(value, name=value.short or value.name) for value in values]
     bare = [replace(value, name="") for value in values]
@@ -31,9 +31,9 @@ def _shorter(values: Sequence[Value]) -> Iterator[list[Value]]:
 
 
 def names(values: Sequence[Value], cells: int) -> Line:
-    """Return which curve is which, and their numbers; every curve keeps its colour.
+    """Return the names of curves in their colours, with their numbers.
 
-    Where room is short, first what all names begin with is left out, then the numbers, and then
+    Where room is short, the common beginning of all names is dropped first, then the numbers; then
     names are cut.
     """
     for shortened in _tighter(values, cells):
@@ -45,7 +45,7 @@ def names(values: Sequence[Value], cells: int) -> Line:
 def _tighter(values: Sequence[Value], cells: int) -> Iterator[list[Value]]:
     yield [*values]
     letters = zip(*(value.name for value in values), strict=False) if values[1:] else ()
-    common = sum(1 for _ in takewhile(lambda found: len(set(found)) == 1, letters))
+    common = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, letters))
     distinct = [replace(value, name=value.name[common:] or value.name) for value in values]
     yield distinct
     unnumbered = [replace(value, text="") for value in distinct]
@@ -57,12 +57,12 @@ def _tighter(values: Sequence[Value], cells: int) -> Iterator[list[Value]]:
 
 
 def read_out(where: str, values: Sequence[Value], cells: int) -> Line:
-    """Return the numbers at a step after `where` it is, as many as there is room for."""
+    """Return the numbers at a step, after `where` it is, as many as fit."""
     shortened = [replace(value, name=value.short or value.name) for value in values]
     bare = [replace(value, name="" if value.glyph else value.name) for value in values]
-    for kept in (values, shortened, *(bare[:end] for end in range(len(bare), -1, -1))):
-        if cell_len(where) + sum(2 + _size(value) for value in kept) <= cells:
-            return join([[(where, "key")], *(_shown(value) for value in kept)])
+    for fewer in (values, shortened, *(bare[:end] for end in range(len(bare), -1, -1))):
+        if cell_len(where) + sum(2 + _size(value) for value in fewer) <= cells:
+            return join([[(where, "key")], *(_shown(value) for value in fewer)])
     return []
 
 

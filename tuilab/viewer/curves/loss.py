@@ -1,24 +1,27 @@
 """The loss, of training batches and of the validation split."""
 
 import math
+from typing import Final
 
 import numpy as np
 
 from tuilab.charts import plot
+from tuilab.charts.symbols import NOT_FINITE
 from tuilab.viewer.curves.base import Scene, TrainAndValidation, frame
 
 
 class Loss(TrainAndValidation):
-    """Its axis turns logarithmic where it spans over two decades; the dashed level is ln C.
+    """Logarithmic where it spans more than two decades; the dashed level is ln C.
 
-    That is the loss of guessing all C classes alike.
+    That is the loss of guessing all C classes with equal probability.
     """
 
     name = field = "loss"
+    order = 10
     title = "Loss"
     help = (
-        "lines: training batches; dots: validation; dashed: guessing. Dim behind the line is"
-        " every step; ✕ is a loss that is no number"
+        "line: training batches; dots: validation; dashed: guessing; dim: every step;"
+        f" {NOT_FINITE.glyph}: a loss that is not finite"
     )
     has_axes = True
 
@@ -35,14 +38,17 @@ class Loss(TrainAndValidation):
         return frame(chart, scene)
 
     def broken(self, scene: Scene) -> int:
-        """Return how many steps in sight have a loss that is not finite."""
+        """Return the number of steps in sight whose loss is not finite."""
         series, (first, last) = scene.store.series, scene.window
-        seen = (series.steps >= first) & (series.steps <= last)
-        return round(float(series.broken[seen].sum()))
+        in_sight = (series.steps >= first) & (series.steps <= last)
+        return round(float(series.broken[in_sight].sum()))
+
+
+KIND: Final = Loss()
 
 
 def logarithmic(scene: Scene, curves: list[plot.Curve]) -> bool:
-    """Tell whether the y axis is logarithmic: as it was chosen, or as the values want it."""
-    if scene.lens.logarithmic is not None:
-        return scene.lens.logarithmic
+    """Return whether the y axis is logarithmic: as chosen, or as suits the values."""
+    if scene.viewport.logarithmic is not None:
+        return scene.viewport.logarithmic
     return plot.wants_logarithm(np.concatenate([curve.data.mean for curve in curves]))

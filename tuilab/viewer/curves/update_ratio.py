@@ -1,4 +1,4 @@
-"""How large an update is against the weights, layer by layer; about 10⁻³ is healthy."""
+"""The size of updates relative to the weights, per layer; about 10⁻³ is healthy."""
 
 from dataclasses import replace
 from typing import Final
@@ -15,15 +15,16 @@ from tuilab.viewer.curves.base import (
 )
 
 HEALTHY: Final = -3.0
-"""Decimal logarithm of the ratio that the lecture calls healthy: somewhere around 1e-3."""
+"""Decimal logarithm of the ratio that the lecture calls healthy: around 1e-3."""
 
 
 class UpdateRatio(ByLayer):
     """log₁₀ ‖ΔW‖/‖W‖ of each layer; the dashed level is −3."""
 
     name = field = "update_ratio"
+    order = 30
     title = "Update ratio"
-    help = "log₁₀ ‖ΔW‖/‖W‖ of each layer, blue at the input; dashed: −3, about what is healthy"
+    help = "log₁₀ ‖ΔW‖/‖W‖ of each layer, blue at the input; dashed: −3, about healthy"
     text = staticmethod(formats.log10)
 
     def chart(self, scene: Scene) -> plot.Chart:
@@ -33,7 +34,8 @@ class UpdateRatio(ByLayer):
             for curve in self.curves(scene)
         ]
         return frame(
-            plot.Chart(curves, reference=HEALTHY, reference_seen=not scene.lens.zoomed), scene
+            plot.Chart(curves, reference=HEALTHY, reference_visible=not scene.viewport.zoomed),
+            scene,
         )
 
     def values(self, scene: Scene, at: int | None) -> list[Value]:
@@ -43,3 +45,6 @@ class UpdateRatio(ByLayer):
     def read(self, scene: Scene, at: int) -> list[Value]:
         """Return the ratio of each layer."""
         return self.beside(scene, at)
+
+
+KIND: Final = UpdateRatio()

@@ -1,7 +1,7 @@
-"""The scenario's claims, judged beside the screen: at most once a second, in a thread.
+"""The claims of the scenario, judged in a thread, at most once a second.
 
-Judging may read every snapshot of a long run; the next look waits ten times as long as the last
-one took, so that it never costs more than a tenth of a core.
+Judging may read every snapshot of a long run. The pause after it is ten times as long as it took,
+so that it never costs more than a tenth of a core. Knows no Textual.
 """
 
 import threading
@@ -17,21 +17,21 @@ from tuilab.record.run_folder import RunFolder
 if TYPE_CHECKING:
     from tuilab.claims.expectations import Expectation, Verdict
 
-PERIOD = 1.0  # seconds between two looks, at least
+PERIOD = 1.0  # seconds between two judgements at least
 COMPLETE = ("finished", "diverged")  # a run that was stopped proves nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The verdicts as of the last look, or why there are none."""
+    """The latest verdicts, or why there are none."""
 
     verdicts: "Sequence[Verdict]" = ()
     problem: str = ""
-    whole: "Sequence[Verdict]" = ()  # on all runs and over them, once each has come to its end
+    whole: "Sequence[Verdict]" = ()  # of all runs, once every one has ended
 
 
 def judge_folder(folder: RunFolder) -> Claims:
-    """Judge a run's expectations once, with a database connection of its own."""
+    """Judge the expectations of a run, with a separate database connection."""
     from tuilab.claims import expectations
     from tuilab.scenario import loading
 
@@ -45,7 +45,7 @@ def judge_folder(folder: RunFolder) -> Claims:
 def judge_group(
     claims: Claims, expect: "Sequence[Expectation]", folders: Sequence[RunFolder]
 ) -> Claims:
-    """Add to the claims of one run what is expected over all of a comparison."""
+    """Return the claims of one run with those over all runs of a comparison."""
     from tuilab.process import comparison
 
     if not expect:
@@ -56,7 +56,7 @@ def judge_group(
             continue
         with RunReader(folder.database) as reader:
             info = reader.info()
-        if info.fork is None:  # that of a variant is no run of the comparison
+        if info.fork is None:  # a fork is not part of the comparison
             runs[info.variant] = folder
     return Claims([*claims.verdicts, *comparison.judge_several(expect, runs)])
 
@@ -67,9 +67,9 @@ def judge_runs(
     expect: "Sequence[Expectation]",
     folders: Sequence[RunFolder],
 ) -> Claims:
-    """Judge the run that is shown, what is expected over all, and in the end the whole.
+    """Judge the run that is shown, the claims over all runs and, once all have ended, every run.
 
-    Forks are shown with what is claimed of them, but the whole is that of the others.
+    A fork is judged when it is shown, but does not count for the whole.
     """
     own = judge(shown)
     claims = judge_group(own, expect, folders)
@@ -83,14 +83,14 @@ def judge_runs(
             states[folder] = info.state
     if not all(state in COMPLETE for state in states.values()):
         return claims
-    each = [judge(folder) if folder != shown else own for folder in states]
+    judged = [judge(folder) if folder != shown else own for folder in states]
     over_several = claims.verdicts[len(own.verdicts) :]
-    whole = (*(verdict for found in each for verdict in found.verdicts), *over_several)
+    whole = (*(verdict for one in judged for verdict in one.verdicts), *over_several)
     return Claims(claims.verdicts, claims.problem, whole)
 
 
 class ClaimJudge:
-    """Keeps `claims` up to date; `request` returns at once."""
+    """Brings `claims` up to date; `request` returns at once."""
 
     def __init__(
         self,
@@ -102,19 +102,19 @@ class ClaimJudge:
         self._folder, self._judge, self._clock = folder, judge, clock
         self._thread: threading.Thread | None = None
         self._next = 0.0
-        self._wanted = False
+        self._requested = False
 
     def request(self, *, changed: bool) -> None:
-        """Ask for a new look if something `changed`; it is taken as soon as one is due."""
-        self._wanted |= changed
+        """Ask for a new judgement if something `changed`; it starts as soon as one is due."""
+        self._requested |= changed
         busy = self._thread is not None and self._thread.is_alive()
-        if busy or not self._wanted or self._clock() < self._next:
+        if busy or not self._requested or self._clock() < self._next:
             return
-        self._wanted = False
-        self._thread = threading.Thread(target=self._look, daemon=True, name="claims")
+        self._requested = False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="claims")
         self._thread.start()
 
-    def _look(self) -> None:
+    def _run(self) -> None:
         begin = self._clock()
         try:
             self.claims = self._judge(self._folder)

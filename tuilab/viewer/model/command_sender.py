@@ -1,12 +1,15 @@
-"""Commands on their way to the worker: sent in order by one thread, so that no key press waits."""
+"""Commands to the worker, sent in order by one thread, so that no key press waits.
+
+Knows no Textual.
+"""
 
 import queue
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from engine.commands import Command
 from engine.errors import TuilabError
-from engine.training.trainer import Command
 from tuilab.record.control_socket import ControlClient, Reply
 
 
@@ -14,7 +17,7 @@ class Client(Protocol):
     """What is needed of a `ControlClient`."""
 
     def send(self, command: Command) -> Reply:
-        """Send a command and wait for the answer; raise RunError when nobody listens."""
+        """Send a command and return the reply. Raises RunError if nothing listens."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -25,9 +28,9 @@ Job = Callable[[], None]
 
 
 class CommandSender:
-    """Sends commands in the order they were given; `refused` hears why one did not pass.
+    """Sends commands in order.
 
-    `refused` is called in the sending thread.
+    `refused` is called in the sending thread, with a command that was not accepted and the reason.
     """
 
     def __init__(
@@ -40,11 +43,11 @@ class CommandSender:
         self._thread: threading.Thread | None = None
 
     def send(self, address: str, command: Command) -> None:
-        """Send `command` to the worker that listens at `address`; returns at once."""
+        """Send `command` to the worker that listens at `address`, without waiting."""
         self.after(lambda: self._send(address, command))
 
     def after(self, job: Job) -> None:
-        """Run `job` in the sending thread, once all that was given before is done."""
+        """Run `job` in the sending thread, after everything that was requested before."""
         self._jobs.put(job)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True, name="commands")

@@ -1,4 +1,4 @@
-"""The other runs of a comparison, whose curves are drawn beside those of the one that is shown."""
+"""The other runs of a comparison, whose curves are drawn beside those of the current one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,32 +9,34 @@ from tuilab.charts.series import Series
 from tuilab.record import RunInfo
 from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.model.store import RunStore
+from tuilab.viewer.model.thresholds import DEFAULTS, Thresholds, thresholds_of
 
-HUES: Final = ("gradient", "warning", "activation", "update")
-"""Roles of their curves, in order; more runs than these are not drawn."""
+ROLES: Final = ("gradient", "warning", "activation", "update")
+"""Roles of their curves, in order; further runs are not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherRun:
-    """One of the other runs: its curves, and the statistics nearest to a step when asked for."""
+    """One of the other runs; `nearest` returns its snapshot nearest to a step."""
 
     name: str
     role: str
     series: Series  # of a fork, from where it branched off
     info: RunInfo
     nearest: Callable[[int], Snapshot | None]
+    thresholds: Thresholds = DEFAULTS
 
 
 class OtherRuns:
-    """Follows the series of a few runs; costs next to nothing where they have ended."""
+    """Follows the series of a few runs; polling one that has ended costs next to nothing."""
 
     def __init__(self, folders: Sequence[RunFolder]) -> None:
-        self._stores = [RunStore(folder, series_only=True) for folder in folders[: len(HUES)]]
+        self._stores = [RunStore(folder, series_only=True) for folder in folders[: len(ROLES)]]
 
     def poll(self) -> bool:
-        """Read what is new, and tell whether anything is."""
-        found = [store.poll().series for store in self._stores]  # each of them, whatever the others
-        return any(found)
+        """Read what is new. Return whether anything is."""
+        new = [store.poll().series for store in self._stores]  # a list: all of them are polled
+        return any(new)
 
     def close(self) -> None:
         """Close the databases."""
@@ -42,9 +44,10 @@ class OtherRuns:
             store.close()
 
     def __iter__(self) -> Iterator[OtherRun]:
-        """Yield those that have made a step."""
-        for store, role in zip(self._stores, HUES, strict=False):
+        """Yield the runs that have taken a step."""
+        for store, role in zip(self._stores, ROLES, strict=False):
             fork = store.info.fork
             series = store.series.since(fork.step) if fork is not None else store.series
             if len(series):
-                yield OtherRun(store.name, role, series, store.info, store.nearest)
+                thresholds = thresholds_of(store.folder)
+                yield OtherRun(store.name, role, series, store.info, store.nearest, thresholds)

@@ -1,4 +1,7 @@
-"""The lecture as a tour: which scenario is on, how it is begun, and what is said beside it."""
+"""The lecture as a tour: the current scenario, how to start one, and the guide beside it.
+
+Knows no Textual.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import TuilabError
+from tuilab.charts.symbols import FAILED, OK
 from tuilab.charts.text import Line, Span, pad, wrap
 from tuilab.data.folder import data_folder
 from tuilab.process.launch import Options, Worker
@@ -17,17 +21,17 @@ from tuilab.viewer.model.store import RunStore
 if TYPE_CHECKING:
     from tuilab.claims.expectations import Expectation
 
-LINES: Final = 3  # that the guide takes at most
+LINES: Final = 3  # of the guide at most
 
 
 def lecture(options: Options) -> "Tour":
-    """Return the tour of all scenarios at hand, whose runs go to runs/. Raises ScenarioError."""
+    """Return the tour of all scenarios that are found; runs go to runs/. Raises ScenarioError."""
     from tuilab.process.comparison import begin_all  # they load the engine
     from tuilab.scenario.loading import load_file
 
-    directory, found = data_folder(options.data_dir), entries()
+    directory, scenarios = data_folder(options.data_dir), entries()
     obstacles, expected = {}, {}
-    for entry in found:
+    for entry in scenarios:
         try:
             file = load_file(entry.path)
         except TuilabError as error:
@@ -37,17 +41,17 @@ def lecture(options: Options) -> "Tour":
             runs = file.runs.values()
             missing = [run.data.source for run in runs if not run.source.is_here(directory)]
             for name in missing[:1]:
-                obstacles[entry.path] = f"{name} is not here: tuilab data fetch {name}"
+                obstacles[entry.path] = f"{name} is missing; fetch it: tuilab data fetch {name}"
 
     def begin(entry: Entry) -> Sequence[Worker]:
         return begin_all(load_file(entry.path), default_path(entry.name), options)
 
-    return Tour(found, begin, obstacles, expected)
+    return Tour(scenarios, begin, obstacles, expected)
 
 
 @dataclass
 class Tour:
-    """The scenarios in their order; `begin` starts the runs of one, and raises TuilabError."""
+    """The scenarios in their order; `begin` starts the runs of one, or raises TuilabError."""
 
     entries: Sequence[Entry]
     begin: Callable[[Entry], Sequence[Worker]]
@@ -58,29 +62,29 @@ class Tour:
 
     @property
     def entry(self) -> Entry:
-        """The scenario that is on."""
+        """The current scenario."""
         return self.entries[self.at]
 
     def obstacle(self, entry: Entry) -> str:
-        """Return why a scenario cannot be run here, or ""."""
+        """Return why a scenario cannot be run here, "" if it can."""
         return self.obstacles.get(entry.path, "")
 
     def neighbour(self, by: int) -> Entry | None:
         """Return the next scenario in a direction, 1 or −1, that can be run; None at the end."""
-        way = self.entries[self.at + 1 :] if by > 0 else self.entries[: self.at][::-1]
-        return next((entry for entry in way if not self.obstacle(entry)), None)
+        following = self.entries[self.at + 1 :] if by > 0 else self.entries[: self.at][::-1]
+        return next((entry for entry in following if not self.obstacle(entry)), None)
 
     def go_to(self, entry: Entry) -> None:
-        """Take `entry` for the one that is on."""
+        """Make `entry` the current scenario."""
         self.at = self.entries.index(entry)
 
     def note(self, claims: Claims) -> None:
-        """Remember what came of the scenario that is on, once all its runs have ended."""
+        """Record the result of the current scenario, once all its runs have ended."""
         if claims.whole:
             self.results[self.entry.name] = all(v.passed is True for v in claims.whole)
 
     def guide(self, store: RunStore, claims: Claims, cells: int) -> list[Line]:
-        """Build the lines beside the panels: what to look at, and in the end the verdict."""
+        """Return the lines above the panels: what to look at, and in the end the verdict."""
         place: Span = (f" tour {self.at + 1}/{len(self.entries)} ", "activation.tag")
         words = self.entry.look_at
         lines = wrap([place, (" look at ", "muted"), (words, "")] if words else [place], cells, 2)
@@ -95,9 +99,9 @@ class Tour:
         if not claims.whole:
             line: Line = [(f" {store.state} ", "muted")]
         elif held == len(claims.whole):
-            line = [(" ✓ as claimed ", "success.tag"), (count, "success")]
+            line = [(f" {OK.glyph} as claimed ", "success.tag"), (count, "success")]
         else:
-            line = [(" ✗ not as claimed ", "error.tag"), (count, "error")]
+            line = [(f" {FAILED.glyph} not as claimed ", "error.tag"), (count, "error")]
         following = self.neighbour(1)
         if following is not None:
             line += [("   next ", "muted"), (following.name, ""), ("  >", "key")]

@@ -1,6 +1,12 @@
-"""The one widget under all panels: it shows lines, and repaints those that changed."""
+"""Panels of the dashboard: how one describes itself, and the widgets that draw lines of text.
+
+A module of this package that defines a `PanelSpec` adds a panel: its tab, key, place, palette entry
+and style follow from that.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from rich.segment import Segment
 from rich.style import Style
@@ -11,12 +17,78 @@ from textual.widget import Widget
 
 from tuilab.charts.color_scales import painted
 from tuilab.charts.text import Line, crop
+from tuilab.viewer.action import Action
+from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.other_runs import OtherRun
+from tuilab.viewer.model.store import RunStore
 
 Styles = Callable[[], dict[str, Style]]
+Slot = Literal["upper", "lower"]
+Topic = Literal[
+    "state", "info", "series", "validations", "events", "snapshot",  # fields of Changes
+    "claims", "others",
+]  # fmt: skip
+"""What can change of what a panel shows."""
+ComparedTensors = Literal["both", "activation", "gradient"]
+WAITING: Final = "waiting for the first statistics …"
 
 
-class LinesPanel(Widget):
-    """Shows lines of spans; `styles` gives the role styles of the current theme."""
+@dataclass(frozen=True, slots=True)
+class PanelContext:
+    """What panels draw from: a run, those beside it, and the room that the dashboard gives."""
+
+    store: RunStore
+    claims: Claims = field(default_factory=Claims)
+    others: Sequence[OtherRun] = ()
+    compared: ComparedTensors | None = None  # tensors of all runs, side by side
+    overview: bool = True  # all panels are on the screen; otherwise one alone
+    row_height: int = 1  # lines that a layer takes
+    charts: tuple[int, int] = (1, 1)  # columns and rows of the curves
+
+
+class Panel(Widget):
+    """A panel of the dashboard."""
+
+    def prepare(self, context: PanelContext) -> None:
+        """Prepare for other room; called before `present`, and more often."""
+
+    def present(self, context: PanelContext) -> None:
+        """Show what `context` holds."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class PanelSpec:
+    """What the dashboard, tabs, keys, palette and help need to know of a panel.
+
+    A panel without a `key` shares the tab of another one, in whose place it is shown while it is
+    `in_use`.
+    """
+
+    name: str  # its id; also its tab, and the action that shows it alone
+    order: int  # of the panels in a slot, from the left
+    slot: Slot
+    widget: Callable[[Styles], Panel]
+    stale_on: frozenset[Topic]  # what must change for it to be drawn again
+    key: str = ""
+    help: str = ""
+    tab: str = ""  # of which it is part; "": its own
+    least: tuple[int, int] = (0, 0)  # size of a terminal from which the overview has it
+    period: float = 0.0  # seconds between two drawings at least
+    in_use: Callable[[PanelContext], bool] = lambda context: True
+    actions: tuple[Action, ...] = ()  # beside the one that shows it alone
+
+    @property
+    def of_tab(self) -> str:
+        """The tab that it belongs to."""
+        return self.tab or self.name
+
+
+class LinesPanel(Panel):
+    """Lines of spans, of which only those that change are repainted.
+
+    `styles` returns the styles of roles in the current theme.
+    """
 
     def __init__(self, styles: Styles, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -24,8 +96,8 @@ class LinesPanel(Widget):
         self._lines: list[Line] = []
         self._strips: list[Strip] = []
         self._base: Style | None = None  # the panel's own colours; None: not known yet
-        self._width = 0  # for which the strips are
-        self._again: Callable[[], None] | None = None
+        self._width = 0  # of the strips
+        self._redraw: Callable[[], None] | None = None
 
     @property
     def lines(self) -> list[Line]:
@@ -34,14 +106,14 @@ class LinesPanel(Widget):
 
     def draw_by(self, draw: Callable[[], None]) -> None:
         """Draw now, and again whenever the size changes."""
-        self._again = draw
+        self._redraw = draw
         if self.size.width:
             draw()
 
     def on_resize(self) -> None:
         """Draw at the new size."""
-        if self._again is not None:
-            self._again()
+        if self._redraw is not None:
+            self._redraw()
 
     def show(self, lines: Sequence[Line]) -> None:
         """Show `lines` from the top; only rows that differ from what is shown are repainted."""
@@ -61,7 +133,7 @@ class LinesPanel(Widget):
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
 
     def restyle(self) -> None:
-        """Take up the colours of another theme."""
+        """Switch to the colours of another theme."""
         self._base = None
         self.refresh()
 
@@ -83,10 +155,15 @@ class LinesPanel(Widget):
 
 
 class ScrolledPanel(LinesPanel):
-    """Lines of which some are out of sight; the wheel moves them, as keys do."""
+    """Lines of which some may be out of sight; keys and the wheel scroll."""
+
+    @property
+    def page(self) -> int:
+        """How far a page down scrolls."""
+        return max(self.content_size.height, 1)
 
     def scroll_by(self, by: int) -> None:
-        """Move by so many lines, or layers."""
+        """Scroll down by a number of lines, or of layers."""
         raise NotImplementedError
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
@@ -101,7 +178,7 @@ class ScrolledPanel(LinesPanel):
 
 
 class TextPanel(ScrolledPanel):
-    """Lines that scroll where they are longer than the panel."""
+    """Text that scrolls where it is longer than the panel."""
 
     def __init__(self, styles: Styles, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(styles, id=id)
@@ -109,12 +186,12 @@ class TextPanel(ScrolledPanel):
         self._start = 0
 
     def show_text(self, lines: Sequence[Line]) -> None:
-        """Show what fits of `lines` from where it was scrolled to."""
+        """Show as many of `lines` as fit, at the current scroll position."""
         self._text = list(lines)
         self._draw()
 
     def scroll_by(self, by: int) -> None:
-        """Move by so many lines."""
+        """Scroll down by a number of lines."""
         self._start += by
         self._draw()
 

@@ -1,7 +1,8 @@
-"""The claims of the scenario, in words: verdict, measured number and band."""
+"""The claims of the scenario: verdict, measured number and expected band."""
 
 from typing import TYPE_CHECKING
 
+from tuilab.charts.symbols import FAILED, OK, PENDING
 from tuilab.charts.text import Line, wrap
 from tuilab.viewer.model.claims import Claims
 
@@ -12,14 +13,15 @@ NO_BREAK = "\u00a0"
 
 
 def claim_lines(claims: Claims, cells: int, *, back: bool = False) -> list[Line]:
-    """List the claims of the scenario, each with its verdict and the measured number.
+    """Return the claims of the scenario with their verdicts and measured numbers.
 
-    They are judged over all that is recorded, which is said where the rest is of the past (`back`).
+    Claims are judged over the whole record; with `back`, where an earlier step is shown, the
+    heading says so.
     """
     if claims.problem:
         return [[("claims", "muted")], *wrap([(claims.problem, "warning")], cells)]
     passed = sum(v.passed is True for v in claims.verdicts)
-    hold = f"{passed} of {len(claims.verdicts)} hold{' as of now' if back else ''}"
+    hold = f"{passed} of {len(claims.verdicts)} hold{' now' if back else ''}"
     lines: list[Line] = [[("claims  ", "muted"), (hold, "")]]
     for verdict in claims.verdicts:
         lines += _claim(verdict, cells)
@@ -27,10 +29,8 @@ def claim_lines(claims: Claims, cells: int, *, back: bool = False) -> list[Line]
 
 
 def _claim(verdict: "Verdict", cells: int) -> list[Line]:
-    glyph, role = {True: ("✓", "success"), False: ("✗", "error"), None: ("…", "muted")}[
-        verdict.passed
-    ]
+    symbol = OK if verdict.passed else PENDING if verdict.passed is None else FAILED
     measured = "" if verdict.measured is None else f"{verdict.measured_text} "
-    numbers = [(measured, role), (verdict.band, "muted")]
-    glued = [(text.replace(" ", NO_BREAK), tint) for text, tint in numbers]
-    return wrap([(f"{glyph} ", role), (f"{verdict.claim}  ", ""), *glued], cells, 2)
+    numbers = [(measured, symbol.role), (verdict.band, "muted")]
+    glued = [(text.replace(" ", NO_BREAK), role) for text, role in numbers]
+    return wrap([symbol.lead, (f"{verdict.claim}  ", ""), *glued], cells, 2)

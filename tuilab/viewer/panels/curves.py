@@ -1,162 +1,180 @@
-"""One chart over steps: its title is the legend, the mouse zooms, pans and reads it."""
+"""The charts over steps, and the viewport through which all of them are seen."""
 
-from typing import Final, Protocol
+from typing import Final
 
-from rich.style import Style
-from rich.text import Text
-from textual import events
-from textual.geometry import Offset
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.message import Message
 
-from tuilab.charts import formats, plot
-from tuilab.charts.text import Line, join, width
-from tuilab.viewer.curves import Kind, Scene
-from tuilab.viewer.curves.legends import legend, names, read_out
-from tuilab.viewer.panels.base import LinesPanel, Styles
+from tuilab.charts.viewport import Viewport
+from tuilab.viewer.action import Action
+from tuilab.viewer.curves import KINDS, Scene
+from tuilab.viewer.panels.base import Panel, PanelContext, PanelSpec, Styles
+from tuilab.viewer.panels.chart import ChartPanel
 
-ZOOM: Final = 0.8
-"""What is left of the window by one notch of the wheel."""
+FIRST: Final = KINDS[0].name
 
 
-class Board(Protocol):
-    """What a chart tells of the mouse."""
+class Curves(Panel, Container):
+    """A panel for each kind of chart; keys and the mouse act on all of them."""
 
-    def choose(self, name: str) -> None: ...
-    def ask_enlarge(self) -> None: ...
-    def zoom(self, factor: float, at: float | None = None) -> None: ...
-    def pan(self, share: float) -> None: ...
-    def point(self, step: float | None) -> None: ...
+    DEFAULT_CSS = """
+    Curves { width: 2fr; height: 1fr; layout: grid; grid-size: 2; }
+    Curves > .panel { width: 1fr; height: 1fr; }
+    """
 
+    class Enlarge(Message):
+        """The selected chart is to fill the screen, or no longer."""
 
-class Curves(LinesPanel):
-    """Draws one kind of chart by `update`; a cursor is laid over what is drawn."""
-
-    ALLOW_SELECT = False  # dragging pans
-
-    def __init__(self, styles: Styles, kind: Kind, board: Board) -> None:
-        super().__init__(styles, id=kind.name)
-        self.kind, self._board = kind, board
-        self.border_title = kind.title
+    def __init__(self, styles: Styles) -> None:
+        super().__init__(id="curves")
+        self.charts = {kind.name: ChartPanel(styles, kind, self) for kind in KINDS}
+        for panel in self.charts.values():
+            panel.add_class("panel")
+        self.viewport = Viewport()
+        self.large = False  # one chart fills the panel
+        self.selected = FIRST  # that one, and the only one where there is room for one
+        self._second = KINDS[1].name  # the one beside the first
+        self._shape = (2, 1)  # columns and rows
         self._scene: Scene | None = None
-        self._picture = plot.Picture()
-        self._heads: dict[str, Line] = {}
-        self.pointed: float | None = None  # step of the cursor
-        self._held: int | None = None  # column at which the mouse button went down
-        self._dragged = False
 
-    def update(self, scene: Scene) -> None:
-        """Draw the chart anew."""
-        width, height = self.content_size.width, self.content_size.height
-        if not width:
-            return
-        scene = self._scene = Scene(scene.store, scene.others, scene.lens, max(2 * width - 12, 16))
-        chart = self.kind.chart(scene)
-        self._picture = plot.paint(chart, width, height)
-        self._head("border_title", self._title(scene, chart, width - 2))
-        self.point(self.pointed)
+    def compose(self) -> ComposeResult:
+        """Yield all charts; those without room are hidden."""
+        yield from self.charts.values()
 
-    def point(self, step: float | None) -> None:
-        """Lay a cursor over the chart and read it there; None takes it away."""
-        self.pointed = step
-        scene, picture = self._scene, self._picture
+    @property
+    def shown(self) -> list[ChartPanel]:
+        """The charts that are visible."""
+        number = 1 if self.large else self._shape[0] * self._shape[1]
+        if number == 1:
+            return [self.charts[self.selected]]
+        others = [kind.name for kind in KINDS[1:]]
+        start = others.index(self._second)
+        following = [*others[start:], *others[:start]][: number - 1]
+        return [panel for name, panel in self.charts.items() if name in (FIRST, *following)]
+
+    def prepare(self, context: PanelContext) -> None:
+        """Lay out as many charts as there is room for."""
+        self.large &= not context.overview
+        self._lay_out(context.charts)
+
+    def _lay_out(self, shape: tuple[int, int]) -> None:
+        self._shape = shape
+        shown = self.shown
+        columns = min(shape[0], len(shown))
+        self.styles.grid_size_columns = columns
+        self.styles.grid_size_rows = -(-len(shown) // columns)
+        for panel in self.charts.values():  # what does not change costs nothing
+            panel.display = panel in shown
+            panel.set_class(panel.kind.name == self.selected and len(shown) > 1, "selected")
+            panel.styles.column_span = 1 + (-len(shown) % columns if panel is shown[0] else 0)
+
+    def present(self, context: PanelContext) -> None:
+        """Draw the charts that are visible."""
+        self._scene = Scene(context.store, context.others, self.viewport)
+        self._draw()
+
+    def _draw(self) -> None:
+        scene = self._scene
+        if scene is not None:
+            for panel in self.shown:
+                panel.draw_by(lambda panel=panel: panel.update(scene))  # type: ignore[misc]
+
+    def _look_through(self, viewport: Viewport) -> None:
+        if viewport != self.viewport and self._scene is not None:
+            self.viewport = viewport
+            self._scene = Scene(self._scene.store, self._scene.others, viewport)
+            self._draw()
+
+    def zoom(self, factor: float, at: float | None = None) -> None:
+        """Zoom around the step `at`; None: the pointer, the step looked at, or the newest."""
+        scene = self._scene
         if scene is None:
             return
-        drawn = picture.lines if step is None else picture.with_cursor(step)
-        self.show(drawn or self._words(scene))
-        self._head("border_subtitle", self._subtitle(scene, self.content_size.width - 2))
+        candidates = (at, self._pointed, scene.store.at, scene.newest)
+        centre = next(step for step in candidates if step is not None)
+        self._look_through(self.viewport.zoom(factor, centre, scene.newest))
 
-    def _title(self, scene: Scene, chart: plot.Chart, cells: int) -> Line:
-        """Return the legend, and how the chart is looked at."""
-        flags: list[Line] = []
-        if broken := self.kind.broken(scene):
-            flags.append([(f"✕ {formats.count(broken)}", "error")])
-        if scene.lens.logarithmic is not None and self.kind.has_axes:
-            flags.append([("log" if chart.logarithmic else "linear", "muted")])
-        if scene.lens.smoothing and self.kind.smoothed:
-            flags.append([(f"~{scene.lens.smoothing:g}", "muted")])
-        tail: Line = [("  ", ""), *join(flags)] if flags else []
-        values = self.kind.values(scene, scene.store.at)
-        return [*legend(self.kind.title, values, cells - width(tail)), *tail]
+    def pan(self, share: float) -> None:
+        """Move the window by a share of its width."""
+        if self._scene is not None:
+            self._look_through(self.viewport.pan(share, self._scene.newest))
 
-    def _subtitle(self, scene: Scene, cells: int) -> Line:
-        """Return the read-out at the cursor, else what else is drawn, and which part is seen."""
-        if self.pointed is not None:
-            step = round(self.pointed)
-            epoch = scene.epoch(step)
-            where = f"step {formats.count(step)}" + (f"  epoch {epoch:.1f}" if epoch else "")
-            return read_out(where, self.kind.read(scene, step), cells)
-        low, high = (round(end) for end in scene.window)
-        seen = f"steps {formats.count(low)}–{formats.count(high)}" if scene.lens.zoomed else ""
-        part: Line = [(seen, "key")] if seen and len(seen) <= cells else []
-        room = cells - (width(part) + 2 if part else 0)
-        others = names(self.kind.beside(scene, scene.store.at), room)
-        return join([piece for piece in (part, others) if piece])
+    def toggle_axis(self) -> None:
+        """Switch between the automatic axis of the loss and the other one."""
+        if self._scene is not None:
+            logarithmic = KINDS[0].chart(self._scene).logarithmic
+            self._look_through(self.viewport.other_axis(logarithmic=logarithmic))
 
-    def _words(self, scene: Scene) -> list[Line]:
-        """Say why there is no chart."""
-        live = scene.store.live
-        if not plot.has_room(self.content_size.width, self.content_size.height):
-            words = "no room for curves"
-        elif self.kind.waits(scene):
-            words = f"waiting for {self.kind.awaited} …" if live else f"{self.kind.awaited}: none"
+    def smooth(self) -> None:
+        """Smooth more; after the strongest, not at all."""
+        self._look_through(self.viewport.smoother())
+
+    def reset(self) -> bool:
+        """Show all steps again. Return whether only some were shown."""
+        zoomed = self.viewport.zoomed
+        self._look_through(self.viewport.reset())
+        return zoomed
+
+    @property
+    def _pointed(self) -> float | None:
+        return next((panel.pointed for panel in self.shown if panel.pointed is not None), None)
+
+    def point(self, step: float | None) -> None:
+        """Put the cursor of all charts at a step; None removes it."""
+        for panel in self.shown:
+            panel.point(step)
+
+    def choose(self, name: str) -> None:
+        """Select the chart that `Enlarge` is about."""
+        self.selected = name
+        self._lay_out(self._shape)
+
+    def ask_enlarge(self) -> None:
+        """Ask for the selected chart to be enlarged, or for the end of that."""
+        self.post_message(self.Enlarge())
+
+    def cycle(self) -> None:
+        """Show the next kind in place of the second chart, or of the only one."""
+        names = [kind.name for kind in KINDS]
+        if len(self.shown) == 1:
+            self.selected = names[(names.index(self.selected) + 1) % len(names)]
         else:
-            words = "nothing finite to draw" if not scene.lens.zoomed else "nothing in this window"
-        return [[(words, "muted")]]
+            place = names.index(self._second) % (len(names) - 1)
+            self._second = self.selected = names[place + 1]
+        self._lay_out(self._shape)
+        self.call_after_refresh(self._draw)
 
-    def _head(self, which: str, line: Line) -> None:
-        """Write into the border, where it differs from what stands there: it costs a repaint."""
-        if self._heads.get(which) != line:
-            self._heads[which] = line
-            styles = self._styles()
-            text = Text.assemble(*((span, styles.get(role, Style())) for span, role in line))
-            setattr(self, which, text)
 
-    def restyle(self) -> None:
-        """Take up the colours of another theme, in the border too."""
-        heads, self._heads = self._heads, {}
-        for which, line in heads.items():
-            self._head(which, line)
-        super().restyle()
-
-    def _step(self, event: events.MouseEvent) -> float | None:
-        place: Offset | None = event.get_content_offset(self)
-        return None if place is None else self._picture.step_at(place.x)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Zoom in around the pointer."""
-        event.stop()
-        self._board.zoom(ZOOM, self._step(event))
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Zoom out around the pointer."""
-        event.stop()
-        self._board.zoom(1 / ZOOM, self._step(event))
-
-    def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Choose this chart; begin to pan."""
-        self._board.choose(self.kind.name)
-        self._held, self._dragged = event.x, False
-        self.capture_mouse()
-
-    def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Pan while the button is held, else read what is below the pointer."""
-        if self._held is None:
-            self._board.point(self._step(event))
-        elif event.x != self._held and self._picture.columns:
-            share = (self._held - event.x) / self._picture.columns
-            self._held, self._dragged = event.x, True
-            self._board.pan(share)
-
-    def on_mouse_up(self, event: events.MouseUp) -> None:
-        """End panning."""
-        self._held = None
-        self.release_mouse()
-        self._board.point(self._step(event))
-
-    def on_click(self, event: events.Click) -> None:
-        """Enlarge the chart, or end that, by a double click."""
-        if event.chain == 2 and not self._dragged:
-            self._board.ask_enlarge()
-
-    def on_leave(self) -> None:
-        """Take the cursor away with the pointer."""
-        self._board.point(None)
+PANEL: Final = PanelSpec(
+    name="curves",
+    order=10,
+    slot="upper",
+    key="1",
+    help="curves alone (again: everything); enter: one of them",
+    widget=Curves,
+    stale_on=frozenset(("state", "series", "validations", "events", "snapshot", "others")),
+    period=0.33,
+    actions=(
+        Action("chart", "x", "x", "other chart",
+               "another chart beside the loss: update ratios, gradient norms, learning rate",
+               lambda app: app.dashboard.panel(Curves).cycle(), priority=52, scope="panels"),
+        Action("axis", "y", "y", "axis",
+               "loss on the other axis, logarithmic or linear; again: automatic",
+               lambda app: app.dashboard.panel(Curves).toggle_axis(), scope="panels"),
+        Action("smooth", "tilde,S,upper_s", "~ S", "smooth",
+               "moving average of the curves: 0.6, 0.9, 0.99, off",
+               lambda app: app.dashboard.panel(Curves).smooth(), scope="panels"),
+        Action("zoom_in", "i", "i", "zoom in",
+               "zoom into the curves; the wheel zooms at the pointer",
+               lambda app: app.dashboard.panel(Curves).zoom(0.5), scope="panels"),
+        Action("zoom_out", "o", "o", "zoom out", "zoom out of the curves",
+               lambda app: app.dashboard.panel(Curves).zoom(2.0), scope="panels"),
+        Action("pan_back", "comma", ",", "pan back",
+               "earlier steps of zoomed curves; dragging them does the same",
+               lambda app: app.dashboard.panel(Curves).pan(-0.25), scope="panels"),
+        Action("pan_forward", "full_stop", ".", "pan forward",
+               "later steps of zoomed curves; at the newest step, follow it",
+               lambda app: app.dashboard.panel(Curves).pan(0.25), scope="panels"),
+    ),
+)  # fmt: skip

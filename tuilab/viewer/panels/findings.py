@@ -1,18 +1,20 @@
-"""What the diagnosis found, in words: severity, rule, layers, evidence, advice."""
+"""Findings of the diagnosis in words: severity, rule, layers, evidence, advice."""
 
 import inspect
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Final
 
 from tuilab.charts import formats
-from tuilab.charts.strips import WAYS
+from tuilab.charts.strips import STYLES
+from tuilab.charts.symbols import SEVERITIES, Symbol
 from tuilab.charts.text import Line, crop, pad, width, wrap
 from tuilab.diagnosis.base import rules
-from tuilab.diagnosis.finding import MARKS, Finding
+from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix
 from tuilab.record import RunInfo
+from tuilab.viewer.model.capabilities import offers
 from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.layers import axis_line, names
 
@@ -22,22 +24,33 @@ TENSORS: Final = {
     "weight": ("W", "train"),
     "update": ("ΔW", "update"),
 }
-"""What the tensors of rules are called, and their hues."""
+"""Names of the tensors that rules are about, and their roles."""
 NARROWEST: Final = 16  # cells of a strip
 WIDEST: Final = 64
-ROLES: Final = {"error": "error", "warning": "warning", "info": "muted"}
+FORWARD: Final = frozenset(("shrinking_activations", "growing_activations"))
+BACKWARD: Final = frozenset(("vanishing_gradient", "exploding_gradient"))
+UPDATES: Final = frozenset(("low_learning_rate", "high_learning_rate"))
+"""Rules about the signal forward, the signal backward, and the size of updates."""
+
+
+def worst(findings: Iterable[Finding], about: Collection[str]) -> Symbol | None:
+    """Return the symbol of the worst finding of the rules in `about`, None without one."""
+    relevant = [finding for finding in findings if finding.rule in about]
+    if not relevant:
+        return None
+    return SEVERITIES[max(relevant, key=lambda finding: finding.rank).severity]
 
 
 def finding_lines(
-    finding: Finding, cells: int, *, advice: bool, details: Sequence[str] = ()
+    finding: Finding, cells: int, *, advice: bool, more: Sequence[str] = ()
 ) -> list[Line]:
-    """Return one finding, wrapped to `cells`; `details` are further evidence."""
-    role = ROLES[finding.severity]
-    head: Line = [(f"{MARKS[finding.severity]} ", role), (finding.title, f"{role}.bold")]
+    """Return one finding, wrapped to `cells`; `more` is further evidence."""
+    symbol = SEVERITIES[finding.severity]
+    head: Line = [symbol.lead, (finding.title, f"{symbol.role}.bold")]
     if finding.where:
         head.append((f"  {finding.where}", "muted"))
     lines = wrap(head, cells, 2)
-    for text in (finding.cause, *details):
+    for text in (finding.cause, *more):
         lines += wrap([("  ", ""), (text, "")], cells, 2)
     if advice:
         lines += wrap([("  → ", "update"), (finding.advice, "muted")], cells, 4)
@@ -45,41 +58,53 @@ def finding_lines(
 
 
 def note_lines(findings: Iterable[Finding], cells: int) -> list[Line]:
-    """Return findings that are worth knowing and nothing to worry about, a paragraph each."""
+    """Return findings of severity "info", a paragraph for each."""
     lines: list[Line] = []
     for finding in findings:
         where = f", {finding.where}" if finding.where else ""
-        head = f"{MARKS[finding.severity]} {finding.title}{where}: "
+        head = f"{SEVERITIES[finding.severity].glyph} {finding.title}{where}: "
         lines += wrap([(head, "muted"), (finding.cause, "")], cells, 2)
     return [[("worth knowing", "muted")], *lines] if lines else []
 
 
 def case_of(info: RunInfo, *, live: bool) -> Case:
-    """Return what rules need to know of a run to say what helps."""
+    """Return what rules need to know of a run to suggest fixes."""
     initializer = info.initializer.partition(" ")[0]
     return Case(info.layers, initializer, info.own_layers, info.hyperparameters, live)
 
 
 def fixes_of(finding: Finding, info: RunInfo, *, live: bool) -> list[Fix]:
-    """Return the changes that help; none against a rule that this version does not know."""
+    """Return the changes that help and that the run offers; none for an unknown rule."""
     if finding.rule not in rules:
         return []
-    return rules[finding.rule]().fixes(finding, case_of(info, live=live))
+    fixes = rules[finding.rule]().fixes(finding, case_of(info, live=live))
+    return [fix for fix in fixes if offers(info, needed(fix))]
+
+
+def needed(fix: Fix) -> str:
+    """Return what a run must offer for a fix: the kind of its command, or a restart."""
+    if fix.command is not None:
+        return fix.command.kind
+    return "go_on" if fix.go_on else "restart"
 
 
 def list_lines(
-    findings: Sequence[Finding], standing: Iterable[str], chosen: int, cells: int
+    findings: Sequence[Finding], current: Iterable[str], chosen: int, cells: int
 ) -> list[Line]:
-    """Return one line a finding: severity, rule, layers, and since when or whether it is over."""
-    standing = set(standing)
+    """Return a line per finding: severity, rule, layers, and its first step or that it is over.
+
+    `current` are the rules whose findings still hold.
+    """
+    current = set(current)
     lines: list[Line] = []
     for at, finding in enumerate(findings):
-        over = finding.rule not in standing
-        role = "faint" if over else ROLES[finding.severity]
+        over = finding.rule not in current
+        symbol = SEVERITIES[finding.severity]
+        role = "faint" if over else symbol.role
         when = "over" if over else f"step {formats.count(finding.first_step)}"
         title = "activation.tag" if at == chosen else f"{role}.bold" if not over else "muted"
         line: Line = [("▸ " if at == chosen else "  ", "activation"),
-                      (f"{MARKS[finding.severity]} ", role), (finding.title, title)]  # fmt: skip
+                      (f"{symbol.glyph} ", role), (finding.title, title)]  # fmt: skip
         if finding.where:
             line.append((f"  {finding.where}", "muted"))
         end = f"  {when}"
@@ -87,17 +112,17 @@ def list_lines(
     return lines
 
 
-def explanation(finding: Finding, fixes: Sequence[Fix], *, over: bool, cells: int) -> list[Line]:
-    """Explain one finding: evidence, what can be done by key, and what the rule looks for."""
-    role = ROLES[finding.severity]
+def details(finding: Finding, fixes: Sequence[Fix], *, over: bool, cells: int) -> list[Line]:
+    """Return the details of a finding: evidence, fixes by key, and what the rule looks for."""
+    symbol = SEVERITIES[finding.severity]
     where = f" in {finding.where}" if finding.where else ""
     since = f"{where}, from step {formats.count(finding.first_step)}{'; it is over' * over}"
-    head: Line = [(f"{MARKS[finding.severity]} {finding.severity}", f"{role}.bold")]
+    head: Line = [(f"{symbol.glyph} {finding.severity}", f"{symbol.role}.bold")]
     lines = [*wrap([*head, (since, "muted")], cells, 2), *wrap([(finding.cause, "bold")], cells)]
     if math.isfinite(finding.measured):
         lines += wrap(_measured(finding, cells), cells)
     lines += [[], [("what helps", "muted")]]
-    lines += wrap([("→ ", "update"), (finding.advice or "nothing is known", "")], cells, 2)
+    lines += wrap([("→ ", "update"), (finding.advice or "no fix is known", "")], cells, 2)
     for number, fix in enumerate(fixes, start=1):
         text: Line = [(f"{number} ", "key"), (fix.label, "bold"), (f"  {fix.how}", "muted")]
         lines += wrap(text, cells, 2)
@@ -109,7 +134,10 @@ def explanation(finding: Finding, fixes: Sequence[Fix], *, over: bool, cells: in
 
 
 def _measured(finding: Finding, cells: int) -> Line:
-    line: Line = [("measured ", "muted"), (f"{finding.measured:.3g}", ROLES[finding.severity])]
+    line: Line = [
+        ("measured ", "muted"),
+        (f"{finding.measured:.3g}", SEVERITIES[finding.severity].role),
+    ]
     if math.isfinite(finding.threshold):
         line += [("   threshold ", "muted"), (f"{finding.threshold:g}", "")]
         key: Line = [(f"   {finding.key}", "faint")]
@@ -119,7 +147,7 @@ def _measured(finding: Finding, cells: int) -> Line:
 
 
 def evidence(finding: Finding, table: Table, cells: int) -> list[Line]:
-    """Draw what the finding is about in all layers, along magnitudes; its layers stand out."""
+    """Draw the tensor of a finding in all layers, over magnitudes; its layers are highlighted."""
     known = finding.rule in rules
     tensor = rules[finding.rule].tensor if known else ""
     if tensor not in TENSORS or not (finding.layers or tensor == "update"):
@@ -137,23 +165,21 @@ def evidence(finding: Finding, table: Table, cells: int) -> list[Line]:
     lines.append([(" " * (size + 2), ""), *axis_line(axis, room), (f"{'std':>9}", "muted")])
     std = table.snapshot.field(tensor, "std").tolist()
     for layer, label, h, spread in zip(table.layers, labels, histograms, std, strict=True):
-        meant = not finding.layers or layer.index in finding.layers
-        (strip,) = WAYS["bars"](h, axis, room, 1)
-        hue = "error" if h.nonfinite else role if meant else f"{role}.dim"
-        lines.append([(label, "bold" if meant else "muted"), ("  ", ""), (strip, hue),
-                      (f"  {formats.sci(spread)}", "" if meant else "muted")])  # fmt: skip
+        affected = not finding.layers or layer.index in finding.layers
+        (strip,) = STYLES["bars"](h, axis, room, 1)
+        tint = "error" if h.nonfinite else role if affected else f"{role}.dim"
+        lines.append([(label, "bold" if affected else "muted"), ("  ", ""), (strip, tint),
+                      (f"  {formats.sci(spread)}", "" if affected else "muted")])  # fmt: skip
     return [crop(line, cells) for line in lines]
 
 
 def meaning(rule: str) -> list[str]:
-    """Return what a rule looks for, and why, in paragraphs: as its code says it.
-
-    `thresholds` get the value that they have where a scenario sets none.
-    """
+    """Return the docstring of a rule in paragraphs, with the default values of its thresholds."""
     if rule not in rules:
         return []
-    usual = rules[rule]()
-    text = inspect.getdoc(usual) or ""
-    for each in fields(usual):
-        text = text.replace(f"`{each.name}`", f"{getattr(usual, each.name):g} ({each.name})")
+    default = rules[rule]()
+    text = inspect.getdoc(default) or ""
+    for threshold in fields(default):
+        value = getattr(default, threshold.name)
+        text = text.replace(f"`{threshold.name}`", f"{value:g} ({threshold.name})")
     return [" ".join(paragraph.split()).replace("`", "") for paragraph in text.split("\n\n")]

@@ -1,4 +1,4 @@
-"""The keys at the bottom, from the table of actions; a click does what the key does."""
+"""The keys at the bottom, from the table of actions; a click acts like the key."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,19 +9,19 @@ from tuilab.viewer.panels.base import LinesPanel, Styles
 
 
 def footer(hints: Sequence[tuple[int, str, str, str]], cells: int) -> tuple[Line, list[str]]:
-    """Build the line from (priority, key, label, action); also return what each cell calls."""
+    """Return the line of hints (priority, key, label, action), and the action of each cell."""
     pieces = [Piece(p, [(key, "key"), (f" {label}", "muted")]) for p, key, label, _ in hints]
     actions = {id(piece): hint[3] for piece, hint in zip(pieces, hints, strict=True)}
-    kept = fit(pieces, cells - 2)
+    shown = fit(pieces, cells - 2)
     under = [""]
-    for piece in kept:
+    for piece in shown:
         under += [actions[id(piece)]] * width(piece.line) + ["", ""]
-    line = pad([(" ", ""), *join([piece.line for piece in kept])], cells)
+    line = pad([(" ", ""), *join([piece.line for piece in shown])], cells)
     return line, (under + [""] * cells)[:cells]
 
 
 class Footer(LinesPanel):
-    """The footer as a widget."""
+    """The footer of the dashboard."""
 
     def __init__(self, styles: Styles, run: Callable[[str], None], *, id: str) -> None:  # noqa: A002
         super().__init__(styles, id=id)

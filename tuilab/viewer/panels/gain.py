@@ -1,4 +1,4 @@
-"""What each layer makes of the signal, forwards and backwards, against what theory expects."""
+"""How each layer changes the signal, forward and backward, compared with what theory predicts."""
 
 import math
 from collections.abc import Sequence
@@ -9,44 +9,49 @@ import numpy as np
 
 from engine.network.signal_propagation import SignalTheory, expected
 from engine.statistics.frames import Floats, Snapshot
-from tuilab.charts import distributions as charts
 from tuilab.charts import formats
+from tuilab.charts.bars import gain_bar
+from tuilab.charts.event_markers import runs
+from tuilab.charts.symbols import AS_EXPECTED, EXPECTED, MEASURED, OK, SEVERITIES, UNKNOWN, Symbol
 from tuilab.charts.text import Line, crop, width, wrap
+from tuilab.diagnosis.finding import Finding
 from tuilab.record import RunInfo
-from tuilab.viewer.model.store import RunStore
-from tuilab.viewer.panels.base import Styles, TextPanel
-from tuilab.viewer.panels.layer_columns import Table, gain_role
+from tuilab.viewer.panels.base import WAITING, PanelContext, PanelSpec, Styles, TextPanel
+from tuilab.viewer.panels.findings import BACKWARD, FORWARD, worst
+from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.layers import names
 
-CLOSE: Final = math.log(1.1)  # of a factor a layer: as theory says
+CLOSE: Final = math.log(1.1)  # a factor per layer that differs by less is as predicted
 SPANS: Final = (2.0, 4.0, 10.0, 100.0)  # ends of the scale: the first that holds all
 BAR: Final = (7, 41)  # cells of a bar, at least and at most
-NARROW: Final = 46  # cells below which the verdicts are but numbers
-NUMBERS: Final = 66  # cells from which the expected factors stand in numbers, too
-LEFT: Final = 84  # and from which what is left of the signal does
-MARKS: Final = {"◇": "warning", "┊": "faint"}
+NARROW: Final = 46  # cells below which the verdicts are numbers only
+NUMBERS: Final = 66  # cells from which the predicted factors are given as numbers too
+LEFT: Final = 84  # and from which the remaining share of the signal is
+AXIS: Final = "┊"  # a factor of 1
+TINTS: Final = {EXPECTED.glyph: EXPECTED.role, AXIS: "faint"}
 
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """One direction: what is measured of each hidden layer, and what is expected."""
+    """The signal in one direction: measured and predicted factors of each hidden layer."""
 
-    word: str  # "forwards"
+    word: str  # "forward"
+    rules: frozenset[str]  # of the diagnosis, about this direction
     title: str
     role: str
-    gain: float  # a layer, over all of them
+    gain: float  # per layer, over all of them
     start: float  # the same at step 0
     theory: float
     measured: Floats  # (hidden,)
-    expected: Floats  # (hidden,): NaN where theory does not go
-    left: Floats  # (hidden,): of the spread at the beginning of the way
-    cause: str  # of the expected factor, in a formula
+    expected: Floats  # (hidden,): NaN where theory has no answer
+    left: Floats  # (hidden,): share of the std at the start
+    cause: str  # of the predicted factor, as a formula
 
 
-def ways(
+def directions(
     table: Table, info: RunInfo, first: Snapshot | None
 ) -> tuple[tuple[Direction, Direction], SignalTheory]:
-    """Return both directions, and the theory behind them."""
+    """Return both directions, and the theory of the signal at the start."""
     snapshot = table.snapshot
     theory = expect(info)
     hidden = table.hidden
@@ -58,34 +63,34 @@ def ways(
     with np.errstate(all="ignore"):
         onward = std / (table.input_std or math.nan)
         back = gradient / gradient[-1] if hidden else gradient
-    there, again = causes(theory, info)
+    why_forward, why_backward = causes(theory, info)
     return (
-        Direction("forwards", "forward →", "activation", snapshot.gain_forward,
+        Direction("forward", FORWARD, "forward →", "activation", snapshot.gain_forward,
             first.gain_forward if first else math.nan, theory.gain_forward,
-            table.gains_forward()[:-1], forward, onward, there),
-        Direction("backwards", "← backward", "gradient", snapshot.gain_backward,
+            table.gains_forward()[:-1], forward, onward, why_forward),
+        Direction("backward", BACKWARD, "← backward", "gradient", snapshot.gain_backward,
             first.gain_backward if first else math.nan, theory.gain_backward,
-            table.gains_backward()[:-1], backward, back, again),
+            table.gains_backward()[:-1], backward, back, why_backward),
     ), theory  # fmt: skip
 
 
 def expect(info: RunInfo) -> SignalTheory:
-    """Return what theory expects of a run at its start."""
+    """Return what theory predicts for a run at its start."""
     layers = info.layers
     mean = float(info.inputs.get("train", {}).get("offset") or 0.0)
     return expected(layers, info.input_std, mean)
 
 
 def causes(theory: SignalTheory, info: RunInfo) -> tuple[str, str]:
-    """Say what the expected factors are made of, in a layer in the middle."""
+    """Return the formulas of the predicted factors, forward and backward, of a middle layer."""
     if theory.reason or len(theory.passages) < 2:
         return "", ""
     passage = theory.passages[len(theory.passages) // 2]
     name = info.activation
     if info.batch_norm:
-        return "batch normalisation makes every layer's inputs unit Gaussian", ""
+        return "batch normalisation gives every layer unit Gaussian inputs", ""
     up, down = formats.factor(passage.weights), formats.factor(passage.kept)
-    there = f"σ_w√fan_in {up}, of which {name} keeps {down}"
+    there = f"σ_w√fan_in {up}, of which {name} preserves {down}"
     if math.isnan(passage.backward):
         return there, ""
     returned = formats.factor(passage.slope)
@@ -94,37 +99,41 @@ def causes(theory: SignalTheory, info: RunInfo) -> tuple[str, str]:
 
 
 def close(a: float, b: float) -> bool:
-    """Tell whether two factors are the same but for chance."""
+    """Return whether two factors differ by no more than chance."""
     return a > 0 and b > 0 and abs(math.log(a) - math.log(b)) < CLOSE
 
 
-def verdict(way: Direction, theory: SignalTheory, info: RunInfo, step: int) -> str:
-    """Say how the measured factor a layer compares with the expected one."""
-    if math.isnan(way.gain):
-        return f"{way.word}: no factor a layer can be told"
-    head = f"{way.word} {formats.factor(way.gain)} a layer"
-    of = f"{info.activation} after {info.initializer or 'such weights'}"
+def verdict(direction: Direction, theory: SignalTheory, info: RunInfo, step: int) -> str:
+    """Return a sentence that compares the measured factor per layer with the predicted one."""
+    if math.isnan(direction.gain):
+        return f"{direction.word}: no factor per layer"
+    head = f"{direction.word} {formats.factor(direction.gain)} per layer"
+    of = f"{info.activation} with {info.initializer or 'these'} weights"
     if info.batch_norm:
-        of = f"{info.activation} under batch normalisation"
+        of = f"{info.activation} with batch normalisation"
     if theory.reason:
         return f"{head}; no theory: {theory.reason}"
-    if close(way.gain, way.theory):
-        return f"{head}: as theory says for {of}"
-    says = formats.factor(way.theory)
-    if step > 0 and close(way.start, way.theory):
-        return f"{head}: training has changed it, theory had {says} for {of} at the start"
-    return f"{head}: theory says {says} for {of}"
+    if close(direction.gain, direction.theory):
+        return f"{head}: as theory predicts for {of}"
+    predicted = formats.factor(direction.theory)
+    if step > 0 and close(direction.start, direction.theory):
+        return f"{head}: training changed it, from the {predicted} that theory predicts for {of}"
+    return f"{head}: theory predicts {predicted} for {of}"
 
 
-def remains(way: Direction) -> str:
-    """Say what is left of the signal at the end of its way."""
-    left = way.left[-1 if way.word == "forwards" else 0] if len(way.left) else math.nan
+def remains(direction: Direction) -> str:
+    """Return what remains of the signal in the last layer that it reaches."""
+    left = (
+        direction.left[-1 if direction.word == "forward" else 0]
+        if len(direction.left)
+        else math.nan
+    )
     if not math.isfinite(left):
         return ""
     share = _share(left)
-    if way.word == "forwards":
-        return f"after {len(way.left)} layers {share} of the inputs' spread is there"
-    return f"at layer 1 {share} of dL/dA of the last layer is there"
+    if direction.word == "forward":
+        return f"std after {len(direction.left)} layers: {share} of the inputs'"
+    return f"std of dL/dA at layer 1: {share} of that of the last layer"
 
 
 def _share(left: float) -> str:
@@ -132,14 +141,20 @@ def _share(left: float) -> str:
 
 
 def gain_lines(
-    table: Table, info: RunInfo, first: Snapshot | None, cells: int, height: int
+    table: Table,
+    info: RunInfo,
+    first: Snapshot | None,
+    cells: int,
+    height: int,
+    findings: Sequence[Finding] = (),
 ) -> list[Line]:
-    """Build the panel: both verdicts, and a row for each hidden layer.
+    """Return the panel: both verdicts, and a row for each hidden layer.
 
-    What explains the verdicts goes where the rows would not fit into `height` otherwise.
+    Explanations of the verdicts are left out where the rows need their lines. A verdict has the
+    colour of the worst of the `findings` about it.
     """
-    both, theory = ways(table, info, first)
-    heads = [_head(way, theory, info, table, cells) for way in both]
+    both, theory = directions(table, info, first)
+    heads = [_head(direction, theory, info, table, cells, findings) for direction in both]
     if not table.hidden:
         return [line for head in heads for line in head]
     rows = _rows(both, table, cells)
@@ -147,8 +162,8 @@ def gain_lines(
     for details in (2, 1, 0):
         words = [
             line
-            for way, head in zip(both, heads, strict=True)
-            for line in [*head, *_details(way, details, cells)]
+            for direction, head in zip(both, heads, strict=True)
+            for line in [*head, *_details(direction, details, cells)]
         ]
         if len(words) + 1 + len(rows) <= height:
             break
@@ -159,28 +174,39 @@ def gain_lines(
 
 
 def _head(
-    way: Direction, theory: SignalTheory, info: RunInfo, table: Table, cells: int
+    direction: Direction,
+    theory: SignalTheory,
+    info: RunInfo,
+    table: Table,
+    cells: int,
+    findings: Sequence[Finding],
 ) -> list[Line]:
-    role = gain_role(way.gain) if table.deep or math.isnan(way.gain) else ""
-    tint = {"": "success", "faint": "muted"}.get(role, role)
-    glyph = {"": "●", "faint": "○"}.get(role, "▲")
-    head = verdict(way, theory, info, table.snapshot.step)
-    if cells < NARROW and not math.isnan(way.theory):
-        head = f"{way.word} {formats.factor(way.gain)}, theory {formats.factor(way.theory)}"
-    return wrap([(f"{glyph} ", tint), (head, f"{tint}.bold")], cells, 2)
+    symbol = worst(findings, direction.rules) or _symbol(table.gain_role(direction.gain))
+    head = verdict(direction, theory, info, table.snapshot.step)
+    if cells < NARROW and not math.isnan(direction.theory):
+        measured, predicted = formats.factor(direction.gain), formats.factor(direction.theory)
+        head = f"{direction.word} {measured}, theory {predicted}"
+    return wrap([symbol.lead, (head, f"{symbol.role}.bold")], cells, 2)
 
 
-def _details(way: Direction, number: int, cells: int) -> list[Line]:
-    """Return so many explanations, on one line where they fit."""
-    texts = [text for text in (remains(way), way.cause) if text][:number]
+def _symbol(role: str) -> Symbol:
+    """Return the symbol of a gain without a finding about it."""
+    if role == "faint":
+        return UNKNOWN
+    return SEVERITIES["warning" if role == "warning" else "error"] if role else OK
+
+
+def _details(direction: Direction, number: int, cells: int) -> list[Line]:
+    """Return up to `number` explanations, on one line where they fit."""
+    texts = [text for text in (remains(direction), direction.cause) if text][:number]
     if len(joined := " · ".join(texts)) < cells - 2:
         texts = [joined] if joined else []
     return [line for text in texts for line in wrap([("  ", ""), (text, "muted")], cells, 2)]
 
 
 def span_of(both: Sequence[Direction]) -> float:
-    """Return the end of the scale that holds what is measured and expected."""
-    values = np.concatenate([[1.0], *(np.concatenate([w.measured, w.expected]) for w in both)])
+    """Return the end of the scale that has room for all measured and predicted factors."""
+    values = np.concatenate([[1.0], *(np.concatenate([d.measured, d.expected]) for d in both)])
     usable = np.abs(np.log(values[np.isfinite(values) & (values > 0)]))
     reach = float(usable.max())
     return next((span for span in SPANS if reach <= math.log(1.05 * span)), SPANS[-1])
@@ -198,8 +224,8 @@ def _rows(both: Sequence[Direction], table: Table, cells: int) -> list[Line]:
     span = span_of(both)
     top: Line = [(" " * size, "")]
     below: Line = [(" " * size, "")]
-    for way in both:
-        top += [(" │ ", "faint"), (f"{way.title:<{taken + bar}}", f"{way.role}.bold")]
+    for direction in both:
+        top += [(" │ ", "faint"), (f"{direction.title:<{taken + bar}}", f"{direction.role}.bold")]
         heads = f"{'':>6}" + (f" {'theory':>6}" if numbers else "")
         low, high = (formats.factor(f) if bar > 11 else "" for f in (1 / span, span))
         scale = f"{low:<{bar // 2}}1{high:>{bar // 2}}" if bar else ""
@@ -215,51 +241,68 @@ def _layers(
     lines: list[Line] = []
     for at, name in enumerate(labels[:-1]):
         line: Line = [(name, "bold")]
-        for way in both:
-            value, theory = float(way.measured[at]), float(way.expected[at])
-            role = gain_role(value) if table.deep or math.isnan(value) else ""
+        for direction in both:
+            value, theory = float(direction.measured[at]), float(direction.expected[at])
+            role = table.gain_role(value)
             line += [(" │ ", "faint"), (f"{formats.factor(value):>6}", role)]
             if numbers:
                 line.append((f" {formats.factor(theory):>6}", "muted"))
             if bar:
-                line += [(" ", ""), *tinted(charts.gain_bar(value, theory, span, bar), way.role)]
+                line += [(" ", ""), *tinted(gain_bar(value, theory, span, bar), direction.role)]
             if left:
-                share = float(way.left[at])
+                share = float(direction.left[at])
                 line.append((f" {_share(share):>5}", "" if math.isfinite(share) else "faint"))
         lines.append(line)
     return lines
 
 
 def tinted(bar: str, role: str) -> Line:
-    """Colour what is measured, what is expected and the middle each in its own way."""
-    spans: Line = []
-    for mark in bar:
-        tint = MARKS.get(mark, role)
-        if spans and spans[-1][1] == tint:
-            spans[-1] = (spans[-1][0] + mark, tint)
-        else:
-            spans.append((mark, tint))
-    return spans
+    """Return a bar in its role; the prediction and the axis have colours of their own."""
+    return runs((character, TINTS.get(character, role)) for character in bar)
 
 
 class Gain(TextPanel):
-    """The gains as a widget."""
+    """The gains of the snapshot that is looked at."""
 
-    def __init__(self, styles: Styles, *, id: str) -> None:  # noqa: A002 - Textual's name
-        super().__init__(styles, id=id)
+    DEFAULT_CSS = "Gain { width: 58; }"
+
+    def __init__(self, styles: Styles) -> None:
+        super().__init__(styles, id="gain")
         self.border_title = "Gain"
 
-    def update(self, store: RunStore) -> None:
+    def present(self, context: PanelContext) -> None:
         """Show the snapshot that is looked at."""
+        self.draw_by(lambda: self._update(context))
+
+    def _update(self, context: PanelContext) -> None:
+        store, table = context.store, Table.of_store(context.store)
         if not self.content_size.width:
             return
-        if store.snapshot is None:
-            words = "waiting for the first statistics …" if store.live else "no statistics"
-            self.show_text([[(words, "muted")]])
+        if table is None:
+            self.show_text([[(WAITING if store.live else "no statistics", "muted")]])
             return
-        self.border_title = f"Gain  at step {formats.count(store.snapshot.step)}"
-        table = Table.of(store.snapshot, store.info)
-        self.show_text(gain_lines(table, store.info, store.first_snapshot, *self.content_size))
-        legend = "● measured  ◇ theory  ◆ both  ┊ ×1"
-        if not self.border_subtitle and width([(legend, "")]) < self.content_size.width:
+        self.border_title = f"Gain  at step {formats.count(table.snapshot.step)}"
+        cells, height = self.content_size
+        self.show_text(
+            gain_lines(table, store.info, store.first_snapshot, cells, height, store.findings)
+        )
+        legend = "  ".join(
+            (
+                *(f"{MEASURED.glyph} measured", f"{EXPECTED.glyph} theory"),
+                *(f"{AS_EXPECTED.glyph} both", f"{AXIS} ×1"),
+            )
+        )
+        if not self.border_subtitle and width([(legend, "")]) < cells:
             self.border_subtitle = legend
+
+
+PANEL: Final = PanelSpec(
+    name="gain",
+    order=20,
+    slot="upper",
+    key="4",
+    help="gain per layer compared with theory (again: everything)",
+    widget=Gain,
+    stale_on=frozenset(("state", "info", "snapshot", "events")),
+    least=(200, 60),
+)

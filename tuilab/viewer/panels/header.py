@@ -1,39 +1,32 @@
-"""The two lines at the top: what is trained, and how it stands."""
+"""The two lines at the top: what is trained, and how far it is."""
 
 import math
 from typing import Final
 
 from tuilab.charts import formats
 from tuilab.charts.rounding import settled
-from tuilab.charts.text import Line, Piece, Span, crop, fit, join, pad, width
+from tuilab.charts.symbols import PAST, RUN_STATES
+from tuilab.charts.text import Line, Piece, crop, fit, join, pad, width
 from tuilab.record import RunInfo
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel
 
-STATES: Final[dict[str, Span]] = {
-    "starting": ("◌", "activation"),
-    "running": ("▶", "success"),
-    "paused": ("❚❚", "warning"),
-    "finished": ("✓", "success"),
-    "stopped": ("■", "warning"),
-    "diverged": ("✕", "error"),
-    "killed": ("✕", "error"),
-    "failed": ("✕", "error"),
-    "unreadable": ("✕", "error"),
-}
-ROUNDING: Final = 1e-6  # epochs: what a sum of fractions may be too much
-BAR: Final = 12  # cells the progress bar takes at least
+ROUNDING: Final = 1e-6  # epochs: rounding error of a sum of fractions
+BAR: Final = 12  # cells of the progress bar at least
 
 
 def header(store: RunStore, cells: int, highlighted: str = "") -> list[Line]:
-    """Build both lines; `highlighted` is the hyper-parameter that was changed just now."""
+    """Return both lines; `highlighted` is the hyper-parameter that has just changed."""
     inner = cells - 2
-    lines = [identity(store.info, store.folder.name, inner), _standing(store, inner, highlighted)]
+    lines = [
+        identity(store.info, store.folder.name, inner),
+        _progress_line(store, inner, highlighted),
+    ]
     return [pad([(" ", ""), *line], cells) for line in lines]
 
 
 def identity(info: RunInfo, fallback: str, cells: int) -> Line:
-    """Name and question at the left; data, back end and threads at the right."""
+    """Return the name and the question at the left; data, back-end and threads at the right."""
     engine = f"{info.backend} {info.dtype}".strip()
     threads = f"{info.threads} thread{'s' if info.threads != 1 else ''}" if info.threads else ""
     name: Line = [(info.scenario or fallback, "bold")]
@@ -44,13 +37,13 @@ def identity(info: RunInfo, fallback: str, cells: int) -> Line:
     facts = [(2, info.data), (1, engine), (0, threads)]
     right = [Piece(p, [(text, "muted")]) for p, text in facts if text]
     question: Line = [(info.question or info.title, "muted")]
-    wanted = cells - width(name) - 3 - min(width(question), max(24, cells // 3))
-    end = join([piece.line for piece in fit(right, max(wanted, 0))], "  ")
+    room = cells - width(name) - 3 - min(width(question), max(24, cells // 3))
+    end = join([piece.line for piece in fit(right, max(room, 0))], "  ")
     start = crop([*name, ("   ", ""), *question], cells - width(end) - (2 if end else 0))
     return [*pad(start, cells - width(end)), *end]
 
 
-def _standing(store: RunStore, cells: int, highlighted: str) -> Line:
+def _progress_line(store: RunStore, cells: int, highlighted: str) -> Line:
     pieces = fit(_pieces(store, highlighted), cells)
     line = join([piece.line for piece in pieces])
     room = cells - width(line) - 2
@@ -76,15 +69,17 @@ def progress(share: float, cells: int) -> Line:
 
 def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
     info, block = store.info, store.last_block
-    glyph, role = STATES.get(store.state, ("?", "warning"))
+    glyph, role = RUN_STATES.get(store.state, ("?", "warning"))
     pieces = [Piece(100, [(f"{glyph} {store.state}", f"{role}.bold")])]
     if store.state == "starting" and info.phase:
         pieces.append(Piece(98, [(f"{info.phase} …", "muted")]))
     if block is None:
         return pieces
     if store.at is not None:
-        pieces.append(Piece(97, [(f"◀ as of step {formats.count(store.at)}", "warning.bold")]))
-    label = "step " if store.at is None else "now step "  # and all that follows is of now
+        pieces.append(
+            Piece(97, [(f"{PAST.glyph} as of step {formats.count(store.at)}", "warning.bold")])
+        )
+    label = "step " if store.at is None else "now step "  # the rest of the line is about now
     pieces.append(Piece(99, [(label, "muted"), (formats.count(store.step), "bold")]))
     if info.steps_per_epoch:
         epochs = _epochs(store)
@@ -100,7 +95,7 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
         role = "warning" if cost > 10 else ""
         pieces.append(Piece(30, [("probes ", "muted"), (f"{cost:.1f} %", role)]))
     if info.speed_limit and store.live:
-        text = f"≤ {formats.number(info.speed_limit)} a second"
+        text = f"≤ {formats.number(info.speed_limit)} steps/s"
         pieces.append(Piece(88, [(text, "warning")]))
     if info.schedule not in ("", "constant") and len(block.learning_rate):
         rate = formats.rate(float(block.learning_rate[-1]))
@@ -109,7 +104,7 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
 
 
 def _epochs(store: RunStore) -> int:
-    """Return how many epochs there will be in the end, with batches as they are from now on."""
+    """Return how many epochs the run will have, if the batch size stays as it is."""
     info = store.info
     left = (info.total_steps - store.step) / info.steps_per_epoch
     return math.ceil(store.epoch + left - ROUNDING) if info.total_steps else 0
@@ -128,8 +123,8 @@ def _hyperparameters(info: RunInfo, highlighted: str) -> list[Piece]:
 
 
 class Header(LinesPanel):
-    """The header as a widget."""
+    """The header of the dashboard."""
 
     def update(self, store: RunStore, highlighted: str = "") -> None:
-        """Show the run as it stands now."""
+        """Show the run as it is now."""
         self.show(header(store, self.size.width, highlighted))

@@ -1,4 +1,4 @@
-"""The columns of the layer table: what each shows, how wide it is, and which goes first."""
+"""The columns of the layer table: contents, widths, and which give way where room is short."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,52 +12,64 @@ from engine.statistics.frames import Floats, LayerInfo, Snapshot
 from tuilab.charts import distributions as charts
 from tuilab.charts import formats, strips
 from tuilab.charts.distributions import Axis, Histogram
+from tuilab.charts.symbols import NOT_FINITE, UNKNOWN
 from tuilab.charts.text import Span
 from tuilab.diagnosis.base import DEEP
-from tuilab.diagnosis.rules.dead_units import DeadUnits
-from tuilab.diagnosis.rules.gain import GrowingActivations, ShrinkingActivations
-from tuilab.diagnosis.rules.learning_rate import HighLearningRate, LowLearningRate
-from tuilab.diagnosis.rules.saturation import Saturation
 from tuilab.record import RunInfo
-
-GAIN_HEALTHY: Final = (ShrinkingActivations().warning, GrowingActivations().warning)
-GAIN_USABLE: Final = (ShrinkingActivations().error, GrowingActivations().error)
-RATIO_HEALTHY: Final = (LowLearningRate().update_ratio, HighLearningRate().warning)
-RATIO_USABLE: Final = HighLearningRate().error
-DEAD: Final = (DeadUnits().warning, DeadUnits().error)
-SATURATED: Final = Saturation().share
+from tuilab.viewer.model.store import RunStore
+from tuilab.viewer.model.thresholds import DEFAULTS, Thresholds, thresholds_of
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the columns draw from: one snapshot, and the run it belongs to."""
+    """What the columns show: one snapshot, and what is known of its run."""
 
     snapshot: Snapshot
     layers: Sequence[LayerInfo]
     input_std: float = 0.0
     broken: int = 0  # index (from 1) of the layer where the run diverged
+    thresholds: Thresholds = DEFAULTS
 
     @classmethod
-    def of(cls, snapshot: Snapshot, info: RunInfo, broken: int = 0) -> "Table":
-        """Take layer names from `info`, or number the layers where it has none."""
+    def of(
+        cls,
+        snapshot: Snapshot,
+        info: RunInfo,
+        broken: int = 0,
+        thresholds: Thresholds = DEFAULTS,
+    ) -> "Table":
+        """Return the table of a snapshot; layers are numbered where `info` has no names."""
         layers: Sequence[LayerInfo] = info.layers
         if len(layers) != len(snapshot.statistics):
             number = len(snapshot.statistics)
             layers = [LayerInfo(k + 1, str(k + 1), "", 0, "") for k in range(number)]
-        return cls(snapshot, layers, info.input_std, broken)
+        return cls(snapshot, layers, info.input_std, broken, thresholds)
+
+    @classmethod
+    def of_store(cls, store: RunStore) -> "Table | None":
+        """Return the table of what a store shows, None before the first statistics."""
+        if store.snapshot is None:
+            return None
+        layer = store.divergence.detail.get("layer", 0) if store.divergence else 0
+        broken = layer if isinstance(layer, int) else 0
+        return cls.of(store.snapshot, store.info, broken, thresholds_of(store.folder))
 
     @property
     def hidden(self) -> int:
-        """Number of hidden layers; one row more is the output."""
+        """Number of hidden layers; the table has one more row, the output."""
         return len(self.layers) - 1
 
     @property
     def deep(self) -> bool:
-        """Tell whether there are layers enough for a trend over depth."""
+        """Whether there are enough layers for a trend over depth."""
         return self.hidden >= DEEP
 
+    def gain_role(self, value: float) -> str:
+        """Return the role of a gain; none in a network too shallow for a trend over depth."""
+        return self.thresholds.gain(value) if self.deep or math.isnan(value) else ""
+
     def any_activation(self, attribute: str) -> bool:
-        """Tell whether a hidden layer's non-linearity can saturate, or fall silent."""
+        """Return whether a hidden non-linearity has an attribute, "saturated" or "silent_at"."""
         names = {layer.activation for layer in self.layers[:-1]}
         return any(
             getattr(activations[name](), attribute) is not None
@@ -66,21 +78,24 @@ class Table:
         )
 
     def histograms(self, tensor: str, *, log: bool = False) -> tuple[list[Histogram], Axis]:
-        """Return every layer's histogram, and the axis that the hidden ones share, or all do."""
+        """Return the histograms of all layers, and their common axis.
+
+        The output layer counts for the axis only if it is logarithmic, or has no hidden ones.
+        """
         number = len(self.layers)
-        found = [charts.histogram(self.snapshot, k, tensor) for k in range(number)]
+        histograms = [charts.histogram(self.snapshot, k, tensor) for k in range(number)]
         if log:
-            return found, strips.log_axis(found)
-        return found, charts.common_axis(found[:-1] or found)
+            return histograms, strips.log_axis(histograms)
+        return histograms, charts.common_axis(histograms[:-1] or histograms)
 
     def gains_forward(self) -> Floats:
-        """Std of each layer's activations over that of the layer before; the first: the input's."""
+        """Return the std of activations per layer, over that of the layer before or the inputs."""
         std = self.snapshot.field("activation", "std")[:-1]
         before = np.concatenate([[self.input_std or math.nan], std[:-1]])
         return np.append(_ratio(std, before), math.nan)
 
     def gains_backward(self) -> Floats:
-        """Std of each layer's dL/dA over that of the layer after it; the last hidden has none."""
+        """Return the std of dL/dA per layer, over that of the layer after; NaN for the last two."""
         std = self.snapshot.field("activation_grad", "std")[:-1]
         after = np.concatenate([std[1:], [math.nan]])
         return np.append(_ratio(std, after), math.nan)
@@ -91,35 +106,12 @@ def _ratio(a: Floats, b: Floats) -> Floats:
         return np.asarray(a / b)
 
 
-def gain_role(value: float) -> str:
-    """Tint a gain that is out of bounds."""
-    return _band(value, GAIN_HEALTHY, GAIN_USABLE)
-
-
-def update_ratio_role(value: float) -> str:
-    """Tint an update ratio that is out of bounds."""
-    return _band(value, RATIO_HEALTHY, (0.0, RATIO_USABLE))
-
-
-def dead_role(share: float) -> str:
-    """Tint a share of dead units that is too high."""
-    return "error" if share > DEAD[1] else "warning" if share > DEAD[0] else ""
-
-
-def _band(value: float, healthy: tuple[float, float], usable: tuple[float, float]) -> str:
-    if math.isnan(value):
-        return "faint"
-    if not usable[0] <= value <= usable[1]:
-        return "error"
-    return "" if healthy[0] <= value <= healthy[1] else "warning"
-
-
 Cells = list[Span]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of numbers: `cells` gives one span a layer; strips are drawn by the panel."""
+    """A column of numbers, for which `cells` returns a span per layer, or of strips."""
 
     key: str
     group: str
@@ -127,7 +119,7 @@ class Column:
     width: int
     priority: int
     cells: Callable[[Table], Cells] | None = None
-    weight: int = 0  # share of the spare width, for strips
+    weight: int = 0  # share of the spare width; 0 unless strips
     shown: Callable[[Table], bool] = lambda table: True
 
 
@@ -136,7 +128,10 @@ def _values(tensor: str, field: str) -> Callable[[Table], Cells]:
         values = table.snapshot.field(tensor, field).tolist()
         bad = table.snapshot.field(tensor, "nonfinite").tolist()
         return [
-            (formats.sci(v) if not n else "✕ NaN", "error" if n else "faint" if v == 0 else "")
+            (
+                formats.sci(v) if not n else f"{NOT_FINITE.glyph} NaN",
+                "error" if n else "faint" if v == 0 else "",
+            )
             for v, n in zip(values, bad, strict=True)
         ]
 
@@ -144,7 +139,7 @@ def _values(tensor: str, field: str) -> Callable[[Table], Cells]:
 
 
 def _where_finite(table: Table, shares: Floats) -> list[float]:
-    """Return shares of a layer's activations; NaN where not all of these are finite."""
+    """Return shares of layers' activations; NaN for layers with some that are not finite."""
     broken = table.snapshot.field("activation", "nonfinite") > 0
     values: list[float] = np.where(broken, np.nan, shares).tolist()
     return values
@@ -157,18 +152,17 @@ def _zeros(table: Table) -> Cells:
 
 def _saturated(table: Table) -> Cells:
     shares = _where_finite(table, table.snapshot.field("activation", "saturated_fraction"))
-    tints = ["warning" if v > SATURATED else "" for v in shares]
-    return _hidden_only([(formats.percent(v), tint) for v, tint in zip(shares, tints, strict=True)])
+    return _hidden_only([(formats.percent(v), table.thresholds.saturated(v)) for v in shares])
 
 
 def _dead(table: Table) -> Cells:
     shares = _where_finite(table, table.snapshot.dead_fraction)
-    return _hidden_only([(formats.percent(v), dead_role(v)) for v in shares])
+    return _hidden_only([(formats.percent(v), table.thresholds.dead(v)) for v in shares])
 
 
 def _update_ratio(table: Table) -> Cells:
     ratios = table.snapshot.update_ratio.tolist()
-    return [(formats.log10(v), update_ratio_role(v)) for v in ratios]
+    return [(formats.log10(v), table.thresholds.update_ratio(v)) for v in ratios]
 
 
 def _forward(table: Table) -> Cells:
@@ -180,20 +174,19 @@ def _backward(table: Table) -> Cells:
 
 
 def _tinted(table: Table, gains: Floats) -> Cells:
-    """Tint gains that are out of bounds, but not where a single layer makes half of the depth."""
-    roles = [gain_role(v) if table.deep or math.isnan(v) else "" for v in gains.tolist()]
-    return [(formats.factor(v), role) for v, role in zip(gains.tolist(), roles, strict=True)]
+    """Colour gains that are out of bounds; not in a network too shallow for a trend."""
+    return [(formats.factor(v), table.gain_role(v)) for v in gains.tolist()]
 
 
 def _hidden_only(cells: Cells) -> Cells:
-    return [*cells[:-1], ("–", "faint")]
+    return [*cells[:-1], (UNKNOWN.glyph, "faint")]
 
 
-def _falls_silent(table: Table) -> bool:
+def _can_die(table: Table) -> bool:
     return table.any_activation("silent_at")
 
 
-def _saturates(table: Table) -> bool:
+def _can_saturate(table: Table) -> bool:
     return table.any_activation("saturated")
 
 
@@ -201,9 +194,9 @@ COLUMNS: Final = (
     Column("activation", "activation", "", 7, 95, weight=3),
     Column("mean", "activation", "mean", 8, 60, _values("activation", "mean")),
     Column("std", "activation", "std", 7, 100, _values("activation", "std")),
-    Column("zero", "activation", "zero", 4, 55, _zeros, shown=_falls_silent),
-    Column("sat", "activation", "sat.", 4, 75, _saturated, shown=_saturates),
-    Column("dead", "activation", "dead", 4, 70, _dead, shown=_falls_silent),
+    Column("zero", "activation", "zero", 4, 55, _zeros, shown=_can_die),
+    Column("sat", "activation", "sat.", 4, 75, _saturated, shown=_can_saturate),
+    Column("dead", "activation", "dead", 4, 70, _dead, shown=_can_die),
     Column("gradient", "gradient", "", 9, 65, weight=2),
     Column("gstd", "gradient", "std", 7, 90, _values("activation_grad", "std")),
     Column("gnorm", "gradient", "norm", 7, 40, _values("activation_grad", "norm")),
@@ -216,13 +209,13 @@ COLUMNS: Final = (
 
 
 def choose(table: Table, cells: int, name_width: int) -> dict[str, int]:
-    """Return the columns that fit into `cells`, with their widths; strips take the spare room."""
-    kept = [c for c in COLUMNS if c.shown(table)]
-    while len(kept) > 1 and spare(kept, cells, name_width) < 0:
-        kept.remove(min(kept, key=lambda c: c.priority))
-    widths = {c.key: c.width for c in kept}
-    room = max(spare(kept, cells, name_width), 0)
-    strips = [c for c in kept if c.weight]
+    """Return the widths of the columns that fit into `cells`; strips share the spare room."""
+    columns = [c for c in COLUMNS if c.shown(table)]
+    while len(columns) > 1 and spare(columns, cells, name_width) < 0:
+        columns.remove(min(columns, key=lambda c: c.priority))
+    widths = {c.key: c.width for c in columns}
+    room = max(spare(columns, cells, name_width), 0)
+    strips = [c for c in columns if c.weight]
     total = sum(c.weight for c in strips)
     for column in strips:
         share = room * column.weight // total
@@ -231,7 +224,7 @@ def choose(table: Table, cells: int, name_width: int) -> dict[str, int]:
 
 
 def spare(columns: Sequence[Column], cells: int, name_width: int) -> int:
-    """Return the room that is left beside the names, the columns and what stands between them."""
+    """Return the cells left beside the names, the columns and the gaps; negative if too few."""
     groups = len({c.group for c in columns})
     needed = sum(c.width for c in columns) + (len(columns) - groups) * 1 + groups * 3
     return cells - name_width - needed

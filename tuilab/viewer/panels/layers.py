@@ -1,4 +1,4 @@
-"""The layer table: one row a layer, from the first to the output, on common axes."""
+"""The layer table: a row per layer, from the first to the output, on common axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +7,11 @@ from typing import Final
 from tuilab.charts import distributions as charts
 from tuilab.charts import formats
 from tuilab.charts.distributions import Axis, Histogram
-from tuilab.charts.strips import WAYS, Strip
+from tuilab.charts.strips import STYLES, Strip
+from tuilab.charts.symbols import FROZEN
 from tuilab.charts.text import Line, Span, crop, pad, width
-from tuilab.viewer.model.changes import FROZEN
-from tuilab.viewer.model.store import RunStore
-from tuilab.viewer.panels.base import ScrolledPanel
+from tuilab.viewer.action import Action
+from tuilab.viewer.panels.base import WAITING, PanelContext, PanelSpec, ScrolledPanel, Styles
 from tuilab.viewer.panels.layer_columns import COLUMNS, Column, Table, choose
 
 GROUPS: Final = {
@@ -25,7 +25,7 @@ STRIPS: Final = {
     "gradient": ("activation_grad", "gradient"),
     "weight": ("weight_grad", "update"),
 }
-"""Columns of strips, with the tensor that each shows and its hue."""
+"""Columns of strips, with the tensor that each shows and its role."""
 HEADER_LINES: Final = 2
 
 
@@ -36,31 +36,31 @@ def names(table: Table) -> list[str]:
     for layer in table.layers:
         index = layer.index if layer.index <= table.hidden else ""
         row = f"{index:>{digits}} {layer.name.removeprefix(str(layer.index)).strip()}"
-        rows.append(f"{row[:12]} {FROZEN}" if layer.frozen else row[:14])
+        rows.append(f"{row[:12]} {FROZEN.glyph}" if layer.frozen else row[:14])
     longest = max(9, *(len(row) for row in rows))  # a step number has room above
     return [row.ljust(longest) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class StripView:
-    """How the strips are drawn: one of `strips.WAYS`, along values or along magnitudes."""
+    """How strips are drawn: one of `strips.STYLES`, over values or over magnitudes."""
 
-    way: str = "bars"
+    style: str = "bars"
     log: bool = False
 
     def following(self) -> "StripView":
-        """Return the look with the next way, round and round."""
-        ways = [*WAYS]
-        return replace(self, way=ways[(ways.index(self.way) + 1) % len(ways)])
+        """Return the view with the next style; after the last comes the first."""
+        names = [*STYLES]
+        return replace(self, style=names[(names.index(self.style) + 1) % len(names)])
 
     def __str__(self) -> str:
-        return f"{self.way}{', magnitudes on a logarithmic axis' if self.log else ''}"
+        return f"{self.style}{', magnitudes on a logarithmic axis' if self.log else ''}"
 
 
 def table_lines(
-    table: Table, cells: int, rows: int = 1, look: StripView = StripView()
+    table: Table, cells: int, rows: int = 1, view: StripView = StripView()
 ) -> list[Line]:
-    """Build the whole table: two header lines, then `rows` lines for each layer."""
+    """Return the whole table: two header lines, then `rows` lines per layer."""
     labels = names(table)
     widths = choose(table, cells, len(labels[0]))
     columns = [c for c in COLUMNS if c.key in widths]
@@ -75,12 +75,12 @@ def table_lines(
         top.append([(" │ ", "faint")])
         below.append([(" │ ", "faint")])
         total = sum(widths[c.key] for c in members) + len(members) - 1
-        top.append(pad(_group_title(group, members, look), total))
+        top.append(pad(_group_title(group, members, view), total))
         for number, column in enumerate(members):
             gap = " " if number else ""
             size = widths[column.key]
             if column.weight:
-                strips, axis = _strips(table, column.key, size, rows, look)
+                strips, axis = _strips(table, column.key, size, rows, view)
                 below.append([(gap, ""), *axis_line(axis, size)])
                 for at, line in enumerate(strips):
                     body[at].append([(gap, ""), line])
@@ -94,7 +94,7 @@ def table_lines(
 def _append(
     body: list[list[Line]], cells: Sequence[Line], rows: int, *, every: bool = False
 ) -> None:
-    """Add one cell a layer to its lowest line; the lines above stay blank, or have it too."""
+    """Add a cell to the lowest line of each layer, or to `every` line of it."""
     for layer, cell in enumerate(cells):
         blank: Line = [(" " * width(cell), "")]
         for row in range(rows):
@@ -113,15 +113,15 @@ def _grouped(columns: Sequence[Column]) -> list[tuple[str, list[Column]]]:
     ]
 
 
-def _group_title(group: str, members: Sequence[Column], look: StripView) -> Line:
+def _group_title(group: str, members: Sequence[Column], view: StripView) -> Line:
     title, role = GROUPS[group]
-    if look.log and any(column.weight for column in members):
+    if view.log and any(column.weight for column in members):
         title = f"|{title}|"
     return [(title, f"{role}.bold" if role else "bold")]
 
 
 def axis_line(axis: Axis, cells: int) -> Line:
-    """Write the ends of the axis over the ends of its strip, and a middle where there is room."""
+    """Return the ends of an axis, above those of its strip, and its middle if there is room."""
     low, high, middle = (_short(value, axis) for value in (axis.low, axis.high, axis.middle))
     if len(low) + len(high) + 2 > cells:
         return [(f"{str(axis)[:cells]:^{cells}}", "muted")]
@@ -137,17 +137,17 @@ def _short(value: float, axis: Axis) -> str:
 
 
 def _strips(
-    table: Table, key: str, cells: int, rows: int, look: StripView
+    table: Table, key: str, cells: int, rows: int, view: StripView
 ) -> tuple[list[Span], Axis]:
-    """Draw a group's histograms; along values the output layer has an axis of its own."""
+    """Draw a group's histograms; over values, the output layer has a separate axis."""
     tensor, role = STRIPS[key]
-    histograms, axis = table.histograms(tensor, log=look.log)
-    draw = WAYS[look.way]
+    histograms, axis = table.histograms(tensor, log=view.log)
+    draw = STYLES[view.style]
     spans: list[Span] = []
     for histogram in histograms[:-1]:
         tint = "error" if histogram.nonfinite else role
         spans += [(line, tint) for line in draw(histogram, axis, cells, rows)]
-    if look.log:
+    if view.log:
         tint = "error" if histograms[-1].nonfinite else f"{role}.dim"
         return spans + [(line, tint) for line in draw(histograms[-1], axis, cells, rows)], axis
     return spans + _output_strip(histograms[-1], role, cells, rows, draw), axis
@@ -156,7 +156,7 @@ def _strips(
 def _output_strip(
     histogram: Histogram, role: str, cells: int, rows: int, draw: Strip
 ) -> list[Span]:
-    """Draw the output layer on its own axis, which is written beside it."""
+    """Draw the output layer on its own axis, which is noted beside the strip."""
     own = charts.common_axis([histogram])
     label = f" {own}"
     role = "error" if histogram.nonfinite else f"{role}.dim"
@@ -168,43 +168,49 @@ def _output_strip(
 
 
 class Layers(ScrolledPanel):
-    """The table as a widget; scrolls where there are more layers than room."""
+    """The layer table; it scrolls where there are more layers than room."""
 
-    def __init__(self, *args: object, **more: object) -> None:
-        super().__init__(*args, **more)  # type: ignore[arg-type]
+    def __init__(self, styles: Styles) -> None:
+        super().__init__(styles, id="layers")
         self.border_title = "Layers"
         self.offset_layers = 0
         self.row_height = 1
-        self.look = StripView()
+        self.strip_view = StripView()
         self._table: Table | None = None
 
     @property
-    def room(self) -> int:
+    def page(self) -> int:
         """How many layers fit."""
         return max((self.content_size.height - HEADER_LINES) // self.row_height, 1)
 
-    def update(self, store: RunStore, row_height: int) -> None:
-        """Show the newest snapshot."""
-        self.row_height = row_height
-        snapshot = store.snapshot
-        at = store.divergence.detail.get("layer", 0) if store.divergence else 0
-        broken = at if isinstance(at, int) else 0
-        self._table = Table.of(snapshot, store.info, broken) if snapshot else None
-        if snapshot is None:
-            text = "waiting for the first statistics …" if store.live else "no statistics"
+    def present(self, context: PanelContext) -> None:
+        """Show the snapshot that is looked at."""
+        self.draw_by(lambda: self._update(context))
+
+    def _update(self, context: PanelContext) -> None:
+        self.row_height = context.row_height
+        self._table = Table.of_store(context.store)
+        if self._table is None:
             self.border_subtitle = ""
-            self.show([[(text, "muted")]])
+            self.show([[(WAITING if context.store.live else "no statistics", "muted")]])
             return
         self._draw()
 
-    def change(self, look: StripView) -> None:
-        """Draw the strips in another way."""
-        self.look = look
-        self.border_title = "Layers" if look == StripView() else f"Layers  {look}"
+    def next_style(self) -> None:
+        """Draw the strips in the next style."""
+        self._change(self.strip_view.following())
+
+    def toggle_log(self) -> None:
+        """Draw the strips over magnitudes, or over values again."""
+        self._change(replace(self.strip_view, log=not self.strip_view.log))
+
+    def _change(self, view: StripView) -> None:
+        self.strip_view = view
+        self.border_title = "Layers" if view == StripView() else f"Layers  {view}"
         self._draw()
 
     def scroll_by(self, by: int) -> None:
-        """Move by so many layers."""
+        """Scroll down by a number of layers."""
         self.offset_layers += by
         self._draw()
 
@@ -212,28 +218,47 @@ class Layers(ScrolledPanel):
         table = self._table
         if table is None or not self.content_size.width:
             return
-        lines = table_lines(table, self.content_size.width, self.row_height, self.look)
+        lines = table_lines(table, self.content_size.width, self.row_height, self.strip_view)
         number = len(table.layers)
-        self.offset_layers = min(max(self.offset_layers, 0), max(number - self.room, 0))
+        self.offset_layers = min(max(self.offset_layers, 0), max(number - self.page, 0))
         start = HEADER_LINES + self.offset_layers * self.row_height
-        end = start + self.room * self.row_height
+        end = start + self.page * self.row_height
         self.show([*lines[:HEADER_LINES], *lines[start:end]])
-        last = min(self.offset_layers + self.room, number)
+        last = min(self.offset_layers + self.page, number)
         scroll = f"layers {self.offset_layers + 1}–{last} of {number} ↑↓"
         self.border_subtitle = subtitle(
-            table, scroll if number > self.room else "", self.content_size.width - 2
+            table, scroll if number > self.page else "", self.content_size.width - 2
         )
 
 
 def subtitle(table: Table, scroll: str, cells: int) -> str:
-    """Return what stands in the lower border: both gains, and where one is, as far as it fits."""
+    """Return the text of the lower border: scroll position and gains, as far as they fit."""
     forward = formats.factor(table.snapshot.gain_forward)
     backward = formats.factor(table.snapshot.gain_backward)
-    bounds = "  healthy 0.8…1.25" if table.deep else ""
-    long = f"gain a layer: forward {forward}  backward {backward}{bounds}"
+    low, high = table.thresholds.healthy_gain
+    bounds = f"  healthy {low:g}…{high:g}" if table.deep else ""
+    long = f"gain per layer: forward {forward}  backward {backward}{bounds}"
     short = f"gain → {forward} ← {backward}"
     for gains in (long, short, ""):
         text = f"{scroll}   {gains}".strip()
         if len(text) <= cells:
             return text
     return ""
+
+
+PANEL: Final = PanelSpec(
+    name="layers",
+    order=40,
+    slot="lower",
+    key="2",
+    help="layers alone (again: everything)",
+    widget=Layers,
+    stale_on=frozenset(("state", "info", "snapshot")),
+    in_use=lambda context: context.compared is None,
+    actions=(
+        Action("strips", "h", "h", "strips", "layer strips as bars, heat, or percentile bands",
+               lambda app: app.dashboard.panel(Layers).next_style(), priority=33, scope="panels"),
+        Action("log", "H,upper_h", "H", "log axis", "layer strips over magnitudes, logarithmically",
+               lambda app: app.dashboard.panel(Layers).toggle_log(), scope="panels"),
+    ),
+)  # fmt: skip

@@ -1,24 +1,32 @@
-"""The layers of several runs side by side: one row a layer, one block a run, on common axes."""
+"""The layers of several runs side by side: a row per layer, a block per run, on common axes."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from engine.statistics.frames import Floats
 from tuilab.charts import distributions as charts
 from tuilab.charts import formats
 from tuilab.charts.distributions import Axis, Histogram
+from tuilab.charts.symbols import NOT_FINITE
 from tuilab.charts.text import Line, Piece, Span, crop, fit, join, pad
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import RunStore
-from tuilab.viewer.panels.base import ScrolledPanel
-from tuilab.viewer.panels.layer_columns import Table, gain_role
+from tuilab.viewer.panels.base import (
+    WAITING,
+    ComparedTensors,
+    PanelContext,
+    PanelSpec,
+    ScrolledPanel,
+    Styles,
+)
+from tuilab.viewer.panels.layer_columns import Table
 
-View = Literal["both", "activation", "gradient"]
-VIEWS: Final[tuple[View, ...]] = ("both", "activation", "gradient")
+CHOICES: Final[tuple[ComparedTensors, ...]] = get_args(ComparedTensors)
 TITLES: Final = {"activation": "activation", "gradient": "dL/dA"}
 TENSORS: Final = {"activation": "activation", "gradient": "activation_grad"}
 MOST: Final = 4  # runs
+PERIOD: Final = 0.33  # seconds between two drawings
 BLOCK: Final = 11  # cells of a run, with its border, at least
 STRIP: Final = 6  # cells of a strip at least
 HEADER_LINES: Final = 3
@@ -26,8 +34,8 @@ BORDER: Final[Span] = (" │ ", "faint")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A run as it stands in the table; `role` is the colour of its curve."""
+class RunLayers:
+    """The layers of a run; `role` is the colour of its curve."""
 
     name: str
     role: str
@@ -36,10 +44,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What is shown of each layer of a run; `priority` says what goes first."""
+    """What is shown of each layer of a run; the lowest `priority` gives way first."""
 
     kind: Literal["strip", "std", "gain"]
-    hue: str  # activation or gradient
+    role: str  # activation or gradient
     width: int
     priority: int
     title: str = ""
@@ -56,17 +64,17 @@ COLUMNS: Final = (
 
 
 def side_by_side(
-    runs: Sequence[Shown], cells: int, rows: int = 1, view: View = "both"
+    runs: Sequence[RunLayers], cells: int, rows: int = 1, tensors: ComparedTensors = "both"
 ) -> list[Line]:
-    """Build the table: three header lines, then `rows` lines for each layer.
+    """Return the table: three header lines, then `rows` lines per layer.
 
-    The first layers stand beside each other, and so do the outputs; what a run has not is blank.
+    First layers are aligned, and so are the outputs; layers that a run does not have are blank.
     """
     labels = _labels(runs)
     size = len(labels[0])
     shown, room = _fitting(runs, cells)
-    columns = _choose(room, view)
-    axes = {hue: _axes(shown, hue) for hue in TENSORS}
+    columns = _choose(room, tensors)
+    axes = {role: _axes(shown, role) for role in TENSORS}
     blocks = [_block(run, columns, axes, len(labels), rows) for run in shown]
     lines: list[Line] = [[(" " * size, "")] for _ in range(HEADER_LINES)]
     for label in labels:
@@ -78,35 +86,35 @@ def side_by_side(
     return [crop(line, cells) for line in lines]
 
 
-def title(runs: Sequence[Shown], cells: int, view: View) -> str:
-    """Return the title of the table: what is shown, for there is not always room for all."""
+def title(runs: Sequence[RunLayers], cells: int, tensors: ComparedTensors) -> str:
+    """Return the title of the table: which tensors and runs there is room for."""
     shown, room = _fitting(runs, cells)
-    hues = dict.fromkeys(column.hue for column in _choose(room, view))
+    roles = dict.fromkeys(column.role for column in _choose(room, tensors))
     missing = f", {len(shown)} of {len(runs)} runs" if len(shown) < len(runs) else ""
-    return f"Layers side by side: {' and '.join(TITLES[hue] for hue in hues)}{missing}"
+    return f"Layers side by side: {' and '.join(TITLES[role] for role in roles)}{missing}"
 
 
-def ways(runs: Sequence[Shown], cells: int) -> tuple[View, ...]:
-    """Return the views that differ: there is not always room for activation and gradient."""
+def choices(runs: Sequence[RunLayers], cells: int) -> tuple[ComparedTensors, ...]:
+    """Return the choices that differ: "both" only where there is room for both."""
     room = _fitting(runs, cells)[1]
-    hues = {column.hue for column in _choose(room, "both")}
-    return VIEWS if len(hues) > 1 else VIEWS[1:]
+    roles = {column.role for column in _choose(room, "both")}
+    return CHOICES if len(roles) > 1 else CHOICES[1:]
 
 
-def _fitting(runs: Sequence[Shown], cells: int) -> tuple[Sequence[Shown], int]:
-    """Return the runs that there is room for, and how many cells each has."""
+def _fitting(runs: Sequence[RunLayers], cells: int) -> tuple[Sequence[RunLayers], int]:
+    """Return the runs that there is room for, and the cells of each block."""
     left = cells - len(_labels(runs)[0])
     number = max(min(len(runs), left // BLOCK), 1)
     return runs[:number], left // number - len(BORDER[0])
 
 
-def depth(runs: Sequence[Shown]) -> int:
-    """Return how many rows the table has: the hidden layers of the deepest run, and the output."""
+def depth(runs: Sequence[RunLayers]) -> int:
+    """Return the number of rows: the hidden layers of the deepest run, and the output."""
     return max(run.table.hidden for run in runs) + 1
 
 
-def _labels(runs: Sequence[Shown]) -> list[str]:
-    """Return the names of the rows; without that of the non-linearity where runs differ in it."""
+def _labels(runs: Sequence[RunLayers]) -> list[str]:
+    """Return the names of the rows, without the non-linearity where runs differ in it."""
     number = depth(runs)
     digits = len(str(number))
     names = []
@@ -119,48 +127,51 @@ def _labels(runs: Sequence[Shown]) -> list[str]:
     return [name.ljust(longest) for name in names]
 
 
-def _choose(room: int, view: View) -> dict[Column, int]:
-    """Return the columns that fit into a block, with their widths; strips take the spare room."""
-    kept = [c for c in COLUMNS if view in ("both", c.hue)]
-    while len(kept) > 1 and _needed(kept) > room:
-        kept.remove(min(kept, key=lambda c: c.priority))
-    strips = sum(c.kind == "strip" for c in kept)
-    spare = max(room - _needed(kept), 0) // max(strips, 1)
-    return {c: c.width + spare * (c.kind == "strip") for c in kept}
+def _choose(room: int, tensors: ComparedTensors) -> dict[Column, int]:
+    """Return the widths of the columns that fit into a block; strips share the spare room."""
+    columns = [c for c in COLUMNS if tensors in ("both", c.role)]
+    while len(columns) > 1 and _needed(columns) > room:
+        columns.remove(min(columns, key=lambda c: c.priority))
+    strips = sum(c.kind == "strip" for c in columns)
+    spare = max(room - _needed(columns), 0) // max(strips, 1)
+    return {c: c.width + spare * (c.kind == "strip") for c in columns}
 
 
 def _needed(columns: Sequence[Column]) -> int:
-    groups = len({c.hue for c in columns})
+    groups = len({c.role for c in columns})
     return sum(c.width + 1 for c in columns) - 1 + (groups - 1)
 
 
-def _axes(runs: Sequence[Shown], hue: str) -> tuple[Axis, Axis]:
+def _axes(runs: Sequence[RunLayers], role: str) -> tuple[Axis, Axis]:
     """Return the axis of the hidden layers of all runs, and that of their outputs."""
-    found = [
-        [charts.histogram(run.table.snapshot, k, TENSORS[hue]) for k in range(run.table.hidden + 1)]
+    histograms = [
+        [
+            charts.histogram(run.table.snapshot, k, TENSORS[role])
+            for k in range(run.table.hidden + 1)
+        ]
         for run in runs
     ]
-    hidden = [h for of_run in found for h in of_run[:-1]]
-    outputs = [of_run[-1] for of_run in found]
+    hidden = [h for of_run in histograms for h in of_run[:-1]]
+    outputs = [of_run[-1] for of_run in histograms]
     return charts.common_axis(hidden or outputs), charts.common_axis(outputs)
 
 
 def _block(
-    run: Shown,
+    run: RunLayers,
     columns: dict[Column, int],
     axes: dict[str, tuple[Axis, Axis]],
     number: int,
     rows: int,
 ) -> list[Line]:
-    """Build the header and the layers of one run; layers that it has not stay empty."""
-    lines: list[Line] = [[(f"─ {run.name}", f"{run.role}.bold")], _standing(run, columns), []]
+    """Return the header and the layers of one run, blank where it has fewer layers."""
+    lines: list[Line] = [[(f"─ {run.name}", f"{run.role}.bold")], _gains_line(run, columns), []]
     body: list[Line] = [[] for _ in range(number * rows)]
     before: Column | None = None
     for column, cells in columns.items():
-        gap = 0 if before is None else 1 if before.hue == column.hue else 2
+        gap = 0 if before is None else 1 if before.role == column.role else 2
         before = column
-        axis, own = axes[column.hue]
-        lines[2] += [(" " * gap, ""), (_heading(column, columns, axis, cells), column.hue)]
+        axis, own = axes[column.role]
+        lines[2] += [(" " * gap, ""), (_heading(column, columns, axis, cells), column.role)]
         cell_rows = (
             _strips(run.table, column, cells, rows, axis, own)
             if column.kind == "strip"
@@ -176,49 +187,51 @@ def _block(
 
 
 def _heading(column: Column, columns: Collection[Column], axis: Axis, cells: int) -> str:
-    """Return the title of a column; a gradient's spread is called so where its strip is not."""
+    """Return the title of a column; a std without the strip of its gradient is named after it."""
     if column.kind == "strip":
-        words = (str(axis), TITLES[column.hue], "")  # a number cut off would be another number
+        words = (str(axis), TITLES[column.role], "")  # a number that is cut off would be wrong
         return next(text for text in words if len(text) <= cells).center(cells)
     alone = column.kind == "std" and not any(
-        other.kind == "strip" and other.hue == column.hue for other in columns
+        other.kind == "strip" and other.role == column.role for other in columns
     )
-    named = TITLES[column.hue][:cells] if alone and column.hue == "gradient" else column.title
+    named = TITLES[column.role][:cells] if alone and column.role == "gradient" else column.title
     return named.rjust(cells)
 
 
-def _standing(run: Shown, columns: dict[Column, int]) -> Line:
-    """Return the step of a run's snapshot and its gains, as far as there is room."""
+def _gains_line(run: RunLayers, columns: dict[Column, int]) -> Line:
+    """Return the step of a run's snapshot and its gains, as far as they fit."""
     snapshot = run.table.snapshot
     pieces = [Piece(9, [("step ", "muted"), (formats.count(snapshot.step), "bold")])]
     gains = (
         ("activation", "→ ", snapshot.gain_forward),
         ("gradient", "← ", snapshot.gain_backward),
     )
-    for hue, arrow, gain in gains:
-        if any(column.hue == hue for column in columns):
-            role = gain_role(gain) if run.table.deep else ""
+    for tensor, arrow, gain in gains:
+        if any(column.role == tensor for column in columns):
+            role = run.table.gain_role(gain)
             pieces.append(Piece(8, [(arrow, "muted"), (formats.factor(gain), role)]))
     room = sum(columns.values()) + len(columns) - 1
-    kept = fit(pieces, room)
-    return join([piece.line for piece in kept]) if kept else [(str(snapshot.step), "bold")]
+    fitting = fit(pieces, room)
+    return join([piece.line for piece in fitting]) if fitting else [(str(snapshot.step), "bold")]
 
 
 def _strips(
     table: Table, column: Column, cells: int, rows: int, axis: Axis, own: Axis
 ) -> list[Span]:
-    """Draw the histograms; those of the output layers have an axis of their own, said beside."""
+    """Draw the histograms; the output layers share a separate axis, which is noted beside them."""
     number = table.hidden + 1
-    found = [charts.histogram(table.snapshot, k, TENSORS[column.hue]) for k in range(number)]
+    histograms = [charts.histogram(table.snapshot, k, TENSORS[column.role]) for k in range(number)]
     spans = [
-        (line, _tint(h, column.hue)) for h in found[:-1] for line in _strip(h, axis, cells, rows)
+        (line, _tint(h, column.role))
+        for h in histograms[:-1]
+        for line in _strip(h, axis, cells, rows)
     ]
     label = f" {own}"
-    if cells < len(label) + 2 * STRIP or found[-1].nonfinite:
+    if cells < len(label) + 2 * STRIP or histograms[-1].nonfinite:
         label = ""
-    lines = _strip(found[-1], own, cells - len(label), rows)
+    lines = _strip(histograms[-1], own, cells - len(label), rows)
     ends = [" " * len(label)] * (rows - 1) + [label]
-    tint = _tint(found[-1], f"{column.hue}.dim")
+    tint = _tint(histograms[-1], f"{column.role}.dim")
     return spans + [(line + end, tint) for line, end in zip(lines, ends, strict=True)]
 
 
@@ -239,59 +252,65 @@ def _numbers(table: Table, column: Column, cells: int, rows: int) -> list[Span]:
 
 
 def _stds(table: Table, column: Column) -> list[Span]:
-    tensor = TENSORS[column.hue]
+    tensor = TENSORS[column.role]
     values = table.snapshot.field(tensor, "std").tolist()
     bad = table.snapshot.field(tensor, "nonfinite").tolist()
     return [
-        ("✕ NaN", "error") if n else (formats.sci(v), "" if v else "faint")
+        (f"{NOT_FINITE.glyph} NaN", "error") if n else (formats.sci(v), "" if v else "faint")
         for v, n in zip(values, bad, strict=True)
     ]
 
 
 def _gains(table: Table, column: Column) -> list[Span]:
-    forwards = column.hue == "activation"
+    forwards = column.role == "activation"
     gains: Floats = table.gains_forward() if forwards else table.gains_backward()
-    return [
-        (formats.factor(v), gain_role(v) if table.deep or v != v else "") for v in gains.tolist()
-    ]
+    return [(formats.factor(v), table.gain_role(v)) for v in gains.tolist()]
 
 
-def compared(store: RunStore, others: Sequence[OtherRun]) -> list[Shown]:
-    """Return the runs of the table: the one that is shown, and others nearest to its step."""
-    snapshot = store.snapshot
-    if snapshot is None:
+def compared(store: RunStore, others: Sequence[OtherRun]) -> list[RunLayers]:
+    """Return the runs of the table: the current one, and others at the step nearest to its own."""
+    snapshot, table = store.snapshot, Table.of_store(store)
+    if snapshot is None or table is None:
         return []
-    runs = [Shown(store.name, "train", Table.of(snapshot, store.info))]
+    runs = [RunLayers(store.name, "train", table)]
     for other in others[: MOST - 1]:
         near = other.nearest(snapshot.step)
         if near is not None:
-            runs.append(Shown(other.name, other.role, Table.of(near, other.info)))
+            runs.append(
+                RunLayers(
+                    other.name, other.role, Table.of(near, other.info, thresholds=other.thresholds)
+                )
+            )
     return runs
 
 
 class SideBySide(ScrolledPanel):
-    """The table as a widget; scrolls where there are more layers than room."""
+    """The table of several runs; it scrolls where there are more layers than room."""
 
-    def __init__(self, *args: object, **more: object) -> None:
-        super().__init__(*args, **more)  # type: ignore[arg-type]
+    def __init__(self, styles: Styles) -> None:
+        super().__init__(styles, id="side")
         self.border_title = "Layers side by side"
         self.offset_layers = 0
         self._rows = 1
-        self._runs: list[Shown] = []
-        self._view: View = "both"
+        self._runs: list[RunLayers] = []
+        self._tensors: ComparedTensors = "both"
 
     @property
-    def room(self) -> int:
+    def page(self) -> int:
         """How many layers fit."""
         return max((self.content_size.height - HEADER_LINES) // self._rows, 1)
 
-    def update(self, store: RunStore, others: Sequence[OtherRun], view: View) -> None:
-        """Show the runs as they stood at the step that is looked at, or stand now."""
-        self._runs, self._view = compared(store, others), view
+    def present(self, context: PanelContext) -> None:
+        """Show the runs at the step that is looked at, or now."""
+        self._tensors = context.compared or "both"
+        self.draw_by(lambda: self._update(context))
+
+    def _update(self, context: PanelContext) -> None:
+        self._runs = compared(context.store, context.others)
         self._draw()
 
     def scroll_by(self, by: int) -> None:
-        """Move by so many layers."""
+        """Scroll down by a number of layers."""
         self.offset_layers += by
         self._draw()
 
@@ -301,15 +320,27 @@ class SideBySide(ScrolledPanel):
             return
         self.border_subtitle = ""
         if not self._runs:
-            self.show([[("waiting for the first statistics …", "muted")]])
+            self.show([[(WAITING, "muted")]])
             return
-        self.border_title = title(self._runs, cells, self._view)
+        self.border_title = title(self._runs, cells, self._tensors)
         number = depth(self._runs)
         self._rows = max(1, min(4, (height - HEADER_LINES) // number))
-        lines = side_by_side(self._runs, cells, self._rows, self._view)
-        self.offset_layers = min(max(self.offset_layers, 0), max(number - self.room, 0))
+        lines = side_by_side(self._runs, cells, self._rows, self._tensors)
+        self.offset_layers = min(max(self.offset_layers, 0), max(number - self.page, 0))
         start = HEADER_LINES + self.offset_layers * self._rows
-        self.show([*lines[:HEADER_LINES], *lines[start : start + self.room * self._rows]])
-        last = min(self.offset_layers + self.room, number)
-        if number > self.room:
+        self.show([*lines[:HEADER_LINES], *lines[start : start + self.page * self._rows]])
+        last = min(self.offset_layers + self.page, number)
+        if number > self.page:
             self.border_subtitle = f"layers {self.offset_layers + 1}–{last} of {number} ↑↓"
+
+
+PANEL: Final = PanelSpec(
+    name="side",
+    tab="layers",
+    order=50,
+    slot="lower",
+    widget=SideBySide,
+    stale_on=frozenset(("state", "info", "snapshot", "others")),
+    period=PERIOD,
+    in_use=lambda context: context.compared is not None,
+)

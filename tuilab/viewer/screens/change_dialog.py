@@ -1,4 +1,4 @@
-"""The dialogs in which one says what is to change: a list, then a layer, then what it becomes."""
+"""The dialogs that change the network: what, in which layer, and to what."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,15 +11,15 @@ from engine.errors import ConfigError
 from tuilab.record import RunInfo
 from tuilab.toml_structs import field_names
 from tuilab.viewer.model import changes
-from tuilab.viewer.model.changes import WAYS, ChangeOption
+from tuilab.viewer.model.changes import OPTIONS, ChangeOption
 from tuilab.viewer.screens.dialogs import ChoiceScreen, EntryScreen
 
 
 class ChangeDialog:
-    """Asks, screen after screen, and sends the command that comes of it.
+    """Asks with one screen after another, then sends the resulting command.
 
-    `push` opens a screen and calls back with its answer. `layer` (from 1) is the one that is
-    looked at; None: it will be asked for.
+    `push` opens a screen and calls back with its answer. `layer` (from 1) is the layer that is
+    shown; None: ask for one.
     """
 
     def __init__(
@@ -32,15 +32,15 @@ class ChangeDialog:
         self._send, self._push, self._info, self._layer = send, push, info, layer
 
     def open(self) -> None:
-        """Offer what can be done."""
+        """Show what can be changed."""
         names = {layer.index: layer.name for layer in self._info.layers}
         title = "change the network"
         if self._layer is not None:
             title = f"change layer {self._layer} ({names.get(self._layer, '')})"
-        self._choose(title, changes.ways(self._info, self._layer), self._way_chosen)
+        self._choose(title, changes.options(self._info, self._layer), self._option_chosen)
 
     def ask_batch_size(self) -> None:
-        """Ask for a number of examples."""
+        """Ask for a batch size."""
         examples = self._info.samples[0]
 
         def parse(text: str) -> int | str:
@@ -57,38 +57,40 @@ class ChangeDialog:
         screen = EntryScreen("batch size", f"now {now}", parse, hint=str(self._info.batch_size))
         self._push(screen, send)
 
-    def _way_chosen(self, key: str) -> None:
-        way = WAYS[key]
-        if way.fits is None:
-            self._layer_chosen(way, str(changes.EVERY_LAYER))
+    def _option_chosen(self, key: str) -> None:
+        option = OPTIONS[key]
+        if option.fits is None:
+            self._layer_chosen(option, str(changes.EVERY_LAYER))
         elif self._layer is not None:
-            self._layer_chosen(way, str(self._layer))
+            self._layer_chosen(option, str(self._layer))
         else:
-            options = changes.targets(self._info, way)
-            self._choose(f"{way.label}: which layer?", options, partial(self._layer_chosen, way))
+            items = changes.targets(self._info, option)
+            self._choose(
+                f"{option.label}: which layer?", items, partial(self._layer_chosen, option)
+            )
 
-    def _layer_chosen(self, way: ChangeOption, layer: str) -> None:
-        if way.family is None:
-            self._send(changes.named(way, int(layer), ""))
+    def _layer_chosen(self, option: ChangeOption, layer: str) -> None:
+        if option.family is None:
+            self._send(changes.named(option, int(layer), ""))
             return
-        title = way.title(int(layer))
+        title = option.title(int(layer))
         self._choose(
             title,
-            changes.members(way.family, way.now(self._info, int(layer))),
-            lambda name: self._member_chosen(way, int(layer), name, title),
+            changes.members(option.family, option.now(self._info, int(layer))),
+            lambda name: self._member_chosen(option, int(layer), name, title),
         )
 
-    def _member_chosen(self, way: ChangeOption, layer: int, name: str, title: str) -> None:
-        """Send a member that has no settings; let those of another be looked over first."""
-        assert way.family is not None
-        settings = field_names(way.family[name])
+    def _member_chosen(self, option: ChangeOption, layer: int, name: str, title: str) -> None:
+        """Send the command, after a dialog for the settings of the member if it has any."""
+        assert option.family is not None
+        settings = field_names(option.family[name])
         if not settings:
-            self._send(changes.named(way, layer, name))
+            self._send(changes.named(option, layer, name))
             return
 
         def parse(text: str) -> Command | str:
             try:
-                return changes.named(way, layer, text) if text.strip() else ""
+                return changes.named(option, layer, text) if text.strip() else ""
             except ConfigError as error:
                 return str(error)
 
@@ -96,16 +98,14 @@ class ChangeDialog:
             if command is not None:
                 self._send(command)
 
-        typed = changes.written(way.family, name)
-        explained = f"{name}({', '.join(settings)})"
-        screen = EntryScreen(title, explained, parse, typed=typed, hint=typed)
+        typed = changes.written(option.family, name)
+        signature = f"{name}({', '.join(settings)})"
+        screen = EntryScreen(title, signature, parse, typed=typed, hint=typed)
         self._push(screen, send)
 
-    def _choose(
-        self, title: str, options: list[changes.Option], then: Callable[[str], None]
-    ) -> None:
+    def _choose(self, title: str, items: list[changes.Item], then: Callable[[str], None]) -> None:
         def chosen(key: str | None) -> None:
             if key is not None:
                 then(key)
 
-        self._push(ChoiceScreen(title, options), chosen)
+        self._push(ChoiceScreen(title, items), chosen)

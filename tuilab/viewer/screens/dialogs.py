@@ -1,4 +1,4 @@
-"""Modal screens: help, a field, a list to choose from, and what becomes of a run when leaving."""
+"""Modal screens: help, a field for a value, a list of options, and how to leave."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,37 +14,69 @@ from textual.widgets.option_list import Option
 from engine.errors import ConfigError
 from engine.optimization.hyperparameters import check
 from tuilab.charts import formats
+from tuilab.charts.symbols import (
+    AS_EXPECTED,
+    CHANGED,
+    DEAD,
+    DOWN,
+    EXPECTED,
+    FAILED,
+    FROZEN,
+    MEASURED,
+    NOT_FINITE,
+    OK,
+    REBUILT,
+    SATURATED,
+    SEVERITIES,
+    UP,
+)
 from tuilab.terminal import shell_command
 from tuilab.viewer.actions import ACTIONS
 from tuilab.viewer.curves import KINDS
+from tuilab.viewer.model.thresholds import Thresholds
 from tuilab.viewer.panels.layer.views import help_lines
 
 Choice = Literal["stop", "leave", "cancel"]
 T = TypeVar("T")
 
-LEGEND: Sequence[tuple[str, str]] = (
-    ("activation", "output of each layer's non-linearity; all hidden layers on one axis. Exact"
-     " zeros are left out of the strip and counted in [b]zero[/]"),
-    ("dL/dA", "gradient of the loss with respect to those activations; also one axis"),
-    ("output", "the last row has an axis of its own, written beside its strip"),
-    ("fwd →", "std of this layer's activations over that of the layer before; healthy 0.8…1.25"),
-    ("← bwd", "std of this layer's dL/dA over that of the layer after it; healthy 0.8…1.25"),
-    ("log₁₀ΔW/W", "size of one update against the weights; healthy −4…−2"),
-    ("dead", "units silent over the last whole epoch, – until one has ended; above 10 % a"
-     " warning, 40 % an error"),
-    ("sat.", "activations so flat that they pass next to no gradient on"),
-    ("─▒█▒─", "percentiles: a box from 25 to 75 %, its median, whiskers to 5 and 95 %"),
-    ("● ◇ ◆", "gain: measured, expected by theory of the first weights, both the same"),
-    ("● ▲ ○ ▾ ◆", "above the curves: where findings began, by severity, what keys changed, and"
-      " changes of the network or its batches; a number where several stand in one place. ▲ below"
-      " them: a curve that leaves the chart"),
-    ("❄", "a frozen layer: no update changes its parameters"),
-    ("╌╌╌", "in the curves: the loss and accuracy of guessing"),
-)  # fmt: skip
+
+def legend(thresholds: Thresholds) -> list[tuple[str, str]]:
+    """Return what is on the screen, and what it means; for the thresholds of a run."""
+    low, high = thresholds.healthy_gain
+    slow, fast = (formats.log10(ratio) for ratio in thresholds.healthy_ratio)
+    dead = thresholds.dead_units
+    severities = " ".join(symbol.glyph for symbol in SEVERITIES.values())
+    return [
+        ("activation", "output of each layer's non-linearity; all hidden layers share an axis."
+         " Exact zeros are left out of the strip and counted in [b]zero[/]"),
+        ("dL/dA", "gradient of the loss with respect to those activations; also on one axis"),
+        ("output", "the last row has a separate axis, noted beside its strip"),
+        ("fwd →", "std of this layer's activations over that of the layer before; healthy:"
+         f" {low:g}…{high:g}"),
+        ("← bwd", "std of this layer's dL/dA over that of the layer after it; healthy:"
+         f" {low:g}…{high:g}"),
+        ("log₁₀ΔW/W", f"size of one update relative to the weights; healthy: {slow}…{fast}"),
+        ("dead", "units silent for the last whole epoch, – before one has ended; a warning above"
+         f" {dead.warning:.0%}, an error above {dead.error:.0%}"),
+        ("sat.", "activations so flat that they pass on almost no gradient; a warning above"
+         f" {thresholds.saturation.share:.0%}"),
+        ("─▒█▒─", "percentiles: a box from 25 to 75 %, its median, whiskers to 5 and 95 %"),
+        (f"{MEASURED.glyph} {EXPECTED.glyph} {AS_EXPECTED.glyph}",
+         "gain: measured, predicted by theory for the first weights, both at once"),
+        (severities, "a finding: error, warning, worth knowing; above the curves, where it began"),
+        (f"{OK.glyph} {FAILED.glyph}", "as it should be, a claim that holds; one that does not"),
+        (f"{CHANGED.glyph} {REBUILT.glyph}", "above the curves: a hyper-parameter changed; the"
+         " network or its batches changed. A number counts markers in one place"),
+        (NOT_FINITE.glyph, "NaN or infinite"),
+        (f"{UP.glyph} {DOWN.glyph}", "at the edge of a chart: a curve leaves it"),
+        (f"{DEAD.glyph} {SATURATED.glyph}", "units of one layer: dead, saturated"),
+        (FROZEN.glyph, "a frozen layer: no update changes its parameters"),
+        ("╌╌╌", "in the curves: loss and accuracy of guessing"),
+    ]  # fmt: skip
 
 
 def parse_value(key: str, text: str) -> float | str:
-    """Return the number that the hyper-parameter `key` shall take, or what is wrong with it."""
+    """Return the number typed for the hyper-parameter `key`, or what is wrong with it."""
     try:
         value = float(text.strip().replace(",", "."))
         check(key, value)
@@ -56,14 +88,14 @@ def parse_value(key: str, text: str) -> float | str:
 
 
 def in_words(key: str) -> str:
-    """Return a hyper-parameter's name as one says it."""
+    """Return the name of a hyper-parameter as users read it."""
     return "ℓ₁ penalty" if key == "l1" else key.replace("_", " ")
 
 
 class EntryScreen(ModalScreen[T | None]):
-    """A small field for something typed; what is wrong with it stands below.
+    """A field for a value, with an error message below.
 
-    `parse` returns what was typed, or what is wrong with it, "" where nothing is yet.
+    `parse` returns the value of the text, or the error message, "" for an empty text.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
@@ -85,19 +117,21 @@ class EntryScreen(ModalScreen[T | None]):
             yield Static("", id="wrong")
 
     def on_mount(self) -> None:
-        """Go straight to the field."""
+        """Focus the field."""
         self.query_one(Input).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Say at once what is wrong."""
+        """Show what is wrong while it is typed."""
         parsed = self._parse(event.value)
         self.query_one("#wrong", Static).update(parsed if isinstance(parsed, str) else "")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Apply a good value; keep asking otherwise."""
+        """Answer with a valid value; otherwise show what is wrong."""
         parsed = self._parse(event.value)
         if isinstance(parsed, str):
-            self.query_one("#wrong", Static).update(parsed or f"type something, as {self._hint}")
+            self.query_one("#wrong", Static).update(
+                parsed or f"enter a value, such as {self._hint}"
+            )
         else:
             self.dismiss(parsed)
 
@@ -107,7 +141,7 @@ class EntryScreen(ModalScreen[T | None]):
 
 
 class ValueScreen(EntryScreen[float]):
-    """The field for a hyper-parameter; the old value stays in force until a good one is typed."""
+    """The field for a hyper-parameter."""
 
     def __init__(self, key: str, current: float) -> None:
         now = formats.number(current)
@@ -116,12 +150,12 @@ class ValueScreen(EntryScreen[float]):
 
 
 class ChoiceScreen(ModalScreen[str | None]):
-    """A list to choose one of; answers with its id."""
+    """A list of options; answers with the id of the chosen one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
 
     def __init__(self, title: str, options: Sequence[tuple[str, str]]) -> None:
-        """Offer `options`: the id of each, and how it is written."""
+        """Offer `options`: pairs of an id and a text."""
         super().__init__()
         self._heading, self._options = title, options
 
@@ -142,7 +176,7 @@ class ChoiceScreen(ModalScreen[str | None]):
 
 
 class LeaveScreen(ModalScreen[Choice]):
-    """Asks what becomes of the runs that go on."""
+    """Asks whether runs that have not ended are to be stopped or left running."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "choose('stop')", "stop"),
@@ -163,17 +197,17 @@ class LeaveScreen(ModalScreen[Choice]):
             yield Static(f"[b $text-primary]s[/]    stop the {what} and leave")
             yield Static(f"[b $text-primary]l[/]    leave {it} running")
             for run in self._runs:
-                again = f"come back with: {shell_command('attach', run)}"
+                again = f"return with: {shell_command('attach', run)}"
                 yield Static(again, classes="below", markup=False)
             yield Static("[b $text-primary]esc[/]  cancel")
 
     def action_choose(self, choice: Choice) -> None:
-        """Answer."""
+        """Answer with the choice."""
         self.dismiss(choice)
 
 
 def _entry(name: str, meaning: str, kind: str) -> Horizontal:
-    """Return a line of the help; what is too long for it goes on below its beginning."""
+    """Return a line of the help; a long meaning continues below its beginning."""
     return Horizontal(
         Static(f"  {name}", classes=kind, markup=False),
         Static(meaning, classes="meaning", markup=False),
@@ -188,6 +222,10 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,q,question_mark,ctrl+c,ctrl+q", "dismiss", "close")
     ]
 
+    def __init__(self, thresholds: Thresholds) -> None:
+        super().__init__()
+        self._thresholds = thresholds
+
     def compose(self) -> ComposeResult:
         """Build the box from the table."""
         with VerticalScroll(classes="dialog help") as box:
@@ -195,10 +233,13 @@ class HelpScreen(ModalScreen[None]):
             box.border_subtitle = "esc: close   ↑↓: scroll"
             for section, title in (("run", "the run"), ("tour", "the tour"), ("view", "the view")):
                 yield Static(f"[b]{title}[/]")
-                chosen = [action for action in ACTIONS if action.section == section]
-                yield from (_entry(action.shown, action.help, "key") for action in chosen)
+                actions = [action for action in ACTIONS if action.section == section]
+                yield from (_entry(action.shown, action.help, "key") for action in actions)
             yield Static("[b]the numbers[/]")
             curves = ((kind.title.lower(), kind.help) for kind in KINDS)
-            yield from (_entry(name, meaning, "term") for name, meaning in (*LEGEND, *curves))
+            yield from (
+                _entry(name, meaning, "term")
+                for name, meaning in (*legend(self._thresholds), *curves)
+            )
             yield Static("[b]one layer[/]")
             yield from (_entry(key, what, "key") for key, what in help_lines())

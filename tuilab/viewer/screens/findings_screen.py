@@ -1,4 +1,4 @@
-"""The screen of what the diagnosis found: choose, see why, go there, mend it."""
+"""The screen of findings: select one, read why, go to it, fix it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,28 +8,28 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 
-from tuilab.charts.text import Line, key_line
+from tuilab.charts.text import key_line
 from tuilab.diagnosis.finding import Finding, active, all_found
 from tuilab.diagnosis.fixes import Fix
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel, Styles, TextPanel
-from tuilab.viewer.panels.findings import evidence, explanation, fixes_of, list_lines
+from tuilab.viewer.panels.findings import details, evidence, fixes_of, list_lines
 from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.screens.overlay import Overlay
 
 KEYS: Final = (
     (9, "↑↓", "finding"),
     (8, "enter", "go there"),
-    (7, "1…", "mend it"),
+    (7, "1…", "fix it"),
     (4, "pgdn", "more"),
     (10, "esc", "back"),
 )
-SIDE_BY_SIDE: Final = 100  # cells from which list and explanation stand beside each other
+SIDE_BY_SIDE: Final = 100  # cells from which the list is beside the details
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was chosen: to see a finding where it is, or to mend it."""
+    """What was chosen: to go to a finding, or to apply a fix."""
 
     finding: Finding
     fix: Fix | None = None
@@ -42,10 +42,10 @@ class FindingsScreen(Overlay[Answer | None]):
         Binding("escape,q,a,ctrl+c", "dismiss", "back"),
         Binding("up,k", "choose(-1)", "the finding above"),
         Binding("down,j", "choose(1)", "the finding below"),
-        Binding("enter", "see", "its layer and moment"),
+        Binding("enter", "see", "its layer and step"),
         Binding("pageup", "page(-1)", "up"),
         Binding("pagedown", "page(1)", "down"),
-        *(Binding(str(n), f"mend({n})", "mend it", show=False) for n in range(1, 10)),
+        *(Binding(str(n), f"fix({n})", "fix it", show=False) for n in range(1, 10)),
     ]
 
     def __init__(self, styles: Styles, store: Callable[[], RunStore]) -> None:
@@ -57,12 +57,12 @@ class FindingsScreen(Overlay[Answer | None]):
         for panel in (self._list, self._text):
             panel.add_class("panel")
         self._findings: list[Finding] = []
-        self._standing: set[str] = set()
+        self._current: set[str] = set()  # rules whose findings still hold
         self._fixes: list[Fix] = []
-        self._chosen = ""  # the rule, for the order may change
+        self._chosen = ""  # the rule: the order may change
 
     def compose(self) -> ComposeResult:
-        """The list, the explanation beside or below it, and the keys."""
+        """Yield the list, the details beside or below it, and the keys."""
         with Container(id="findings"):
             yield self._list
             yield self._text
@@ -75,52 +75,51 @@ class FindingsScreen(Overlay[Answer | None]):
         self._keys.draw_by(self._draw_keys)
 
     def on_resize(self) -> None:
-        """Place list and explanation for the width."""
+        """Place list and details for the width."""
         self.set_class(self.app.size.width >= SIDE_BY_SIDE, "beside")
 
     @property
     def at(self) -> int:
-        """Place of the chosen finding in the list."""
+        """Index of the selected finding in the list."""
         names = [finding.rule for finding in self._findings]
         return names.index(self._chosen) if self._chosen in names else 0
 
     def draw(self) -> None:
-        """Show what has been found until now."""
+        """Show all findings so far."""
         store = self._store()
-        self._standing = {finding.rule for finding in active(store.events)}
-        found = all_found(store.events)
-        self._findings = sorted(found, key=lambda f: f.rule not in self._standing)
+        self._current = {finding.rule for finding in active(store.events)}
+        findings = all_found(store.events)
+        self._findings = sorted(findings, key=lambda f: f.rule not in self._current)
         if not self._findings:
-            nothing: Line = [("nothing was found until now", "muted")]
-            self._list.show([nothing])
+            self._list.show([[("no findings yet", "muted")]])
             self._text.show_text([])
             return
         chosen = self._findings[self.at]
         self._chosen = chosen.rule
         self._list.border_title = f"Findings  {self.at + 1} of {len(self._findings)}"
-        self._list.styles.height = "1fr" if self.has_class("beside") else len(found) + 2
-        lines = list_lines(self._findings, self._standing, self.at, self._list.content_size.width)
+        self._list.styles.height = "1fr" if self.has_class("beside") else len(findings) + 2
+        lines = list_lines(self._findings, self._current, self.at, self._list.content_size.width)
         room = max(self._list.content_size.height, 1)
         start = min(max(self.at - room + 1, 0), max(len(lines) - room, 0))
         self._list.show(lines[start : start + room])
         self._fixes = fixes_of(chosen, store.info, live=store.live)
-        over = chosen.rule not in self._standing
+        over = chosen.rule not in self._current
         cells = self._text.content_size.width
         self._text.border_title = chosen.title.capitalize()
-        lines = explanation(chosen, self._fixes, over=over, cells=cells)
-        if store.snapshot is not None:
-            lines += evidence(chosen, Table.of(store.snapshot, store.info), cells)
+        lines = details(chosen, self._fixes, over=over, cells=cells)
+        if (table := Table.of_store(store)) is not None:
+            lines += evidence(chosen, table, cells)
         self._text.show_text(lines)
 
     def _draw_keys(self) -> None:
         self._keys.show([key_line(KEYS, self._keys.size.width)])
 
     def turn(self, by: int) -> None:
-        """Choose another finding."""
+        """Select another finding."""
         self.action_choose(by)
 
     def action_choose(self, by: int) -> None:
-        """Choose another finding: what a binding calls."""
+        """Select another finding: what a binding calls."""
         if self._findings:
             at = min(max(self.at + by, 0), len(self._findings) - 1)
             self._chosen = self._findings[at].rule
@@ -128,17 +127,17 @@ class FindingsScreen(Overlay[Answer | None]):
             self.draw()
 
     def action_page(self, by: int) -> None:
-        """Scroll the explanation."""
+        """Scroll the details."""
         self._text.scroll_by(by * max(self._text.content_size.height - 1, 1))
 
     def action_see(self) -> None:
-        """Go to the layer and the moment of the chosen finding."""
+        """Go to the layer and the step of the selected finding."""
         if self._findings:
             self.dismiss(Answer(self._findings[self.at]))
 
-    def action_mend(self, number: int) -> None:
-        """Make one of the changes that help."""
+    def action_fix(self, number: int) -> None:
+        """Apply one of the fixes."""
         if self._findings and number <= len(self._fixes):
             self.dismiss(Answer(self._findings[self.at], self._fixes[number - 1]))
         else:
-            self.notify("no such change is offered", timeout=3)
+            self.notify("there is no fix of that number", timeout=3)

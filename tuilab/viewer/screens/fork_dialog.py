@@ -1,4 +1,4 @@
-"""Branching off the run that is shown: where a fork would begin, and what shall be different."""
+"""Forking a run: the step from which the fork starts, and the settings to change."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,22 +20,22 @@ from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.screens.dialogs import ValueScreen, in_words
 
 START = "start"
-"""Id of the option that starts the fork; the others are named by their hyper-parameter."""
+"""Id of the option that starts the fork; the ids of the others are hyper-parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForkPlan:
-    """What a fork would be: `at` is the step that is looked at, None for now."""
+    """A fork to be made: `at` is the step that is looked at, None for now."""
 
     at: int | None
     where: str  # in words
-    values: Mapping[str, float] = field(default_factory=dict)  # as they stood there
+    values: Mapping[str, float] = field(default_factory=dict)  # hyper-parameters at that step
 
 
 def plan(store: RunStore) -> ForkPlan:
-    """Return where a fork of the run that is shown would begin. Raises RunError."""
+    """Return where a fork of a run would start. Raises RunError."""
     if not store.step:
-        raise RunError("there is nothing to branch off yet: the run has made no step")
+        raise RunError("there is nothing to fork yet: the run has not taken a step")
     values = store.info.hyperparameters
     if store.live and store.at is None:
         where = f"from now, about step {formats.count(store.step)}: a checkpoint is saved first"
@@ -54,7 +54,7 @@ def plan(store: RunStore) -> ForkPlan:
 
 
 def values_at(events: Sequence[Event], now: Mapping[str, float], step: int) -> dict[str, float]:
-    """Return the hyper-parameters as they stood after `step` updates, from those of `now`."""
+    """Return the hyper-parameters after `step` updates, from the present ones."""
     values = dict(now)
     for event in reversed(events):
         if event.kind == "set" and event.step >= step:
@@ -63,7 +63,7 @@ def values_at(events: Sequence[Event], now: Mapping[str, float], step: int) -> d
 
 
 class ForkScreen(ModalScreen[dict[str, float] | None]):
-    """All hyper-parameters, to change some, and the start; answers with what was changed."""
+    """Lists all hyper-parameters, and the start; answers with the changed ones."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
 
@@ -77,7 +77,9 @@ class ForkScreen(ModalScreen[dict[str, float] | None]):
         with Vertical(classes="dialog") as box:
             box.border_title = "fork this run"
             box.border_subtitle = "enter: choose   esc: cancel"
-            yield Static(f"{self._plan.where}; the same batches from there on", classes="muted")
+            yield Static(
+                f"{self._plan.where}; the batches are the same from there on", classes="muted"
+            )
             yield OptionList(*self._options())
 
     def _options(self) -> list[Option]:

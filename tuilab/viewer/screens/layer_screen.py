@@ -1,4 +1,4 @@
-"""The screen of one layer: arrows change layer and time, letters the view, tab what it shows."""
+"""The screen of one layer: arrows change layer and step, letters the view, tab its contents."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,17 +10,17 @@ from textual.binding import Binding, BindingType
 
 from engine.errors import TuilabError
 from engine.statistics.frames import LayerInfo
+from tuilab.charts.symbols import FROZEN, PAST
 from tuilab.charts.text import key_line, wrap
-from tuilab.viewer.model.changes import FROZEN
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel, Styles
 from tuilab.viewer.panels.layer import histograms
 from tuilab.viewer.panels.layer.base import LayerViewState, Subject
-from tuilab.viewer.panels.layer.views import VIEWS, chosen, detail, keys, offered
+from tuilab.viewer.panels.layer.views import VIEWS, chosen, keys, layer_lines, offered
 from tuilab.viewer.screens.overlay import Overlay
 
 
-class DetailScreen(Overlay[None]):
+class LayerScreen(Overlay[None]):
     """Shows one layer of a store's snapshot; `draw` brings it up to date."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -32,16 +32,18 @@ class DetailScreen(Overlay[None]):
         *(Binding(view.key, f"view('{view.name}')", view.name) for view in VIEWS),
     ]
 
-    def __init__(self, styles: Styles, store: Callable[[], RunStore], look: LayerViewState) -> None:
+    def __init__(
+        self, styles: Styles, store: Callable[[], RunStore], view_state: LayerViewState
+    ) -> None:
         super().__init__()
-        self._panel = LinesPanel(styles, id="detail")
-        self._keys = LinesPanel(styles, id="detail-keys")
+        self._panel = LinesPanel(styles, id="layer")
+        self._keys = LinesPanel(styles, id="layer-keys")
         self._panel.add_class("panel")
         self._store = store
-        self.look = look
+        self.view_state = view_state
 
     def compose(self) -> ComposeResult:
-        """One panel, and the keys below it."""
+        """Yield one panel, and the keys below it."""
         yield self._panel
         yield self._keys
 
@@ -58,8 +60,8 @@ class DetailScreen(Overlay[None]):
         self._panel.border_title = self._title(subject)
         try:
             self._draw_keys(subject)
-            self._panel.show(detail(subject, size.width, size.height))
-        except TuilabError as error:  # of a checkpoint that cannot be read
+            self._panel.show(layer_lines(subject, size.width, size.height))
+        except TuilabError as error:  # a checkpoint cannot be read
             self._panel.show(wrap([(str(error), "error")], size.width))
 
     def _subject(self) -> Subject | None:
@@ -68,13 +70,13 @@ class DetailScreen(Overlay[None]):
         snapshot = store.snapshot
         if snapshot is None:
             return None
-        layer = min(max(self.look.layer, 1), len(snapshot.statistics))
+        layer = min(max(self.view_state.layer, 1), len(snapshot.statistics))
         info = self._info(store, layer)
-        self.look = replace(self.look, layer=layer)
-        if self.look.axis == "fixed" and not self.look.held:
-            self.look = histograms.held(self.look, snapshot, info.activation)
+        self.view_state = replace(self.view_state, layer=layer)
+        if self.view_state.axis == "fixed" and not self.view_state.axes:
+            self.view_state = histograms.fixed(self.view_state, snapshot, info.activation)
         return Subject(
-            self.look,
+            self.view_state,
             info,
             snapshot,
             store.at is not None,
@@ -94,9 +96,9 @@ class DetailScreen(Overlay[None]):
     def _title(subject: Subject) -> str:
         layer, snapshot = subject.layer, subject.snapshot
         name = f"{layer.name} · {layer.kind}, {layer.units} units" if layer.units else ""
-        name += f"  {FROZEN} frozen" if layer.frozen else ""
-        back = "  [$text-warning]◀ as of then[/]" if subject.past else ""
-        place = f"Layer {subject.look.layer} of {len(snapshot.statistics)}"
+        name += f"  {FROZEN.glyph} frozen" if layer.frozen else ""
+        back = f"  [$text-warning]{PAST.glyph} an earlier step[/]" if subject.past else ""
+        place = f"Layer {subject.state.layer} of {len(snapshot.statistics)}"
         return f"{place}  {name}  at step {snapshot.step:,}{back}"
 
     def _draw_keys(self, subject: Subject) -> None:
@@ -104,34 +106,36 @@ class DetailScreen(Overlay[None]):
         self._keys.show([key_line(shown, self._keys.size.width)])
 
     def _change(self, change: Callable[[Subject], LayerViewState]) -> None:
-        """Look differently, as far as there is anything to look at."""
+        """Change the view state, if there is anything to show."""
         subject = self._subject()
         if subject is not None:
-            self.look = change(subject)
+            self.view_state = change(subject)
             self.draw()
 
     def action_layer(self, by: int) -> None:
-        """Go to another layer; what was held of this one is held no more."""
-        self.look = replace(self.look, layer=self.look.layer + by, held={}, page=0)
+        """Go to another layer; axes that were fixed for this one are released."""
+        self.view_state = replace(
+            self.view_state, layer=self.view_state.layer + by, axes={}, page=0
+        )
         self.draw()
 
     def action_view(self, name: str) -> None:
-        """Look at the layer in another way, if there is this one of it."""
+        """Switch to another view, if the layer has it."""
         subject = self._subject()
         if subject is not None and name not in [view.name for view in offered(subject)]:
-            self.notify(f"this layer has no view of its {name}", timeout=3)
+            self.notify(f"this layer has no {name} view", timeout=3)
         else:
-            self._change(lambda subject: replace(subject.look, view=name, page=0))
+            self._change(lambda subject: replace(subject.state, view=name, page=0))
 
     def turn(self, by: int) -> None:
-        """Go to what is next in the view: a tensor, a quantity, a page."""
+        """Go to the next tensor, quantity or page of the view."""
         self._change(lambda subject: chosen(subject).turn(subject, by))
 
     def action_axis(self) -> None:
-        """Change the range of the histograms."""
+        """Change the axis of the histograms."""
         self._change(histograms.next_axis)
 
     def action_heights(self) -> None:
-        """Change between heights by square roots and by logarithms."""
-        self.look = replace(self.look, logarithmic=not self.look.logarithmic)
+        """Switch between square roots and logarithms as heights."""
+        self.view_state = replace(self.view_state, logarithmic=not self.view_state.logarithmic)
         self.draw()

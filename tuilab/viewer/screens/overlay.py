@@ -1,4 +1,4 @@
-"""What a screen above the stage has in common with the others: it shows a part of it, larger."""
+"""Screens above the dashboard that show a part of it in detail."""
 
 from typing import TypeVar
 
@@ -15,5 +15,5 @@ class Overlay(Screen[Answer]):
         raise NotImplementedError
 
     def turn(self, by: int) -> None:
-        """Go to what comes next on it, as the keys do that go round the panels of the stage."""
+        """Go to the next part, or to an earlier one: what the keys for the next panel do."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The list of scenarios by chapter, from which one is chosen."""
+"""The list of scenarios by chapter, to choose one from."""
 
 from typing import ClassVar
 
@@ -10,13 +10,14 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tuilab.charts.symbols import FAILED, OK
 from tuilab.scenario.catalog import Entry, chapters
 from tuilab.viewer.model.tour import Tour
 from tuilab.viewer.terminal.appearance import Appearance, TuilabApp
 
 MARKS = {
-    True: Content.styled("✓ ", "bold $text-success"),
-    False: Content.styled("✗ ", "bold $text-error"),
+    True: Content.styled(f"{OK.glyph} ", "bold $text-success"),
+    False: Content.styled(f"{FAILED.glyph} ", "bold $text-error"),
     None: Content("  "),
 }
 KEYS = (("enter", "run it"), ("↑ ↓", "choose"), ("pgup pgdn", "a page"))
@@ -26,14 +27,14 @@ class Scenarios(OptionList):
     """The list; a page up at its top stays on the first scenario."""
 
     def action_page_up(self) -> None:
-        """Go a page up, but never to a heading, where Textual would choose nothing."""
+        """Go a page up, but not to a heading, where Textual would highlight nothing."""
         super().action_page_up()  # type: ignore[no-untyped-call]
         if self.highlighted is None:
             self.action_first()
 
 
 class PickerScreen(Screen[Entry | None]):
-    """Lists chapters and scenarios with their questions, and tells more of the one at hand."""
+    """Lists chapters and scenarios with their questions, and details of the highlighted one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,t,ctrl+c,ctrl+q", "leave", "leave"),
@@ -42,12 +43,12 @@ class PickerScreen(Screen[Entry | None]):
     ]
 
     def __init__(self, tour: Tour, *, leaving: str) -> None:
-        """Show `tour`; `leaving` says what becomes of one who chooses nothing."""
+        """Show `tour`; `leaving` is the label of the key that chooses nothing."""
         super().__init__(id="picker")
         self._tour, self._leaving = tour, leaving
 
     def compose(self) -> ComposeResult:
-        """Place the list above what there is to know of one scenario."""
+        """Yield the list, and the details of one scenario below it."""
         yield Static(self._heading(), id="picker-head")
         yield Scenarios(*self._options(), id="scenarios")
         with VerticalScroll(id="about", can_focus=False):
@@ -55,7 +56,7 @@ class PickerScreen(Screen[Entry | None]):
         yield Static(self._keys(), id="picker-keys")
 
     def on_mount(self) -> None:
-        """Begin where the tour stands."""
+        """Highlight the current scenario of the tour."""
         scenarios = self.query_one(OptionList)
         scenarios.focus()
         scenarios.highlighted = scenarios.get_option_index(str(self._tour.at))
@@ -103,13 +104,13 @@ class PickerScreen(Screen[Entry | None]):
         return Content("\n").join(parts)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """Tell more of the scenario at hand."""
+        """Show the details of the highlighted scenario."""
         if event.option_id is not None:
             self.query_one("#about-text", Static).update(self._about(self._entry(event.option_id)))
             self.query_one("#about").scroll_home(animate=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Choose it, if it can be run here."""
+        """Choose a scenario, if it can be run here."""
         assert event.option_id is not None  # headings cannot be selected
         entry = self._entry(event.option_id)
         if obstacle := self._tour.obstacle(entry):
@@ -121,7 +122,7 @@ class PickerScreen(Screen[Entry | None]):
         return self._tour.entries[int(option)]
 
     def action_move(self, by: int) -> None:
-        """Move by a scenario, as the arrows do."""
+        """Move by one scenario, as the arrows do."""
         scenarios = self.query_one(OptionList)
         (scenarios.action_cursor_down if by > 0 else scenarios.action_cursor_up)()
 
@@ -131,24 +132,24 @@ class PickerScreen(Screen[Entry | None]):
 
 
 class PickerApp(TuilabApp[Entry | None]):
-    """The list before there is a run to show."""
+    """The list, before there is a run to show."""
 
     CSS_PATH = "tuilab.tcss"
     TITLE = "tuilab"
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(self, tour: Tour, dress: Appearance | None = None) -> None:
-        super().__init__(dress)
+    def __init__(self, tour: Tour, appearance: Appearance | None = None) -> None:
+        super().__init__(appearance)
         self._tour = tour
 
     def on_mount(self) -> None:
-        """Show the list, and leave with what is chosen."""
+        """Show the list, and leave with the chosen scenario."""
         self.push_screen(PickerScreen(self._tour, leaving="leave"), self.exit)
 
 
-def pick(tour: Tour, dress: Appearance | None = None) -> Entry | None:
-    """Let the user choose a scenario of `tour`, which then stands there."""
-    entry = PickerApp(tour, dress).run(mouse=dress is None or dress.mouse)
+def pick(tour: Tour, appearance: Appearance | None = None) -> Entry | None:
+    """Let the user choose a scenario, and make it the current one of `tour`."""
+    entry = PickerApp(tour, appearance).run(mouse=appearance is None or appearance.mouse)
     if entry is not None:
         tour.go_to(entry)
     return entry

@@ -14,6 +14,7 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.timer import Timer
 
 from engine.errors import TuilabError
+from tuilab.charts.symbols import SEVERITIES
 from tuilab.charts.text import Line, key_line
 from tuilab.errors import ViewError
 from tuilab.process.launch import Worker
@@ -87,11 +88,11 @@ class SearchApp(TuilabApp[RunFolder | None]):
     def __init__(
         self,
         reader: StudyReader,
-        look: SearchViewState,
+        view_state: SearchViewState,
         reading: Callable[[StudyReader], Reading] = read,
     ) -> None:
         super().__init__()
-        self._reader, self.look, self._read = reader, look, reading
+        self._reader, self.view_state, self._read = reader, view_state, reading
         self._curves = RunningCurves(reader.folder)
         self._is_reading = False
         self._later: Timer | None = None  # when the pictures follow the cursor
@@ -167,12 +168,12 @@ class SearchApp(TuilabApp[RunFolder | None]):
     @property
     def stage(self) -> StageResult | None:
         """The stage that is looked at."""
-        return self.reading.stage(self.look.stage) if self.reading is not None else None
+        return self.reading.stage(self.view_state.stage) if self.reading is not None else None
 
     @property
     def chosen(self) -> Row | None:
         """The trial under the cursor."""
-        place = self.look.cursor
+        place = self.view_state.cursor
         return self.shown[place].row if 0 <= place < len(self.shown) else None
 
     def _sort(self) -> None:
@@ -181,19 +182,19 @@ class SearchApp(TuilabApp[RunFolder | None]):
         if stage is None or self.reading is None:
             return
         search = self.reading.result.search
-        self.shown = entries(stage, self.look.order, maximize=search.maximize)
+        self.shown = entries(stage, self.view_state.order, maximize=search.maximize)
         numbers = [entry.row.number for entry in self.shown]
-        if self.look.number in numbers:
-            self.look.cursor = numbers.index(self.look.number)
-        self.look.cursor = min(max(self.look.cursor, 0), max(len(numbers) - 1, 0))
+        if self.view_state.number in numbers:
+            self.view_state.cursor = numbers.index(self.view_state.number)
+        self.view_state.cursor = min(max(self.view_state.cursor, 0), max(len(numbers) - 1, 0))
 
     def _arrange(self) -> None:
         small = self.size.width < NARROW or self.size.height < LOW
         self.screen.set_class(small, "small")
         for place, name in enumerate(PANELS):
-            self._panels[name].set_class(not small or place == self.look.panel, "shown")
-        self.screen.set_class(small and self.look.panel == 0, "table-alone")
-        self.screen.set_class(small and PANELS[self.look.panel] in BELOW, "below-alone")
+            self._panels[name].set_class(not small or place == self.view_state.panel, "shown")
+        self.screen.set_class(small and self.view_state.panel == 0, "table-alone")
+        self.screen.set_class(small and PANELS[self.view_state.panel] in BELOW, "below-alone")
 
     def _draw(self, *, pictures: bool = True) -> None:
         reading, stage = self.reading, self.stage
@@ -213,24 +214,27 @@ class SearchApp(TuilabApp[RunFolder | None]):
             self._draw_running()
 
     def _draw_table(self, stage: StageResult, reading: Reading) -> None:
-        panel, look = self._panels["trials"], self.look
+        panel, view_state = self._panels["trials"], self.view_state
         objective = objective_heading(reading.result.search)
         size = (panel.content_size.width, panel.content_size.height)
         panel.border_title = f"Trials of {stage.stage.name}"
-        panel.border_subtitle = f"by {columns(stage, objective)[look.order.column]}"
+        panel.border_subtitle = f"by {columns(stage, objective)[self.view_state.order.column]}"
         if size[0]:
-            panel.show(table(stage, self.shown, objective, look.order, look.cursor, size))
+            panel.show(
+                table(stage, self.shown, objective, view_state.order, view_state.cursor, size)
+            )
 
     def _draw_pictures(self, stage: StageResult, reading: Reading) -> None:
         maximize = reading.result.search.maximize
         objective = objective_heading(reading.result.search)
         keys = [*stage.space]
-        key = keys[self.look.parameter % len(keys)]
-        told = reading.result.edges.get(stage.stage.name, ())
-        warned = any(text.startswith(f"{key}:") for text in told)
-        edge = "  [$text-warning]▲ best at the edge[/]" if warned else ""
+        key = keys[self.view_state.parameter % len(keys)]
+        edges = reading.result.edges.get(stage.stage.name, ())
+        warned = any(text.startswith(f"{key}:") for text in edges)
+        glyph = SEVERITIES["warning"].glyph
+        edge = f"  [$text-warning]{glyph} best at the edge[/]" if warned else ""
         self._panels["scatter"].border_title = f"{objective} over {key}{edge}"
-        place = self.look.parameter % len(keys) + 1
+        place = self.view_state.parameter % len(keys) + 1
         self._panels["scatter"].border_subtitle = f"{place} of {len(keys)}" * (len(keys) > 1)
         self._panels["parallel"].border_title = "Parallel axes"
         self._panels["importance"].border_title = "Importance"
@@ -262,9 +266,11 @@ class SearchApp(TuilabApp[RunFolder | None]):
 
     def action_move(self, by: int) -> None:
         """Go up or down the table."""
-        self.look.cursor = min(max(self.look.cursor + by, 0), max(len(self.shown) - 1, 0))
+        self.view_state.cursor = min(
+            max(self.view_state.cursor + by, 0), max(len(self.shown) - 1, 0)
+        )
         chosen = self.chosen
-        self.look.number = chosen.number if chosen is not None else None
+        self.view_state.number = chosen.number if chosen is not None else None
         self._draw(pictures=False)
         if self._later is not None:
             self._later.stop()
@@ -274,19 +280,21 @@ class SearchApp(TuilabApp[RunFolder | None]):
         """Sort by the next column."""
         if (stage := self.stage) is not None:
             count = len(columns(stage, ""))
-            self.look.order = Order((self.look.order.column + by) % count)
+            self.view_state.order = Order((self.view_state.order.column + by) % count)
             self._sort()
             self._draw()
 
     def action_turn(self) -> None:
         """Turn the order round."""
-        self.look.order = Order(self.look.order.column, not self.look.order.reverse)
+        self.view_state.order = Order(
+            self.view_state.order.column, not self.view_state.order.reverse
+        )
         self._sort()
         self._draw()
 
     def action_parameter(self, by: int) -> None:
         """Look at the objective over another parameter."""
-        self.look.parameter += by
+        self.view_state.parameter += by
         self._draw()
 
     def action_stage(self) -> None:
@@ -294,18 +302,18 @@ class SearchApp(TuilabApp[RunFolder | None]):
         stage = self.stage
         if self.reading is not None and stage is not None:
             names = [each.stage.name for each in self.reading.result.stages]
-            self.look.stage = names[(names.index(stage.stage.name) + 1) % len(names)]
-            self.look.cursor, self.look.number = 0, None
+            self.view_state.stage = names[(names.index(stage.stage.name) + 1) % len(names)]
+            self.view_state.cursor, self.view_state.number = 0, None
             self._sort()
             self._draw()
 
     def action_panel(self, by: int) -> None:
         """Show the next panel, where they are shown one at a time."""
-        self.action_show((self.look.panel + by) % len(PANELS))
+        self.action_show((self.view_state.panel + by) % len(PANELS))
 
     def action_show(self, place: int) -> None:
         """Show a panel alone, where there is no room for all."""
-        self.look.panel = place
+        self.view_state.panel = place
         self._arrange()
         self.call_after_refresh(self._draw)
 
@@ -358,10 +366,10 @@ def view(folder: StudyFolder) -> None:
     """Show a search until the user leaves; in between, the runs that are opened. ViewError."""
     from tuilab.viewer.app import view as view_run
 
-    reader, look = StudyReader(folder), SearchViewState()
+    reader, view_state = StudyReader(folder), SearchViewState()
     try:
         while True:
-            app = SearchApp(reader, look)
+            app = SearchApp(reader, view_state)
             run = app.run()
             if app.return_code:  # Textual has printed why
                 again = shell_command("search", "view", folder.path)

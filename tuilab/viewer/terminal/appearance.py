@@ -1,8 +1,9 @@
-"""What the apps have in common: themes, glyphs, no colours when asked, and remembered choices."""
+"""What all apps share: themes, glyphs, the mode without colours, and remembered settings."""
 
 import gc
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,22 +17,22 @@ from textual.filter import LineFilter, Monochrome, NoColor
 from textual.screen import Screen
 from textual.widget import Widget
 
-from tuilab.charts.glyphs import GLYPHS, Glyphs, detect, translate
 from tuilab.terminal import has_hung_up, is_terminal
 from tuilab.viewer.model.settings import Memory, Settings
 from tuilab.viewer.panels.base import LinesPanel
+from tuilab.viewer.terminal.glyphs import GLYPHS, Glyphs, detect, translate
 from tuilab.viewer.terminal.terminal_diff import Screenful
 from tuilab.viewer.terminal.theme import THEMES, plain_styles, role_styles
 
 Result = TypeVar("Result")
 
-STANDS_OUT: Final = 0.25  # of brightness: from there a ground is more than a tint
-VISITOR_PERIOD: Final = 1.0  # seconds between two looks whether a browser's view is still wanted
+CONTRAST: Final = 0.25  # of brightness: a background that differs by more is shown reversed
+BROWSER_PERIOD: Final = 1.0  # seconds between two checks that the server is still there
 
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """How a view shall look, whatever is remembered; None leaves it to what is."""
+    """Options for one view; None: as remembered in the settings."""
 
     theme: str | None = None
     glyphs: Glyphs | None = None
@@ -39,29 +40,29 @@ class Appearance:
     mouse: bool = True
 
 
-PICTURE: Final = Appearance(theme=THEMES[0].name, glyphs="braille", colours=True)
+REPRODUCIBLE: Final = Appearance(theme=THEMES[0].name, glyphs="braille", colours=True)
 """For pictures, which are the same wherever they are drawn."""
 
 
 class Translated(LineFilter):
-    """Everything that leaves for the terminal, panels, borders and dialogs, in other glyphs."""
+    """Translates all output, of panels, borders and dialogs, into other glyphs."""
 
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__()
         self.glyphs = glyphs
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """Translate the text of a line."""
+        """Return a line with its text translated."""
         return [Segment(translate(s.text, self.glyphs), s.style, s.control) for s in segments]
 
 
 class Uncoloured(LineFilter):
-    """No colours at all; what stood on a ground of its own is reversed."""
+    """Removes all colours; text on a coloured background is reversed."""
 
     # Textual's own filter for NO_COLOR writes shades of grey, which are colours to a terminal.
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """Take the colours out of a line."""
+        """Return a line without colours."""
         return [
             Segment(s.text, s.style and _uncoloured(s.style, background), s.control)
             for s in segments
@@ -75,88 +76,94 @@ def _uncoloured(style: Style, background: Color) -> Style:
     if ground is None or ground.is_default:
         return plain
     distance = abs(Color.from_rich_color(ground).brightness - background.brightness)
-    return plain + Style(reverse=True) if distance >= STANDS_OUT else plain
+    return plain + Style(reverse=True) if distance >= CONTRAST else plain
 
 
 def _shown() -> Glyphs:
-    """Return what can be shown where the view is drawn: a browser shows everything."""
+    """Return the glyphs that the terminal shows; a browser shows all of them."""
     return detect(stream=sys.__stderr__) if is_terminal(sys.__stderr__) else "braille"
 
 
 class TuilabApp(App[Result]):
-    """An app that looks as its user wants, and remembers it."""
+    """An app with themes, glyphs and remembered settings."""
 
-    def __init__(self, dress: Appearance | None = None) -> None:
+    def __init__(self, appearance: Appearance | None = None) -> None:
         super().__init__()
-        dress = dress or Appearance()
+        options = appearance or Appearance()
         self.role_styles: dict[str, Style] = {}
         self.animation_level = "none"
         self._screenful = Screenful()
         self._memory = Memory()
-        colours = not os.environ.get("NO_COLOR") if dress.colours is None else dress.colours
+        colours = not os.environ.get("NO_COLOR") if options.colours is None else options.colours
         self.no_color = not colours
         self._uncoloured = Uncoloured()
         self._translated = {glyphs: Translated(glyphs) for glyphs in GLYPHS}
-        self.glyphs: Glyphs = dress.glyphs or self.settings.glyphs or _shown()
+        self.glyphs: Glyphs = options.glyphs or self.settings.glyphs or _shown()
         for theme in THEMES:
             self.register_theme(theme)
-        wanted = dress.theme or self.settings.theme
-        self.theme = wanted if wanted in self.available_themes else THEMES[0].name
+        theme_name = options.theme or self.settings.theme
+        self.theme = theme_name if theme_name in self.available_themes else THEMES[0].name
+        self._shown_until: dict[tuple[str, str], float] = {}  # (title, message) of notifications
 
     def run(self, *args: Any, **settings: Any) -> Result | None:
         """Run the app until its user leaves.
 
-        Its frames are many objects and next to no garbage in circles: to look for that as often as
-        Python does took a twelfth of the view's time. Not `gc.freeze`, which would keep what an app
-        before this one has left; nor so seldom that what dialogs leave adds up.
+        Frames make many objects and hardly any cyclic garbage: collecting as often as Python does
+        by default takes a twelfth of the view's time. `gc.freeze` would keep what an earlier app
+        left behind; a higher threshold would let the remains of dialogs pile up.
         """
         gc.set_threshold(10_000, 10, 10)
         return super().run(*args, **settings)
 
     @property
     def settings(self) -> Settings:
-        """What was chosen last."""
+        """The remembered settings."""
         return self._memory.settings
 
     def remember(self, **chosen: object) -> None:
-        """Keep a choice, a field of `Settings`, for the next time."""
+        """Remember settings, fields of `Settings`, for the next view."""
         self._memory.remember(**chosen)
-        self._tell_problem()
+        self._notify_problem()
 
-    def _tell_problem(self) -> None:
+    def _notify_problem(self) -> None:
         if self._memory.problem:
             self.notify(self._memory.problem, title="settings", severity="warning")
 
     def notify(self, message: str, *, title: str = "", timeout: float | None = None,
                **rest: Any) -> None:  # fmt: skip
-        """Show a message for a while, in place of the same one that may be on the screen."""
-        for shown in [*self._notifications]:
-            if (shown.title, shown.message) == (title, message):
-                self._unnotify(shown, refresh=False)
+        """Show a message for a while, unless the same one is still on the screen."""
+        now, duration = time.monotonic(), timeout or self.NOTIFICATION_TIMEOUT
+        if now < self._shown_until.get((title, message), 0.0):
+            return
+        self._shown_until = {key: end for key, end in self._shown_until.items() if now < end}
+        self._shown_until[title, message] = now + duration
         super().notify(message, title=title, timeout=timeout, **rest)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Return what every line goes through on its way to the terminal."""
+        """Return the filters of all lines on their way to the terminal."""
         theirs = super().get_line_filters()
-        colours = [one for one in theirs if not isinstance(one, Monochrome | NoColor)]
+        colours = [own for own in theirs if not isinstance(own, Monochrome | NoColor)]
         if self.no_color:
             colours = [self._uncoloured]
         return [*colours, *([self._translated[self.glyphs]] if self.glyphs != "braille" else [])]
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
-        """Send what differs from what the terminal shows; Textual's own way into the terminal."""
+        """Send only what differs from what the terminal shows.
+
+        Textual has no public hook between the compositor and the driver.
+        """
         super()._display(screen, self._screenful.update(renderable))
 
     def on_mount(self) -> None:
-        """Take up the colours, and again whenever another theme is chosen."""
+        """Apply the colours, now and whenever another theme is chosen."""
         self._restyle()
         self.theme_changed_signal.subscribe(self, lambda theme: self._changed(theme.name))
-        self._tell_problem()
+        self._notify_problem()
         if self.is_web:
-            self.set_interval(VISITOR_PERIOD, self._leave_with_visitor)
+            self.set_interval(BROWSER_PERIOD, self._leave_with_server)
 
-    def _leave_with_visitor(self) -> None:
-        """End where nobody is left who could: the server was killed."""
+    def _leave_with_server(self) -> None:
+        """Leave if the server was killed: nobody else can close this view."""
         if has_hung_up(sys.__stdin__):
             self.exit()
 
@@ -172,7 +179,7 @@ class TuilabApp(App[Result]):
                 panel.restyle()
 
     def action_cycle_theme(self) -> None:
-        """Take the next theme: what a binding calls."""
+        """Switch to the next theme: what a binding calls."""
         self.cycle_theme()
 
     def action_cycle_glyphs(self) -> None:
@@ -180,7 +187,7 @@ class TuilabApp(App[Result]):
         self.cycle_glyphs()
 
     def cycle_theme(self) -> None:
-        """Take the next theme of ours."""
+        """Switch to the next of tuilab's themes."""
         names = [theme.name for theme in THEMES]
         place = names.index(self.theme) + 1 if self.theme in names else 0
         self.theme = names[place % len(names)]

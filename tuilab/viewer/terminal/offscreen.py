@@ -1,4 +1,4 @@
-"""Pictures of a recorded run, drawn without a terminal: what `tuilab export` writes."""
+"""Screenshots of a recorded run, drawn without a terminal: what `tuilab export` writes."""
 
 import asyncio
 from bisect import bisect_right
@@ -14,18 +14,18 @@ from tuilab.process.launch import Worker
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp
-from tuilab.viewer.dashboard import TABS
 from tuilab.viewer.model.claims import judge_folder
-from tuilab.viewer.terminal.appearance import PICTURE
+from tuilab.viewer.panels.registry import TABS
+from tuilab.viewer.terminal.appearance import REPRODUCIBLE
 from tuilab.viewer.terminal.screenshot import panels, png, take
 
 SIZE: Final = (160, 48)
-POLLS: Final = 1000  # at which a run is given up that grows faster than it can be read
+POLLS: Final = 1000  # at most: a live run may grow faster than it is read
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What shall be on a picture: `panel` alone, "" for all; the snapshot up to step `at`."""
+class PictureOptions:
+    """What a picture shows: one `panel`, "" for all; the newest snapshot up to step `at`."""
 
     panel: str = ""
     size: tuple[int, int] = SIZE
@@ -33,43 +33,43 @@ class Wanted:
     theme: str | None = None
 
 
-def write_svg(reader: RunReader, to: Path, **wanted: Any) -> list[Path]:
-    """Write a picture of a run to the file `to`; `wanted` are fields of `Wanted`."""
-    to.write_text(_draw(reader, wanted), encoding="utf-8")
+def write_svg(reader: RunReader, to: Path, **options: Any) -> list[Path]:
+    """Write a picture of a run to the file `to`; `options` are fields of `PictureOptions`."""
+    to.write_text(_draw(reader, options), encoding="utf-8")
     return [to]
 
 
-def write_png(reader: RunReader, to: Path, **wanted: Any) -> list[Path]:
+def write_png(reader: RunReader, to: Path, **options: Any) -> list[Path]:
     """Write a picture of a run as PNG. Raises NoPngError."""
-    to.write_bytes(png(_draw(reader, wanted)))
+    to.write_bytes(png(_draw(reader, options)))
     return [to]
 
 
-def _draw(reader: RunReader, wanted: Mapping[str, Any]) -> str:
-    return asyncio.run(draw(RunFolder(reader.path.parent), Wanted(**wanted)))
+def _draw(reader: RunReader, options: Mapping[str, Any]) -> str:
+    return asyncio.run(draw(RunFolder(reader.path.parent), PictureOptions(**options)))
 
 
-async def draw(folder: RunFolder, wanted: Wanted) -> str:
+async def draw(folder: RunFolder, options: PictureOptions) -> str:
     """Return a picture of a run as SVG. Raises UnknownNameError, ConfigError."""
     claims = judge_folder(folder)
-    dress = replace(PICTURE, theme=wanted.theme or PICTURE.theme)
-    app = ViewerApp(Worker(folder), judge=lambda _: claims, dress=dress)
-    async with app.run_test(size=wanted.size) as pilot:
-        app.stage.claims = claims
+    appearance = replace(REPRODUCIBLE, theme=options.theme or REPRODUCIBLE.theme)
+    app = ViewerApp(Worker(folder), judge=lambda _: claims, appearance=appearance)
+    async with app.run_test(size=options.size) as pilot:
+        app.dashboard.show_claims(claims)
         await _read(app, pilot)
-        if wanted.at is not None:
-            _go_to(app, folder, wanted.at)
+        if options.at is not None:
+            _go_to(app, folder, options.at)
         await _settle(app, pilot)
-        if wanted.panel:
-            await _find(app, pilot, wanted.panel)
+        if options.panel:
+            await _find(app, pilot, options.panel)
         try:
-            return take(app, wanted.panel)
+            return take(app, options.panel)
         finally:
             app.store.close()
 
 
 async def _read(app: ViewerApp, pilot: Pilot[Worker]) -> None:
-    """Read a long run over as many polls as it takes."""
+    """Read a run, over several polls if it is long."""
     for _ in range(POLLS):
         step = app.store.step
         app.tick()
@@ -79,7 +79,7 @@ async def _read(app: ViewerApp, pilot: Pilot[Worker]) -> None:
 
 
 async def _settle(app: ViewerApp, pilot: Pilot[Worker]) -> None:
-    app.stage.rearranged()
+    app.dashboard.rearrange()
     await pilot.pause()
     app.tick()
     await pilot.pause()
@@ -92,17 +92,17 @@ def _go_to(app: ViewerApp, folder: RunFolder, at: int) -> None:
     if not steps:
         raise ConfigError("this run has no statistics yet", "--at")
     if at > steps[-1]:
-        raise ConfigError(f"{at} is after its last statistics, of step {steps[-1]}", "--at")
-    app.look(max(bisect_right(steps, at), 1) - len(steps))
+        raise ConfigError(f"{at} is after the last statistics, of step {steps[-1]}", "--at")
+    app.navigation.look(max(bisect_right(steps, at), 1) - len(steps))
 
 
 async def _find(app: ViewerApp, pilot: Pilot[Worker], panel: str) -> None:
-    """Give the tab that holds a panel the whole screen."""
+    """Show the tab that holds a panel."""
     for tab in TABS:
-        app.stage.show_overview()
-        app.stage.toggle(tab)
+        app.dashboard.show_overview()
+        app.dashboard.toggle(tab)
         await _settle(app, pilot)
         if panel in panels(app):
             return
-    names = [str(found.id) for found in app.stage.query(".panel")]
+    names = [str(widget.id) for widget in app.dashboard.query(".panel")]
     raise UnknownNameError("panel", panel, names, "--panel")

@@ -1,48 +1,49 @@
-"""Pictures of what is on the screen, as SVG and PNG.
+"""Screenshots as SVG and, with resvg from the extra `png`, as PNG."""
 
-SVG needs nothing else. PNG needs resvg, from the extra `png`.
-"""
-
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from textual.app import App
 
-from engine.errors import UnknownNameError
-from tuilab.charts.svg import svg
+from engine.errors import TuilabError, UnknownNameError
 from tuilab.errors import RunError
 from tuilab.record.run_folder import RunFolder
+from tuilab.viewer.terminal.svg import svg
 
-ZOOM: Final = 2  # pixels of a PNG for each of the SVG: sharp on a slide
+if TYPE_CHECKING:
+    from tuilab.viewer.app import ViewerApp
+
+PIXELS: Final = 2  # of a PNG per pixel of the SVG, each way: sharp on a slide
 
 
 class NoPngError(RunError):
-    """The library that makes PNG is not there."""
+    """The library that writes PNG is not installed."""
 
     def __init__(self) -> None:
         super().__init__(
             "PNG needs resvg-py: in tuilab's folder, python3 -m pip install -e '.[png]'; "
-            "SVG needs nothing"
+            "SVG needs nothing else"
         )
 
 
-def png(picture: str) -> bytes:
-    """Return an SVG of ours as PNG. Raises NoPngError."""
+def png(image: str) -> bytes:
+    """Return an SVG image as PNG. Raises NoPngError."""
     try:
         from resvg_py import svg_to_bytes
     except ImportError as error:
         raise NoPngError from error
-    return bytes(svg_to_bytes(svg_string=picture, zoom=ZOOM, monospace_family="DejaVu Sans Mono"))
+    return bytes(svg_to_bytes(svg_string=image, zoom=PIXELS, monospace_family="DejaVu Sans Mono"))
 
 
 def panels(app: App[Any]) -> list[str]:
-    """Return the names of the panels that are in sight."""
+    """Return the names of the panels that are visible."""
     return [str(panel.id) for panel in app.screen.query(".panel") if panel.region.area]
 
 
 def take(app: App[Any], panel: str = "") -> str:
-    """Return what an app shows now as SVG, or one of its panels. Raises UnknownNameError."""
+    """Return the screen of an app, or one of its panels, as SVG. Raises UnknownNameError."""
     if panel and panel not in panels(app):
         raise UnknownNameError("panel", panel, panels(app), "panel")
     region = app.screen.query_one(f"#{panel}").region if panel else app.screen.region
@@ -52,21 +53,21 @@ def take(app: App[Any], panel: str = "") -> str:
     return svg(rows, region.width, variables["foreground"], variables["background"], app.title)
 
 
-def keep(picture: str, folder: RunFolder, name: str) -> list[Path]:
-    """Write a picture into the run folder, as SVG and, where that can be made, as PNG.
+def save(image: str, folder: RunFolder, name: str) -> list[Path]:
+    """Write an SVG image to the run folder, as SVG and, where possible, as PNG.
 
-    Nothing is overwritten: a number is added where there is one of that name. Raises RunError.
+    Nothing is overwritten: a number is added to a name that is taken. Raises RunError.
     """
     place = folder.path / "pictures"
     try:
         place.mkdir(exist_ok=True)
         file = _unused(place, name)
-        file.write_text(picture, encoding="utf-8")
+        file.write_text(image, encoding="utf-8")
         try:
-            image = png(picture)
+            pixels = png(image)
         except NoPngError:
             return [file]
-        file.with_suffix(".png").write_bytes(image)
+        file.with_suffix(".png").write_bytes(pixels)
     except OSError as error:
         raise RunError(f"cannot write into {place}: {error.strerror or error}") from error
     return [file, file.with_suffix(".png")]
@@ -77,4 +78,34 @@ def _unused(place: Path, name: str) -> Path:
         file = place / f"{name}{'' if number == 1 else f'-{number}'}.svg"
         if not file.exists():
             return file
-    raise AssertionError  # count goes on for ever
+    raise AssertionError  # count never ends
+
+
+class Screenshots:
+    """Takes screenshots of an app into the folder of the run that it shows."""
+
+    def __init__(self, app: "ViewerApp") -> None:
+        self._app = app
+
+    def take(self, panel: str = "") -> None:
+        """Save the screen, or a panel of it; the files are written in a thread."""
+        store, folder = self._app.store, self._app.worker.folder
+        past = store.snapshot is not None and store.at is not None
+        step = store.snapshot.step if store.snapshot is not None and past else store.step
+        name = "-".join(filter(None, (f"step-{step}", panel)))
+        image = take(self._app, panel)
+        self._app.run_worker(partial(self._save, image, folder, name), thread=True)
+
+    def _save(self, image: str, folder: RunFolder, name: str) -> None:
+        """Write the files and notify of them; a PNG takes as long as several frames."""
+        app = self._app
+        try:
+            files = save(image, folder, name)
+        except TuilabError as error:
+            app.call_from_thread(app.notify, str(error), severity="error")
+            return
+        kinds = " and ".join(file.suffix[1:].upper() for file in files)
+        words = f"{kinds}: {files[0].with_suffix('')}"
+        if len(files) == 1:
+            words += f"\n{NoPngError()}"
+        app.call_from_thread(app.notify, words, title="picture", timeout=5)

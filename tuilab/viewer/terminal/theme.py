@@ -1,7 +1,7 @@
-"""Roles to colours: one hue for activations, one for gradients, one for updates.
+"""Styles of roles: one hue for activations, one for gradients, one for updates.
 
-Roles are named by what they mean; colours come from the variables of the current theme, so that
-every Textual theme works. The themes below are those that the screen is designed for.
+A role is named after its meaning. Colours come from the variables of the current theme, so that
+every Textual theme works; the screen is designed for the themes below.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,12 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
 
-from tuilab.charts.color_scales import ramps
+from tuilab.charts.color_scales import STEPS
 from tuilab.viewer.curves.base import DEPTHS
 
 MUTED: Final = 0.34  # of the way from the text to the ground: contrast stays above 4.5
 FAINT: Final = 0.72  # rules and what is zero
+FAINTEST: Final = 0.07  # of the way from the ground to the text: zero on a map
 
 
 def _theme(
@@ -30,7 +31,7 @@ def _theme(
     error: str,
     success: str,
 ) -> Theme:
-    """Build a theme from its hues; `grounds` are those of the screen, of bars and of fields."""
+    """Return a theme of hues; `grounds` are the backgrounds of the screen, of bars, of fields."""
     background, surface, panel = grounds
     theme = Theme(
         name=name,
@@ -47,7 +48,7 @@ def _theme(
         success=success,
     )
     for hue in ("primary", "secondary", "accent", "warning", "error", "success"):
-        theme.variables[f"text-{hue}"] = getattr(theme, hue)  # as it is, not mixed with white
+        theme.variables[f"text-{hue}"] = getattr(theme, hue)  # unchanged, not blended with white
     return theme
 
 
@@ -74,8 +75,8 @@ THEMES: Final = (
         error="#b8202a",
         success="#2f6d12",
     ),
-    # The hues of Okabe and Ito, "Color Universal Design" (2008), moved apart in lightness until
-    # any two of them differ to those who lack a kind of cone as well.
+    # The hues of Okabe and Ito, "Color Universal Design" (2008), spread in lightness until any two
+    # of them can be distinguished with any kind of colour blindness.
     _theme(
         "colour-blind",
         grounds=("#12151c", "#161a23", "#1f2531"),
@@ -88,7 +89,7 @@ THEMES: Final = (
         success="#86d2f6",
     ),
 )
-"""In the order in which a key goes through them; the first is what a new user sees."""
+"""In the order of the key; a new user gets the first."""
 
 VARIABLES: Final = {  # the theme's variable of each hue
     "activation": "text-primary",
@@ -104,11 +105,11 @@ VARIABLES: Final = {  # the theme's variable of each hue
 
 
 def theme_names() -> list[str]:
-    """Return the names of all themes there are, ours first."""
+    """Return the names of all themes, tuilab's first."""
     return [theme.name for theme in THEMES] + sorted(BUILTIN_THEMES)
 
 
-PLAIN: Final = {  # without colours: what warns is bold, what is wrong reversed
+PLAIN: Final = {  # without colours: warnings are bold, errors reversed
     "warning": Style(bold=True),
     "error": Style(reverse=True),
     "key": Style(bold=True),
@@ -118,7 +119,7 @@ PLAIN: Final = {  # without colours: what warns is bold, what is wrong reversed
 
 
 def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
-    """Build the style of every role from the variables of a theme."""
+    """Return the style of every role, from the variables of a theme."""
     foreground, ground = Color.parse(variables["foreground"]), Color.parse(variables["background"])
     muted, faint = (foreground.blend(ground, share).rich_color for share in (MUTED, FAINT))
     styles = {
@@ -141,11 +142,39 @@ def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
     )
     for k in range(DEPTHS):
         styles[f"depth.{k}"] = Style(color=near.blend(far, k / (DEPTHS - 1)).rich_color)
-    return styles | ramps(variables)
+    return styles | scale_styles(variables)
+
+
+def scale_styles(variables: Mapping[str, str]) -> dict[str, Style]:
+    """Return the styles of all steps of the colour scales, from the variables of a theme.
+
+    "signed" runs from blue through the background to orange, a pair that colour-blind people can
+    distinguish too; "active" and "saturated" begin at the background.
+    """
+    ground, foreground = Color.parse(variables["background"]), Color.parse(variables["foreground"])
+    zero = ground.blend(foreground, FAINTEST)
+    error = Color.parse(variables.get("text-error", variables["foreground"]))
+
+    def scale(name: str, variable: str, sign: int = 1) -> dict[str, Style]:
+        hue = Color.parse(variables.get(variable, variables["foreground"]))
+        return {
+            f"{name}.{sign * step}": Style(color=zero.blend(hue, step / STEPS).rich_color)
+            for step in range(STEPS + 1)
+        }
+
+    return {
+        "ground": Style(color=ground.rich_color),
+        "ink": Style(color=foreground.rich_color),
+        "dead": Style(color=zero.blend(error, 0.25).rich_color),
+        **scale("signed", "text-primary", -1),
+        **scale("signed", "text-warning"),
+        **scale("active", "text-primary"),
+        **scale("saturated", "text-warning"),
+    }
 
 
 def plain_styles(styles: Mapping[str, Style]) -> dict[str, Style]:
-    """Return the style of every role where no colours are wanted."""
+    """Return the style of every role without colours."""
     return {role: _plain(role, style) for role, style in styles.items()}
 
 

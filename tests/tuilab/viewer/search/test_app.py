@@ -71,10 +71,10 @@ async def test_the_cursor_stays_on_its_trial_when_the_order_changes(study: Study
         await pilot.press("down")
         assert app.chosen == ROWS[0]
         await pilot.press("o")  # by trial: it is the first there
-        assert app.look.order.column == 1
-        assert (app.chosen, app.look.cursor) == (ROWS[0], 0)
+        assert app.view_state.order.column == 1
+        assert (app.chosen, app.view_state.cursor) == (ROWS[0], 0)
         await pilot.press("O")
-        assert (app.chosen, app.look.cursor) == (ROWS[0], 5)
+        assert (app.chosen, app.view_state.cursor) == (ROWS[0], 5)
         await pilot.press("home")
         assert app.chosen == ROWS[5]
 
@@ -114,7 +114,7 @@ async def test_a_thousand_trials_can_be_gone_through(study: StudyReader) -> None
     async with app.run_test(size=(160, 40)) as pilot:
         await settled(pilot, app)
         await pilot.press("end")
-        assert app.look.cursor == 999
+        assert app.view_state.cursor == 999
         assert " 1000 " in text(app, "trials")
         await pilot.press("o", "o", "O", "home")
         assert app.chosen is not None

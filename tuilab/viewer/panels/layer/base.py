@@ -1,4 +1,7 @@
-"""What a view of one layer is: what it is given, and what it gives."""
+"""A view of one layer: what it is given, and what it returns.
+
+A module of this package that defines a `View` adds one.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +17,7 @@ AxisMode = Literal["own", "shared", "fixed", "log"]
 
 
 class Key(NamedTuple):
-    """A key of a view: `priority` orders the footer's survivors where room is short."""
+    """A key of a view; the lowest `priority` is left out of the footer first."""
 
     priority: int
     shown: str
@@ -24,27 +27,27 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LayerViewState:
-    """What of a layer is looked at, and how."""
+    """Which layer is shown, and how."""
 
     layer: int = 1  # from 1
     view: str = "histograms"
     tensor: str = "activation"
     axis: AxisMode = "own"
-    held: Mapping[str, Axis] = field(default_factory=dict)  # of each tensor, while it is "fixed"
-    held_at: int = 0  # the step that those are of
+    axes: Mapping[str, Axis] = field(default_factory=dict)  # by tensor, while `axis` is "fixed"
+    fixed_at: int = 0  # the step that those are of
     logarithmic: bool = False  # heights of the histograms
-    quantity: int = 0  # of the unit map: which of those that there are
-    page: int = 0  # of what does not fit at once
+    quantity: int = 0  # index into the quantities of the unit map
+    page: int = 0  # of what does not fit on one screen
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is known of a layer at the step that is looked at; read only when asked for."""
+    """A layer at the step that is looked at; the callables read from the record."""
 
-    look: LayerViewState
+    state: LayerViewState
     layer: LayerInfo
     snapshot: Snapshot
-    past: bool  # an older snapshot than the newest
+    past: bool  # the snapshot is not the newest
     pixels: tuple[int, int, int] | None  # of the inputs: channels, height, width
     history: Callable[[str], History | None]  # of a tensor
     units: Callable[[], tuple[int, Units] | None]  # and the step that they are of
@@ -53,24 +56,25 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One way to look at a layer; pure functions of a subject."""
+    """A way to show a layer: pure functions of a subject."""
 
+    order: int  # in the line of names; the first is there of every layer
     name: str
     key: str
     help: str
     offered: Callable[[Subject], bool]
-    title: Callable[[Subject], Line]  # what is on, beside its name
+    title: Callable[[Subject], Line]  # the settings, beside its name
     draw: Callable[[Subject, int, int], list[Line]]  # cells, height
-    turn: Callable[[Subject, int], LayerViewState]  # what tab changes, forth or back
+    turn: Callable[[Subject, int], LayerViewState]  # what tab changes, forward or back
     keys: Sequence[Key] = ()  # beside those of the screen
 
 
 def as_of(step: int, subject: Subject) -> Line:
-    """Say of which step something is, in warning where it is of later than what is looked at."""
+    """Return the step of what is shown, as a warning if it is later than the snapshot."""
     later = subject.past and step > subject.snapshot.step
     return [(f"as of step {step:,}", "warning" if later else "muted")]
 
 
 def next_page(subject: Subject, by: int) -> LayerViewState:
-    """Return the look at the next page of a view that has several."""
-    return replace(subject.look, page=max(subject.look.page + by, 0))
+    """Return the state with the next page."""
+    return replace(subject.state, page=max(subject.state.page + by, 0))

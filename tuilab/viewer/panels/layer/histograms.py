@@ -1,4 +1,4 @@
-"""A layer's six tensors as large histograms, and one of them over time."""
+"""The six tensors of a layer as large histograms, and one of them over time."""
 
 import math
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ NAMES: Final = {
     "weight_grad": ("dL/dW", "update"),
     "update": ("update ΔW", "update"),
 }
-"""What each tensor is called, and its hue."""
+"""The label and the role of each tensor."""
 SHORT: Final = {"pre_activation": "pre-act."}
-"""Names where a box is narrower than ROOMY cells."""
+"""Labels for boxes narrower than ROOMY cells."""
 ROOMY: Final = 28
 GRID: Final = ("activation", "activation_grad", "weight", "pre_activation", "weight_grad", "update")
 COLUMNS: Final = 3
@@ -33,90 +33,90 @@ MODES: Final[tuple[AxisMode, ...]] = get_args(AxisMode)
 
 
 def draw(subject: Subject, cells: int, height: int) -> list[Line]:
-    """Draw everything into `height` lines of `cells`."""
+    """Return all of it in `height` lines of `cells`."""
     rows = max((height - 9) // 5, 1)
     upper = _grid(subject, cells, rows)
     room = height - len(upper) - 1
     if room < 5:
         return upper[:height]
-    look = subject.look
-    history = subject.history(look.tensor)
+    state = subject.state
+    history = subject.history(state.tensor)
     if history is None or not len(history.steps):
         return upper[:height]
-    name, role = NAMES[look.tensor]
-    below = over_time(name, role, look, subject.snapshot.step, history, cells, room)
+    name, role = NAMES[state.tensor]
+    below = over_time(name, role, state, subject.snapshot.step, history, cells, room)
     return [*upper, [], *below][:height]
 
 
 def _grid(subject: Subject, cells: int, rows: int) -> list[Line]:
-    each = (cells - (COLUMNS - 1) * GAP) // COLUMNS
-    boxes = [_box(subject.look, subject.snapshot, tensor, each, rows) for tensor in GRID]
+    room = (cells - (COLUMNS - 1) * GAP) // COLUMNS
+    boxes = [_box(subject.state, subject.snapshot, tensor, room, rows) for tensor in GRID]
     lines: list[Line] = []
     for start in range(0, len(GRID), COLUMNS):
         beside = boxes[start : start + COLUMNS]
         for parts in zip(*beside, strict=True):
             line: Line = []
             for part in parts:
-                line += [*pad(part, each), (" " * GAP, "")]
+                line += [*pad(part, room), (" " * GAP, "")]
             lines.append(crop(line[:-1], cells))
     return lines
 
 
-def axis_of(look: LayerViewState, snapshot: Snapshot, tensor: str) -> Axis:
-    """Return the axis of one tensor: its own, that of all hidden layers, held, or of |x|."""
-    if look.axis == "fixed" and tensor in look.held:
-        return look.held[tensor]
-    own = charts.histogram(snapshot, look.layer - 1, tensor)
+def axis_of(state: LayerViewState, snapshot: Snapshot, tensor: str) -> Axis:
+    """Return the axis of a tensor: its own, shared by all hidden layers, fixed, or of |x|."""
+    if state.axis == "fixed" and tensor in state.axes:
+        return state.axes[tensor]
+    own = charts.histogram(snapshot, state.layer - 1, tensor)
     hidden = range(len(snapshot.statistics) - 1)
-    shared = look.axis == "shared"
-    every = [charts.histogram(snapshot, k, tensor) for k in hidden] if shared else [own]
-    axis = charts.common_axis(every or [own])
-    return axis.of_magnitudes() if look.axis == "log" else axis
+    shared = state.axis == "shared"
+    histograms = [charts.histogram(snapshot, k, tensor) for k in hidden] if shared else [own]
+    axis = charts.common_axis(histograms or [own])
+    return axis.of_magnitudes() if state.axis == "log" else axis
 
 
-def held(look: LayerViewState, snapshot: Snapshot, activation: str) -> LayerViewState:
-    """Return the look that holds every axis as it is now, or at the range of the non-linearity.
+def fixed(state: LayerViewState, snapshot: Snapshot, activation: str) -> LayerViewState:
+    """Return the state with all axes fixed as they are, or to the range of the non-linearity.
 
-    Seen on one axis over time, a distribution that moves, spreads or dies is seen to do so.
+    On a fixed axis it is visible over time whether a distribution moves, spreads or dies.
     """
-    own = replace(look, axis="own")
+    own = replace(state, axis="own")
     axes: Mapping[str, Axis] = {tensor: axis_of(own, snapshot, tensor) for tensor in GRID}
     if activation in activations:
         low, high = activations[activation]().bounds
         if low is not None and high is not None:
             axes = {**axes, "activation": Axis(low, high)}
-    return replace(look, axis="fixed", held=axes, held_at=snapshot.step)
+    return replace(state, axis="fixed", axes=axes, fixed_at=snapshot.step)
 
 
 def next_axis(subject: Subject) -> LayerViewState:
-    """Return the look with the next kind of axis."""
-    look = subject.look
-    mode = MODES[(MODES.index(look.axis) + 1) % len(MODES)]
+    """Return the state with the next kind of axis."""
+    state = subject.state
+    mode = MODES[(MODES.index(state.axis) + 1) % len(MODES)]
     if mode == "fixed":
-        return held(look, subject.snapshot, subject.layer.activation)
-    return replace(look, axis=mode, held={})
+        return fixed(state, subject.snapshot, subject.layer.activation)
+    return replace(state, axis=mode, axes={})
 
 
 def _box(
-    look: LayerViewState, snapshot: Snapshot, tensor: str, cells: int, rows: int
+    state: LayerViewState, snapshot: Snapshot, tensor: str, cells: int, rows: int
 ) -> list[Line]:
-    """Return a title with the numbers, the histogram, and its axis."""
-    h = charts.histogram(snapshot, look.layer - 1, tensor)
-    axis = axis_of(look, snapshot, tensor)
+    """Return a title with numbers, the histogram, and its axis."""
+    h = charts.histogram(snapshot, state.layer - 1, tensor)
+    axis = axis_of(state, snapshot, tensor)
     name, role = NAMES[tensor]
     if cells < ROOMY:
         name = SHORT.get(tensor, name)
-    chosen = tensor == look.tensor
-    shown = charts.logarithm if look.logarithmic else charts.square_root
+    chosen = tensor == state.tensor
+    shown = charts.logarithm if state.logarithmic else charts.square_root
     strips = charts.strip(h, axis, cells, rows, shown)
     name = f"▸ {name}" if chosen else f"  {name}"
     title: Line = [(name, f"{role}.bold"), *_numbers(h, cells - len(name))]
-    hue = "error" if h.nonfinite else role
-    return [crop(title, cells), *([(line, hue)] for line in strips), _scale(h, axis, cells)]
+    tint = "error" if h.nonfinite else role
+    return [crop(title, cells), *([(line, tint)] for line in strips), _scale(h, axis, cells)]
 
 
 def _numbers(h: Histogram, cells: int) -> Line:
-    """Return mean and spread, in words or in Greek, as far as they fit."""
+    """Return mean and std, with long or short labels, as far as they fit."""
     if h.nonfinite:
         return [(f"  {h.nonfinite:,.0f} not finite", "error")]
     if math.isnan(h.mean):
@@ -130,7 +130,7 @@ def _numbers(h: Histogram, cells: int) -> Line:
 
 
 def _scale(h: Histogram, axis: Axis, cells: int) -> Line:
-    """Write both ends of the axis, and between them what the histogram leaves out."""
+    """Return both ends of the axis, and between them what the histogram leaves out."""
     low, high = formats.short(axis.low), formats.short(axis.high)
     zeros = h.zeros / h.total if h.total else 0.0
     middle = f"{formats.percent(zeros)} zero" if zeros >= 0.005 else ""
@@ -147,36 +147,37 @@ def _scale(h: Histogram, axis: Axis, cells: int) -> Line:
 
 
 def title(subject: Subject) -> Line:
-    """Say which axis and which heights are on."""
-    look = subject.look
+    """Return which axis and which heights are used."""
+    state = subject.state
     axis = {
-        "own": "each its own",
-        "shared": "that of all layers",
-        "fixed": f"fixed as of step {look.held_at:,}",
+        "own": "separate",
+        "shared": "shared by all layers",
+        "fixed": f"fixed at step {state.fixed_at:,}",
         "log": "log |x|",
-    }[look.axis]
-    heights = "log" if look.logarithmic else "√"
-    words: Line = [("axis ", "muted"), (axis, "bold" if look.axis != "own" else "")]
-    return [*words, ("   heights ", "muted"), (heights, "bold" if look.logarithmic else "")]
+    }[state.axis]
+    heights = "log" if state.logarithmic else "√"
+    words: Line = [("axis ", "muted"), (axis, "bold" if state.axis != "own" else "")]
+    return [*words, ("   heights ", "muted"), (heights, "bold" if state.logarithmic else "")]
 
 
 def turn(subject: Subject, by: int) -> LayerViewState:
-    """Return the look at the next tensor of the grid."""
-    look = subject.look
-    return replace(look, tensor=GRID[(GRID.index(look.tensor) + by) % len(GRID)])
+    """Return the state with the next tensor of the grid."""
+    state = subject.state
+    return replace(state, tensor=GRID[(GRID.index(state.tensor) + by) % len(GRID)])
 
 
 VIEW: Final = View(
+    10,
     "histograms",
     "h",
-    "its six tensors, and the chosen one over time",
+    "its six tensors, and the selected one over time",
     lambda subject: True,
     title,
     draw,
     turn,
     keys=(
         Key(8, "tab", "tensor", "the next tensor over time"),
-        Key(5, "x", "axis", "axis: each its own, that of all layers, fixed as it is now, log |x|"),
+        Key(5, "x", "axis", "axis: separate, shared by all layers, fixed as it is now, log |x|"),
         Key(4, "y", "heights", "heights of the histograms: √, or log"),
     ),
 )

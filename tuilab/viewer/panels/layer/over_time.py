@@ -1,4 +1,4 @@
-"""One tensor of a layer over time: its histogram as a heat map, its mean and spread as curves."""
+"""A tensor of a layer over time: its histogram as a heat map, mean and std as curves."""
 
 import math
 from collections.abc import Sequence
@@ -18,17 +18,23 @@ GAP: Final = 3
 
 
 def over_time(
-    name: str, role: str, look: LayerViewState, step: int, history: History, cells: int, height: int
+    name: str,
+    role: str,
+    state: LayerViewState,
+    step: int,
+    history: History,
+    cells: int,
+    height: int,
 ) -> list[Line]:
-    """Draw the heat map of the chosen tensor, and its mean and spread where there is room.
+    """Return the heat map of a tensor, with its mean and std where there is room.
 
     `name` and `role` are the tensor's, `step` is the one that is looked at.
     """
     beside = cells >= 100
     wide = cells * 3 // 5 if beside else cells
-    up = "log |x|" if look.axis == "log" else "value"
+    up = "log |x|" if state.axis == "log" else "value"
     title: Line = [(f"  {name} over time", f"{role}.bold"), (f"   ↑ {up}  → step", "muted")]
-    left = [title, *_heat_map(look, step, history, role, wide, height - 1)]
+    left = [title, *_heat_map(state, step, history, role, wide, height - 1)]
     if not beside:
         return left
     right: list[Line] = [[("mean and mean ± std", f"{role}.bold")]]
@@ -37,27 +43,27 @@ def over_time(
     return [[*pad(a, wide), (" " * GAP, ""), *b] for a, b in zip(left, right, strict=False)]
 
 
-def _axis(look: LayerViewState, found: list[Histogram]) -> Axis:
-    if look.axis == "fixed" and look.tensor in look.held:
-        return look.held[look.tensor]
-    axis = charts.common_axis(found)
-    return axis.of_magnitudes() if look.axis == "log" else axis
+def _axis(state: LayerViewState, histograms: list[Histogram]) -> Axis:
+    if state.axis == "fixed" and state.tensor in state.axes:
+        return state.axes[state.tensor]
+    axis = charts.common_axis(histograms)
+    return axis.of_magnitudes() if state.axis == "log" else axis
 
 
 def _heat_map(
-    look: LayerViewState, step: int, history: History, role: str, cells: int, height: int
+    state: LayerViewState, step: int, history: History, role: str, cells: int, height: int
 ) -> list[Line]:
-    found = [_past(history, at) for at in range(len(history.steps))]
-    axis = _axis(look, found)
+    histograms = [_past(history, at) for at in range(len(history.steps))]
+    axis = _axis(state, histograms)
     labels = [formats.short(axis.high), formats.short(axis.low)]
     gutter = max(map(len, labels))
     rows, columns = height - 2, cells - gutter - 1
     if rows < 2 or columns < 10:
         return []
     last = max(float(history.steps[-1]), 1.0)
-    wanted = np.linspace(0, last, columns)
-    at = np.searchsorted(history.steps, wanted, side="right") - 1
-    shades = charts.heat([found[max(place, 0)] for place in at.tolist()], axis, rows)
+    steps = np.linspace(0, last, columns)
+    at = np.searchsorted(history.steps, steps, side="right") - 1
+    shades = charts.heat([histograms[max(place, 0)] for place in at.tolist()], axis, rows)
     cursor = round(step / last * (columns - 1))
     lines: list[Line] = []
     for row, text in enumerate(shades):
@@ -92,5 +98,5 @@ def _spread(history: History, role: str, cells: int, height: int) -> list[Line]:
         (mean - std, f"{role}.dim"),
         (mean, role),
     )
-    curves = [plot.Curve(Reduced(history.steps, y, y, y), hue) for y, hue in series]
+    curves = [plot.Curve(Reduced(history.steps, y, y, y), tint) for y, tint in series]
     return plot.draw(plot.Chart(curves), cells, height)

@@ -1,4 +1,4 @@
-"""The units of a layer as a map: a cell each, as bright as it is active, dead ones marked."""
+"""The units of a layer as a map: a cell per unit, as bright as it is active; dead ones marked."""
 
 import math
 from collections.abc import Sequence
@@ -10,36 +10,35 @@ import numpy as np
 
 from engine.statistics.frames import Floats, Units
 from tuilab.charts import formats
-from tuilab.charts.color_scales import STEPS, on, solid, step
+from tuilab.charts.color_scales import STEPS, on, solid
+from tuilab.charts.color_scales import step as step_of
+from tuilab.charts.symbols import DEAD, NOT_FINITE, SATURATED, Symbol
 from tuilab.charts.text import Line, Piece, fit, join
+from tuilab.viewer.panels.base import WAITING
 from tuilab.viewer.panels.layer.base import Key, LayerViewState, Subject, View, as_of
 
-SATURATED: Final = 0.9
-"""A unit counts as saturated where it is so on at least this share of the examples."""
+OFTEN: Final = 0.9
+"""A unit counts as saturated if it is so on at least this share of the examples."""
 ALWAYS: Final = 0.999
-"""A unit that is active on this share of the examples is next to linear on this batch."""
-
-
-DEAD: Final = "✕"
-FLAT: Final = "◆"
+"""A unit that is active on this share of the examples is almost linear on the batch."""
 
 
 class Cell(NamedTuple):
-    """The size of a unit on the screen, with the gap to the next, and whether it is written in."""
+    """The size of a unit on the screen, the gap to the next, and whether it holds numbers."""
 
     width: int
     height: int
     gap: int
-    written: bool = False
+    labelled: bool = False
 
     def fits(self, units: int, cells: int, rows: int) -> bool:
-        """Tell whether so many have room."""
+        """Return whether there is room for all `units`."""
         return (cells // self.width) * (rows // self.height) >= units
 
 
 CELLS: Final = (
-    Cell(10, 4, 1, written=True),
-    Cell(8, 3, 1, written=True),
+    Cell(10, 4, 1, labelled=True),
+    Cell(8, 3, 1, labelled=True),
     Cell(6, 3, 1),
     Cell(4, 2, 1),
     Cell(3, 1, 1),
@@ -50,16 +49,16 @@ CELLS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What the brightness of a cell stands for: a share, or signed values of any size."""
+    """What the brightness of a cell means: a share, or signed values of any size."""
 
     name: str
-    ramp: str
+    scale: str  # of colours
     values: Floats
     signed: bool = False
 
     @property
     def reach(self) -> float:
-        """The value at the end of the scale: of shares 1, else the largest that is finite."""
+        """The value at the end of the scale: 1 for shares, otherwise the largest finite one."""
         finite = np.abs(self.values[np.isfinite(self.values)])
         return (float(finite.max(initial=0.0)) or 1.0) if self.signed else 1.0
 
@@ -67,21 +66,21 @@ class Quantity:
 def quantities(units: Units) -> list[Quantity]:
     """Return what can be shown of these units."""
     mean = Quantity("mean activation", "signed", units.mean.astype(np.float64), signed=True)
-    found = [mean]
+    shown = [mean]
     if units.saturated is not None:
-        found.append(Quantity("share of examples saturated", "saturated", units.saturated))
+        shown.append(Quantity("share of examples saturated", "saturated", units.saturated))
     if units.active is not None:
-        found.insert(0, Quantity("share of examples active", "active", units.active))
-    return found
+        shown.insert(0, Quantity("share of examples active", "active", units.active))
+    return shown
 
 
 def draw(subject: Subject, cells: int, height: int) -> list[Line]:
-    """Draw the counts, the map and its scale into `height` lines of `cells`."""
-    found = subject.units()
-    if found is None:
-        return [[("waiting for the first statistics", "muted")]]
-    units = found[1]
-    quantity = _chosen(subject.look, units)
+    """Return the counts, the map and its scale in `height` lines of `cells`."""
+    recorded = subject.units()
+    if recorded is None:
+        return [[(WAITING, "muted")]]
+    _, units = recorded
+    quantity = _chosen(subject.state, units)
     rows = height - 4
     if rows < 1:
         return [_counts(units, cells)][:height]
@@ -89,19 +88,19 @@ def draw(subject: Subject, cells: int, height: int) -> list[Line]:
     return [*lines, [], _scale(quantity, len(units.mean), cells, rows)][:height]
 
 
-def _chosen(look: LayerViewState, units: Units) -> Quantity:
-    offered = quantities(units)
-    return offered[look.quantity % len(offered)]
+def _chosen(state: LayerViewState, units: Units) -> Quantity:
+    available = quantities(units)
+    return available[state.quantity % len(available)]
 
 
 def _counts(units: Units, cells: int) -> Line:
-    """Say how many units there are, and how many of them are good for nothing."""
+    """Return the numbers of units: all, dead, silent, always active, saturated."""
     total = len(units.mean)
     pieces = [Piece(9, [(f"{total:,}", "bold"), (" units", "muted")])]
     if units.dead is not None:
         dead = int(units.dead.sum())
-        words = f"{DEAD} {dead:,} dead  {formats.percent(dead / total)}" if dead else "none dead"
-        pieces.append(Piece(8, [(words, "error" if dead else "success")]))
+        words = f"{DEAD.glyph} {dead:,} dead  {formats.percent(dead / total)}"
+        pieces.append(Piece(8, [(words, DEAD.role) if dead else ("none dead", "")]))
         if dead:
             pieces.append(Piece(2, [("silent over a whole epoch", "muted")]))
     if units.active is not None:
@@ -110,21 +109,21 @@ def _counts(units: Units, cells: int) -> Line:
         pieces.append(Piece(6, [(f"{silent:,}", ""), (" silent in this batch", "muted")]))
         pieces.append(Piece(5, [(f"{always:,}", ""), (" always active", "muted")]))
     if units.saturated is not None:
-        flat = int(np.count_nonzero(units.saturated >= SATURATED))
-        words = f"{FLAT} {flat:,} saturated" if flat else "none saturated"
-        pieces.append(Piece(7, [(words, "warning" if flat else "success")]))
+        flat = int(np.count_nonzero(units.saturated >= OFTEN))
+        words = f"{SATURATED.glyph} {flat:,} saturated"
+        pieces.append(Piece(7, [(words, SATURATED.role) if flat else ("none saturated", "")]))
         if flat:
-            often = formats.percent(SATURATED)
+            often = formats.percent(OFTEN)
             pieces.append(Piece(2, [(f"on {often} of the examples or more", "muted")]))
     return join([piece.line for piece in fit(pieces, cells, gap=3)], "   ")
 
 
 def _map(units: Units, quantity: Quantity, cells: int, rows: int) -> list[Line]:
     total = len(units.mean)
-    cell = next((each for each in CELLS if each.fits(total, cells, rows)), CELLS[-1])
+    cell = next((size for size in CELLS if size.fits(total, cells, rows)), CELLS[-1])
     across = cells // cell.width
     if cell.fits(total, (tens := across - across % 10) * cell.width, rows) and tens:
-        across = tens  # a unit is found sooner where every row begins a new ten
+        across = tens  # units are easier to find where every row starts at a multiple of ten
     lines: list[Line] = []
     for start in range(0, total, across):
         members = range(start, min(start + across, total))
@@ -142,33 +141,36 @@ def _row(units: Units, quantity: Quantity, members: Sequence[int], cell: Cell) -
 
 
 def _face(units: Units, quantity: Quantity, unit: int, cell: Cell) -> list[Line]:
-    """Return the lines of a unit's cell: its colour, its mark, and its numbers if there is room."""
+    """Return the lines of a unit's cell: its colour, its symbol, and numbers if there is room."""
     value = float(quantity.values[unit])
     share = value / quantity.reach if math.isfinite(value) else 0.0
-    mark = _mark(units, value, unit)
-    dead = mark == DEAD
-    back = "dead" if dead else f"{quantity.ramp}.{step(share)}"
-    ink, cells = on(back, 0.0 if dead else share), cell.width - cell.gap
+    symbol = _symbol(units, value, unit)
+    bad = symbol in (DEAD, NOT_FINITE)
+    back = "dead" if bad else f"{quantity.scale}.{step_of(share)}"
+    ink, cells = on(back, 0.0 if bad else share), cell.width - cell.gap
     lines: list[Line] = [[solid(back, cells)] for _ in range(max(cell.height - 1, 1))]
-    if cell.written:
+    if cell.labelled:
         number = formats.number(value) if quantity.signed else formats.percent(value)
         lines[0] = [(f" {unit + 1}".ljust(cells), ink)]
         lines[-1] = [(f"{number:>{cells - 1}} ", ink)]
-    if mark:
-        before = f" {unit + 1}".ljust(cells - 2) if cell.written else " " * ((cells - 1) // 2)
+    if symbol is not None:
+        before = f" {unit + 1}".ljust(cells - 2) if cell.labelled else " " * ((cells - 1) // 2)
         after = " " * (cells - 1 - len(before))
-        at = 0 if cell.written else (len(lines) - 1) // 2
-        lines[at] = [(before, ink), (mark, f"error/{back}" if dead else ink), (after, ink)]
+        at = 0 if cell.labelled else (len(lines) - 1) // 2
+        role = f"{symbol.role}/{back}" if bad else ink
+        lines[at] = [(before, ink), (symbol.glyph, role), (after, ink)]
     return lines
 
 
-def _mark(units: Units, value: float, unit: int) -> str:
-    """Return the mark of a unit that is good for nothing, else nothing."""
-    if not math.isfinite(value) or (units.dead is not None and units.dead[unit]):
+def _symbol(units: Units, value: float, unit: int) -> Symbol | None:
+    """Return the symbol of a unit that is dead, saturated or not finite."""
+    if not math.isfinite(value):
+        return NOT_FINITE
+    if units.dead is not None and units.dead[unit]:
         return DEAD
-    if units.saturated is not None and units.saturated[unit] >= SATURATED:
-        return FLAT
-    return ""
+    if units.saturated is not None and units.saturated[unit] >= OFTEN:
+        return SATURATED
+    return None
 
 
 def _merged(line: Line) -> Line:
@@ -178,11 +180,11 @@ def _merged(line: Line) -> Line:
 
 
 def _scale(quantity: Quantity, total: int, cells: int, rows: int) -> Line:
-    """Draw the scale of colours with its ends; say so where not all units have room."""
+    """Return the colour scale with its ends, and how many units are shown if not all."""
     steps = range(-STEPS if quantity.signed else 0, STEPS + 1, 2)
     ends = (f"−{formats.sci(quantity.reach)}", formats.sci(quantity.reach))
     low, high = ends if quantity.signed else ("0%", "100%")
-    ramp: Line = [solid(f"{quantity.ramp}.{each}", 2) for each in steps]
+    ramp: Line = [solid(f"{quantity.scale}.{at}", 2) for at in steps]
     pieces = [Piece(8, [(f"{low} ", "muted"), *ramp, (f" {high}", "muted")])]
     pieces.append(Piece(7, [(quantity.name, "")]))
     if total > cells * rows:
@@ -192,24 +194,26 @@ def _scale(quantity: Quantity, total: int, cells: int, rows: int) -> Line:
 
 
 def title(subject: Subject) -> Line:
-    """Name what brightness stands for, and say of which step it is if that is another one."""
-    found = subject.units()
-    if found is None:
+    """Return what the brightness means, and its step if that is not the snapshot's."""
+    recorded = subject.units()
+    if recorded is None:
         return []
-    words: Line = [(_chosen(subject.look, found[1]).name, "")]
-    if found[0] != subject.snapshot.step:
-        words += [("   ", ""), *as_of(found[0], subject)]
+    step, units = recorded
+    words: Line = [(_chosen(subject.state, units).name, "")]
+    if step != subject.snapshot.step:
+        words += [("   ", ""), *as_of(step, subject)]
     return words
 
 
 def turn(subject: Subject, by: int) -> LayerViewState:
-    """Return the look at the next quantity."""
-    found = subject.units()
-    number = len(quantities(found[1])) if found is not None else 1
-    return replace(subject.look, quantity=(subject.look.quantity + by) % number)
+    """Return the state with the next quantity."""
+    recorded = subject.units()
+    number = len(quantities(recorded[1])) if recorded is not None else 1
+    return replace(subject.state, quantity=(subject.state.quantity + by) % number)
 
 
 VIEW: Final = View(
+    20,
     "units",
     "u",
     "a map of its units: how active each is, which are dead or saturated",

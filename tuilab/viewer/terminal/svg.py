@@ -15,7 +15,7 @@ from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 
-from tuilab.charts.glyphs import BRAILLE, DOTS
+from tuilab.viewer.terminal.glyphs import BRAILLE, DOTS
 
 CELL: Final = (10, 20)  # width and height in pixels: whole numbers leave no seams
 FONT_SIZE: Final = 16.6  # at which letters of most fixed-width fonts are as wide as a cell

@@ -1,0 +1,120 @@
+"""What is looked at: an earlier step, one layer, the findings, the help; and how the view ends."""
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from engine.states import EventKind
+from tuilab.diagnosis.base import rules
+from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.fixes import Fix
+from tuilab.process.launch import has_ended
+from tuilab.viewer.model.thresholds import thresholds_of
+from tuilab.viewer.panels.layer.base import LayerViewState
+from tuilab.viewer.screens.dialogs import Choice, HelpScreen, LeaveScreen
+from tuilab.viewer.screens.findings_screen import Answer, FindingsScreen
+from tuilab.viewer.screens.layer_screen import LayerScreen
+from tuilab.viewer.screens.overlay import Overlay
+
+if TYPE_CHECKING:
+    from tuilab.viewer.app import ViewerApp
+
+
+class Navigation:
+    """Opens the screens above the dashboard of `app`, and goes through time."""
+
+    def __init__(self, app: "ViewerApp") -> None:
+        self._app = app
+        self._layer_view = LayerViewState()  # of the layer screen, as it was left
+
+    def look(self, by: int) -> None:
+        """Go to a later snapshot, or to an earlier one if `by` is negative."""
+        if self._app.store.look(by):
+            self._app.dashboard.rearrange()
+            self.draw_overlay()
+
+    def draw_overlay(self) -> None:
+        """Bring the screen above the dashboard, if there is one, up to date."""
+        if isinstance(self._app.screen, Overlay):
+            self._app.screen.draw()
+
+    def next_panel(self, by: int) -> None:
+        """Go to the next panel, or to the next part of the screen above them."""
+        if isinstance(self._app.screen, Overlay):
+            self._app.screen.turn(by)
+        else:
+            self._app.dashboard.next_panel(by)
+
+    def show_layer(self) -> None:
+        """Open the screen of one layer; where curves are alone, enlarge one of them instead."""
+        app = self._app
+        if isinstance(app.screen, LayerScreen) or app.dashboard.enlarge_chart():
+            return
+        if app.store.snapshot is None:
+            app.notify("there are no statistics yet", timeout=3)
+            return
+        screen = LayerScreen(lambda: app.role_styles, lambda: app.store, self._layer_view)
+        app.push_screen(screen, lambda _: self._remember(screen))
+
+    def _remember(self, screen: LayerScreen) -> None:
+        self._layer_view = screen.view_state
+
+    def show_findings(self) -> None:
+        """Open the findings of the diagnosis."""
+        app = self._app
+        if not any(event.kind == EventKind.FINDING for event in app.store.events):
+            app.notify("no findings yet", timeout=3)
+        elif not isinstance(app.screen, FindingsScreen):
+            screen = FindingsScreen(lambda: app.role_styles, lambda: app.store)
+            app.push_screen(screen, self._answered)
+
+    def _answered(self, answer: Answer | None) -> None:
+        if answer is None:
+            return
+        if answer.fix is None:
+            self._go_to(answer.finding)
+        else:
+            self.apply(answer.fix)
+
+    def _go_to(self, finding: Finding) -> None:
+        """Show the first layer of a finding at its first step."""
+        self._app.store.look_at(finding.first_step)
+        self._app.dashboard.rearrange()
+        if finding.layers and finding.rule in rules:
+            tensor = rules[finding.rule].tensor
+            self._layer_view = replace(self._layer_view, layer=finding.layers[0], tensor=tensor)
+            self.show_layer()
+
+    def apply(self, fix: Fix) -> None:
+        """Apply a fix: by a command, by resuming, or by a new run with other settings."""
+        if fix.command is not None:
+            self._app.controls.command(fix.command)
+        elif fix.go_on:
+            self._app.runs.go_on()
+        else:
+            self._app.runs.restart_with(fix)
+
+    def show_help(self) -> None:
+        """Open the help."""
+        self._app.push_screen(HelpScreen(thresholds_of(self._app.store.folder)))
+
+    def leave(self) -> None:
+        """Leave; ask first what to do with runs that have not ended."""
+        app = self._app
+        unfinished = [run for run in app.session.others if not has_ended(run)]
+        if app.store.live:
+            unfinished.insert(0, app.worker)
+        if not unfinished:
+            app.exit(app.worker)
+        else:
+            paths = [str(run.folder.path) for run in unfinished]
+            app.push_screen(LeaveScreen(paths), self._leave)
+
+    def _leave(self, choice: Choice | None) -> None:
+        app = self._app
+        if choice == "stop":
+            app.session.stop(app.store)
+            app.sender.after(app.session.stop_others)
+            app.sender.after(partial(app.call_from_thread, app.exit, app.worker))
+        elif choice == "leave":
+            app.exit(app.worker)
