@@ -30,7 +30,6 @@ from engine.training.training_config import TrainingConfig, total_steps
 from engine.training.training_step import StepResult, TrainingStep
 from engine.training.workbench import Workbench
 
-__all__ = ["Command", "Trainer"]
 STREAMS: Final = ("weights", "dropout", "augment", "shuffle")
 """The random streams that training draws from; those of the data set are its source's."""
 

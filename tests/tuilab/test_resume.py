@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from engine.backends.base import make_backend
+from engine.commands import Command
 from engine.training.checkpoint import Checkpoint
-from engine.training.trainer import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.backends.base import NumPyBackend, make_backend
-from engine.training.trainer import Command
+from engine.commands import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,

@@ -7,9 +7,9 @@ from queue import SimpleQueue
 
 import pytest
 
+from engine.commands import Command
 from engine.data.preprocess import load
 from engine.statistics.frames import Frame
-from engine.training.trainer import Command
 from tests.tuilab.support import frame, small, write_scenario
 from tuilab.errors import RunError
 from tuilab.process import worker

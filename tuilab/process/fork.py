@@ -13,9 +13,9 @@ from typing import Final
 
 import msgspec
 
+from engine.commands import Command
 from engine.optimization.hyperparameters import Hyperparameters
 from engine.training.checkpoint import Checkpoint
-from engine.training.trainer import Command
 from tuilab.errors import RunError
 from tuilab.process.checkpoints import Saved, saved, usable
 from tuilab.process.launch import Options, Worker, launch, options_of, write_atomically

@@ -10,10 +10,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from engine.backends.base import make_backend
+from engine.commands import Command
 from engine.statistics.frames import Event, Floats, Frame
 from engine.training.changes import CHANGES
 from engine.training.checkpoint import Checkpoint
-from engine.training.trainer import Command, Trainer
+from engine.training.trainer import Trainer
 from tuilab.claims.metrics import Record
 from tuilab.data.folder import data_folder
 from tuilab.errors import RunError

@@ -22,11 +22,12 @@ import msgspec
 from threadpoolctl import threadpool_limits
 
 from engine.backends.base import make_backend
+from engine.commands import Command
 from engine.data.input_statistics import describe
 from engine.data.preprocess import save
 from engine.errors import CheckpointError, ConfigError, ShapeError, TuilabError
 from engine.statistics.frames import Frame
-from engine.training.trainer import Command, Trainer
+from engine.training.trainer import Trainer
 from tuilab import __version__
 from tuilab.data.folder import data_folder
 from tuilab.diagnosis import Monitor

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from engine.training.trainer import Command
+from engine.commands import Command
 
 FACTOR: Final = 1.25
 FAR: Final = 10**9  # snapshots: beyond either end of the history

@@ -12,10 +12,10 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
+from engine.commands import Command
 from engine.errors import TuilabError
 from engine.statistics.frames import Event
 from engine.training.changes import CHANGES
-from engine.training.trainer import Command
 from tuilab.charts.event_markers import change
 from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import FOUND, Finding

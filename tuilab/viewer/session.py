@@ -11,8 +11,8 @@ from typing import Final
 
 from textual.message import Message
 
+from engine.commands import Command
 from engine.errors import TuilabError
-from engine.training.trainer import Command
 from tuilab.process.launch import Worker, end, has_ended
 from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.catalog import Entry

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.commands import Command
 from engine.optimization.hyperparameters import check
 from engine.statistics.frames import LayerInfo
-from engine.training.trainer import Command
 from tests.tuilab.support import layer_infos
 from tuilab.diagnosis import rules
 from tuilab.diagnosis.finding import Finding

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from textual.widgets import Static
 
+from engine.commands import Command
 from engine.statistics.frames import Event
-from engine.training.trainer import Command
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.saved import normalised, save
 from tests.tuilab.viewer.visits import sent, settle, text, viewing

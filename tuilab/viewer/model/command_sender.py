@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from engine.commands import Command
 from engine.errors import TuilabError
-from engine.training.trainer import Command
 from tuilab.record.control_socket import ControlClient, Reply
 
 
