@@ -14,7 +14,7 @@ from msgspec import Meta
 from engine.errors import ConfigError, UnknownNameError, require
 from tuilab.claims.expressions import Expression, evaluate, parse_expression
 from tuilab.claims.metrics import AtLeast, Record
-from tuilab.diagnosis import rules
+from tuilab.diagnosis.base import rules
 from tuilab.record import RunReader
 from tuilab.toml_structs import Table, convert, join
 

@@ -5,9 +5,7 @@ database held at that moment is known, and a resumed run begins by going back to
 """
 
 import sys
-from dataclasses import dataclass
 from itertools import compress
-from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Final
 
@@ -18,6 +16,7 @@ from tuilab.diagnosis.rules.loss import EXPLODED
 from tuilab.errors import RunError
 from tuilab.record import RunReader, RunWriter
 from tuilab.record.run_folder import RunFolder
+from tuilab.record.saved_parameters import SavedCheckpoint, saved_checkpoints
 from tuilab.terminal import to_type
 
 KEPT: Final = 5
@@ -25,27 +24,13 @@ INTERVAL: Final = 5.0  # seconds between two of them, where the scenario does no
 BUDGET: Final = 0.01  # of the time at most, for which the interval grows
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A checkpoint that was recorded, and whose file is there."""
-
-    step: int
-    path: Path
-
-
-def saved(folder: RunFolder, reader: RunReader) -> list[Saved]:
-    """Return the checkpoints of a run, oldest first."""
-    found = [Saved(step, folder.checkpoints / file) for step, file in reader.checkpoints()]
-    return [each for each in found if each.path.is_file()]
-
-
-def usable(folder: RunFolder) -> tuple[list[Saved], bool]:
+def usable(folder: RunFolder) -> tuple[list[SavedCheckpoint], bool]:
     """Return where a run can go on, oldest first, and whether it diverged. Raises RunError.
 
     A run that diverged goes on from before its loss began to explode.
     """
     with RunReader(folder.database) as reader:
-        found, diverged = saved(folder, reader), reader.info().state == "diverged"
+        found, diverged = saved_checkpoints(folder, reader), reader.info().state == "diverged"
         if diverged:
             loss = Record(reader).loss
             after = [float(loss[min(each.step, len(loss) - 1)]) for each in found]  # what it led to
@@ -54,7 +39,7 @@ def usable(folder: RunFolder) -> tuple[list[Saved], bool]:
     return found, diverged
 
 
-def newest(folder: RunFolder) -> tuple[Saved, Checkpoint]:
+def newest(folder: RunFolder) -> tuple[SavedCheckpoint, Checkpoint]:
     """Return where a run can go on last, and what is there. Raises RunError, CheckpointError."""
     found, diverged = usable(folder)
     if not found:
@@ -79,7 +64,7 @@ class Keeper:
     def __init__(self, folder: RunFolder, writer: RunWriter, every: int | None) -> None:
         self._folder, self._writer, self._every = folder, writer, every
         with RunReader(folder.database) as reader:
-            self._kept = saved(folder, reader)
+            self._kept = saved_checkpoints(folder, reader)
         self._last = monotonic()
         self._interval = INTERVAL
 
@@ -108,7 +93,7 @@ class Keeper:
         except (OSError, RunError) as error:  # a full disk: training is worth more than this
             print(f"tuilab worker: no checkpoint: {error}", file=sys.stderr, flush=True)
         else:
-            self._kept.append(Saved(trainer.step, path))
+            self._kept.append(SavedCheckpoint(trainer.step, path))
             self._thin()
         self._last = monotonic()
         self._interval = max(INTERVAL, (perf_counter() - begin) / BUDGET)

@@ -11,10 +11,11 @@ import msgspec
 from engine.errors import ConfigError
 from engine.optimization.hyperparameters import Hyperparameters
 from tuilab.errors import RunError
-from tuilab.process.checkpoints import Saved, newest
+from tuilab.process.checkpoints import newest
 from tuilab.process.launch import Options, Worker, launch, options_of, restart, write_atomically
 from tuilab.record import RunReader, RunWriter
 from tuilab.record.run_folder import RunFolder, create, free_path
+from tuilab.record.saved_parameters import SavedCheckpoint
 from tuilab.scenario.scenario import load
 from tuilab.terminal import to_type
 
@@ -73,7 +74,7 @@ def go_on(folder: RunFolder) -> Worker:
     )
 
 
-def branch(folder: RunFolder, last: Saved, path: Path) -> RunFolder:
+def branch(folder: RunFolder, last: SavedCheckpoint, path: Path) -> RunFolder:
     """Copy a run, alive or not, up to the checkpoint `last`. Raises RunError, FileNotFoundError.
 
     FileNotFoundError where the checkpoint has been thinned out meanwhile; nothing is left then.

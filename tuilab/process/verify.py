@@ -18,9 +18,9 @@ from engine.training.trainer import Trainer
 from tuilab.claims.metrics import Record
 from tuilab.data.folder import data_folder
 from tuilab.errors import RunError
-from tuilab.process.checkpoints import saved
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
+from tuilab.record.saved_parameters import saved_checkpoints
 from tuilab.scenario.scenario import build_trainer, load, load_data
 
 SERIES: Final = ("loss", "data_loss", "accuracy")
@@ -53,7 +53,7 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
         record, info = Record(reader), reader.info()
         events = [event for _, event in reader.events() if _changes(event)]
         keys = sum(event.kind != "resumed" for event in events)
-        kept = {each.step: each.path for each in saved(folder, reader)}
+        kept = {each.step: each.path for each in saved_checkpoints(folder, reader)}
     if not len(record.loss):
         raise RunError(f"{folder.path} has no steps to compare")
     scenario = load(folder.scenario)

@@ -31,10 +31,10 @@ from engine.training.trainer import Trainer
 from tuilab import __version__
 from tuilab.data.folder import data_folder
 from tuilab.diagnosis import Monitor
-from tuilab.diagnosis.facts import facts
 from tuilab.diagnosis.finding import active
 from tuilab.errors import RunError
 from tuilab.process.checkpoints import Keeper, newest
+from tuilab.process.run_facts import run_facts
 from tuilab.record import RunInfo, RunReader, RunWriter
 from tuilab.record.control_socket import ControlServer
 from tuilab.record.run_folder import RunFolder, hold_lock
@@ -193,7 +193,7 @@ def _train(
                 socket=server.address,
                 phase="step 0",
             )
-            monitor = Monitor(scenario.diagnosis, facts(scenario, data, trainer))
+            monitor = Monitor(scenario.diagnosis, run_facts(scenario, data, trainer))
             if options.resume:
                 _recall(folder, monitor)
             for frame in trainer.frames(inbox, FRAME_INTERVAL):

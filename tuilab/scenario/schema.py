@@ -25,7 +25,7 @@ from engine.optimization.optimizers import optimizers
 from engine.optimization.schedules import schedules
 from engine.registry import Registry
 from tuilab.claims.expectations import Expectation
-from tuilab.diagnosis import rules
+from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.settings import Common
 from tuilab.scenario.layer_tables import FAMILIES
 from tuilab.scenario.scenario import DataSection, Header, NetworkSection, TrainSection

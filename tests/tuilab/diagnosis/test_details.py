@@ -12,9 +12,9 @@ from engine.statistics.frames import FIELDS, TENSORS, Event, Frame, LayerInfo, S
 from tests.tuilab.diagnosis.support import FIRING, HEALTHY, diagnose, found
 from tests.tuilab.support import frame, snapshot
 from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts
-from tuilab.diagnosis.facts import guessing_loss
 from tuilab.diagnosis.finding import active, all_found
 from tuilab.diagnosis.rules import cost
+from tuilab.process.run_facts import guessing_loss
 
 
 def facts(hidden: int = 4, activation: str = "relu", examples: int = 1000) -> RunFacts:

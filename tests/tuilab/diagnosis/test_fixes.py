@@ -9,7 +9,7 @@ from engine.commands import Command
 from engine.optimization.hyperparameters import check
 from engine.statistics.frames import LayerInfo
 from tests.tuilab.support import layer_infos
-from tuilab.diagnosis import rules
+from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer, initialize
 from tuilab.diagnosis.rules.dead_units import LOWER

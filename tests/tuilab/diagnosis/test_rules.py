@@ -21,8 +21,8 @@ from engine.statistics.frames import (
     Validation,
 )
 from tests.tuilab.diagnosis.support import FIRING, diagnose, found
-from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts, rules
-from tuilab.diagnosis.base import SEVERITIES, Rule
+from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts
+from tuilab.diagnosis.base import SEVERITIES, Rule, rules
 from tuilab.diagnosis.rules import cost
 from tuilab.diagnosis.settings import parse
 

@@ -19,7 +19,7 @@ from engine.statistics.frames import LayerInfo, Snapshot, Units
 from engine.training.trainer import Trainer
 from tests.tuilab.support import snapshot
 from tests.tuilab.viewer.recorded import Recording
-from tuilab.process.saved_parameters import Parameters
+from tuilab.record.saved_parameters import Parameters
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.layer.base import LayerViewState, Subject
 

@@ -14,9 +14,9 @@ from engine.errors import TuilabError
 from engine.statistics.frames import Event, LayerInfo, Snapshot, Units, Validation
 from tuilab.charts.series import LayerSeries, Series
 from tuilab.diagnosis.finding import Finding, active
-from tuilab.process.saved_parameters import Parameters, SavedParameters
 from tuilab.record import Block, History, RunInfo, RunReader
 from tuilab.record.run_folder import RunFolder
+from tuilab.record.saved_parameters import Parameters, SavedParameters
 
 BLOCKS_A_POLL: Final = 1000  # about 25 ms: a long finished run opens over a few polls
 LIFE_CHECK: Final = 1.0  # seconds between two looks at the worker's lock
