@@ -17,8 +17,9 @@ from engine.cuda_graph.launches import THREADS, ceil_div
 from engine.cuda_graph.plan import EagerCall, Item, Launch, NotPlannedError
 from engine.network.network import BoundNetwork
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
+from engine.statistics.histogram import sample_stride
 from engine.statistics.symmetry import EXAMPLES, WEIGHTS, row_stride
-from engine.statistics.tensor_statistics import TensorSource, stride_of
+from engine.statistics.tensor_statistics import TensorSource
 from engine.training.probes import Probes, with_update_ratio
 
 PART: Final = 8192  # elements a block measures, as in kernels/statistics.cu
@@ -32,14 +33,14 @@ def measured(probes: Probes) -> list[TensorSource]:
     """Return the tensors of all layers, in the order of the rows of a snapshot's table."""
     rows = []
     for layer in probes.layers:
-        tensors = dict(zip(TENSORS, layer.tensors, strict=True))
+        tensors, f = dict(zip(TENSORS, layer.tensors, strict=True)), layer.activation
         before = tensors["update"]  # where the weights are kept as they were before the update
         rows += [
-            TensorSource(tensors["activation"], activation=layer.activation),
+            TensorSource(tensors["activation"], None, f.bounds, f.saturated),
             *(TensorSource(tensors[name]) for name in ("pre_activation", "activation_grad")),
             TensorSource(before),
             TensorSource(tensors["weight_grad"]),
-            TensorSource(tensors["weight"], before, None),
+            TensorSource(tensors["weight"], before),
         ]
     if not all(each.a.flags.c_contiguous for each in rows):
         raise NotPlannedError("a tensor of the statistics is no contiguous array")
@@ -95,7 +96,7 @@ class Statistics:
         parts: list[list[int]] = []
         sampled: list[list[int]] = []
         for at, row in enumerate(self._rows):
-            count, stride = row.a.size, stride_of(row.a)
+            count, stride = row.a.size, sample_stride(row.a)
             samples = ceil_div(count, stride)
             b = 0 if row.b is None else pointer(row.b)
             of_it = ceil_div(count, PART)

@@ -91,7 +91,7 @@ class StepPlan:
         self._learns = step.network.network.first_weighted
         self._store, self._backend = step.network.store, step.network.backend
         _refuse(step)
-        watched = step.probes.silent.watched if step.probes is not None else ()
+        watched = step.probes.dead_units.tracked if step.probes is not None else ()
         self._silent = launches.silent_units(watched, memory.alive, self._backend, launcher.pointer)
 
     def gradients(self, switches: Switches) -> Iterator[Item]:

@@ -149,8 +149,8 @@ class StepQueue:
         if self._step.probes is None:
             return np.zeros(0)
         if ends_epoch:
-            self._step.probes.silent.end_epoch()
-        return self._step.probes.silent.fraction.copy()
+            self._step.probes.dead_units.end_epoch()
+        return self._step.probes.dead_units.fraction.copy()
 
     def made(self, *, wait: bool = False) -> Iterator[CompletedStep]:
         """Yield the steps that the device has made, in order; all that were asked for if `wait`.

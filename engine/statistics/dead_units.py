@@ -1,134 +1,124 @@
-"""Units that fall silent: those that no example of a whole epoch reaches."""
+"""Dead units: those that no example of a whole epoch activates."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.activations import Activation
-from engine.backends.base import Array, Backend
-from engine.network.network import BoundNetwork
+from engine.statistics.arrays import Array, ArrayBackend
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
-    """A layer whose units can fall silent."""
+class _Tracked:
+    """A layer whose units can die."""
 
     index: int  # from 0
-    activation: Activation
     floor: float
-    output: Array  # (examples, units)
-    highest: Array  # (units,): its floor, or infinity once it has risen in this epoch
-    rise: Callable[[], bool]  # takes in the output of a step; tells whether all have risen
-    dead: npt.NDArray[np.bool_]  # (units,): silent over the last whole epoch
-
-    def alike(self, other: "_Watched") -> bool:
-        """Tell whether the units of both are as many, and of one kind."""
-        same_shape: bool = self.highest.shape == other.highest.shape
-        return same_shape and self.activation == other.activation
+    output: Array  # (rows, units)
+    highest: Array  # (units,): the floor, or infinity once the unit was active in this epoch
+    update: Callable[[], bool]  # records the output of a step; returns whether all were active
+    dead: npt.NDArray[np.bool_]  # (units,): not active in the last whole epoch
 
 
 class DeadUnitTracker:
-    """Follows, through every step of an epoch, which units never rise above their floor.
+    """Records, through every step of an epoch, which units never rise above their floor.
 
-    `fraction` (layers,) is the dead fraction of the last whole epoch; 0 for a non-linearity whose
-    units cannot die, NaN until the first epoch is complete. Lecture 6, "dead ReLUs".
+    `fraction` (layers,) is the share of dead units in the last whole epoch: 0 for a layer whose
+    units cannot die, NaN until the first epoch is complete. NaN as an output counts as active.
+    Lecture 6, "dead ReLUs".
     """
 
-    def __init__(self, network: BoundNetwork) -> None:
-        self._xp, self._to_host = network.backend.xp, network.backend.to_host
-        groups = network.network.groups(network.batch_shape[1:])
-        self.fraction = np.zeros(len(groups))
-        self._watched: list[_Watched] = []
-        for index, group in enumerate(groups):
-            floor = group.activation.silent_at
+    def __init__(self, backend: ArrayBackend, layers: Sequence[tuple[Array, float | None]]) -> None:
+        """`layers`: of each layer its output and its floor, both as long as the tracker lives.
+
+        An output (examples, *places, units) is the array that every step writes to; a unit of a
+        convolution is a channel. The floor is the value above which a unit is active, 0 for ReLU;
+        None where units cannot die.
+        """
+        self._xp, self._to_host = backend.xp, backend.to_host
+        self.fraction = np.zeros(len(layers))
+        self._tracked: list[_Tracked] = []
+        for index, (output, floor) in enumerate(layers):
             if floor is not None:
-                output = network.bound[group.output].output
-                units = output.shape[-1:]  # a unit of a convolution is a channel
-                highest, dead = network.backend.full(units, floor), np.zeros(units, np.bool_)
-                output = output.reshape(-1, *units)
-                rise = _rising(network.backend, highest, output, floor)
-                self._watched.append(
-                    _Watched(index, group.activation, floor, output, highest, rise, dead)
-                )
+                units = output.shape[-1:]
+                highest, dead = backend.full(units, floor), np.zeros(units, np.bool_)
+                rows = output.reshape(-1, *units)
+                update = _bind_update(backend, highest, rows, floor)
+                self._tracked.append(_Tracked(index, floor, rows, highest, update, dead))
                 self.fraction[index] = np.nan
-        self._silent = self._watched  # those whose units have not all risen since the epoch began
+        self._inactive = self._tracked  # layers in which a unit has not been active this epoch
 
     @property
-    def watched(self) -> list[tuple[Array, Array]]:
+    def tracked(self) -> list[tuple[Array, Array]]:
         """Of each layer whose units can die: its output (rows, units), and the highest so far.
 
-        Whatever is above the floor means the same: the unit has risen.
+        Any value above the floor means the same: the unit was active.
         """
-        return [(each.output, each.highest) for each in self._watched]
-
-    @property
-    def watching(self) -> bool:
-        """Whether any unit of this network can die."""
-        return bool(self._watched)
+        return [(layer.output, layer.highest) for layer in self._tracked]
 
     @property
     def state(self) -> dict[str, Array]:
-        """What a checkpoint must save: what is told, and the highest of this epoch by layer."""
-        highest = {f"highest{each.index}": each.highest for each in self._watched}
-        dead = {f"dead{each.index}": each.dead for each in self._watched}
+        """What a checkpoint must save: the last whole epoch, and the current one by layer."""
+        highest = {f"highest{layer.index}": layer.highest for layer in self._tracked}
+        dead = {f"dead{layer.index}": layer.dead for layer in self._tracked}
         return {"fraction": self.fraction, **highest, **dead}
 
     def dead(self, layer: int) -> npt.NDArray[np.bool_] | None:
-        """Return which units (units,) of a layer (from 0) were silent over the last whole epoch.
+        """Return which units (units,) of a layer (from 0) were dead in the last whole epoch.
 
         None where units cannot die, or no epoch is complete.
         """
-        masks = (each.dead for each in self._watched if each.index == layer)
+        masks = (tracked.dead for tracked in self._tracked if tracked.index == layer)
         return None if np.isnan(self.fraction[layer]) else next((m.copy() for m in masks), None)
 
     def update(self) -> None:
-        """Take in the activations of the step just made.
+        """Record the outputs of the last step.
 
-        Of layers whose units have all risen in this epoch there is nothing more to know.
+        A layer whose units have all been active in this epoch is left out until the next.
         """
-        if self._silent:
-            self._silent = [each for each in self._silent if not each.rise()]
+        if self._inactive:
+            self._inactive = [layer for layer in self._inactive if not layer.update()]
 
-    def look_again(self) -> None:
-        """Look at all layers from now on, for their `state` was set to another."""
-        self._silent = self._watched
+    def reload(self) -> None:
+        """Take the arrays of `state` as they are now, after a checkpoint was written to them."""
+        self._inactive = self._tracked
 
-    def take_over(self, old: "DeadUnitTracker", anew: Collection[int]) -> None:
-        """Take what `old` has seen of layers with the same units, but for those `anew` (from 1)."""
-        seen = {each.index: each for each in old._watched}
-        for each in self._watched:
-            before = seen.get(each.index)
-            alike = before is not None and before.alike(each)
-            if before is not None and alike and each.index + 1 not in anew:
-                self.fraction[each.index] = old.fraction[each.index]
-                self._xp.copyto(each.highest, before.highest)
-                each.dead[...] = before.dead
+    def take_over(self, old: "DeadUnitTracker", layers: Collection[int]) -> None:
+        """Copy what `old` has recorded of these layers (from 0), where the units are as many."""
+        before = {layer.index: layer for layer in old._tracked}
+        for layer in self._tracked:
+            other = before.get(layer.index) if layer.index in layers else None
+            if other is not None and other.highest.shape == layer.highest.shape:
+                self.fraction[layer.index] = old.fraction[layer.index]
+                self._xp.copyto(layer.highest, other.highest)
+                layer.dead[...] = other.dead
 
     def end_epoch(self) -> None:
-        """Set `fraction` from what was seen since the last call, and begin anew."""
-        for each in self._watched:
-            each.dead[...] = self._to_host(each.highest) <= each.floor
-            self.fraction[each.index] = float(np.mean(each.dead))
-            each.highest.fill(each.floor)
-        self.look_again()
+        """Set `fraction` from what was recorded since the last call, and begin a new epoch."""
+        for layer in self._tracked:
+            layer.dead[...] = self._to_host(layer.highest) <= layer.floor
+            self.fraction[layer.index] = float(np.mean(layer.dead))
+            layer.highest.fill(layer.floor)
+        self._inactive = self._tracked
 
 
-def _rising(backend: Backend, highest: Array, output: Array, floor: float) -> Callable[[], bool]:
-    """Return what raises `highest` (units,) where `output` (examples, units) is above `floor`.
+def _bind_update(
+    backend: ArrayBackend, highest: Array, output: Array, floor: float
+) -> Callable[[], bool]:
+    """Return the update of `highest` (units,) by `output` (rows, units) of a step.
 
-    To infinity, so that it is the same whether or not who has risen is looked at again.
-
-    It tells whether all are above `floor` now; never on a device, for that would be waited for.
+    It sets units that rise above `floor` to infinity, and not to their maximum, so that the result
+    is the same whether or not a layer is left out after all of its units were active. It returns
+    whether they all were; always False on a device, where the host would have to wait for that.
     """
     xp, row = backend.xp, backend.empty(highest.shape)
-    on_host = backend.launcher is None
+    on_host = xp is np
 
-    def rise() -> bool:
+    def update() -> bool:
         xp.max(output, axis=0, out=row)
-        highest[~(row <= floor)] = inf  # what is no number is not silent
+        highest[~(row <= floor)] = inf  # NaN counts as active
         return on_host and bool(np.all(highest > floor))
 
-    return backend.kernel("rise", highest, output, *output.shape, floor) or rise
+    return backend.kernel("rise", highest, output, *output.shape, floor) or update

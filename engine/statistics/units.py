@@ -4,78 +4,91 @@ from math import gcd
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from engine.activations import Activation
-from engine.backends.base import Array, Backend
-from engine.network.network import BoundNetwork
+from engine.statistics.arrays import Array, ArrayBackend, NumPyArrays, as_floats
 from engine.statistics.frames import Units
 
 MOST_UNITS: Final = 4096
-"""A layer of more units than a screen can show is not measured unit by unit."""
+"""A layer with more units than a screen can show is not measured unit by unit."""
 VALUES: Final = 1 << 17
-"""About so many activations of a layer are looked at, those of every k-th example or place."""
+"""About how many activations of a layer are measured: those of every k-th example or place."""
+
+
+def measure_units(
+    output: npt.ArrayLike,
+    *,
+    floor: float | None = None,
+    saturation: tuple[float, float] | None = None,
+) -> Units:
+    """Return what each unit did in `output` (examples, *places, units), a plain array.
+
+    A unit of a convolution is a channel, the last axis. `floor` is the output above which a unit is
+    active, and `saturation` are the limits (low, high) at or beyond which it is saturated; None
+    where the activation has none. Of a large output, every k-th row is measured. `dead` is None: it
+    takes an epoch to know (`DeadUnitTracker`).
+    """
+    array = np.ascontiguousarray(as_floats(output))
+    return UnitProbe(NumPyArrays(array.dtype), array, floor, saturation).measure()
 
 
 class UnitProbe:
-    """Measures the units of all layers after a forward pass: on the device, a row a layer."""
+    """Measures the units of one layer, whose output is always written to the same array."""
 
-    def __init__(self, network: BoundNetwork) -> None:
-        self._backend = network.backend
-        self._layers: list[_Layer | None] = []
-        for group in network.network.groups(network.batch_shape[1:]):
-            output = network.bound[group.output].output
-            fits = output.shape[-1] <= MOST_UNITS
-            layer = _Layer(output, group.activation, network.backend) if fits else None
-            self._layers.append(layer)
-
-    def measure(self, index: int) -> Units | None:
-        """Return what the units of a layer (from 0) did; of more than MOST_UNITS, None."""
-        layer = self._layers[index]
-        with np.errstate(over="ignore", invalid="ignore"):  # of activations that are not finite
-            return layer.measure(self._backend) if layer else None
-
-
-class _Layer:
-    """One layer's activations as rows of units, and the row of weights that averages over them."""
-
-    def __init__(self, output: Array, activation: Activation, backend: Backend) -> None:
-        self._rows = sample_rows(output)
+    def __init__(
+        self,
+        backend: ArrayBackend,
+        output: Array,
+        floor: float | None = None,
+        saturation: tuple[float, float] | None = None,
+    ) -> None:
+        """`output` (examples, *places, units), `floor`, `saturation`: see `measure_units`."""
+        self._backend, self._rows = backend, sample_rows(output)
         rows, units = self._rows.shape
         self._average = backend.full((rows,), 1 / rows)
         self._row = backend.empty((units,))
-        self._floor, self._flat = activation.silent_at, activation.saturated
-        self._found = backend.empty((units,)), np.empty(units), np.empty(units)
-        floor = np.nan if self._floor is None else self._floor
-        low, high = self._flat or (np.nan, np.nan)
+        self._floor, self._saturation = floor, saturation
+        # Mean, active share and saturated share of each unit, as the kernel fills them.
+        self._filled = backend.empty((units,)), np.empty(units), np.empty(units)
+        low, high = saturation or (np.nan, np.nan)
         stride = self._rows.strides[0] // output.itemsize
-        fixed = *self._found, floor, low, high, rows, units, stride, output
+        numbers = (np.nan if floor is None else floor), low, high, rows, units, stride
         contiguous = output.flags.c_contiguous
-        self._kernel = backend.kernel("units", *fixed) if contiguous else None
+        self._kernel = (
+            backend.kernel("units", *self._filled, *numbers, output) if contiguous else None
+        )
 
-    def measure(self, backend: Backend) -> Units:
-        if self._kernel is not None:
-            self._kernel()
-            mean, active, saturated = (found.copy() for found in self._found)
-            return Units(
-                mean.astype(np.float32),
-                None if self._floor is None else active,
-                None if self._flat is None else saturated,
-                None,
-            )
-        rows, floor, flat = self._rows, self._floor, self._flat
-        active = None if floor is None else self._share(rows > floor, backend)
+    def measure(self) -> Units:
+        """Return what the units did in the last forward pass, on the host."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of activations that are not finite
+            return self._by_formula() if self._kernel is None else self._by_kernel()
+
+    def _by_kernel(self) -> Units:
+        assert self._kernel is not None
+        self._kernel()
+        mean, active, saturated = (values.copy() for values in self._filled)
+        return Units(
+            mean.astype(np.float32),
+            None if self._floor is None else active,
+            None if self._saturation is None else saturated,
+            None,
+        )
+
+    def _by_formula(self) -> Units:
+        rows, limits = self._rows, self._saturation
+        active = None if self._floor is None else self._share(rows > self._floor)
         saturated = None
-        if flat is not None:
-            saturated = self._share((rows <= flat[0]) | (rows >= flat[1]), backend)
-        return Units(self._mean(rows, backend).astype(np.float32), active, saturated, None)
+        if limits is not None:
+            saturated = self._share((rows <= limits[0]) | (rows >= limits[1]))
+        return Units(self._mean(rows).astype(np.float32), active, saturated, None)
 
-    def _share(self, hit: Array, backend: Backend) -> Array:
-        return self._mean(hit.astype(backend.dtype), backend).astype(np.float64)
+    def _share(self, hit: Array) -> Array:
+        return self._mean(hit.astype(self._backend.dtype)).astype(np.float64)
 
-    def _mean(self, rows: Array, backend: Backend) -> Array:
+    def _mean(self, rows: Array) -> Array:
         """Return the mean over rows (rows, units), on the host."""
-        backend.xp.matmul(self._average, rows, out=self._row)
-        return backend.to_host(self._row)
+        self._backend.xp.matmul(self._average, rows, out=self._row)
+        return self._backend.to_host(self._row)
 
 
 def sample_rows(output: Array) -> Array:

@@ -23,11 +23,11 @@ def start_from_data(step: TrainingStep, batches: Batches) -> None:
 def look_for_silent_units(step: TrainingStep, batches: Batches) -> None:
     """Find the units that no training example reaches."""
     probes = step.probes
-    if probes is None or not probes.silent.watching:
+    if probes is None or not probes.dead_units.tracked:
         return
     with step.network.undisturbed():
         for rows in batches.in_order(SILENCE_EXAMPLES):
             step.take(rows, augment=False)  # for nothing may be drawn on their account
             step.forward()
-            probes.silent.update()
-    probes.silent.end_epoch()
+            probes.dead_units.update()
+    probes.dead_units.end_epoch()

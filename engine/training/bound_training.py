@@ -158,7 +158,7 @@ class BoundTraining:
         _copy_state(old.network, self.network, pairs)
         self._take_memory(old, pairs)
         if self.step.probes is not None and old.step.probes is not None:
-            self.step.probes.silent.take_over(old.step.probes.silent, anew)
+            self.step.probes.take_over(old.step.probes, anew)
         return [(group, name) for group, at, name in self._parameters() if (at, name) not in kept]
 
     def _parameters(self) -> Iterator[tuple[int, int, str]]:

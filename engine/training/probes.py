@@ -1,6 +1,9 @@
-"""What is measured at each layer, and how: read-only, so that training never depends on it."""
+"""Statistics of a network's layers: what ties a bound network to `engine.statistics`.
 
-from collections.abc import Callable, Iterator, Sequence
+Probes only read, so training never depends on them.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
@@ -16,35 +19,36 @@ from engine.statistics.dead_units import DeadUnitTracker
 from engine.statistics.frames import TENSORS, Snapshot, Units
 from engine.statistics.symmetry import bind_asymmetry, bind_one_signed
 from engine.statistics.tensor_statistics import StatisticsTable, TensorSource
-from engine.statistics.units import UnitProbe
+from engine.statistics.units import MOST_UNITS, UnitProbe
 
+ACTIVATION: Final = TENSORS.index("activation")
 WEIGHT: Final = TENSORS.index("weight")
 UPDATE: Final = TENSORS.index("update")
 """The last of the tensors, and the only one measured after the update."""
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
-    """The arrays of one layer, in the order of TENSORS, and how to look at them."""
+class ProbedLayer:
+    """The arrays of one layer, in the order of TENSORS, and its non-linearity."""
 
     tensors: Sequence[Array]
     activation: Activation
 
 
 class Probes:
-    """Measures a bound network; `start` before an update and `finish` after it."""
+    """Measures a bound network: call `start` before an update and `finish` after it."""
 
     def __init__(
         self, network: BoundNetwork, score_gradient: Array, batch: Callable[[], Array]
     ) -> None:
         """`batch` returns the inputs of the last forward pass (batch, *features)."""
-        self._backend = network.backend
-        self.before = network.backend.empty(network.store.values.shape)
+        backend = self._backend = network.backend
+        self.before = backend.empty(network.store.values.shape)
         update_views = network.store.views(self.before)
         groups = network.network.groups(network.batch_shape[1:])
-        self.layers: list[Probed] = []
+        self.layers: list[ProbedLayer] = []
         self.affine: list[tuple[int, Callable[[], Array], Array]] = []
-        """Of the affine layers: their number, what goes in, and dL/dz of what comes out."""
+        """Of each affine layer: its index, its input, and dL/dz of its output."""
         for index, group in enumerate(groups):
             bound = network.bound
             if group.info.kind == "linear":
@@ -52,7 +56,7 @@ class Probes:
                 inputs = partial(lambda at: network.input_of(at, batch()), group.weight)
                 self.affine.append((index, inputs, gradient))
             self.layers.append(
-                Probed(
+                ProbedLayer(
                     (
                         bound[group.output].output,
                         bound[group.pre_activation].output,
@@ -64,51 +68,75 @@ class Probes:
                     group.activation,
                 )
             )
-        self._table = StatisticsTable(network.backend, list(self._measured()))
-        self.silent = DeadUnitTracker(network)
-        self._unit_probe = UnitProbe(network)
+        self._table = StatisticsTable(backend, list(self._sources()))
+        self.dead_units = DeadUnitTracker(
+            backend,
+            [(layer.tensors[ACTIVATION], layer.activation.silent_at) for layer in self.layers],
+        )
+        self._unit_probes = [self._unit_probe(layer) for layer in self.layers]
         self._units: list[Units | None] = [None for _ in groups]
         self._asymmetry, self._one_signed = np.empty(len(groups)), np.empty(len(groups))
         self._asymmetries = [
-            bind_asymmetry(network.backend, layer.tensors[WEIGHT]) for layer in self.layers
+            bind_asymmetry(backend, layer.tensors[WEIGHT]) for layer in self.layers
         ]
         self._signs: list[Callable[[], float]] = [lambda: nan for _ in groups]
         for index, given, gradient in self.affine:
-            self._signs[index] = bind_one_signed(network.backend, given, gradient)
+            self._signs[index] = bind_one_signed(backend, given, gradient)
 
-    def _measured(self) -> Iterator[TensorSource]:
+    def _sources(self) -> Iterator[TensorSource]:
         """Yield the rows of the table: of each layer all but the update; then all updates."""
         for layer in self.layers:
             for name, values in zip(TENSORS[:UPDATE], layer.tensors, strict=False):
-                yield TensorSource(values, None, layer.activation if name == "activation" else None)
+                if name == "activation":
+                    f = layer.activation
+                    yield TensorSource(values, bounds=f.bounds, saturation=f.saturated)
+                else:
+                    yield TensorSource(values)
         for layer in self.layers:
             yield TensorSource(layer.tensors[WEIGHT], layer.tensors[UPDATE])
 
+    def _unit_probe(self, layer: ProbedLayer) -> UnitProbe | None:
+        output, f = layer.tensors[ACTIVATION], layer.activation
+        if output.shape[-1] > MOST_UNITS:
+            return None
+        return UnitProbe(self._backend, output, f.silent_at, f.saturated)
+
+    def take_over(self, old: "Probes", redrawn: Collection[int]) -> None:
+        """Copy what is known of dead units in layers that are the same, but for those `redrawn`.
+
+        `redrawn` counts layers from 1. A layer with another non-linearity is another layer.
+        """
+        pairs = enumerate(zip(self.layers, old.layers, strict=False))
+        same = {index for index, (ours, theirs) in pairs if ours.activation == theirs.activation}
+        self.dead_units.take_over(old.dead_units, same - {index - 1 for index in redrawn})
+
     def start(self) -> None:
         """Measure all but the update, with the weights that it will change."""
-        self._share(self._look, [sum(each.size for each in of.tensors) for of in self.layers])
+        sizes = [sum(array.size for array in layer.tensors) for layer in self.layers]
+        self._share(self._measure, sizes)
         self._table.complete(0, UPDATE * len(self.layers))
 
-    def _look(self, first: int, end: int) -> None:
-        """Measure some layers, each at once: much of it is still in a cache then."""
+    def _measure(self, first: int, end: int) -> None:
+        """Measure the layers [first, end), one after the other: its arrays are in the cache."""
         for layer in range(first, end):
             tensors = self.layers[layer].tensors
             self._backend.xp.copyto(tensors[UPDATE], tensors[WEIGHT])
             self._table.measure(UPDATE * layer, UPDATE * (layer + 1))
             self._asymmetry[layer] = self._asymmetries[layer]()
             self._one_signed[layer] = self._signs[layer]()
-            self._units[layer] = self._unit_probe.measure(layer)
+            unit_probe = self._unit_probes[layer]
+            self._units[layer] = None if unit_probe is None else unit_probe.measure()
 
     def _share(self, work: Callable[[int, int], None], sizes: Sequence[int]) -> None:
-        """Let the threads of the back-end work on layers (first, end) of these sizes.
+        """Share work(first, end) on layers of these sizes between the threads of the back-end.
 
-        Formulas are left to one: their products have threads of BLAS already.
+        Without kernels, one thread does it all: the formulas' products use the threads of BLAS.
         """
         crew = self._backend.crew.worth(sum(sizes)) if self._table.compiled else ALONE
         crew.run(work, crew.shares(sizes))
 
     def finish(self, step: int, epoch: float, *, updated: bool = True) -> Snapshot:
-        """Measure the update that was made since `start`, if one was, and return everything."""
+        """Return the snapshot; with `updated`, the update since `start` is measured as well."""
         table, layers = self._table, len(self.layers)
         rest = UPDATE * layers  # rows before those of the updates
         if updated:
@@ -130,12 +158,12 @@ class Probes:
                 by_layer(table.statistics),
                 by_layer(table.histograms),
                 by_layer(table.ranges),
-                self.silent.fraction.copy(),
+                self.dead_units.fraction.copy(),
                 np.empty(layers),
                 self._asymmetry.copy(),
                 self._one_signed.copy(),
                 [
-                    None if units is None else replace(units, dead=self.silent.dead(index))
+                    None if units is None else replace(units, dead=self.dead_units.dead(index))
                     for index, units in enumerate(self._units)
                 ],
             )

@@ -81,9 +81,9 @@ class EagerStepRunner:
         """Update the parameters, with a snapshot around it if `measure`; and its seconds."""
         probes, begin = self._step.probes, perf_counter()
         if probes is not None:
-            probes.silent.update()
+            probes.dead_units.update()
             if ends_epoch:
-                probes.silent.end_epoch()
+                probes.dead_units.end_epoch()
         if probes is None or not measure:
             between = perf_counter()
             self._step.update()

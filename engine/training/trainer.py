@@ -16,13 +16,13 @@ from engine.losses import Loss, SoftmaxCrossEntropy
 from engine.network.network import BoundNetwork, Network
 from engine.optimization.optimizers import SGD, Optimizer
 from engine.optimization.schedules import BoundSchedule, Constant, Schedule
-from engine.statistics.frame_builder import FrameBuilder
 from engine.statistics.frames import Event, Frame, LayerInfo, TrainingStatus, Validation, divergence
 from engine.training.before_first_step import look_for_silent_units, start_from_data
 from engine.training.bound_training import Resources
 from engine.training.changes import CHANGES
 from engine.training.checkpoint import Checkpoint
 from engine.training.clock import Clock
+from engine.training.frame_builder import FrameBuilder
 from engine.training.random_streams import stream
 from engine.training.run_control import RunControl
 from engine.training.step_runner import StepRunner, StepRunnerChoice
@@ -137,7 +137,7 @@ class Trainer:
             )
         self._bench.put_back(checkpoint)
         if self.training_step.probes is not None:
-            self.training_step.probes.silent.look_again()
+            self.training_step.probes.dead_units.reload()
         self.step, self._pace.before = checkpoint.step, checkpoint.seconds
         detail: dict[str, object] = {}
         if checkpoint.total_steps not in (0, self.total_steps):

@@ -72,7 +72,7 @@ class TrainingStep:
     @property
     def arrays(self) -> dict[str, Array]:
         """What a checkpoint must save: parameters, running averages, the optimiser's, units'."""
-        silent = self.probes.silent.state if self.probes is not None else {}
+        silent = self.probes.dead_units.state if self.probes is not None else {}
         return {
             "parameters": self.network.store.values,
             "running": self.network.store.state,

@@ -330,15 +330,15 @@ def test_running_averages_outlive_a_change_elsewhere() -> None:
 
 def test_dead_units_are_followed_on_through_a_change() -> None:
     trainer = at(make(), 7)
-    seen = trainer.training_step.probes.silent  # type: ignore[union-attr]
+    seen = trainer.training_step.probes.dead_units  # type: ignore[union-attr]
     before = {key: array.copy() for key, array in seen.state.items()}
     change(trainer, Command("activation", layer=2, name="tanh"))
-    after = trainer.training_step.probes.silent.state  # type: ignore[union-attr]
+    after = trainer.training_step.probes.dead_units.state  # type: ignore[union-attr]
     assert set(after) == {"fraction", "highest0", "dead0"}
     np.testing.assert_array_equal(after["highest0"], before["highest0"])
     assert after["fraction"][0] == before["fraction"][0]
     change(trainer, Command("activation", layer=2, name="relu"))
-    after = trainer.training_step.probes.silent.state  # type: ignore[union-attr]
+    after = trainer.training_step.probes.dead_units.state  # type: ignore[union-attr]
     assert np.isnan(after["fraction"][1])  # nothing is known of it before a whole epoch
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from engine.activations import Activation, ReLU, Sigmoid, Tanh, activations
+from engine.activations import Activation, Identity, ReLU, Sigmoid, Tanh, activations
 from engine.backends.base import Backend, NumPyBackend, make_backend
 from engine.backends.cpu_kernels import compiler, library
 from engine.data.dataset import Dataset, Examples
@@ -185,7 +185,9 @@ class TestTable:
         dtype = tensors[0].dtype.name
         tables = []
         for backend in (with_kernels(dtype), NumPyBackend(dtype)):
-            rows = [TensorSource(each.copy(), activation=activation) for each in tensors]
+            bounds = (None, None) if activation is None else activation.bounds
+            limits = None if activation is None else activation.saturated
+            rows = [TensorSource(tensor.copy(), None, bounds, limits) for tensor in tensors]
             table = StatisticsTable(backend, rows)
             table.measure(0, len(rows))
             table.complete(0, len(rows))
@@ -213,7 +215,7 @@ class TestTable:
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("size", [1, 2, 255, 4096, 4097, 32768, 32769, 250_000])
     @pytest.mark.parametrize("activation", [None, ReLU(), Tanh(), Sigmoid()], ids=name)
-    def test_as_the_meter(self, size: int, dtype: str, activation: Activation | None) -> None:
+    def test_as_by_numpy(self, size: int, dtype: str, activation: Activation | None) -> None:
         values = rng(size).normal(0.1, 0.7, size).astype(dtype)
         if isinstance(activation, ReLU):
             values = np.maximum(values, 0)
@@ -266,15 +268,15 @@ class TestUnits:
         for backend in pair:
             network = Network([Linear(300, He()), Nonlinearity(f), Linear(3)])
             bound = network.bind((600, 20), backend, generator=rng())
-            probe, silent = UnitProbe(bound), DeadUnitTracker(bound)
+            outputs = [(bound.bound[at].output, g) for at, g in ((1, f), (2, Identity()))]
+            probes = [UnitProbe(backend, output, g.silent_at, g.saturated) for output, g in outputs]
+            tracker = DeadUnitTracker(backend, [(output, g.silent_at) for output, g in outputs])
             for seed in range(2):
                 bound.forward(backend.to_device(rng(seed).normal(size=(600, 20))), True)
-                silent.update()
-            of_units = [probe.measure(layer) for layer in range(2)]
-            found.append((of_units, [highest for _, highest in silent.watched]))
+                tracker.update()
+            of_units = [probe.measure() for probe in probes]
+            found.append((of_units, [highest for _, highest in tracker.tracked]))
         for mine, wanted in zip(found[0][0], found[1][0], strict=True):
-            assert mine is not None
-            assert wanted is not None
             assert_close(mine.mean, wanted.mean, np.float32)
             for shares, expected in (
                 (mine.active, wanted.active),
@@ -298,19 +300,17 @@ class TestUnits:
         same = pair[0].to_device(np.repeat(rng().normal(size=(40, 1)), 30, axis=1))
         assert bind_asymmetry(pair[0], same)() == 0
 
-    def test_a_unit_that_is_no_number_is_not_silent(self, pair: tuple[Backend, Backend]) -> None:
+    def test_a_unit_that_gives_nan_counts_as_active(self, pair: tuple[Backend, Backend]) -> None:
         for backend in pair:
-            row = [Linear(3), Nonlinearity(ReLU()), Linear(2)]
-            bound = Network(row).bind((4, 2), backend, generator=rng())
-            silent = DeadUnitTracker(bound)
-            bound.bound[1].output[...] = 0.0
-            bound.bound[1].output[2, 1] = np.nan
-            bound.bound[1].output[3, 2] = 1e-3
-            silent.update()
-            ((_, highest),) = silent.watched
+            output = backend.full((4, 3), 0.0)
+            tracker = DeadUnitTracker(backend, [(output, 0.0)])
+            output[2, 1] = np.nan
+            output[3, 2] = 1e-3
+            tracker.update()
+            ((_, highest),) = tracker.tracked
             np.testing.assert_array_equal(highest, [0, np.inf, np.inf])
-            silent.end_epoch()
-            assert silent.fraction[0] == pytest.approx(1 / 3)
+            tracker.end_epoch()
+            assert tracker.fraction[0] == pytest.approx(1 / 3)
 
     @pytest.mark.parametrize("bad", [1.0, np.nan])
     def test_one_signed(self, bad: float, pair: tuple[Backend, Backend]) -> None:

@@ -12,17 +12,19 @@ from engine.backends.cpu_kernels.library import kernels, missing
 from engine.initializers import Normal
 from engine.losses import SoftmaxCrossEntropy
 from engine.network.network import BoundNetwork, mlp
+from engine.statistics.arrays import BLOCK, HISTOGRAM_SAMPLE, NumPyArrays
 from engine.statistics.dead_units import DeadUnitTracker
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot, gain
-from engine.statistics.tensor_statistics import BLOCK, HISTOGRAM_SAMPLE, Meter, every_kth
+from engine.statistics.histogram import every_kth, tensor_histogram
+from engine.statistics.moments import tensor_moments
+from engine.statistics.tensor_statistics import measure_tensor
 from engine.training.probes import Probes
 from tests.engine.conftest import Array
 
 
 def measured(values: Array, saturated: tuple[float, float] | None = None) -> dict[str, float]:
-    row = np.full(len(FIELDS), -7.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        Meter(values.dtype).moments(values, saturated, row)
+        row = tensor_moments(values, saturated)
     return dict(zip(FIELDS, row.tolist(), strict=True))
 
 
@@ -65,8 +67,40 @@ def test_values_that_are_not_finite_are_counted(bad: float) -> None:
 def histogram(
     values: Array, bounds: tuple[float | None, float | None] = (None, None)
 ) -> tuple[Array, tuple[float, float]]:
-    row = np.array(list(measured(values).values()))
-    return Meter(values.dtype).histogram(values, bounds, row)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return tensor_histogram(values, bounds)
+
+
+def test_a_plain_array_is_measured_in_one_call() -> None:
+    values = np.tanh(np.random.default_rng(0).normal(0, 2, (40, 3, 5)))
+    result = measure_tensor(values, bounds=Tanh().bounds, saturation=Tanh().saturated)
+    assert result["count"] == values.size
+    assert result["std"] == pytest.approx(values.std())
+    assert result["saturated_fraction"] == pytest.approx((np.abs(values) >= 0.97).mean())
+    assert result.range == (-1.0, 1.0)
+    expected = np.histogram(values, np.linspace(-1, 1, BINS + 1))[0]
+    np.testing.assert_array_equal(result.histogram[1:-1], expected)
+    with pytest.raises(KeyError, match="median"):
+        result["median"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8", "int64", "bool"])
+def test_any_real_dtype_is_measured(dtype: str) -> None:
+    values = np.array([[0, 1, 1], [3, 5, 0]]).astype(dtype)
+    result, exact = measure_tensor(values[:, ::-1]), values.astype(np.float64)
+    assert result["mean"] == pytest.approx(exact.mean())
+    assert result["std"] == pytest.approx(exact.std())
+    assert result["zero_fraction"] == pytest.approx(1 / 3)
+    assert result.histogram.sum() == 6
+
+
+def test_a_number_and_no_numbers_are_measured_too() -> None:
+    one, none = measure_tensor(2.5), measure_tensor(np.empty((0, 3)))
+    assert (one["count"], one["mean"], one["std"]) == (1, 2.5, 0)
+    assert one.histogram.sum() == 1
+    assert (none["count"], none["nonfinite"]) == (0, 0)
+    assert np.isnan(none["mean"])
+    assert none.histogram.sum() == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -123,22 +157,28 @@ def small_network(activation: ReLU | Tanh | Sigmoid) -> BoundNetwork:
     )
 
 
-def test_units_that_no_example_of_an_epoch_reaches_are_dead() -> None:
+def dead_unit_tracker(bound: BoundNetwork) -> DeadUnitTracker:
+    groups = bound.network.groups(bound.batch_shape[1:])
+    layers = [(bound.bound[g.output].output, g.activation.silent_at) for g in groups]
+    return DeadUnitTracker(bound.backend, layers)
+
+
+def test_units_that_no_example_of_an_epoch_activates_are_dead() -> None:
     bound = small_network(ReLU())
     bound.store.value_views[0]["bias"][...] = [-1e6, 1.0, 1.0]
-    silent = DeadUnitTracker(bound)
-    assert np.isnan(silent.fraction[0])
+    tracker = dead_unit_tracker(bound)
+    assert np.isnan(tracker.fraction[0])
     for seed in range(3):
         bound.forward(np.random.default_rng(seed).uniform(0, 0.1, (4, 2)), True)
-        silent.update()
-    silent.end_epoch()
-    assert silent.fraction[0] == pytest.approx(1 / 3)
-    assert silent.fraction[-1] == 0  # scores cannot die
+        tracker.update()
+    tracker.end_epoch()
+    assert tracker.fraction[0] == pytest.approx(1 / 3)
+    assert tracker.fraction[-1] == 0  # scores cannot die
     bound.store.value_views[0]["bias"][...] = 1.0
     bound.forward(np.zeros((4, 2)), True)
-    silent.update()
-    silent.end_epoch()
-    assert silent.fraction[0] == 0  # a new epoch begins anew
+    tracker.update()
+    tracker.end_epoch()
+    assert tracker.fraction[0] == 0  # a new epoch begins
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -149,7 +189,7 @@ def test_units_that_rise_late_or_fall_again_are_seen(compiled: bool) -> None:
     network = mlp([3], 2, activation=ReLU(), initializer=Normal(1.0))
     backend = NumPyBackend("float64", kernels=found)
     bound = network.bind((4, 2), backend, generator=np.random.default_rng(0))
-    bias, silent = bound.store.value_views[0]["bias"], DeadUnitTracker(bound)
+    bias, tracker = bound.store.value_views[0]["bias"], dead_unit_tracker(bound)
     low, high = -1e6, 1.0
     epochs = [
         ([low, low, low], [high, low, low], [low, high, low]),  # one each time, and one never
@@ -160,9 +200,25 @@ def test_units_that_rise_late_or_fall_again_are_seen(compiled: bool) -> None:
         for values in epoch:
             bias[...] = values
             bound.forward(np.zeros((4, 2)), True)
-            silent.update()
-        silent.end_epoch()
-        assert silent.fraction[0] == pytest.approx(dead)
+            tracker.update()
+        tracker.end_epoch()
+        assert tracker.fraction[0] == pytest.approx(dead)
+
+
+def test_dead_units_of_plain_arrays() -> None:
+    output = np.zeros((2, 4, 3))  # a convolution: examples, places, channels
+    tracker = DeadUnitTracker(NumPyArrays(np.float64), [(output, 0.5), (output, None)])
+    assert tracker.dead(0) is None
+    for channel in (0, 0, 2):
+        output[...] = 0.5  # not above the floor
+        output[1, 3, channel] = 0.6
+        tracker.update()
+    tracker.end_epoch()
+    dead = tracker.dead(0)
+    assert dead is not None
+    assert dead.tolist() == [False, True, False]
+    assert tracker.dead(1) is None
+    assert tracker.fraction.tolist() == [pytest.approx(1 / 3), 0]
 
 
 def test_first_nonfinite_walks_forwards_then_backwards() -> None:

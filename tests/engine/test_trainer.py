@@ -125,7 +125,7 @@ def test_a_step_allocates_no_arrays(settings: dict[str, Any]) -> None:
         trainer.hyperparameters.factor = trainer._schedule.factor(3)
         step.take(rows)
         step.gradients()
-        step.probes.silent.update()  # type: ignore[union-attr]
+        step.probes.dead_units.update()  # type: ignore[union-attr]
         step.update()
 
     once()

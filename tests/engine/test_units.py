@@ -17,7 +17,8 @@ from engine.layers.residual import Residual
 from engine.network.network import BoundNetwork, Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.frames import Units
-from engine.statistics.units import VALUES, UnitProbe, sample_rows
+from engine.statistics.units import VALUES, UnitProbe, measure_units, sample_rows
+from engine.training.probes import Probes
 from engine.training.trainer import Trainer
 
 
@@ -28,11 +29,20 @@ def forward(network: Network, shape: tuple[int, ...], dtype: str = "float32") ->
     return bound
 
 
+def unit_probes(bound: BoundNetwork) -> list[UnitProbe]:
+    return [
+        UnitProbe(
+            bound.backend,
+            bound.bound[group.output].output,
+            group.activation.silent_at,
+            group.activation.saturated,
+        )
+        for group in bound.network.groups(bound.batch_shape[1:])
+    ]
+
+
 def measured(bound: BoundNetwork) -> list[Units]:
-    probe, layers = UnitProbe(bound), len(bound.network.groups(bound.batch_shape[1:]))
-    found = [units for units in map(probe.measure, range(layers)) if units is not None]
-    assert len(found) == layers
-    return found
+    return [probe.measure() for probe in unit_probes(bound)]
 
 
 def dense(activation: Activation) -> Network:
@@ -82,10 +92,27 @@ def test_the_sample_of_a_large_layer_sees_every_column_of_its_images() -> None:
 
 
 def test_a_layer_of_too_many_units_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.statistics.units.MOST_UNITS", 6)
-    probe = UnitProbe(forward(dense(ReLU()), (4, 6)))
-    assert probe.measure(0) is None
-    assert probe.measure(1) is not None
+    monkeypatch.setattr("engine.training.probes.MOST_UNITS", 6)
+    bound = forward(dense(ReLU()), (4, 6))
+    probes = Probes(bound, np.zeros((4, 3), np.float32), lambda: np.zeros((4, 6), np.float32))
+    probes.start()
+    first, second, _ = probes.finish(0, 0.0, updated=False).units
+    assert first is None
+    assert second is not None
+
+
+def test_a_plain_array_is_measured_in_one_call() -> None:
+    output = np.random.default_rng(0).normal(size=(5, 4, 6, 3)).astype(np.float16)
+    units = measure_units(output[:, ::-1], floor=0.0, saturation=(-1.0, 1.0))
+    rows = output.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(units.mean, rows.mean(axis=0), atol=1e-6)
+    assert units.active is not None
+    np.testing.assert_allclose(units.active, (rows > 0).mean(axis=0), rtol=1e-6)
+    assert units.saturated is not None
+    np.testing.assert_allclose(units.saturated, (np.abs(rows) >= 1).mean(axis=0), rtol=1e-6)
+    assert units.dead is None
+    without = measure_units(output)
+    assert (without.active, without.saturated) == (None, None)
 
 
 def test_activations_that_are_not_finite_do_not_stop_it() -> None:

@@ -10,8 +10,8 @@ from engine.backends.base import NumPyBackend
 from engine.cuda_graph.statistics import PART, Statistics
 from engine.initializers import Normal
 from engine.network.network import BoundNetwork, mlp
+from engine.statistics.arrays import HISTOGRAM_SAMPLE
 from engine.statistics.frames import FIELDS, TENSORS, Snapshot
-from engine.statistics.tensor_statistics import HISTOGRAM_SAMPLE
 from engine.training.probes import Probes
 from tests.engine.gpu.emulator import Array, Emulator
 
