@@ -126,6 +126,11 @@ class Network:
             settings=asdict(activation),
             between=self._between(first, end, at),
             sees=self._sees(first, shapes),
+            path=str(index),
+            role="output" if output else "hidden",
+            bounds=activation.bounds,
+            saturated=activation.saturated,
+            silent_at=activation.silent_at,
         )
         return Group(first, at, info, activation)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from engine.states import RunState
 from engine.statistics.frames import (
     BatchDependence,
     Event,
@@ -53,10 +54,12 @@ class FrameBuilder:
             first_step=step - len(results),
             time=self._pace.elapsed(),
             epoch=epoch,
-            loss=np.array([r.loss for r in results]),
-            data_loss=np.array([r.data_loss for r in results]),
-            accuracy=np.array([r.accuracy for r in results]),
-            learning_rate=np.array(self._rates),
+            series={
+                "loss": np.array([r.loss for r in results]),
+                "data_loss": np.array([r.data_loss for r in results]),
+                "accuracy": np.array([r.accuracy for r in results]),
+                "learning_rate": np.array(self._rates),
+            },
             steps_per_second=self._pace.steps_per_second(overall=over),
             probe_share=self._pace.probe_share(overall=over),
             hyperparameters=dict(hyper),
@@ -64,8 +67,8 @@ class FrameBuilder:
             batch_dependence=self.batch_dependence,
             snapshot=self.snapshot,
             events=tuple(self.events),
-            standing=self.standing,
-            state=state,
+            status=self.standing,
+            state=RunState(state),
         )
         self._begin()
         self._pace.frame_made()

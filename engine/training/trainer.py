@@ -310,6 +310,7 @@ class Trainer:
 
     def _validate(self) -> None:
         if (evaluate := self._bench.now.evaluate) is not None:
-            found = Validation(self.step, self.epoch, *evaluate())
+            loss, accuracy = evaluate()
+            found = Validation.of(self.step, self.epoch, loss=loss, accuracy=accuracy)
             self._schedule.validated(found.loss)
             self._next.validations.append(found)

@@ -25,8 +25,8 @@ def writer(tmp_path: Path) -> Iterator[RunWriter]:
     """A run of eight steps with validation after 0, 4 and 8 and snapshots of steps 0, 3 and 7."""
     made = RunWriter(tmp_path / "run.db")
     made.describe(layers=layer_infos(HIDDEN + 1), steps_per_epoch=4, total_steps=8)
-    made.write(frame(0, LOSS[:1], shot=snapshot(0), validation=Validation(0, 0.0, 2.1, 0.1)))
-    made.write(frame(1, LOSS[1:4], shot=snapshot(3), validation=Validation(4, 1.0, 0.9, 0.6)))
+    made.write(frame(0, LOSS[:1], shot=snapshot(0), validation=Validation.of(0, 0.0, loss=2.1, accuracy=0.1)))
+    made.write(frame(1, LOSS[1:4], shot=snapshot(3), validation=Validation.of(4, 1.0, loss=0.9, accuracy=0.6)))
     made.write(
         frame(
             4,
@@ -34,7 +34,7 @@ def writer(tmp_path: Path) -> Iterator[RunWriter]:
             accuracy=[0.6, 0.7, 0.8, 0.9],
             data_loss=[0.35, 0.25, 0.15, 0.05],
             shot=snapshot(7),
-            validation=Validation(8, 2.0, 0.8, 0.4),
+            validation=Validation.of(8, 2.0, loss=0.8, accuracy=0.4),
         )
     )
     yield made

@@ -29,8 +29,8 @@ def records(tmp_path: Path) -> Iterator[dict[str, Record]]:
         writer = RunWriter(tmp_path / f"{name}.db")
         writer.describe(variant=name, layers=layer_infos(HIDDEN + 1), steps_per_epoch=1)
         writer.describe(parameters=100 * (number + 1), inputs=INPUTS)
-        first = frame(0, loss[:1], shot=snapshot(number), data_loss=[1.5], validation=Validation(
-            0, 0.0, 2.0, 0.25))  # fmt: skip
+        first = frame(0, loss[:1], shot=snapshot(number), data_loss=[1.5], validation=Validation.of(
+            0, 0.0, loss=2.0, accuracy=0.25))  # fmt: skip
         writer.write(first)
         writer.write(frame(1, loss[1:], shot=snapshot(3), accuracy=[0.5, 0.75, 1.0]))
         dependence = [BatchDependence(0, 0.5, 0.0), BatchDependence(4, 0.125, 0.0)]

@@ -141,8 +141,8 @@ class TestRoundTrip:
         first = Event(1, 0.5, "set", {"key": "learning_rate", "value": 0.2, "previous": 0.1})
         second = Event(3, 0.75, "pause")
         writer = RunWriter(path)
-        writer.write(frame(0, [1.0], validation=Validation(0, 0.0, 2.0, np.nan)))
-        writer.write(frame(1, [1.0], events=[first, second], validation=Validation(2, 1, 1.5, 1)))
+        writer.write(frame(0, [1.0], validation=Validation.of(0, 0.0, loss=2.0, accuracy=np.nan)))
+        writer.write(frame(1, [1.0], events=[first, second], validation=Validation.of(2, 1, loss=1.5, accuracy=1)))
         writer.close()
         with RunReader(path) as reader:
             assert reader.events() == [(1, first), (2, second)]

@@ -105,7 +105,7 @@ class TestOverfitting:
         frames = [
             frame(
                 4 * epoch, [0.5] * 4, accuracy=[float(right[epoch])] * 4,
-                validation=Validation(4 * epoch + 4, epoch + 1.0, 1.0, accuracy),
+                validation=Validation.of(4 * epoch + 4, epoch + 1.0, loss=1.0, accuracy=accuracy),
             )
             for epoch, accuracy in enumerate(validation)
         ]  # fmt: skip

@@ -139,7 +139,7 @@ def made_up(first: int, pool: Floats, generator: np.random.Generator) -> Frame:
         steps_per_second=1.0,
         probe_share=float(some(1)[0]),
         hyperparameters={},
-        validations=(Validation(first + 4, first / 4 + 1, loss, accuracy),),
+        validations=(Validation.of(first + 4, first / 4 + 1, loss=loss, accuracy=accuracy),),
         snapshot=snapshot,
         events=(diverged,) if generator.random() < 0.1 else (),
     )

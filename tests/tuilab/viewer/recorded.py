@@ -197,7 +197,7 @@ class Recording:
         shot = snapshot(self.made - 1, tensors, self.network.activation) if tensors else None
         rng = np.random.default_rng(first)
         values = np.array(losses) + rng.normal(0, 0.02, number)
-        validation = Validation(self.made, self.made / 8, values[-1] + 0.1, accuracies[-1] * 0.9)
+        validation = Validation.of(self.made, self.made / 8, loss=values[-1] + 0.1, accuracy=accuracies[-1] * 0.9)
         self.frame(
             first, values, np.array(accuracies), events=events, state=state, snapshot=shot,
             validations=[validation],
