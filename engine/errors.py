@@ -62,6 +62,10 @@ class BackendError(TuilabError):
     """An array library or a device that is not available here."""
 
 
+class NotPlannedError(BackendError):
+    """A step that a device cannot run as a whole, and why; it is run operation by operation."""
+
+
 def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> str:
     """Say that `name` is no known `kind`, what is, and which one was probably meant."""
     names = sorted(allowed)

@@ -13,8 +13,11 @@ from typing import Any, Final
 import numpy as np
 
 from engine.backends.base import Array, Host
-from engine.cuda_graph.plan import EagerCall, Launch, LaunchPlan, NotPlannedError, Product
+from engine.cuda_graph.plan import EagerCall, Launch, LaunchPlan, Product
 from engine.cuda_graph.sources import source
+from engine.cuda_graph.step_queue import StepQueue
+from engine.errors import NotPlannedError
+from engine.training.training_step import TrainingStep
 
 WORKSPACE: Final = 32 << 20
 """Bytes for cuBLAS: what NVIDIA recommends for Hopper."""
@@ -51,6 +54,9 @@ class CuPyLauncher:
     def _aside(self) -> Any:
         """A stream to capture on, for the default one cannot be captured."""
         return self._cupy.cuda.Stream(non_blocking=True)
+
+    def step_runner(self, step: TrainingStep) -> StepQueue:
+        return StepQueue(step, self)
 
     def run(self, plan: LaunchPlan) -> None:
         try:

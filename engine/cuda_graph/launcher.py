@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 from engine.backends.base import Array, Host
 from engine.cuda_graph.plan import LaunchPlan
+from engine.training.step_runner import StepRunner
+from engine.training.training_step import TrainingStep
 
 
 class Fence(Protocol):
@@ -23,6 +25,12 @@ class Fence(Protocol):
 
 class Launcher(Protocol):
     """Asks the device for things in order; only `Fence.wait` waits for any of them."""
+
+    def step_runner(self, step: TrainingStep) -> StepRunner:
+        """Return what runs the steps of `step` ahead of the host.
+
+        Raises NotPlannedError where the device cannot run it as a whole.
+        """
 
     def run(self, plan: LaunchPlan) -> None:
         """Launch the items one after the other. Raises NotPlannedError where one cannot be."""

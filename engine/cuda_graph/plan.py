@@ -11,13 +11,9 @@ from typing import TypeAlias
 import numpy as np
 
 from engine.backends.base import Array
-from engine.errors import BackendError
+from engine.errors import NotPlannedError
 
 Argument: TypeAlias = Array | np.int32 | np.float64
-
-
-class NotPlannedError(BackendError):
-    """A step that cannot run as a plan, and why; it is then made operation by operation."""
 
 
 @dataclass(frozen=True, slots=True)

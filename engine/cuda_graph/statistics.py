@@ -14,7 +14,8 @@ import numpy as np
 from engine.backends.base import Array, Backend, Host
 from engine.cuda_graph.launcher import Launcher
 from engine.cuda_graph.launches import THREADS, ceil_div
-from engine.cuda_graph.plan import EagerCall, Item, Launch, NotPlannedError
+from engine.cuda_graph.plan import EagerCall, Item, Launch
+from engine.errors import NotPlannedError
 from engine.network.network import BoundNetwork
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
 from engine.statistics.histogram import sample_stride

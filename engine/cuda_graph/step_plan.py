@@ -14,8 +14,9 @@ from engine.activations import Activation, Identity
 from engine.backends.base import Array, Backend
 from engine.cuda_graph import launches
 from engine.cuda_graph.launcher import Launcher
-from engine.cuda_graph.plan import EagerCall, Item, Launch, NotPlannedError, Product
+from engine.cuda_graph.plan import EagerCall, Item, Launch, Product
 from engine.cuda_graph.sources import SCALARS
+from engine.errors import NotPlannedError
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.network.parameters import Views

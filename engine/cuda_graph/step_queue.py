@@ -105,13 +105,13 @@ class StepQueue:
             self._graphs[key] = self._launcher.capture(plan), plan
         return self._graphs[key][0]
 
-    def make(
+    def submit(
         self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool = False
     ) -> bool:
-        """Ask for a step; see Steps.
+        """Ask for a step; see StepRunner.
 
-        `made` must be asked between two steps, for it sees to it that there is room. No statistics
-        while those of SNAPSHOTS steps are on their way. `ends_epoch` waits for the step.
+        `completed` must be called between two steps: it makes room. No statistics while those of
+        SNAPSHOTS steps are on their way. `ends_epoch` waits for the step.
         """
         measure = measure and self._statistics is not None and bool(self._free)
         slot, self._slot = self._slot, (self._slot + 1) % DEPTH
@@ -152,7 +152,7 @@ class StepQueue:
             self._step.probes.dead_units.end_epoch()
         return self._step.probes.dead_units.fraction.copy()
 
-    def made(self, *, wait: bool = False) -> Iterator[CompletedStep]:
+    def completed(self, *, wait: bool = False) -> Iterator[CompletedStep]:
         """Yield the steps that the device has made, in order; all that were asked for if `wait`.
 
         Waits for one where DEPTH are on their way.
@@ -181,7 +181,7 @@ class StepQueue:
         result = StepResult(*self._results[asked.slot].tolist())
         return CompletedStep(asked.step, asked.rate, asked.rows, result, snapshot, probing)
 
-    def return_to(self, made: CompletedStep) -> None:
+    def roll_back(self, completed: CompletedStep) -> None:
         """Forget what is on its way, and make that step once more up to its gradients."""
         if self._asked:
             self._asked[-1].after.wait()
@@ -189,5 +189,5 @@ class StepQueue:
         updates -= len(self._asked) + 1
         self._asked.clear()
         with self._step.network.undisturbed():
-            self._step.take(made.rows)
+            self._step.take(completed.rows)
             self._step.gradients()

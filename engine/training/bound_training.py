@@ -1,81 +1,51 @@
-"""A setup bound to its data: what a step is made with, and what one assembly takes from another."""
+"""A configuration bound to its data, and what carries over when a command changes it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
-from engine.backends.base import Array, Backend
-from engine.data.augment import Augmentation, bind_all
+from engine.backends.base import Array
+from engine.commands import Command
+from engine.data.augment import bind_all
 from engine.data.batches import Batches
-from engine.data.dataset import Dataset, Examples
-from engine.losses import Loss
 from engine.network.network import BoundNetwork, Network
 from engine.network.parameter_layout import slices
-from engine.optimization.hyperparameters import Hyperparameters
-from engine.optimization.optimizers import Optimizer
 from engine.optimization.schedules import schedules
 from engine.statistics.frames import LayerInfo, TrainingStatus
 from engine.training.batch_dependence import BatchDependenceProbe
-from engine.training.checkpoint import TrainingState, fingerprint
+from engine.training.changes import changed, event_detail, redrawn_layers, replayed
+from engine.training.checkpoint import Checkpoint, TrainingState, fingerprint
 from engine.training.evaluation import Evaluator
-from engine.training.training_config import TrainingConfig
+from engine.training.training_config import Resources, TrainingConfig
 from engine.training.training_step import TrainingStep
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What stays as it is through all changes of a setup."""
-
-    data: Dataset
-    train: Examples  # of `data`, on the device
-    validation: Examples | None  # the same
-    loss: Loss
-    optimizer: Optimizer
-    hyperparameters: Hyperparameters
-    streams: Mapping[str, np.random.Generator]
-    backend: Backend
-    probes: bool
-    augment: Sequence[Augmentation]
-
-    @classmethod
-    def of(cls, data: Dataset, *, backend: Backend, **rest: Any) -> "Resources":
-        """Bring `data` into the memory of `backend`, in its precision; the rest is as above."""
-
-        def there(examples: Examples) -> Examples:
-            return Examples(backend.to_device(examples.x), backend.to_device(examples.y))
-
-        held_out = data.validation and there(data.validation)
-        return cls(data, there(data.train), held_out, backend=backend, **rest)
-
-    @contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Draw weights; where that or what follows fails, it is as if nothing had been drawn."""
-        generator = self.streams["weights"].bit_generator
-        before = generator.state
-        try:
-            yield
-        except BaseException:
-            generator.state = before
-            raise
-
-
 class BoundTraining:
-    """Everything that is bound for one setup; `take_over` fills it with the state of another."""
+    """Everything that is bound for one TrainingConfig, and the changes that led to it.
 
-    def __init__(self, setup: TrainingConfig, fixture: Resources, total_steps: int) -> None:
-        """Draw and bind. Raises ConfigError, ShapeError."""
-        setup.check(fixture.data)
-        self.setup, self._fixture = setup, fixture
-        data, streams, hyper = fixture.data, fixture.streams, fixture.hyperparameters
-        backend = fixture.backend
+    A command that changes the configuration makes another BoundTraining, see `change`.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        resources: Resources,
+        total_steps: int,
+        changes: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Draw the parameters and bind. Raises ConfigError, ShapeError.
+
+        The schedule spreads over `total_steps`. `changes` are recorded in checkpoints.
+        """
+        config.check(resources.data)
+        self.config, self._resources, self._changes = config, resources, changes
+        data, streams, hyper = resources.data, resources.streams, resources.hyperparameters
+        backend = resources.backend
         self.batches = Batches(
-            len(data.train), setup.batch_size, streams["shuffle"], start=setup.epoch_start
+            len(data.train), config.batch_size, streams["shuffle"], start=config.epoch_start
         )
-        self.network = setup.network.bind(
-            (setup.batch_size, *data.train.x.shape[1:]),
+        self.network = config.network.bind(
+            (config.batch_size, *data.train.x.shape[1:]),
             backend,
             generator=streams["weights"],
             hyper=hyper,
@@ -83,29 +53,29 @@ class BoundTraining:
         )
         self.step = TrainingStep(
             self.network,
-            fixture.loss,
-            fixture.optimizer,
+            resources.loss,
+            resources.optimizer,
             hyper,
-            fixture.train,
-            probes=fixture.probes,
+            resources.train,
+            probes=resources.probes,
             augment=bind_all(
-                fixture.augment,
+                resources.augment,
                 data.pixels,
-                setup.batch_size,
+                config.batch_size,
                 backend,
                 generator=streams["augment"],
             ),
-            frozen=setup.frozen,
+            frozen=config.frozen,
         )
-        held_out = fixture.validation
-        self.evaluate = Evaluator(self.network, fixture.loss, held_out) if held_out else None
-        self.schedule = setup.schedule.bind(total_steps, setup.schedule_start)
+        held_out = resources.validation
+        self.evaluate = Evaluator(self.network, resources.loss, held_out) if held_out else None
+        self.schedule = config.schedule.bind(total_steps, config.schedule_start)
         self.batch_dependence = BatchDependenceProbe(self.step, len(data.train))
-        self.state = TrainingState(
+        self._state = TrainingState(
             identity={
-                **setup.network.description,
-                "optimizer": type(fixture.optimizer).__name__,
-                "batch_size": str(setup.batch_size),
+                **config.network.description,
+                "optimizer": type(resources.optimizer).__name__,
+                "batch_size": str(config.batch_size),
                 "training data": fingerprint(data.train),
             },
             hyperparameters=hyper,
@@ -121,56 +91,99 @@ class BoundTraining:
 
     @property
     def layers(self) -> list[LayerInfo]:
-        """What the layers are, as the lecture counts them."""
-        return [*self.setup.layers(self.network.batch_shape[1:])]
+        """The layers as the lecture counts them."""
+        return [*self.config.layers(self.network.batch_shape[1:])]
 
-    def standing(self, speed_limit: float) -> TrainingStatus:
-        """Return what is trained and how, for a frame to tell."""
+    def status(self, speed_limit: float) -> TrainingStatus:
+        """Return what is trained and how, for a frame."""
         return TrainingStatus(
             layers=self.layers,
             parameters=len(self.network.store.values),
             batch_size=self.batches.size,
             steps_per_epoch=self.batches.per_epoch,
-            schedule=schedules.name_of(self.setup.schedule),
+            schedule=schedules.name_of(self.config.schedule),
             speed_limit=speed_limit,
         )
 
     def steps_left(self, step: int) -> int:
-        """Return how many steps there are from `step` to the end of its epoch."""
+        """Return the number of steps from `step` to the end of its epoch."""
         per_epoch = self.batches.per_epoch
-        return per_epoch - (step - self.setup.epoch_start) % per_epoch
+        return per_epoch - (step - self.config.epoch_start) % per_epoch
 
-    def take_over(self, old: "BoundTraining", anew: Collection[int]) -> list[tuple[int, str]]:
-        """Take the state of `old`, as far as it fits; return which parameters begin anew.
+    def changed_config(self, command: Command, step: int) -> TrainingConfig:
+        """Return the configuration after `command` at `step`. Raises ConfigError, ShapeError."""
+        data = self._resources.data
+        config = changed(self.config, command, step, len(data.train))
+        config.check(data)
+        return config
 
-        Each is told by its layer, from 1, and its name there.
+    def change(self, command: Command, step: int) -> tuple["BoundTraining", dict[str, object]]:
+        """Return the training that `command` makes at `step`, and the detail of its event.
 
-        Those of the layers `anew` do, with what the optimiser remembers of them.
+        It takes over all state of this one that still fits, and this one stays as it is. Raises
+        ConfigError, ShapeError, MemoryError.
+        """
+        config, values = self.changed_config(command, step), command.plain()
+        changes = [*self._changes, {"step": step, **values}]
+        with self._resources.undo_draws_on_error():
+            new = BoundTraining(config, self._resources, self.schedule.total, changes)
+            redrawn = new._take_over(self, redrawn_layers(config, command))
+        before = [asdict(layer) for layer in self.layers]
+        del values["kind"]
+        detail = values | event_detail(self.config, config)
+        return new, detail | {"anew": redrawn, "layers_before": before}
+
+    def checkpoint(self, step: int, seconds: float, total_steps: int) -> Checkpoint:
+        """Return a copy of everything that the steps to come depend on."""
+        return self._state.copy(step, seconds, total_steps, self._changes)
+
+    def restored(self, checkpoint: Checkpoint) -> "BoundTraining":
+        """Return the training with the configuration and the state of `checkpoint`.
+
+        It is this one unless the configuration differs. Raises CheckpointError, and leaves
+        everything as it is then.
+        """
+        changes = [*checkpoint.changes]
+        config = replayed(self.config, changes, len(self._resources.data.train))
+        training = self
+        with self._resources.undo_draws_on_error():
+            if config != self.config:
+                training = BoundTraining(config, self._resources, self.schedule.total)
+            training._state.put_back(checkpoint)
+        training._changes = changes
+        if training.step.probes is not None:
+            training.step.probes.dead_units.reload()
+        return training
+
+    def _take_over(self, old: "BoundTraining", redrawn: Collection[int]) -> list[tuple[int, str]]:
+        """Copy the state of `old`, as far as it fits; return which parameters were drawn again.
+
+        A parameter is given by its layer, from 1, and its name there. Those of the layers `redrawn`
+        are not copied, nor is the optimiser's state for them.
         """
         self.batches.order[...] = old.batches.order
-        if (old.setup.schedule, old.setup.schedule_start) == (
-            self.setup.schedule,
-            self.setup.schedule_start,
+        if (old.config.schedule, old.config.schedule_start) == (
+            self.config.schedule,
+            self.config.schedule_start,
         ):
             self.schedule.state[...] = old.schedule.state
-        pairs = [*_matches(old.setup.network, self.setup.network, anew)]
-        kept = _copy_parameters(old.network, self.network, pairs)
+        pairs = [*_matches(old.config.network, self.config.network, redrawn)]
+        copied = _copy_parameters(old.network, self.network, pairs)
         _copy_state(old.network, self.network, pairs)
-        self._take_memory(old, pairs)
+        self._copy_optimizer_state(old, pairs)
         if self.step.probes is not None and old.step.probes is not None:
-            self.step.probes.take_over(old.step.probes, anew)
-        return [(group, name) for group, at, name in self._parameters() if (at, name) not in kept]
+            self.step.probes.take_over(old.step.probes, redrawn)
+        return [(layer, name) for layer, at, name in self._parameters() if (at, name) not in copied]
 
     def _parameters(self) -> Iterator[tuple[int, int, str]]:
         """Yield (layer from 1, position, name) of all parameters."""
         at = 0
-        for group, row in enumerate(self.setup.network.rows):
+        for layer, row in enumerate(self.config.network.rows):
             for _ in row:
-                yield from ((group, at, name) for name in self.network.store.value_views[at])
+                yield from ((layer, at, name) for name in self.network.store.value_views[at])
                 at += 1
 
-    def _take_memory(self, old: "BoundTraining", pairs: Sequence[tuple[int, int]]) -> None:
-        """Take what the optimiser remembers between updates."""
+    def _copy_optimizer_state(self, old: "BoundTraining", pairs: Sequence[tuple[int, int]]) -> None:
         size, old_size = self.network.store.values.shape, old.network.store.values.shape
         for name, array in self.step.optimizer.state.items():
             before = old.step.optimizer.state[name]
@@ -182,16 +195,16 @@ class BoundTraining:
                 array[...] = before
 
 
-def _matches(old: Network, new: Network, anew: Collection[int]) -> Iterator[tuple[int, int]]:
+def _matches(old: Network, new: Network, redrawn: Collection[int]) -> Iterator[tuple[int, int]]:
     """Yield positions (new, old) of layers that are the same: the n-th of a kind in its group."""
     places = {place: at for at, place in enumerate(_places(old))}
     for at, place in enumerate(_places(new)):
-        if place in places and place[0] not in anew:
+        if place in places and place[0] not in redrawn:
             yield at, places[place]
 
 
 def _places(network: Network) -> Iterator[tuple[int, str, int]]:
-    """Yield for each layer its group, its kind, and how many of the kind go before it there."""
+    """Yield for each layer its group, its kind, and the number of that kind before it there."""
     for group, row in enumerate(network.rows):
         kinds = [layer.kind for layer in row]
         yield from ((group, kind, kinds[:at].count(kind)) for at, kind in enumerate(kinds))
@@ -200,7 +213,7 @@ def _places(network: Network) -> Iterator[tuple[int, str, int]]:
 def _copy_parameters(
     old: BoundNetwork, new: BoundNetwork, pairs: Sequence[tuple[int, int]]
 ) -> set[tuple[int, str]]:
-    """Copy what fits; return position and name of each."""
+    """Copy the parameters that fit; return the position and name of each."""
     return {
         (new_at, name)
         for new_at, old_at in pairs

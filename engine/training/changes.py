@@ -1,8 +1,8 @@
 """Changes of what is trained, made by a command between two steps.
 
-Each is a function from a setup to another one; the trainer then binds that anew and takes over
-everything that still fits. A checkpoint and a recorded run keep the commands, so that a run can be
-brought to the same setup again.
+A change is a function from one TrainingConfig to another; the trainer binds the new one and takes
+over everything that still fits. Checkpoints and recorded runs contain the commands, so that a run
+can be brought to the same configuration again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,126 +26,126 @@ from engine.registry import Registry
 from engine.training.training_config import TrainingConfig
 
 T = TypeVar("T")
-Make = Callable[[TrainingConfig, Command, int, int], TrainingConfig]
+Apply = Callable[[TrainingConfig, Command, int, int], TrainingConfig]
 INSERT, REMOVE = "insert", "remove"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A kind of change: (setup, command, step, training examples) → the setup from that step on."""
+    """A kind of change: (config, command, step, training examples) → config from that step on."""
 
-    make: Make
-    draws: bool = False  # the parameters of the layers that it names begin anew
+    apply: Apply
+    draws: bool = False  # the parameters of the layers that it names are drawn again
 
 
 CHANGES: Final[dict[str, Change]] = {}
 
 
-def change(kind: ChangeKind, *, draws: bool = False) -> Callable[[Make], Make]:
-    """Enter a function into CHANGES."""
+def change(kind: ChangeKind, *, draws: bool = False) -> Callable[[Apply], Apply]:
+    """Return a decorator that registers a function in CHANGES."""
 
-    def enter(make: Make) -> Make:
-        CHANGES[kind] = Change(make, draws)
-        return make
+    def register(apply: Apply) -> Apply:
+        CHANGES[kind] = Change(apply, draws)
+        return apply
 
-    return enter
+    return register
 
 
-def changed(setup: TrainingConfig, command: Command, step: int, examples: int) -> TrainingConfig:
-    """Return what `command` makes of `setup`. Raises ConfigError, ShapeError."""
+def changed(config: TrainingConfig, command: Command, step: int, examples: int) -> TrainingConfig:
+    """Return `config` as changed by `command`. Raises ConfigError, ShapeError."""
     kind = CHANGES[command.kind]
-    made = kind.make(setup, command, step, examples)
-    if made == setup and not kind.draws:
+    new = kind.apply(config, command, step, examples)
+    if new == config and not kind.draws:
         raise ConfigError("nothing would change, it is so already", command.kind)
-    return made
+    return new
 
 
 def replayed(
-    setup: TrainingConfig, changes: Sequence[Mapping[str, Any]], examples: int
+    config: TrainingConfig, changes: Sequence[Mapping[str, Any]], examples: int
 ) -> TrainingConfig:
-    """Return what recorded changes made of `setup`. Raises CheckpointError where they cannot be."""
-    for each in changes:
-        said = {name: value for name, value in each.items() if name != "step"}
+    """Return `config` after recorded changes. Raises CheckpointError if one cannot be applied."""
+    for recorded in changes:
+        values = {name: value for name, value in recorded.items() if name != "step"}
         try:
-            setup = changed(setup, Command(**said), each["step"], examples)
+            config = changed(config, Command(**values), recorded["step"], examples)
         except (TuilabError, TypeError, KeyError) as error:
             raise CheckpointError(
                 f"the checkpoint is of another run: it has a change that cannot be made here "
-                f"({each}): {error}"
+                f"({recorded}): {error}"
             ) from None
-    return setup
+    return config
 
 
-def told(old: TrainingConfig, new: TrainingConfig) -> dict[str, object]:
-    """Return what an event tells of a change beside the command: what there was before."""
-    found: dict[str, object] = {}
+def event_detail(old: TrainingConfig, new: TrainingConfig) -> dict[str, object]:
+    """Return what the event of a change records besides the command: the previous values."""
+    detail: dict[str, object] = {}
     if old.batch_size != new.batch_size:
-        found["previous"] = old.batch_size
+        detail["previous"] = old.batch_size
     if old.schedule != new.schedule:
-        found["previous"] = schedules.name_of(old.schedule)
-    return found | {"rebuilt": old.network != new.network}
+        detail["previous"] = schedules.name_of(old.schedule)
+    return detail | {"rebuilt": old.network != new.network}
 
 
-def layers_anew(setup: TrainingConfig, command: Command) -> frozenset[int]:
-    """Return the layers whose parameters `command` draws anew."""
-    named = CHANGES[command.kind].draws
-    return frozenset(_targets(setup, command, output=True)) if named else frozenset()
+def redrawn_layers(config: TrainingConfig, command: Command) -> frozenset[int]:
+    """Return the layers, from 1, whose parameters `command` draws again."""
+    draws = CHANGES[command.kind].draws
+    return frozenset(_targets(config, command, output=True)) if draws else frozenset()
 
 
 @change("batch_size")
 def _batch_size(
-    setup: TrainingConfig, command: Command, step: int, examples: int
+    config: TrainingConfig, command: Command, step: int, examples: int
 ) -> TrainingConfig:
-    """Batches of `value` examples, and with them a new epoch: the one under way ends here."""
+    """Use batches of `value` examples, and begin a new epoch: the current one ends here."""
     whole = float(command.value).is_integer()
     require(whole, "batch_size", f"must be a whole number, is {command.value}")
-    if command.value == setup.batch_size:
-        return setup
-    begun = -(-(step - setup.epoch_start) // (examples // setup.batch_size))
+    if command.value == config.batch_size:
+        return config
+    begun = -(-(step - config.epoch_start) // (examples // config.batch_size))
     return replace(
-        setup,
+        config,
         batch_size=int(command.value),
         epoch_start=step,
-        epochs_before=setup.epochs_before + begun,
+        epochs_before=config.epochs_before + begun,
     )
 
 
 @change("schedule")
-def _schedule(setup: TrainingConfig, command: Command, step: int, examples: int) -> TrainingConfig:
-    """Another schedule, from here to the end as if training began here."""
+def _schedule(config: TrainingConfig, command: Command, step: int, examples: int) -> TrainingConfig:
+    """Use another schedule, from here to the end as if training began here."""
     schedule = _member(schedules, command)
-    if schedule == setup.schedule == Constant():  # one of the others begins anew
-        return setup
-    return replace(setup, schedule=schedule, schedule_start=step)
+    if schedule == config.schedule == Constant():  # unlike it, any other schedule starts over here
+        return config
+    return replace(config, schedule=schedule, schedule_start=step)
 
 
 @change("freeze")
-def _freeze(setup: TrainingConfig, command: Command, step: int, examples: int) -> TrainingConfig:
-    """No more updates of a layer: of its weights, biases, γ, β."""
-    return replace(setup, frozen=setup.frozen | {*_targets(setup, command, output=True)})
+def _freeze(config: TrainingConfig, command: Command, step: int, examples: int) -> TrainingConfig:
+    """Stop the updates of a layer: of its weights, biases, γ, β."""
+    return replace(config, frozen=config.frozen | {*_targets(config, command, output=True)})
 
 
 @change("unfreeze")
-def _unfreeze(setup: TrainingConfig, command: Command, step: int, examples: int) -> TrainingConfig:
-    """Updates again."""
-    return replace(setup, frozen=setup.frozen - {*_targets(setup, command, output=True)})
+def _unfreeze(config: TrainingConfig, command: Command, step: int, examples: int) -> TrainingConfig:
+    """Update a layer again."""
+    return replace(config, frozen=config.frozen - {*_targets(config, command, output=True)})
 
 
 @change("reinitialize", draws=True)
 def _reinitialize(
-    setup: TrainingConfig, command: Command, step: int, examples: int
+    config: TrainingConfig, command: Command, step: int, examples: int
 ) -> TrainingConfig:
-    """Weights by another rule; the other parameters of the layer begin with it."""
+    """Draw the weights by another rule; the layer's other parameters get their first values."""
     initializer = _member(initializers, command)
 
     def edit(row: list[Layer], index: int) -> list[Layer]:
         return [_initialized(layer, initializer) for layer in row]
 
-    return _edited(setup, _targets(setup, command, output=True), edit)
+    return _edited(config, _targets(config, command, output=True), edit)
 
 
 def _initialized(layer: Layer, initializer: Any) -> Layer:
-    """Return a layer, and those inside it, with another rule for its weights."""
+    """Return a layer, and those inside it, with another rule for drawing its weights."""
     if isinstance(layer, Residual):
         return replace(layer, layers=[_initialized(inner, initializer) for inner in layer.layers])
     if any(field.name == "initializer" for field in fields(layer)):
@@ -155,13 +155,13 @@ def _initialized(layer: Layer, initializer: Any) -> Layer:
 
 @change("activation")
 def _activation(
-    setup: TrainingConfig, command: Command, step: int, examples: int
+    config: TrainingConfig, command: Command, step: int, examples: int
 ) -> TrainingConfig:
-    """Another non-linearity."""
+    """Use another non-linearity."""
     chosen = _member(activation_choices(), command)
     new = Nonlinearity(chosen) if isinstance(chosen, Activation) else chosen
     return _edited(
-        setup, _targets(setup, command), lambda row, index: _with_activation(row, new, index)
+        config, _targets(config, command), lambda row, index: _with_activation(row, new, index)
     )
 
 
@@ -185,9 +185,9 @@ def _activates(layer: Layer) -> bool:
 
 @change("batch_norm")
 def _batch_norm(
-    setup: TrainingConfig, command: Command, step: int, examples: int
+    config: TrainingConfig, command: Command, step: int, examples: int
 ) -> TrainingConfig:
-    """Batch normalisation right after the weights, or none at all."""
+    """Insert batch normalisation right after the weights, or remove it."""
     if command.name not in (INSERT, REMOVE):
         raise UnknownNameError("change", command.name, (INSERT, REMOVE), "batch_norm")
 
@@ -197,12 +197,12 @@ def _batch_norm(
         has_one = any(isinstance(layer, BatchNorm) for layer in row)
         return row if has_one else [row[0], BatchNorm(), *row[1:]]
 
-    return _edited(setup, _targets(setup, command), edit)
+    return _edited(config, _targets(config, command), edit)
 
 
-def _targets(setup: TrainingConfig, command: Command, *, output: bool = False) -> list[int]:
-    """Return the layers that a command is about; the output layer only where that is sensible."""
-    last = len(setup.network.rows) - 1
+def _targets(config: TrainingConfig, command: Command, *, output: bool = False) -> list[int]:
+    """Return the layers that a command names; the output layer is allowed only if `output`."""
+    last = len(config.network.rows) - 1
     if command.layer == 0 and last > 1:
         return list(range(1, last))
     require(1 <= command.layer <= last, "layer", f"must be 1 … {last}, is {command.layer}")
@@ -213,27 +213,27 @@ def _targets(setup: TrainingConfig, command: Command, *, output: bool = False) -
 
 
 def _edited(
-    setup: TrainingConfig, layers: list[int], edit: Callable[[list[Layer], int], list[Layer]]
+    config: TrainingConfig, layers: list[int], edit: Callable[[list[Layer], int], list[Layer]]
 ) -> TrainingConfig:
-    """Return the setup with the rows of these layers edited: edit(row, index) → row."""
-    rows = setup.network.rows
+    """Return `config` with the rows of these layers edited: edit(row, index) → row."""
+    rows = config.network.rows
     for index in layers:
         rows[index] = edit(rows[index], index)
     edited = [*chain.from_iterable(rows)]
-    same = edited == [*setup.network.layers]
-    return setup if same else replace(setup, network=Network(edited))
+    same = edited == [*config.network.layers]
+    return config if same else replace(config, network=Network(edited))
 
 
 def _member(registry: Registry[T], command: Command) -> T:
-    """Make the member that a command names, with its settings. Raises ConfigError."""
+    """Return the member that a command names, with its settings. Raises ConfigError."""
     member = registry[command.name]
     types = {
-        each.name: type(each.default)
-        for each in fields(member)  # type: ignore[arg-type]
-        if each.default is not MISSING
+        setting.name: type(setting.default)
+        for setting in fields(member)  # type: ignore[arg-type]
+        if setting.default is not MISSING
     }
     for key, value in command.settings.items():
-        wanted = types.get(key)
-        good = type(value) is wanted or (wanted is float and type(value) is int)
-        require(wanted is None or good, key, f"must be {wanted and wanted.__name__}, is {value!r}")
+        type_ = types.get(key)
+        fits = type(value) is type_ or (type_ is float and type(value) is int)
+        require(type_ is None or fits, key, f"must be {type_ and type_.__name__}, is {value!r}")
     return registry.build(command.name, **command.settings)

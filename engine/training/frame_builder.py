@@ -1,4 +1,4 @@
-"""What has happened since the last frame, and the frame that is made of it."""
+"""Builds a frame from everything that has happened since the last one."""
 
 from collections.abc import Mapping
 
@@ -18,10 +18,10 @@ from engine.training.training_step import StepResult
 
 
 class FrameBuilder:
-    """Gathers, step by step, what the next frame will tell; `pace` gives it its times."""
+    """Collects steps, events and statistics for the next frame; `clock` gives it its times."""
 
-    def __init__(self, pace: Clock) -> None:
-        self._pace = pace
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._begin()
 
     def _begin(self) -> None:
@@ -31,28 +31,28 @@ class FrameBuilder:
         self.validations: list[Validation] = []
         self.snapshot: Snapshot | None = None
         self.batch_dependence: BatchDependence | None = None
-        self.standing: TrainingStatus | None = None
+        self.status: TrainingStatus | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is neither a step nor an event to tell of."""
+        """Whether there is neither a step nor an event to report."""
         return not self._results and not self.events
 
-    def step_made(self, result: StepResult, rate: float) -> None:
-        """Add a step, and the learning rate it was made with."""
+    def add_step(self, result: StepResult, rate: float) -> None:
+        """Add the result of a step and the learning rate that it used."""
         self._results.append(result)
         self._rates.append(rate)
 
-    def happened(self, step: int, kind: str, detail: dict[str, object]) -> None:
-        """Add an event after `step` updates, now."""
-        self.events.append(Event(step, self._pace.elapsed(), kind, detail))
+    def add_event(self, step: int, kind: str, detail: Mapping[str, object]) -> None:
+        """Add an event that happens now, after `step` updates."""
+        self.events.append(Event(step, self._clock.elapsed(), kind, dict(detail)))
 
-    def build(self, step: int, epoch: float, hyper: Mapping[str, float], state: str) -> Frame:
+    def build(self, step: int, epoch: float, hyper: Mapping[str, float], state: RunState) -> Frame:
         """Return the frame up to `step`, and begin the next."""
-        results, over = self._results, state not in ("running", "paused")
+        results, over = self._results, not state.live
         frame = Frame(
             first_step=step - len(results),
-            time=self._pace.elapsed(),
+            time=self._clock.elapsed(),
             epoch=epoch,
             series={
                 "loss": np.array([r.loss for r in results]),
@@ -60,16 +60,16 @@ class FrameBuilder:
                 "accuracy": np.array([r.accuracy for r in results]),
                 "learning_rate": np.array(self._rates),
             },
-            steps_per_second=self._pace.steps_per_second(overall=over),
-            probe_share=self._pace.probe_share(overall=over),
+            steps_per_second=self._clock.steps_per_second(overall=over),
+            probe_share=self._clock.probe_share(overall=over),
             hyperparameters=dict(hyper),
             validations=tuple(self.validations),
             batch_dependence=self.batch_dependence,
             snapshot=self.snapshot,
             events=tuple(self.events),
-            status=self.standing,
-            state=RunState(state),
+            status=self.status,
+            state=state,
         )
         self._begin()
-        self._pace.frame_made()
+        self._clock.count_frame()
         return frame

@@ -1,4 +1,4 @@
-"""Whether the next step may be made, as commands say: pause, steps one by one, a speed limit."""
+"""Decides whether the next step may run: pause, single steps, a speed limit, the end."""
 
 from collections.abc import Callable
 from math import inf, isfinite
@@ -8,37 +8,38 @@ from typing import Final
 
 from engine.commands import Command
 from engine.errors import ConfigError
+from engine.states import RunState
 
-OVER: Final = ("finished", "diverged", "stopped")
+OVER: Final = (RunState.FINISHED, RunState.DIVERGED, RunState.STOPPED)
 
 
 class RunControl:
-    """The state of a run, and how many of its steps may be made before it pauses.
+    """The state of a run, and the number of steps that it may still make before it pauses.
 
-    `steps_left` tells how many steps there are to the end of the epoch under way.
+    `steps_left` returns the number of steps to the end of the current epoch.
     """
 
     def __init__(self, steps_left: Callable[[], int]) -> None:
-        self.state = "running"
-        self.limit = 0.0  # steps a second; 0: none
+        self.state = RunState.RUNNING
+        self.speed_limit = 0.0  # steps per second; 0: none
         self._steps_left = steps_left
-        self._granted = 0  # steps that are made although the run is paused
-        self._to_epoch = False  # it pauses at the end of this epoch
+        self._granted = 0  # steps to make although the run is paused
+        self._to_epoch = False  # whether it pauses at the end of this epoch
         self._last_step = -inf
 
     @property
     def over(self) -> bool:
-        """Whether no step will be made any more."""
+        """Whether the run has ended."""
         return self.state in OVER
 
     @property
-    def resting(self) -> bool:
+    def waiting(self) -> bool:
         """Whether the run is paused, and waits for a command."""
-        return self.state == "paused" and not self._granted
+        return self.state == RunState.PAUSED and not self._granted
 
     @property
-    def watched(self) -> bool:
-        """Whether it may rest after the next step, which so will be looked at."""
+    def may_pause(self) -> bool:
+        """Whether the run may pause after the next step, which is therefore measured."""
         return bool(self._granted) or (self._to_epoch and self._steps_left() == 1)
 
     @staticmethod
@@ -50,53 +51,53 @@ class RunControl:
         return ""
 
     def apply(self, command: Command) -> dict[str, object]:
-        """Do what a command says; return what there is to tell of it. Raises ConfigError."""
+        """Apply a command; return the detail of its event. Raises ConfigError."""
         if refusal := self.refusal(command):
             raise ConfigError(refusal)
         detail: dict[str, object] = {}
         match command.kind:
             case "pause":
-                # One step more, so that what is shown while it rests is of now.
-                self._go("paused", int(self.state == "running"))
+                # One more step, so that the statistics shown during the pause are current.
+                self._go(RunState.PAUSED, int(self.state == RunState.RUNNING))
             case "resume":
-                self._go("running")
+                self._go(RunState.RUNNING)
             case "step":
-                self._go("paused", self._granted + 1)
+                self._go(RunState.PAUSED, self._granted + 1)
             case "run_to_epoch":
-                self._go("running")
+                self._go(RunState.RUNNING)
                 self._to_epoch = True
             case "speed":
-                detail = {"value": command.value, "previous": self.limit}
-                self.limit = command.value
+                detail = {"value": command.value, "previous": self.speed_limit}
+                self.speed_limit = command.value
             case "stop":
-                self._go("stopped")
+                self._go(RunState.STOPPED)
         return detail
 
-    def end(self, state: str) -> None:
-        """Make no step any more."""
+    def end(self, state: RunState) -> None:
+        """End the run in `state`, one of OVER."""
         self._go(state)
 
-    def _go(self, state: str, granted: int = 0) -> None:
+    def _go(self, state: RunState, granted: int = 0) -> None:
         self.state, self._granted, self._to_epoch = state, granted, False
 
     def wait(self, inbox: "SimpleQueue[Command]") -> Command | None:
-        """Wait until a step may be made by the speed limit; return a command that came earlier.
+        """Wait until the speed limit allows a step; return a command that came earlier.
 
-        A step that was asked for by itself is made at once.
+        A step that was granted by a command runs at once.
         """
-        if not self.limit or self._granted:
+        if not self.speed_limit or self._granted:
             return None
-        seconds = self._last_step + 1 / self.limit - monotonic()
+        seconds = self._last_step + 1 / self.speed_limit - monotonic()
         try:
             return inbox.get(timeout=seconds) if seconds > 0 else None
         except Empty:
             return None
 
-    def step_made(self, *, epoch_ended: bool) -> bool:
-        """Count a step; tell whether the run has come to the end that it was to run to."""
+    def count_step(self, *, epoch_ended: bool) -> bool:
+        """Count a step; return whether the run pauses because it was to run to this epoch's end."""
         self._granted = max(0, self._granted - 1)
         self._last_step = monotonic()
         arrived = self._to_epoch and epoch_ended
         if arrived:
-            self._go("paused")
+            self._go(RunState.PAUSED)
         return arrived

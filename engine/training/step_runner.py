@@ -1,30 +1,28 @@
-"""How a step is made: at once and operation by operation, or asked for and told of later.
+"""Runs training steps: at once and operation by operation, or ahead of the host on a device.
 
-The trainer asks for steps and takes in those that were made, whichever way that is done.
+The trainer submits steps and collects those that are complete, whichever way they are run.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from engine.backends.base import Host
+from engine.errors import NotPlannedError
 from engine.statistics.frames import Snapshot
 from engine.training.training_step import StepResult, TrainingStep
-
-if TYPE_CHECKING:
-    from engine.cuda_graph.launcher import Launcher
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedStep:
-    """A step that was made. Where its loss is not finite, it changed no parameter."""
+    """A step and its result. If its loss is not finite, it changed no parameter."""
 
     step: int
-    rate: float  # the learning rate it was made with
+    rate: float  # the learning rate that was used
     rows: Host  # examples of its batch
     result: StepResult
     snapshot: Callable[[], Snapshot] | None = None  # reads its statistics, if it was measured
@@ -32,53 +30,57 @@ class CompletedStep:
 
 
 class StepRunner(Protocol):
-    """Makes the steps of one TrainingStep; its length is how many are on their way."""
+    """Runs the steps of one TrainingStep; its length is the number of steps not yet collected."""
 
     def __len__(self) -> int: ...
 
-    def make(self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool) -> bool:
-        """Make step number `step` with these examples (batch,), after `epoch` epochs, or begin to.
+    def submit(
+        self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool
+    ) -> bool:
+        """Run step number `step` on these examples (batch,), after `epoch` epochs, or start it.
 
-        Return whether it will have statistics. `ends_epoch` takes stock of the units that were
-        silent all the epoch.
+        Return whether it will have statistics. `ends_epoch` also determines the units that were
+        dead in the epoch.
         """
 
-    def made(self, *, wait: bool) -> Iterator[CompletedStep]:
-        """Yield the steps that are made, in order; all that were asked for if `wait`."""
+    def completed(self, *, wait: bool) -> Iterator[CompletedStep]:
+        """Yield the steps that are complete, in order; all that were submitted if `wait`."""
 
-    def return_to(self, made: CompletedStep) -> None:
-        """Bring back activations and gradients of a step whose loss was not finite.
+    def roll_back(self, completed: CompletedStep) -> None:
+        """Restore the activations and gradients of a step whose loss was not finite.
 
-        Those asked for after it are forgotten; they changed nothing either.
+        Steps that were submitted after it are dropped; they changed no parameter either.
         """
 
 
 class EagerStepRunner:
-    """Makes each step at once, operation by operation: the reference for all other ways."""
+    """Runs each step at once, operation by operation: the reference for all other ways."""
 
     def __init__(self, step: TrainingStep) -> None:
         self._step = step
-        self._made: deque[CompletedStep] = deque()
+        self._completed: deque[CompletedStep] = deque()
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self._completed)
 
-    def make(self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool) -> bool:
+    def submit(
+        self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool
+    ) -> bool:
         rate = self._step.hyper.rate
         self._step.take(rows)
         result = self._step.gradients()
         if not np.isfinite(result.loss):
-            self._made.append(CompletedStep(step, rate, rows, result))
+            self._completed.append(CompletedStep(step, rate, rows, result))
             return False
         snapshot, probing = self._update(step, epoch, measure, ends_epoch)
-        told = None if snapshot is None else lambda: snapshot
-        self._made.append(CompletedStep(step, rate, rows, result, told, probing))
+        read = None if snapshot is None else lambda: snapshot
+        self._completed.append(CompletedStep(step, rate, rows, result, read, probing))
         return snapshot is not None
 
     def _update(
         self, step: int, epoch: float, measure: bool, ends_epoch: bool
     ) -> tuple[Snapshot | None, float]:
-        """Update the parameters, with a snapshot around it if `measure`; and its seconds."""
+        """Update the parameters; return a snapshot if `measure`, and the seconds of statistics."""
         probes, begin = self._step.probes, perf_counter()
         if probes is not None:
             probes.dead_units.update()
@@ -95,49 +97,47 @@ class EagerStepRunner:
         snapshot = probes.finish(step, epoch)
         return snapshot, between - begin + perf_counter() - updated
 
-    def made(self, *, wait: bool) -> Iterator[CompletedStep]:
-        while self._made:
-            yield self._made.popleft()
+    def completed(self, *, wait: bool) -> Iterator[CompletedStep]:
+        while self._completed:
+            yield self._completed.popleft()
 
-    def return_to(self, made: CompletedStep) -> None:
-        """Do nothing: they are still there."""
+    def roll_back(self, completed: CompletedStep) -> None:
+        """Do nothing: the activations and gradients are still there."""
 
 
 class StepRunnerChoice:
-    """Finds the way to make the steps of a TrainingStep, anew when that was rebuilt.
+    """The step runner in use: that of the device where it can run the step, else the eager one.
 
-    `reason` says why steps are not asked for ahead, where they are not.
+    `reason` is why steps are run eagerly on a device, or "".
     """
 
-    def __init__(self, launcher: "Launcher | None") -> None:
-        """`launcher` is None on a back-end without one."""
-        self._launcher = launcher
-        self._of: TrainingStep | None = None
-        self.steps: StepRunner | None = None
+    def __init__(self, on_device: Callable[[TrainingStep], StepRunner] | None) -> None:
+        """`on_device` makes the runner of a device; it raises NotPlannedError where it cannot."""
+        self._on_device = on_device
+        self._step: TrainingStep | None = None
+        self.current: StepRunner | None = None
         self.reason = ""
 
-    def of(self, step: TrainingStep) -> StepRunner:
-        """Return what makes the steps of `step`; all steps of another must be made by then."""
-        if self.steps is None or step is not self._of:
+    def choose(self, step: TrainingStep) -> StepRunner:
+        """Return the runner for `step`: the current one, or a new one if `step` is another.
+
+        All steps that were submitted to the current one must be collected by then.
+        """
+        if self.current is None or step is not self._step:
             self.forget()  # its memory may be needed for the next
-            self._of, self.steps = step, self._found(step)
-        return self.steps
+            self._step, self.current = step, self._made(step)
+        return self.current
 
     def forget(self) -> None:
-        """Let go of all that was found: what it is made of is about to be built anew."""
-        self._of = self.steps = None
+        """Drop the current runner: the arrays that it uses are about to be replaced."""
+        self._step = self.current = None
 
-    def _found(self, step: TrainingStep) -> StepRunner:
+    def _made(self, step: TrainingStep) -> StepRunner:
         self.reason = ""
-        if self._launcher is None:
+        if self._on_device is None:
             return EagerStepRunner(step)
-        from engine.cuda_graph.plan import (
-            NotPlannedError,  # which a start without a GPU shall not load
-        )
-        from engine.cuda_graph.step_queue import StepQueue
-
         try:
-            return StepQueue(step, self._launcher)
+            return self._on_device(step)
         except NotPlannedError as error:
             self.reason = str(error)
             return EagerStepRunner(step)

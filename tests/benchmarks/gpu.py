@@ -104,9 +104,9 @@ class Ours:
             backend=self.backend,
         )
         self.step = trainer.training_step
-        found = trainer.ahead.of(self.step)
+        found = trainer.step_runners.choose(self.step)
         if not isinstance(found, StepQueue):
-            raise SystemExit(f"the step was not captured: {trainer.ahead.reason}")
+            raise SystemExit(f"the step was not captured: {trainer.step_runners.reason}")
         self.queue: StepQueue = found
         self._rows = np.random.default_rng(1).permutation(EXAMPLES).reshape(-1, case.batch)
         self._made = self.dropped = self.measured = 0
@@ -116,13 +116,13 @@ class Ours:
         for _ in range(STEPS):
             wanted = measure()
             rows = self._rows[self._made % len(self._rows)]
-            got = self.queue.make(self._made, 0.0, rows, measure=wanted)
+            got = self.queue.submit(self._made, 0.0, rows, measure=wanted)
             self.measured += got
             self.dropped += wanted and not got
             self._made += 1
             for _ in self.queue.down_to(at_most):
                 pass
-        for _ in self.queue.made(wait=True):
+        for _ in self.queue.completed(wait=True):
             pass
 
     def due(self) -> bool:

@@ -102,7 +102,7 @@ def test_a_run_cut_after_a_change_is_the_whole_run(
     taken = at(cut, 12).checkpoint()
     resumed = make(**settings)
     resumed.restore(taken)
-    assert resumed.standing == cut.standing
+    assert resumed.status == cut.status
     assert at(resumed, 30).epoch == whole.epoch
     for ours, theirs in zip(weights(resumed), weights(whole), strict=True):
         for key in theirs:
@@ -146,11 +146,11 @@ def test_a_checkpoint_with_changes_of_another_network_is_refused_and_changes_not
 
 def test_another_batch_size_begins_an_epoch_and_keeps_all_that_was_learned() -> None:
     trainer = at(make(), 7)  # of 5 steps an epoch
-    kept, order = weights(trainer), trainer._bench.now.batches.order.copy()
+    kept, order = weights(trainer), trainer._training.batches.order.copy()
     velocity = trainer.training_step.optimizer.state["velocity"].copy()
     change(trainer, Command("batch_size", value=50))
     assert (trainer.batch_size, trainer.steps_per_epoch, trainer.epoch) == (50, 2, 2.0)
-    np.testing.assert_array_equal(trainer._bench.now.batches.order, order)
+    np.testing.assert_array_equal(trainer._training.batches.order, order)
     np.testing.assert_array_equal(trainer.training_step.optimizer.state["velocity"], velocity)
     for ours, theirs in zip(weights(trainer), kept, strict=True):
         for key in theirs:
@@ -242,7 +242,7 @@ def test_a_layer_drawn_anew_follows_the_rule_and_its_memory_is_gone() -> None:
     after = weights(trainer)
     assert after[3]["weight"].std() == pytest.approx(0.5, rel=0.01)
     assert (after[4]["gamma"] == 1).all()
-    assert trainer.setup.network.rows[2][0] == Linear(300, Normal(0.5), None)
+    assert trainer.config.network.rows[2][0] == Linear(300, Normal(0.5), None)
     np.testing.assert_array_equal(after[0]["weight"], before[0]["weight"])
     np.testing.assert_array_equal(after[6]["weight"], before[6]["weight"])
     store, state = trainer.network.store, trainer.training_step.optimizer.state
@@ -289,7 +289,7 @@ def test_maxout_needs_other_weights_which_are_drawn_anew_and_the_rest_is_kept() 
     trainer = at(make(), 7)
     before = weights(trainer)
     trainer._apply(Command("activation", layer=1, name="maxout", settings={"pieces": 3}))
-    assert trainer._next.events[-1].detail["anew"] == [(1, "weight"), (1, "bias")]
+    assert trainer._next_frame.events[-1].detail["anew"] == [(1, "weight"), (1, "bias")]
     after = weights(trainer)
     assert after[0]["weight"].shape == (6, 24)
     np.testing.assert_array_equal(after[2]["weight"], before[2]["weight"])
@@ -302,9 +302,9 @@ def test_batch_norm_comes_and_goes_with_all_weights_kept() -> None:
     before = weights(trainer)
     change(trainer, Command("batch_norm", layer=0, name="insert"))
     assert [layer.normalization for layer in trainer.layers] == ["batch_norm", "batch_norm", ""]
-    kinds = [layer.kind for layer in trainer.setup.network.layers]
+    kinds = [layer.kind for layer in trainer.config.network.layers]
     assert kinds == ["linear", "batch_norm", "activation"] * 2 + ["linear"]
-    assert trainer._next.events[-1].detail["anew"] == [
+    assert trainer._next_frame.events[-1].detail["anew"] == [
         *((1, "gamma"), (1, "beta"), (2, "gamma"), (2, "beta"))
     ]
     trainer.training_step.take(np.arange(20))
@@ -409,7 +409,7 @@ def test_what_cannot_be_is_refused_with_the_reason_and_changes_nothing(
     before = trainer.checkpoint()
     assert command[1] in trainer.refusal(command[0])
     trainer._apply(command[0])
-    event = trainer._next.events[-1]
+    event = trainer._next_frame.events[-1]
     assert event.kind == "refused"
     assert command[1] in event.detail["reason"]
     after = trainer.checkpoint()
@@ -440,7 +440,7 @@ def test_a_plateau_needs_validation() -> None:
 def test_batch_norm_with_one_example_is_refused_when_it_comes_to_it() -> None:
     trainer = make(batch_size=1)
     trainer._apply(Command("batch_norm", layer=1, name="insert"))
-    event = trainer._next.events[-1]
+    event = trainer._next_frame.events[-1]
     assert event.kind == "refused"
     assert "at least 2 examples" in event.detail["reason"]
     assert trainer.checkpoint().changes == ()
@@ -457,7 +457,7 @@ def test_layers_inside_a_residual_block_are_drawn_anew_but_keep_their_non_linear
 def test_a_bare_linear_layer_gets_its_non_linearity_after_its_normalisation() -> None:
     trainer = make(Network([Linear(6), BatchNorm(), Dropout(0.1), Linear(3)]))
     change(trainer, Command("activation", layer=1, name="tanh"))
-    kinds = [layer.kind for layer in trainer.setup.network.layers]
+    kinds = [layer.kind for layer in trainer.config.network.layers]
     assert kinds == ["linear", "batch_norm", "activation", "dropout", "linear"]
 
 

@@ -122,7 +122,7 @@ def test_a_step_allocates_no_arrays(settings: dict[str, Any]) -> None:
     rows = np.arange(200)
 
     def once() -> None:
-        trainer.hyperparameters.factor = trainer._schedule.factor(3)
+        trainer.hyperparameters.factor = trainer.schedule.factor(3)
         step.take(rows)
         step.gradients()
         step.probes.dead_units.update()  # type: ignore[union-attr]

@@ -5,15 +5,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from engine.states import EventKind
 from engine.statistics.frames import Event
 from engine.training.changes import CHANGES
 from tuilab.charts import formats
 from tuilab.charts.text import Line
-from tuilab.diagnosis.finding import CLEARED, FOUND, Finding
+from tuilab.diagnosis.finding import Finding
 from tuilab.viewer.model import changes
 
 SILENT: Final = frozenset(
-    ("pause", "resume", "step", "stop", "run_to_epoch", "speed", "checkpoint", "refused", CLEARED)
+    (
+        "pause",
+        "resume",
+        "step",
+        "stop",
+        "run_to_epoch",
+        "speed",
+        "checkpoint",
+        "refused",
+        EventKind.CLEARED,
+    )
 )
 """Events that change nothing of the training."""
 GLYPHS: Final = {"error": "●", "warning": "▲", "info": "○"}
@@ -41,7 +52,7 @@ def of_events(events: Iterable[Event]) -> list[EventMarker]:
     found: list[EventMarker] = []
     told: set[tuple[str, str]] = set()
     for event in events:
-        if event.kind == FOUND:
+        if event.kind == EventKind.FINDING:
             finding = Finding.of(event)
             if (finding.rule, finding.severity) not in told:
                 told.add((finding.rule, finding.severity))

@@ -112,12 +112,12 @@ class Past:
 
     def take(self, frame: Frame) -> Iterator[tuple[Moment, int]]:
         """Take a frame in; yield each moment, with its step, as soon as it is part of the past."""
-        if (now := frame.standing) is not None:
+        if (now := frame.status) is not None:
             layers, steps = tuple(now.layers), now.steps_per_epoch
             self.run = replace(self.run, layers=layers, steps_per_epoch=steps)
-        if len(frame.loss) and np.isnan(self.first_loss):
+        if frame.steps and np.isnan(self.first_loss):
             self.begin(float(frame.loss[0]), float(frame.data_loss[0]), frame.snapshot)
-        if len(frame.learning_rate):
+        if frame.steps and "learning_rate" in frame.series:
             self.rate = float(frame.learning_rate[-1])
             self.full_rate = max(self.full_rate, float(frame.learning_rate.max()))
         # In the order of steps, so that it does not matter how many of them a frame brings.

@@ -31,7 +31,7 @@ class Published:
     @classmethod
     def of(cls, trainer: Trainer) -> "Published":
         """Return the description of a trainer between two steps."""
-        return cls(trainer.setup, dict(trainer.hyperparameters), trainer.step)
+        return cls(trainer.config, dict(trainer.hyperparameters), trainer.step)
 
 
 class CommandCheck:

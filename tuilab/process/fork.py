@@ -15,6 +15,7 @@ import msgspec
 
 from engine.commands import Command
 from engine.optimization.hyperparameters import Hyperparameters
+from engine.states import EventKind
 from engine.training.checkpoint import Checkpoint
 from tuilab.errors import RunError
 from tuilab.process.checkpoints import usable
@@ -124,7 +125,7 @@ def _save_now(folder: RunFolder) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and folder.is_alive():
             told = [event for _, event in reader.events(known[-1] if known else 0)]
-            asked = [event.step for event in told if event.kind == "checkpoint"]
+            asked = [event.step for event in told if event.kind == EventKind.CHECKPOINT]
             kept = saved_checkpoints(folder, reader)
             if asked and kept and kept[-1].step >= asked[0]:
                 return

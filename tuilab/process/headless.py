@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from engine.states import RunState
 from tuilab.claims.expectations import Verdict
 from tuilab.claims.summary import Summary, summarize
 from tuilab.errors import RunError, WorkerError
@@ -57,7 +58,7 @@ def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
         )
     with RunReader(folder.database) as reader:
         info = reader.info()
-        if info.state == "failed" or (code > 0 and info.ended and info.message):
+        if info.state is RunState.FAILED or (code > 0 and info.ended and info.message):
             raise (RunError if code == 2 else WorkerError)(info.message)
         if not info.ended:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -140,7 +140,9 @@ class RecordedTraining:
         data = load_data(scenario, data_folder(self._options.data_dir))
         splits = {"train": data.train, "validation": data.validation}
         inputs = {
-            split: describe(examples.x) for split, examples in splits.items() if examples is not None
+            split: describe(examples.x)
+            for split, examples in splits.items()
+            if examples is not None
         }
         self._writer.describe(
             DataInfo(
@@ -188,7 +190,7 @@ class RecordedTraining:
             ),
             Plan(total_steps=trainer.total_steps),
             replace(part_of(info, Progress), hyperparameters=dict(trainer.hyperparameters)),
-            trainer.standing,
+            trainer.status,
             self._start,
             Process(pid=os.getpid(), socket=server.address),
             replace(part_of(info, Status), phase=FIRST_STEP),
@@ -203,31 +205,32 @@ class RecordedTraining:
         for frame in trainer.frames(self._inbox, FRAME_INTERVAL):
             check.publish(trainer)
             events = (*frame.events, *monitor.see(frame))
-            self._record(replace(frame, events=events))
+            record_frame(self._writer, replace(frame, events=events), self._inbox)
             if self._options.checkpoints:
                 requested = any(event.kind == EventKind.CHECKPOINT for event in frame.events)
                 saver.frame_recorded(trainer, requested=requested)
 
-    def _record(self, frame: Frame) -> None:
-        """Write a frame; while the disk is full, hold training until there is room or a stop."""
-        commands: list[Command] = []  # that came meanwhile; the trainer gets them afterwards
-        reported = False
-        while True:
-            try:
-                self._writer.write(frame)
-            except RunError as error:
-                if not reported:
-                    print(f"tuilab worker: {error}; training waits", file=sys.stderr, flush=True)
-                    reported = True
-                while not self._inbox.empty():
-                    commands.append(self._inbox.get())
-                if any(command.kind == "stop" for command in commands):
-                    raise
-                time.sleep(RETRY)
-            else:
-                break
-        for command in commands:
-            self._inbox.put(command)
+
+def record_frame(writer: RunWriter, frame: Frame, inbox: SimpleQueue[Command]) -> None:
+    """Write a frame; while the disk is full, hold training until there is room or a stop."""
+    commands: list[Command] = []  # that came meanwhile; the trainer gets them afterwards
+    reported = False
+    while True:
+        try:
+            writer.write(frame)
+        except RunError as error:
+            if not reported:
+                print(f"tuilab worker: {error}; training waits", file=sys.stderr, flush=True)
+                reported = True
+            while not inbox.empty():
+                commands.append(inbox.get())
+            if any(command.kind == "stop" for command in commands):
+                raise
+            time.sleep(RETRY)
+        else:
+            break
+    for command in commands:
+        inbox.put(command)
 
 
 def run_info(folder: RunFolder) -> RunInfo:

@@ -141,7 +141,7 @@ class RunReader:
                 values = np.frombuffer(data, f"<{form}").astype(np.float64)
                 series[key][name] = np.resize(values, lengths[key])
         return [
-            Block(*row[:4], _number(row[4]), _number(row[5]), series[row[0]])
+            _block(row, series[row[0]])
             for row in rows
             if series[row[0]]  # deleted between the two queries otherwise
         ]
@@ -291,6 +291,11 @@ class RunReader:
         return Snapshot(
             step, epoch, statistics, histograms, ranges, tensors=tensors, units=(), **named
         )
+
+
+def _block(row: Sequence[Any], series: dict[str, Floats]) -> Block:
+    key, first_step, time, epoch, speed, share = row[:6]
+    return Block(key, first_step, time, epoch, _number(speed), _number(share), series)
 
 
 def _number(value: float | None) -> float:

@@ -18,8 +18,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import IO
 
+from engine.states import RunState
 from tuilab.errors import RunError
-from tuilab.record import RunInfo, RunReader
+from tuilab.record.reader import RunReader
+from tuilab.record.run_info import RunInfo
 
 DEFAULT_ROOT = Path("runs")
 ATTEMPTS = 10  # at taking a run's lock
@@ -70,9 +72,9 @@ class RunFolder:
             return False
         return False
 
-    def state(self, info: RunInfo) -> str:
-        """Return how the run stands: "killed" where it has neither a worker nor a last word."""
-        return info.state if info.ended or self.is_alive() else "killed"
+    def state(self, info: RunInfo) -> RunState:
+        """Return the state of the run: KILLED if its process is gone without having ended it."""
+        return info.state if info.ended or self.is_alive() else RunState.KILLED
 
     def log_tail(self, lines: int = 12) -> str:
         """Return the end of the worker's log, for a message."""
@@ -115,7 +117,7 @@ def _never_began(folder: RunFolder) -> bool:
             info = reader.info()
     except RunError:
         return False
-    return info.state == "failed" and info.step == 0 and not folder.is_alive()
+    return info.state is RunState.FAILED and info.step == 0 and not folder.is_alive()
 
 
 def default_path(scenario: str, root: Path = DEFAULT_ROOT) -> Path:

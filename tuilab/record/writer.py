@@ -305,13 +305,13 @@ def _tensor_rows(snapshot: Snapshot) -> Iterator[tuple[Any, ...]]:
     """Yield a row for each tensor of each layer; none for a tensor that the layer lacks."""
     largest = int(snapshot.histograms.max(initial=0))
     histograms = snapshot.histograms.astype("<u4" if largest < 1 << 32 else "<i8")
-    statistics, ranges = snapshot.statistics.tolist(), snapshot.ranges.tolist()
-    absent = np.isnan(snapshot.statistics).all(axis=2) & np.isnan(snapshot.ranges).all(axis=2)
+    numbers = np.concatenate([snapshot.statistics, snapshot.ranges], axis=2)
+    rows = numbers.tolist()
+    absent = np.isnan(numbers).all(axis=2).tolist()
     for layer in range(len(snapshot)):
         for at, tensor in enumerate(snapshot.tensors):
-            if not absent[layer, at]:
-                numbers = *statistics[layer][at], *ranges[layer][at]
-                yield layer + 1, tensor, *numbers, histograms[layer, at].tobytes()
+            if not absent[layer][at]:
+                yield layer + 1, tensor, *rows[layer][at], histograms[layer, at].tobytes()
 
 
 def _marks(count: int) -> str:

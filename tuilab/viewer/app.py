@@ -14,11 +14,12 @@ from textual.screen import ModalScreen, Screen
 
 from engine.commands import Command
 from engine.errors import TuilabError
+from engine.states import EventKind
 from engine.statistics.frames import Event
 from engine.training.changes import CHANGES
 from tuilab.charts.event_markers import change
 from tuilab.diagnosis.base import rules
-from tuilab.diagnosis.finding import FOUND, Finding
+from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Fix
 from tuilab.errors import ViewError
 from tuilab.process import fork as forking
@@ -288,7 +289,7 @@ class ViewerApp(TuilabApp[Worker]):
 
     def show_findings(self) -> None:
         """Open what the diagnosis found."""
-        if not any(event.kind == FOUND for event in self.store.events):
+        if not any(event.kind == EventKind.FINDING for event in self.store.events):
             self.notify("the diagnosis has found nothing until now", timeout=3)
         elif not isinstance(self.screen, FindingsScreen):
             screen = FindingsScreen(lambda: self.role_styles, lambda: self.store)

@@ -22,8 +22,11 @@ import pytest
 
 from engine.backends.base import NumPyBackend
 from engine.cuda_graph.launcher import Launcher
-from engine.cuda_graph.plan import EagerCall, Launch, LaunchPlan, NotPlannedError, Product, products
+from engine.cuda_graph.plan import EagerCall, Launch, LaunchPlan, Product, products
 from engine.cuda_graph.sources import source
+from engine.cuda_graph.step_queue import StepQueue
+from engine.errors import NotPlannedError
+from engine.training.training_step import TrainingStep
 
 Array = npt.NDArray[Any]
 SHIM = Path(__file__).with_name("shim.h")
@@ -157,6 +160,9 @@ class Emulator:
             return action()
         self._recording.append(action)
         return Later()
+
+    def step_runner(self, step: TrainingStep) -> StepQueue:
+        return StepQueue(step, self)
 
     def run(self, plan: LaunchPlan) -> None:
         for item in plan:

@@ -18,7 +18,8 @@ import pytest
 
 from engine.cuda_graph import cupy_launcher
 from engine.cuda_graph.cupy_launcher import CuPyLauncher
-from engine.cuda_graph.plan import EagerCall, Launch, NotPlannedError, Product
+from engine.cuda_graph.plan import EagerCall, Launch, Product
+from engine.errors import NotPlannedError
 
 ROOTS = {"cupy.": "", "self._cupy.": "", "self._runtime.": "cuda.runtime."}
 OF_WHAT_IS_MADE = [

@@ -68,7 +68,7 @@ def both(
     settings["snapshot_at"] = MEASURED
     ours, frames = train(backend or EmulatedBackend(), network, **settings)
     eager, expected = train(make_backend("numpy", "float64"), network, **settings)
-    assert isinstance(ours.ahead.steps, StepQueue), ours.ahead.reason
+    assert isinstance(ours.step_runners.current, StepQueue), ours.step_runners.reason
     np.testing.assert_allclose(losses_of(frames), losses_of(expected), rtol=EXACT, atol=EXACT)
     assert [f.state for f in frames][-1] == expected[-1].state
     for name, array in eager.training_step.arrays.items():
@@ -123,7 +123,7 @@ def test_frozen_layers_stay_as_they_are_in_steps_that_are_made_eagerly() -> None
     freeze = Command("freeze", layer=2)
     settings: dict[str, Any] = {"optimizer": SGD(0.05, momentum=0.9, weight_decay=0.1)}
     ours, _ = train(EmulatedBackend(), net(), commands=[freeze], **settings)
-    assert ours.ahead.reason == "layers are frozen"
+    assert ours.step_runners.reason == "layers are frozen"
     fresh = Trainer(net(), blobs(), backend=EmulatedBackend(), batch_size=20, steps=12)
     layers = [trainer.network.store.value_views for trainer in (ours, fresh)]
     for at, (found, first) in enumerate(zip(*layers, strict=True)):
@@ -148,7 +148,7 @@ def test_penalties_and_limits(optimizer: Optimizer) -> None:
 
 def test_what_has_no_kernel_is_captured_as_it_is_written() -> None:
     ours, _ = both(net(batch_norm=True))
-    queue = ours.ahead.steps
+    queue = ours.step_runners.current
     assert isinstance(queue, StepQueue)
     plan = queue.plan(Switches(False, False, False), measure=False)
     assert list(items(plan)).count("EagerCall") == 4  # two batch norms, forwards and backwards
@@ -218,9 +218,9 @@ def test_dropout_is_made_operation_by_operation_and_says_so() -> None:
     layers = [*net().layers]
     layers.insert(2, Dropout(0.5))
     ours, frames = train(EmulatedBackend(), Network(layers))
-    assert "dropout" in ours.ahead.reason
+    assert "dropout" in ours.step_runners.reason
     assert [e.detail["reason"] for f in frames for e in f.events if e.kind == "eager"] == [
-        ours.ahead.reason
+        ours.step_runners.reason
     ]
     assert frames[-1].state == "finished"
 
@@ -251,7 +251,7 @@ def test_divergence_stops_at_the_step_that_diverged(optimizer: Optimizer, order:
 
 def test_the_plan_reads_like_one() -> None:
     ours, _ = train(EmulatedBackend(), net(), steps=2)
-    queue = ours.ahead.steps
+    queue = ours.step_runners.current
     assert isinstance(queue, StepQueue)
     text = describe(queue.plan(Switches(False, False, False), measure=False))
     first = "  1  gather                   20×1 blocks of 256: (100×6) (100) (20) (20×6) (20)"

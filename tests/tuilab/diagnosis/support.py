@@ -23,7 +23,7 @@ def diagnose(path: Path, *sets: str) -> list[Event]:
     trainer = build_trainer(scenario, data, make_backend("numpy"))
     total = trainer.total_steps
     trainer._snapshot_at |= {total * look // LOOKS for look in range(LOOKS)}
-    trainer._pace.snapshot_due = lambda: False  # type: ignore[method-assign]
+    trainer._clock.snapshot_due = lambda: False  # type: ignore[method-assign]
     monitor = Monitor(scenario.diagnosis, run_facts(scenario, data, trainer))
     return [event for frame in trainer.frames(interval=0) for event in monitor.see(frame)]
 

@@ -68,8 +68,10 @@ class TestLowLearningRate:
 
     def test_nor_where_a_schedule_has_lowered_the_rate(self) -> None:
         made = run_of(FALLING, update_ratio=self.TINY)
-        lowered = [replace(f, learning_rate=np.array([1.0 if f.first_step < 2 else 0.01]))
-                   for f in made]  # fmt: skip
+        lowered = []
+        for f in made:
+            rate = np.array([1.0 if f.first_step < 2 else 0.01])
+            lowered.append(replace(f, series={**f.series, "learning_rate": rate}))
         assert findings(lowered) == {}
 
     def test_nor_where_dead_units_let_no_gradient_through(self) -> None:
