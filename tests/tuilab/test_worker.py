@@ -81,7 +81,7 @@ class TestFullDisk:
     def test_a_last_word_that_cannot_be_written_goes_to_the_log(
         self, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def full(self: RunWriter, **values: object) -> None:
+        def full(self: RunWriter, *parts: object) -> None:
             raise RunError("cannot write run.db: database or disk is full")
 
         monkeypatch.setattr(RunWriter, "describe", full)

@@ -1,7 +1,7 @@
 """Metrics of a run by name, and their values as the database has them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Self
@@ -187,11 +187,13 @@ class Record:
     @cached_property
     def series_names(self) -> list[str]:
         """Names of the recorded per-step series, the four usual ones first."""
-        names = dict.fromkeys(name for block in self._blocks for name in block.series)
-        if "loss" in names:
-            names["data_loss"] = None
-        usual = [name for name in USUAL_SERIES if name in names]
-        return [*usual, *(name for name in names if name not in usual)]
+        names = [name for block in self._blocks for name in block.series]
+        return _usual_first([*names, "data_loss"] if "loss" in names else names)
+
+    @property
+    def validation_names(self) -> list[str]:
+        """Names of what was measured on the validation split, the usual ones first."""
+        return _usual_first(name for v in self.validations for name in v.values)
 
     def per_step(self, name: str) -> Floats:
         """Return a series over all steps, NaN where a step lacks it; empty if there is none."""
@@ -266,6 +268,13 @@ class Record:
             if event.kind == EventKind.DIVERGED:
                 return float(event.step)
         return NotWithin(len(self.loss)) if self.info.state is RunState.FINISHED else None
+
+
+def _usual_first(names: Iterable[str]) -> list[str]:
+    """Return each of the names once, those of USUAL_SERIES first."""
+    unique = dict.fromkeys(names)
+    usual = [name for name in USUAL_SERIES if name in unique]
+    return [*usual, *(name for name in unique if name not in usual)]
 
 
 def _number(value: Any) -> Any:

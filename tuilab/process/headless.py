@@ -15,8 +15,8 @@ from tuilab.claims.expectations import Verdict
 from tuilab.claims.summary import Summary, summarize
 from tuilab.errors import RunError, WorkerError
 from tuilab.process.launch import Worker, end, has_ended, info_of
+from tuilab.process.run_expectations import run_expectations
 from tuilab.record import RunInfo, RunReader
-from tuilab.scenario.scenario import load
 from tuilab.terminal import to_type
 
 POLL: Final = 0.05  # seconds
@@ -66,7 +66,7 @@ def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
                 f"the training process {how}; what it recorded is kept: "
                 f"{to_type('replay', folder.path)} (log: {folder.log})"
             )
-        return summarize(folder, reader, load(folder.scenario).expect)
+        return summarize(folder, reader, run_expectations(folder))
 
 
 @contextmanager

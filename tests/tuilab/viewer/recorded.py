@@ -128,6 +128,12 @@ def units_of(output: Floats, activation: str) -> Units:
     )
 
 
+KNOWN: dict[str, Any] = {
+    "relu": {"bounds": (0.0, None), "silent_at": 0.0},
+    "tanh": {"bounds": (-1.0, 1.0), "saturated": (-0.97, 0.97)},
+}
+
+
 @dataclass
 class Recording:
     """A run folder that is being written, as a worker would."""
@@ -162,7 +168,8 @@ class Recording:
             LayerInfo(
                 at, f"{at} {name}" if at < last else "output", "linear", w.shape[1], name,
                 first=FirstWeights(w.shape[0], w.shape[1], net.gain / w.shape[0] ** 0.5),
-                sees=w.shape[:1],
+                sees=w.shape[:1], path=str(at), role="hidden" if at < last else "output",
+                **KNOWN.get(name, {}),
             )
             for at, (w, name) in enumerate(zip(net.weights, names, strict=True), start=1)
         )  # fmt: skip

@@ -98,7 +98,7 @@ def test_a_fixed_axis_stays_what_it_was(record: Record, follow: Follow) -> None:
     store = follow(recording.folder)
     store.poll()
     assert store.snapshot is not None
-    look = held(LayerViewState(3), store.snapshot, "relu")
+    look = held(LayerViewState(3), store.snapshot, (0.0, None))
     before = {tensor: axis_of(look, store.snapshot, tensor) for tensor in GRID}
     recording.network.learning_rate = 5.0
     recording.steps(3)
@@ -114,7 +114,7 @@ def test_a_non_linearity_with_a_range_is_held_at_it(
 ) -> None:
     assert store.snapshot is not None
     assert held(LayerViewState(), store.snapshot, activation).held["activation"] == axis
-    assert held(LayerViewState(), store.snapshot, "relu").held["activation"] != axis
+    assert held(LayerViewState(), store.snapshot, (0.0, None)).held["activation"] != axis
 
 
 def test_a_recorded_layer_without_pictures_or_normalisation_offers_two_views(

@@ -33,9 +33,9 @@ class Claims:
 def judge_folder(folder: RunFolder) -> Claims:
     """Judge a run's expectations once, with a database connection of its own."""
     from tuilab.claims import expectations
-    from tuilab.scenario import scenario
+    from tuilab.process.run_expectations import run_expectations
 
-    expected = scenario.load(folder.scenario).expect
+    expected = run_expectations(folder)
     if not expected:
         return Claims()
     with RunReader(folder.database) as reader:

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from engine.activations import activations
 from engine.statistics.frames import Floats, LayerInfo, Snapshot
 from tuilab.charts import distributions as charts
 from tuilab.charts import formats, strips
@@ -58,12 +57,7 @@ class Table:
 
     def any_activation(self, attribute: str) -> bool:
         """Tell whether a hidden layer's non-linearity can saturate, or fall silent."""
-        names = {layer.activation for layer in self.layers[:-1]}
-        return any(
-            getattr(activations[name](), attribute) is not None
-            for name in names
-            if name in activations
-        )
+        return any(getattr(layer, attribute) is not None for layer in self.layers[:-1])
 
     def histograms(self, tensor: str, *, log: bool = False) -> tuple[list[Histogram], Axis]:
         """Return every layer's histogram, and the axis that the hidden ones share, or all do."""

@@ -72,7 +72,7 @@ class DetailScreen(Overlay[None]):
         info = self._info(store, layer)
         self.look = replace(self.look, layer=layer)
         if self.look.axis == "fixed" and not self.look.held:
-            self.look = histograms.held(self.look, snapshot, info.activation)
+            self.look = histograms.held(self.look, snapshot, info.bounds)
         return Subject(
             self.look,
             info,

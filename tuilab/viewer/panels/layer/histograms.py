@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, get_args
 
-from engine.activations import activations
 from engine.statistics.frames import TENSORS, Snapshot
 from tuilab.charts import distributions as charts
 from tuilab.charts import formats
@@ -74,17 +73,18 @@ def axis_of(look: LayerViewState, snapshot: Snapshot, tensor: str) -> Axis:
     return axis.of_magnitudes() if look.axis == "log" else axis
 
 
-def held(look: LayerViewState, snapshot: Snapshot, activation: str) -> LayerViewState:
+def held(
+    look: LayerViewState, snapshot: Snapshot, bounds: tuple[float | None, float | None]
+) -> LayerViewState:
     """Return the look that holds every axis as it is now, or at the range of the non-linearity.
 
     Seen on one axis over time, a distribution that moves, spreads or dies is seen to do so.
     """
     own = replace(look, axis="own")
     axes: Mapping[str, Axis] = {tensor: axis_of(own, snapshot, tensor) for tensor in GRID}
-    if activation in activations:
-        low, high = activations[activation]().bounds
-        if low is not None and high is not None:
-            axes = {**axes, "activation": Axis(low, high)}
+    low, high = bounds
+    if low is not None and high is not None:
+        axes = {**axes, "activation": Axis(low, high)}
     return replace(look, axis="fixed", held=axes, held_at=snapshot.step)
 
 
@@ -93,7 +93,7 @@ def next_axis(subject: Subject) -> LayerViewState:
     look = subject.look
     mode = MODES[(MODES.index(look.axis) + 1) % len(MODES)]
     if mode == "fixed":
-        return held(look, subject.snapshot, subject.layer.activation)
+        return held(look, subject.snapshot, subject.layer.bounds)
     return replace(look, axis=mode, held={})
 
 
