@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from math import nan
 from typing import Final, Literal
 
 import numpy as np
@@ -25,18 +26,19 @@ class RunFacts:
     """What the rules know of a run; a command may change its layers and epochs."""
 
     layers: tuple[LayerInfo, ...]  # hidden layers from 1, the output layer last
-    classes: int
-    total_steps: int
-    steps_per_epoch: int
-    guessing_loss: float  # the data loss of scores that are all zero: ln C with a softmax
+    classes: int = 0  # 0: not a classification
+    total_steps: int = 0  # 0: not known
+    steps_per_epoch: int = 1
+    guessing_loss: float = nan  # of scores that are all zero: ln C with a softmax
     validation_examples: int = 0
     initializer: str = ""  # by its name
     own_layers: bool = False  # written in [[layer]] tables
 
     @property
     def hidden(self) -> int:
-        """Number of hidden layers."""
-        return len(self.layers) - 1
+        """Number of hidden layers: those before the first output layer, which may be the last."""
+        outputs = (at for at, layer in enumerate(self.layers) if layer.role == "output")
+        return next(outputs, len(self.layers) - 1)
 
 
 @dataclass(frozen=True, slots=True)
