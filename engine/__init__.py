@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.backends.base import make_backend
+    from engine.commands import Command
     from engine.network import Network, mlp
-    from engine.training.trainer import Command, Trainer
+    from engine.training.trainer import Trainer
 
 __all__ = ["Command", "Network", "Trainer", "make_backend", "mlp"]
 
 _HOMES = {
-    "Command": "engine.training.trainer",
+    "Command": "engine.commands",
     "Network": "engine.network",
     "Trainer": "engine.training.trainer",
     "make_backend": "engine.backends.base",

@@ -1,8 +1,8 @@
-"""What can be asked of a trainer between two steps: plain data, as it travels and is recorded."""
+"""Commands to a trainer, applied between two steps: plain data, as it is sent and recorded."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from engine.statistics.frames import Event
 
@@ -13,6 +13,7 @@ ChangeKind: TypeAlias = Literal[
 ]
 PaceKind: TypeAlias = Literal["pause", "resume", "step", "run_to_epoch", "speed", "stop"]
 Kind: TypeAlias = HyperKind | ChangeKind | PaceKind | Literal["checkpoint"]
+KINDS: Final[tuple[str, ...]] = tuple(kind for kinds in get_args(Kind) for kind in get_args(kinds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +24,14 @@ class Command:
 
     What is trained changes by "batch_size" (`value` examples), "schedule" (`name`, with its
     `settings`), "freeze" and "unfreeze", "reinitialize" (`name` of an initialiser), "activation"
-    (`name`) and "batch_norm" (`name` "insert" or "remove"); each but the first two of `layer`,
-    counted from 1, where 0 stands for all hidden ones. See `engine.training.changes`.
+    (`name`) and "batch_norm" (`name` "insert" or "remove"). All but the first two change `layer`,
+    counted from 1; 0 is all hidden layers. See `engine.training.changes`.
 
     "pause" makes one last step, whose statistics are measured, "step" one more, "run_to_epoch" all
     to the end of this epoch; "speed" allows `value` steps a second, 0: any. See
     `engine.training.run_control`.
 
-    "checkpoint" changes nothing: whoever keeps checkpoints hears from its event that one is wanted.
+    "checkpoint" changes nothing: its event is the request to whoever saves checkpoints.
     """
 
     kind: Kind
@@ -41,12 +42,12 @@ class Command:
     settings: Mapping[str, Setting] = field(default_factory=dict, hash=False)
 
     def plain(self) -> dict[str, Any]:
-        """Return what it says as JSON can, without what it leaves open."""
+        """Return the fields that are set, as JSON has them."""
         return {name: value for name, value in asdict(self).items() if value or name == "kind"}
 
     @classmethod
     def of_event(cls, event: Event) -> "Command":
-        """Return the command that an event tells of, to be made again."""
-        known = {each.name for each in fields(cls)} - {"kind"}
-        detail = {name: value for name, value in event.detail.items() if name in known}
+        """Return the command that an event records, to be applied again."""
+        names = {field.name for field in fields(cls)} - {"kind"}
+        detail = {name: value for name, value in event.detail.items() if name in names}
         return cls(event.kind, **detail)  # type: ignore[arg-type]

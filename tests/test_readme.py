@@ -11,7 +11,7 @@ import pytest
 
 from engine.optimization.optimizers import SGD, Adam
 from tuilab.cli.main import tuilab
-from tuilab.diagnosis import rules
+from tuilab.diagnosis.base import rules
 from tuilab.scenario.loading import load_file
 from tuilab.scenario.parsing import parse
 from tuilab.viewer.actions import ACTIONS

@@ -7,14 +7,25 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
-from engine.data.dataset import Source
 from engine.errors import ConfigError, UnknownNameError
 from engine.registry import Registry
 from tuilab.errors import ScenarioError
+
+if TYPE_CHECKING:  # what reads runs uses this module, and loads no engine
+    from engine.data.dataset import Source
 
 T = TypeVar("T")
 SHOWN: Final = 60  # characters of a value that a message repeats
@@ -186,7 +197,7 @@ def _check_place(node: Any, place: str | int, path: str) -> None:
         raise ConfigError(f"is {size}, so it has no [{place}]", path)
 
 
-def anchor(data: Any, sources: Registry[Source], folder: Path) -> None:
+def anchor(data: Any, sources: "Registry[Source]", folder: Path) -> None:
     """Make paths in [data] to files in `folder` absolute, because a run has a different folder."""
     name = data.get("source") if isinstance(data, dict) else None
     for key in sources[name].path_settings if isinstance(name, str) and name in sources else ():

@@ -63,6 +63,11 @@ def _group(network: "Network", index: int, first: int, end: int, shapes: Sequenc
         settings=asdict(activation),
         between=_between(network, first, end, output),
         sees=_sees(network, first, shapes),
+        path=str(index),
+        role="output" if end == len(network.layers) else "hidden",
+        bounds=activation.bounds,
+        saturated=activation.saturated,
+        silent_at=activation.silent_at,
     )
     return Group(first, output, info, activation)
 

@@ -1,17 +1,20 @@
-"""What the trainer tells: frames at display cadence, and in some of them a snapshot of statistics.
+"""What a source of training reports: frames, some of them with a snapshot of statistics.
 
-Everything here is plain host data (NumPy), immutable by convention, and knows no backend: it is
-the one thing that crosses from the engine to the recording and the view.
+Everything here is plain host data (NumPy), immutable by convention, and knows no backend. Frames
+are all that crosses from a source (the engine, or anybody's own training loop) to the record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.states import RunState
+
 Floats = npt.NDArray[np.float64]
+Role = Literal["hidden", "output"]
 
 TENSORS: Final = (
     "activation",  # output of the non-linearity
@@ -21,6 +24,7 @@ TENSORS: Final = (
     "weight_grad",  # dL/dW, of the whole loss
     "update",  # ΔW, what the optimiser added in this step
 )
+"""The tensors that the engine measures; another source may record others, or fewer."""
 FIELDS: Final = (
     "count",
     "mean",
@@ -35,7 +39,7 @@ PER_LAYER: Final = ("dead_fraction", "update_ratio", "asymmetry", "one_signed")
 """Fields of a snapshot with one value a layer."""
 BINS: Final = 64
 WIDTH_IN_RMS: Final = 2.5
-"""A histogram without natural bounds reaches at least so many root mean squares from 0."""
+"""A histogram without natural bounds reaches at least this many root mean squares from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,12 @@ class FirstWeights:
 
 @dataclass(frozen=True, slots=True)
 class LayerInfo:
-    """A layer as the lecture counts: a linear map, its normalisation and its non-linearity."""
+    """A layer as the lecture counts: a linear map, its normalisation and its non-linearity.
+
+    Layers form a tree of paths ("encoder", "encoder.0"); hidden layers come first and output
+    layers last. What a reader needs to know of the non-linearity is recorded here, so that no
+    reader has to know its name.
+    """
 
     index: int  # from 1; the output layer comes last
     name: str  # of its non-linearity: "relu"; "output"
@@ -61,9 +70,20 @@ class LayerInfo:
     parameters: int = 0
     first: FirstWeights | None = None  # None where they have no mean of 0, or no known std
     settings: dict[str, Any] = field(default_factory=dict)  # of the non-linearity
-    between: tuple[str, ...] = ()  # kinds of what else stands in the layer: "dropout"
+    between: tuple[str, ...] = ()  # kinds of what else the layer contains: "dropout"
     sees: tuple[int, ...] = ()  # what one unit is connected to: (inputs,), or a window (h, w, c)
     frozen: bool = False  # its parameters stay as they are
+    path: str = ""  # unique: "3", or "encoder.0"; "" stands for the index
+    parent: str = ""  # path of the layer that contains it
+    role: Role = "hidden"
+    bounds: tuple[float | None, float | None] = (None, None)  # lowest and highest activation
+    saturated: tuple[float, float] | None = None  # activations at or beyond these are saturated
+    silent_at: float | None = None  # a unit that never rises above this is dead; None: it cannot be
+
+    @property
+    def location(self) -> str:
+        """The layer's path, or its index where it has none."""
+        return self.path or str(self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +94,7 @@ class Units:
     """
 
     mean: npt.NDArray[np.float32]  # of its activation
-    active: Floats | None  # share of examples on which it rose above its floor; None: it has none
+    active: Floats | None  # share of examples on which it rose above its floor; None: no floor
     saturated: Floats | None  # share of examples on which it was saturated; None: it cannot be
     dead: npt.NDArray[np.bool_] | None  # silent over the last whole epoch; None: not known
 
@@ -83,24 +103,35 @@ class Units:
 class Snapshot:
     """The statistics of every layer at one step, as one dense table.
 
-    `step` counts updates made before: activations, gradients and weights are those with which
-    update number `step` was computed, and `update` is that update.
+    `step` counts the updates before it: activations, gradients and weights are those with which
+    update number `step` was computed, and `update` is that update. The table's second axis is
+    `tensors`; a tensor that a layer lacks is NaN there. `measure_snapshot` builds one from arrays.
     """
 
     step: int
     epoch: float
-    statistics: Floats  # (layers, TENSORS, FIELDS)
-    histograms: npt.NDArray[np.int64]  # (layers, TENSORS, 1 + BINS + 1): below, bins …, above
-    ranges: Floats  # (layers, TENSORS, 2): low and high edge of the bins
+    statistics: Floats  # (layers, tensors, FIELDS)
+    histograms: npt.NDArray[np.int64]  # (layers, tensors, 1 + BINS + 1): below, bins …, above
+    ranges: Floats  # (layers, tensors, 2): low and high edge of the bins
     dead_fraction: Floats  # (layers,): units silent over the last whole epoch
     update_ratio: Floats  # (layers,): ‖ΔW‖ / ‖W‖
     asymmetry: Floats  # (layers,): ‖W − mean over units‖ / ‖W‖; 0: all units are the same
     one_signed: Floats  # (layers,): share of (example, unit) pairs whose dW has one sign
     units: Sequence[Units | None] = ()  # of each layer, where they were measured
+    tensors: tuple[str, ...] = TENSORS
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return len(self.statistics)
 
     def field(self, tensor: str, name: str) -> Floats:
-        """Return one field of one tensor for all layers, shape (layers,); also `norm` (L2)."""
-        table = self.statistics[:, TENSORS.index(tensor)]
+        """Return one field of one tensor for all layers, (layers,); also its `norm` (L2).
+
+        NaN where the snapshot has no such tensor.
+        """
+        if tensor not in self.tensors:
+            return np.full(len(self), np.nan)
+        table = self.statistics[:, self.tensors.index(tensor)]
         if name == "norm":
             mean, std = table[:, FIELDS.index("mean")], table[:, FIELDS.index("std")]
             with np.errstate(over="ignore", invalid="ignore"):  # of a tensor that is not finite
@@ -119,13 +150,14 @@ class Snapshot:
 
     def first_nonfinite(self) -> tuple[int, str] | None:
         """Layer index (from 0) and tensor where NaN or infinity first appears in the step."""
-        bad = self.statistics[:, :, FIELDS.index("nonfinite")] > 0
         forward = ("weight", "pre_activation", "activation")
         backward = ("activation_grad", "weight_grad", "update")
-        for order, names in ((range(len(bad)), forward), (reversed(range(len(bad))), backward)):
+        layers = range(len(self))
+        for order, names in ((layers, forward), (layers[::-1], backward)):
+            broken = {name: self.field(name, "nonfinite") > 0 for name in names}
             for layer in order:
                 for name in names:
-                    if bad[layer, TENSORS.index(name)]:
+                    if broken[name][layer]:
                         return layer, name
         return None
 
@@ -133,8 +165,8 @@ class Snapshot:
 def gain(std: Floats) -> float:
     """Return the factor per layer: exp of the slope of log(std) over depth (least squares).
 
-    NaN with fewer than two layers; layers that are exactly zero or not finite carry no slope, and
-    where all the others are zero the signal is gone: 0.
+    NaN with fewer than two layers. Layers that are exactly zero or not finite do not count; if
+    fewer than two layers are left and one of the others is zero, the signal is gone: 0.
     """
     if len(std) < 2:
         return float("nan")
@@ -150,11 +182,11 @@ def gain(std: Floats) -> float:
 def divergence(
     loss: float, step: int, snapshot: Snapshot | None, layers: Sequence[LayerInfo]
 ) -> dict[str, object]:
-    """Return what an event tells of a loss that is not finite: where it came from, as is known."""
+    """Return the detail of the event for a loss that is not finite: its origin, if known."""
     detail: dict[str, object] = {"loss": str(loss)}
     message = f"the loss became {loss} at step {step}"
-    if snapshot is not None and (found := snapshot.first_nonfinite()) is not None:
-        layer, tensor = layers[found[0]], found[1]
+    if snapshot is not None and (origin := snapshot.first_nonfinite()) is not None:
+        layer, tensor = layers[origin[0]], origin[1]
         detail |= {"layer": layer.index, "name": layer.name, "tensor": tensor}
         message += f"; first not finite: {tensor} of layer {layer.index} ({layer.name})"
     return detail | {"message": message}
@@ -162,12 +194,26 @@ def divergence(
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Loss and accuracy on the validation split, measured after `step` updates."""
+    """Values measured on the validation split after `step` updates, by name."""
 
     step: int
     epoch: float
-    loss: float
-    accuracy: float
+    values: Mapping[str, float]  # "loss", "accuracy", or whatever else was measured
+
+    @classmethod
+    def of(cls, step: int, epoch: float, **values: float) -> "Validation":
+        """Return the values given by name: `Validation.of(100, 1.0, loss=0.3)`."""
+        return cls(step, epoch, values)
+
+    @property
+    def loss(self) -> float:
+        """Loss on the validation split; NaN where it was not measured."""
+        return self.values.get("loss", float("nan"))
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy on the validation split; NaN where it was not measured."""
+        return self.values.get("accuracy", float("nan"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,51 +231,91 @@ class BatchDependence:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened between steps: a command that was applied, or a divergence.
-
-    "eager" tells why a GPU makes steps operation by operation.
-    """
+    """Something that happened between steps: a command that was applied, or a divergence."""
 
     step: int
-    time: float  # seconds since the trainer was made
-    kind: str  # that of a command, "refused", "resumed", "diverged", "eager"
+    time: float  # seconds since the run began
+    kind: str  # an `EventKind`
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingStatus:
-    """What is trained and how, as it stands: what a command may have made another."""
+    """What is trained and how, at a step: what a command may have changed."""
 
-    layers: Sequence[LayerInfo]  # hidden layers from 1, the output layer last
-    parameters: int
-    batch_size: int
-    steps_per_epoch: int
-    schedule: str  # its name
-    speed_limit: float  # steps a second; 0: none
+    layers: Sequence[LayerInfo] = ()  # hidden layers from 1, the output layer last
+    parameters: int = 0
+    batch_size: int = 0
+    steps_per_epoch: int = 0
+    schedule: str = ""  # of the learning rate: "cosine"
+    speed_limit: float = 0.0  # steps a second at most; 0: none
+
+
+class NamedSeries:
+    """Per-step series by name, with the four usual ones as properties: NaN where absent."""
+
+    __slots__ = ()
+
+    series: Mapping[str, Floats]  # (steps,) each
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return max(map(len, self.series.values()), default=0)
+
+    def values(self, name: str) -> Floats:
+        """Return a series by name, (steps,): NaN where it is absent, but for `data_loss`.
+
+        A source that has no penalties on the weights need not give the loss twice.
+        """
+        values = self.series.get(name)
+        if values is None and name == "data_loss":
+            values = self.series.get("loss")
+        return np.full(self.steps, np.nan) if values is None else values
+
+    @property
+    def loss(self) -> Floats:
+        """Training loss of each step, with penalties."""
+        return self.values("loss")
+
+    @property
+    def data_loss(self) -> Floats:
+        """Training loss of each step, without penalties."""
+        return self.values("data_loss")
+
+    @property
+    def accuracy(self) -> Floats:
+        """Accuracy on the batch of each step."""
+        return self.values("accuracy")
+
+    @property
+    def learning_rate(self) -> Floats:
+        """Learning rate of each step, as the schedule made it."""
+        return self.values("learning_rate")
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """What happened since the last frame: per-step series, and what else was due."""
+class Frame(NamedSeries):
+    """What happened since the last frame: per-step series, and what else was due.
 
-    first_step: int  # of the series below; they are empty when no step was made
-    time: float
-    epoch: float  # epochs completed, with fraction
-    loss: Floats
-    data_loss: Floats
-    accuracy: Floats
-    learning_rate: Floats
-    steps_per_second: float
-    probe_share: float  # share of the training time that statistics cost, 0…1
-    hyperparameters: dict[str, float]
+    A source that counts neither seconds nor epochs leaves them out.
+    """
+
+    first_step: int  # of the series
+    series: Mapping[str, Floats] = field(default_factory=dict)  # equally long; empty: no step made
+    time: float = 0.0  # seconds since the run began
+    epoch: float = 0.0  # epochs completed, with fraction
+    steps_per_second: float = float("nan")
+    probe_share: float = float("nan")  # share of the training time that statistics cost, 0…1
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
     validations: Sequence[Validation] = ()
     batch_dependence: BatchDependence | None = None
     snapshot: Snapshot | None = None
     events: Sequence[Event] = ()
-    standing: TrainingStatus | None = None  # from here on, where an event has changed it
-    state: str = "running"  # running | paused | finished | diverged | stopped
+    status: TrainingStatus | None = None  # from here on, where an event has changed it
+    state: RunState = RunState.RUNNING
 
     @property
     def next_step(self) -> int:
         """Number of updates made by the end of this frame."""
-        return self.first_step + len(self.loss)
+        return self.first_step + self.steps

@@ -75,16 +75,6 @@ class Checkpoint:
         return cls(**{**values, "slices": _parsed(values["slices"])}, arrays=arrays)
 
 
-def read_layer(path: Path, layer: int) -> dict[Slice, Host]:
-    """Read what a checkpoint holds of one layer (from 1), and nothing else of the file.
-
-    The checksum is over the whole file and is not looked at. Raises CheckpointError.
-    """
-    with _open(path) as (file, metadata):
-        wanted = [s for s in _parsed(json.loads(metadata["state"])["slices"]) if s.layer == layer]
-        return {s: file.get_slice(s.array)[s.start : s.stop].reshape(s.shape) for s in wanted}
-
-
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[Any, Mapping[str, str]]]:
     """Open a file and its metadata. Raises CheckpointError, also for errors inside the block."""

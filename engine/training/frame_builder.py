@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from engine.states import RunState
 from engine.statistics.frames import (
     BatchDependence,
     Event,
@@ -46,17 +47,19 @@ class FrameBuilder:
         """Add an event that happens now, after `step` updates."""
         self.events.append(Event(step, self._clock.elapsed(), kind, dict(detail)))
 
-    def build(self, step: int, epoch: float, hyper: Mapping[str, float], state: str) -> Frame:
+    def build(self, step: int, epoch: float, hyper: Mapping[str, float], state: RunState) -> Frame:
         """Return the frame up to `step`, and begin the next."""
-        results, over = self._results, state not in ("running", "paused")
+        results, over = self._results, not state.live
         frame = Frame(
             first_step=step - len(results),
             time=self._clock.elapsed(),
             epoch=epoch,
-            loss=np.array([r.loss for r in results]),
-            data_loss=np.array([r.data_loss for r in results]),
-            accuracy=np.array([r.accuracy for r in results]),
-            learning_rate=np.array(self._rates),
+            series={
+                "loss": np.array([r.loss for r in results]),
+                "data_loss": np.array([r.data_loss for r in results]),
+                "accuracy": np.array([r.accuracy for r in results]),
+                "learning_rate": np.array(self._rates),
+            },
             steps_per_second=self._clock.steps_per_second(overall=over),
             probe_share=self._clock.probe_share(overall=over),
             hyperparameters=dict(hyper),
@@ -64,7 +67,7 @@ class FrameBuilder:
             batch_dependence=self.batch_dependence,
             snapshot=self.snapshot,
             events=tuple(self.events),
-            standing=self.status,
+            status=self.status,
             state=state,
         )
         self._begin()

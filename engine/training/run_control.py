@@ -42,7 +42,8 @@ class RunControl:
         """Whether the run may pause after the next step, which is therefore measured."""
         return bool(self._granted) or (self._to_epoch and self._steps_left() == 1)
 
-    def refusal(self, command: Command) -> str:
+    @staticmethod
+    def refusal(command: Command) -> str:
         """Return why `command` cannot be applied, or ""."""
         good = isfinite(command.value) and command.value >= 0
         if command.kind == "speed" and not good:

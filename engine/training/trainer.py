@@ -31,7 +31,6 @@ from engine.training.step_runner import StepRunner, StepRunnerChoice
 from engine.training.training_config import Resources, TrainingConfig, total_steps
 from engine.training.training_step import StepResult, TrainingStep
 
-__all__ = ["Command", "Trainer"]
 STREAMS: Final = ("weights", "dropout", "augment", "shuffle")
 """The random streams that training draws from; the source of the data set has its own."""
 
@@ -337,6 +336,7 @@ class Trainer:
 
     def _validate(self) -> None:
         if (evaluate := self._training.evaluate) is not None:
-            validation = Validation(self.step, self.epoch, *evaluate())
+            loss, accuracy = evaluate()
+            validation = Validation.of(self.step, self.epoch, loss=loss, accuracy=accuracy)
             self.schedule.validated(validation.loss)
             self._next_frame.validations.append(validation)

@@ -187,8 +187,8 @@ def test_a_schedule_acts_from_here_to_the_end() -> None:
     assert rates[:11] == [0.1] * 11
     assert rates[15] == pytest.approx(0.05)
     assert rates[19] == pytest.approx(0.1 * (1 + np.cos(0.9 * np.pi)) / 2)
-    assert frames[-1].standing is None
-    assert [f.standing.schedule for f in frames if f.standing] == ["cosine"]
+    assert frames[-1].status is None
+    assert [f.status.schedule for f in frames if f.status] == ["cosine"]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=name)

@@ -9,6 +9,7 @@ import pytest
 
 from engine.activations import Tanh
 from engine.backends.base import Backend, make_backend
+from engine.commands import Command
 from engine.data.augmentation import HorizontalFlip
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError
@@ -22,7 +23,7 @@ from engine.layers.residual import Residual
 from engine.network import BoundNetwork, Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.training.gradcheck import check_parameters
-from engine.training.trainer import Command, Trainer
+from engine.training.trainer import Trainer
 from tests.engine.conftest import Array, BindLayer
 from tests.engine.test_trainer import blobs
 

@@ -60,7 +60,7 @@ def test_a_speed_limit_is_kept_and_commands_are_heard_while_it_waits() -> None:
         {"value": 20.0, "previous": 0.0},
         {"value": 0.5, "previous": 20.0},
     ]
-    limits = [f.standing.speed_limit for f in frames if f.standing]
+    limits = [f.status.speed_limit for f in frames if f.status]
     assert limits[:2] == [20.0, 0.5]
 
 

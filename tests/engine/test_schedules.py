@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.commands import Command
 from engine.data.dataset import Dataset
 from engine.errors import ConfigError
 from engine.optimization.schedules import (
@@ -19,7 +20,6 @@ from engine.optimization.schedules import (
     StepDecay,
     schedules,
 )
-from engine.training.trainer import Command
 from tests.engine.test_trainer import blobs, collect, make
 
 TOTAL = 50

@@ -18,8 +18,9 @@ from engine.layers.residual import Residual
 from engine.network import Network
 from engine.network.parameter_layout import slices
 from engine.optimization.optimizers import SGD
-from engine.training.checkpoint import Checkpoint, read_layer
+from engine.training.checkpoint import FORMAT, Checkpoint
 from engine.training.trainer import Trainer
+from tuilab.record.saved_parameters import CHECKPOINT_FORMAT, read_layer
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_every_array_is_found_again_bit_for_bit(trainer: Trainer, tmp_path: Path
         3: views[6],
     }
     for layer, arrays in expected.items():
-        found = {each.name: array for each, array in read_layer(path, layer).items()}
+        found = read_layer(path, layer)
         assert found.keys() == arrays.keys()
         for name, array in arrays.items():
             np.testing.assert_array_equal(found[name], array, name)
@@ -86,3 +87,7 @@ def test_what_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> Non
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=str(path)):
         read_layer(path, 1)
+
+
+def test_the_record_reads_the_format_that_is_written() -> None:
+    assert CHECKPOINT_FORMAT == FORMAT

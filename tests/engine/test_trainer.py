@@ -9,13 +9,14 @@ import pytest
 
 from engine.activations import ReLU, Tanh
 from engine.backends.base import make_backend
+from engine.commands import Command
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError
 from engine.initializers import He
 from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.frames import FIELDS, Event, Frame
-from engine.training.trainer import Command, Trainer
+from engine.training.trainer import Trainer
 from tests.engine.variants import HIDDEN, LOSSES, OPTIMIZERS
 
 

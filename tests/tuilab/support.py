@@ -1,6 +1,7 @@
 """What the tests of the application share: a small scenario, made-up frames, and the command."""
 
 import copy
+import dataclasses
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import tomli_w
 
 from engine.errors import TuilabError
+from engine.states import EventKind, RunState
 from engine.statistics.frames import (
     BINS,
     FIELDS,
@@ -24,8 +26,7 @@ from engine.statistics.frames import (
     Snapshot,
     Validation,
 )
-from tuilab.diagnosis.finding import CLEARED, FOUND
-from tuilab.record import RunReader
+from tuilab.record import RunReader, RunWriter
 from tuilab.record.run_folder import RunFolder
 
 CONFIG = "TUILAB_CONFIG"
@@ -98,7 +99,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 def carried_out(reader: RunReader) -> list[Event]:
     """The events of a run that are no findings."""
-    return [e for _, e in reader.events() if e.kind not in (FOUND, CLEARED)]
+    return [e for _, e in reader.events() if e.kind not in (EventKind.FINDING, EventKind.CLEARED)]
 
 
 def steps_made(folder: RunFolder) -> int:
@@ -156,20 +157,32 @@ def frame(
         first_step=first,
         time=float(first),
         epoch=(first + len(values)) / 4,
-        loss=values,
-        data_loss=values if data_loss is None else np.array(data_loss),
-        accuracy=np.full(len(values), 0.5) if accuracy is None else np.array(accuracy),
-        learning_rate=np.full(len(values), 0.1),
+        series={
+            "loss": values,
+            "data_loss": values if data_loss is None else np.array(data_loss),
+            "accuracy": np.full(len(values), 0.5) if accuracy is None else np.array(accuracy),
+            "learning_rate": np.full(len(values), 0.1),
+        },
         steps_per_second=100.0,
         probe_share=0.01,
         hyperparameters={"learning_rate": 0.1},
         validations=() if validation is None else (validation,),
         snapshot=shot,
         events=events,
-        state=state,
+        state=RunState(state),
     )
 
 
 def layer_infos(number: int = 3) -> list[LayerInfo]:
-    hidden = [LayerInfo(k, "relu", "linear", 8, "relu") for k in range(1, number)]
-    return [*hidden, LayerInfo(number, "output", "linear", 3, "identity")]
+    hidden = [
+        LayerInfo(k, "relu", "linear", 8, "relu", path=str(k), bounds=(0.0, None), silent_at=0.0)
+        for k in range(1, number)
+    ]
+    output = LayerInfo(number, "output", "linear", 3, "identity", path=str(number), role="output")
+    return [*hidden, output]
+
+
+def describe(writer: RunWriter, **values: Any) -> None:
+    """Record some fields of RunInfo, and leave the others as they are."""
+    with RunReader(writer.path) as reader:
+        writer.describe(dataclasses.replace(reader.info(), **values))

@@ -16,6 +16,7 @@ from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
     command,
+    describe,
     environment,
     small,
     steps_made,
@@ -288,7 +289,7 @@ def test_the_whole_is_judged_once_all_have_ended_and_without_forks(cli: Cli, lab
         assert [v.claim for v in claims.whole] == [EACH["claim"], EACH["claim"], RATIO["claim"]]
         assert all(v.passed for v in claims.whole)
     with closing(RunWriter(folders[0].database, resume=True)) as writer:
-        writer.describe(state="running")
+        describe(writer, state="running")
     assert judge_runs(folders[1], judge_folder, expect, folders).whole == ()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine.training.trainer import Command
+from engine.commands import Command
 from tuilab.errors import RunError
 from tuilab.record import control_socket as control
 from tuilab.record.control_socket import SOCKET_PATH_LIMIT, ControlClient, ControlServer

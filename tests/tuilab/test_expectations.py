@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.statistics.frames import FIELDS, TENSORS, Event, Validation
-from tests.tuilab.support import frame, layer_infos, snapshot
+from tests.tuilab.support import describe, frame, layer_infos, snapshot
 from tuilab.claims.expectations import Expectation, Verdict, judge
 from tuilab.claims.metrics import parse_metric
 from tuilab.diagnosis import Finding
@@ -24,9 +24,17 @@ LOSS = [2.0, 1.5, 1.0, 0.5, 0.4, 0.3, 0.2, 0.1]
 def writer(tmp_path: Path) -> Iterator[RunWriter]:
     """A run of eight steps with validation after 0, 4 and 8 and snapshots of steps 0, 3 and 7."""
     made = RunWriter(tmp_path / "run.db")
-    made.describe(layers=layer_infos(HIDDEN + 1), steps_per_epoch=4, total_steps=8)
-    made.write(frame(0, LOSS[:1], shot=snapshot(0), validation=Validation(0, 0.0, 2.1, 0.1)))
-    made.write(frame(1, LOSS[1:4], shot=snapshot(3), validation=Validation(4, 1.0, 0.9, 0.6)))
+    describe(made, layers=layer_infos(HIDDEN + 1), steps_per_epoch=4, total_steps=8)
+    made.write(
+        frame(
+            0, LOSS[:1], shot=snapshot(0), validation=Validation.of(0, 0.0, loss=2.1, accuracy=0.1)
+        )
+    )
+    made.write(
+        frame(
+            1, LOSS[1:4], shot=snapshot(3), validation=Validation.of(4, 1.0, loss=0.9, accuracy=0.6)
+        )
+    )
     made.write(
         frame(
             4,
@@ -34,7 +42,7 @@ def writer(tmp_path: Path) -> Iterator[RunWriter]:
             accuracy=[0.6, 0.7, 0.8, 0.9],
             data_loss=[0.35, 0.25, 0.15, 0.05],
             shot=snapshot(7),
-            validation=Validation(8, 2.0, 0.8, 0.4),
+            validation=Validation.of(8, 2.0, loss=0.8, accuracy=0.4),
         )
     )
     yield made
@@ -47,7 +55,7 @@ def verdict(writer: RunWriter, tmp_path: Path) -> Judge:
 
     def judged(metric: str, at: str | int = "end", *, state: str = "finished", **bound: Any) -> Any:
         if state:
-            writer.describe(state=state)
+            describe(writer, state=state)
         table = {"metric": metric, "at": at, **bound}
         expectation = Expectation.parse(table, "expect[0]", HIDDEN)
         with RunReader(tmp_path / "run.db") as reader:
@@ -263,7 +271,7 @@ class TestWhen:
         self, tmp_path: Path, state: str, passed: bool | None
     ) -> None:
         writer = RunWriter(tmp_path / "empty.db")
-        writer.describe(state=state, layers=layer_infos(3))
+        describe(writer, state=state, layers=layer_infos(3))
         metrics = ["loss", "accuracy.validation", "gain.forward", "layers[*].weight.std"]
         tables = [{"metric": metric, "above": 0} for metric in metrics]
         with RunReader(tmp_path / "empty.db") as reader:
@@ -313,7 +321,7 @@ class TestNaN:
     def diverged(self, tmp_path: Path) -> Judge:
         path = tmp_path / "nan.db"
         writer = RunWriter(path)
-        writer.describe(layers=layer_infos(HIDDEN + 1), steps_per_epoch=2)
+        describe(writer, layers=layer_infos(HIDDEN + 1), steps_per_epoch=2)
         writer.write(frame(0, [1.0, np.nan], shot=snapshot(0, value=np.nan), state="diverged"))
         writer.close()
 

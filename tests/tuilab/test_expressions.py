@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.statistics.frames import BatchDependence, Event, Validation
-from tests.tuilab.support import frame, layer_infos, snapshot
+from tests.tuilab.support import describe, frame, layer_infos, snapshot
 from tuilab.claims.expectations import Expectation, Verdict, judge
 from tuilab.claims.expressions import Term, parse_expression
 from tuilab.claims.metrics import AtLeast, Metric, NotWithin, Record
@@ -27,14 +27,14 @@ def records(tmp_path: Path) -> Iterator[dict[str, Record]]:
     readers, found = [], {}
     for number, (name, loss) in enumerate(LOSS.items()):
         writer = RunWriter(tmp_path / f"{name}.db")
-        writer.describe(variant=name, layers=layer_infos(HIDDEN + 1), steps_per_epoch=1)
-        writer.describe(parameters=100 * (number + 1), inputs=INPUTS)
-        first = frame(0, loss[:1], shot=snapshot(number), data_loss=[1.5], validation=Validation(
-            0, 0.0, 2.0, 0.25))  # fmt: skip
+        describe(writer, variant=name, layers=layer_infos(HIDDEN + 1), steps_per_epoch=1)
+        describe(writer, parameters=100 * (number + 1), inputs=INPUTS)
+        first = frame(0, loss[:1], shot=snapshot(number), data_loss=[1.5], validation=Validation.of(
+            0, 0.0, loss=2.0, accuracy=0.25))  # fmt: skip
         writer.write(first)
         writer.write(frame(1, loss[1:], shot=snapshot(3), accuracy=[0.5, 0.75, 1.0]))
         dependence = [BatchDependence(0, 0.5, 0.0), BatchDependence(4, 0.125, 0.0)]
-        writer.describe(state="finished", batch_dependence=dependence)
+        describe(writer, state="finished", batch_dependence=dependence)
         writer.close()
         readers.append(RunReader(tmp_path / f"{name}.db"))
         found[name] = Record(readers[-1])
@@ -161,7 +161,7 @@ def test_a_number_that_is_none_is_in_no_band(tmp_path: Path) -> None:
     writer = RunWriter(tmp_path / "run.db")
     inputs = {"train": {"mean": [float("nan"), 1.0], "std": [1.0, 1.0], "correlation": 0.0}}
     measured = [BatchDependence(0, float("nan"), 0.0)]
-    writer.describe(state="finished", inputs=inputs, batch_dependence=measured)
+    describe(writer, state="finished", inputs=inputs, batch_dependence=measured)
     writer.close()
     with RunReader(tmp_path / "run.db") as reader:
         record = Record(reader)
@@ -222,7 +222,7 @@ class TestNotReached:
 @pytest.mark.parametrize(("state", "passed"), [("diverged", True), ("running", None)])
 def test_a_run_that_diverged(tmp_path: Path, state: str, passed: bool | None) -> None:
     writer = RunWriter(tmp_path / "run.db")
-    writer.describe(layers=layer_infos(3), steps_per_epoch=2)
+    describe(writer, layers=layer_infos(3), steps_per_epoch=2)
     happened = [Event(1, 0.1, "diverged")] if state == "diverged" else []
     writer.write(frame(0, [1.0, np.nan], events=happened, state=state))
     writer.close()

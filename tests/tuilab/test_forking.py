@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.commands import Command
 from engine.training.checkpoint import Checkpoint
-from engine.training.trainer import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import FOREVER, carried_out, steps_made, wait_for, write_scenario
 from tests.tuilab.test_resume import DIVERGING, TABLE, checkpoints, recorded, run

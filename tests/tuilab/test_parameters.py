@@ -9,9 +9,9 @@ import pytest
 from engine.errors import CheckpointError
 from tests.tuilab.viewer.recorded import Network, Recording
 from tests.tuilab.viewer.saved import normalised, save
-from tuilab.process.saved_parameters import SavedParameters
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
+from tuilab.record.saved_parameters import SavedParameters
 
 
 @pytest.fixture

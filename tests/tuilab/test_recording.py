@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from engine.statistics.frames import PER_LAYER, BatchDependence, Event, Snapshot, Units, Validation
-from tests.tuilab.support import environment, frame, layer_infos, snapshot, wait_for
+from tests.tuilab.support import describe, environment, frame, layer_infos, snapshot, wait_for
 from tuilab.errors import RunError
 from tuilab.record import KEPT_FIRST, SPREAD, RunReader, RunWriter
-from tuilab.record.schema import FORMAT, WITHOUT_UNITS
+from tuilab.record.schema import FORMAT
 from tuilab.record.writer import UNITS_APART
 
 
@@ -53,7 +53,8 @@ class TestRoundTrip:
         with RunReader(path) as reader:
             np.testing.assert_array_equal(reader.blocks()[0].data_loss, [1.0, np.nan])
         with closing(sqlite3.connect(path)) as db:
-            assert db.execute("SELECT data_loss FROM block").fetchall() == [(None,)]
+            names = db.execute("SELECT name FROM series ORDER BY name").fetchall()
+        assert names == [("accuracy",), ("learning_rate",), ("loss",)]
 
     def test_batch_dependence_comes_back_with_the_run(self, path: Path) -> None:
         writer = RunWriter(path)
@@ -128,21 +129,19 @@ class TestRoundTrip:
             assert (at, found.mean.tolist()) == (2, [2.0, -1.0])
             assert reader.units(2, 99) is None
 
-    def test_a_run_from_before_units_were_recorded_can_be_read(self, path: Path) -> None:
-        writer = RunWriter(path)
-        writer.write(frame(0, [1.0], shot=snapshot(0)))
-        writer._db.executescript(f"DROP TABLE units; PRAGMA user_version = {WITHOUT_UNITS}")
-        writer.close()
-        with RunReader(path) as reader:
-            assert_equal(reader.snapshot(0), snapshot(0))
-            assert reader.units(1, 0) is None
-
     def test_validations_and_events_come_back_in_order(self, path: Path) -> None:
         first = Event(1, 0.5, "set", {"key": "learning_rate", "value": 0.2, "previous": 0.1})
         second = Event(3, 0.75, "pause")
         writer = RunWriter(path)
-        writer.write(frame(0, [1.0], validation=Validation(0, 0.0, 2.0, np.nan)))
-        writer.write(frame(1, [1.0], events=[first, second], validation=Validation(2, 1, 1.5, 1)))
+        writer.write(frame(0, [1.0], validation=Validation.of(0, 0.0, loss=2.0, accuracy=np.nan)))
+        writer.write(
+            frame(
+                1,
+                [1.0],
+                events=[first, second],
+                validation=Validation.of(2, 1, loss=1.5, accuracy=1),
+            )
+        )
         writer.close()
         with RunReader(path) as reader:
             assert reader.events() == [(1, first), (2, second)]
@@ -154,7 +153,7 @@ class TestRoundTrip:
     def test_what_is_described_comes_back_and_the_rest_has_defaults(self, path: Path) -> None:
         writer = RunWriter(path)
         layers = tuple(layer_infos())
-        writer.describe(title="„T“", layers=layers, samples=(48, 12), options={"backend": "auto"})
+        describe(writer, title="„T“", layers=layers, samples=(48, 12), options={"backend": "auto"})
         writer.write(frame(0, [1.0, 2.0], state="paused"))
         writer.close()
         with RunReader(path) as reader:
@@ -236,7 +235,7 @@ class TestThinning:
 class TestReadingWhileWriting:
     def test_a_reader_sees_each_frame_as_soon_as_it_is_written(self, path: Path) -> None:
         writer = RunWriter(path)
-        writer.describe(state="running")
+        describe(writer, state="running")
         with RunReader(path) as reader:
             assert reader.blocks() == []
             before = reader.data_version()
@@ -306,7 +305,7 @@ class TestWhatIsNoRun:
 
     def test_a_run_with_a_value_of_the_wrong_type(self, path: Path) -> None:
         writer = RunWriter(path)
-        writer.describe(seed="seven")
+        describe(writer, seed="seven")
         writer.close()
         assert "damaged" in self.refusal(path)
 
@@ -398,7 +397,7 @@ def test_a_finished_run_on_a_read_only_medium_opens() -> None:
     with tempfile.TemporaryDirectory(prefix="tuilab-test-") as scratch:
         folder = Path(scratch)
         writer = RunWriter(folder / "run.db")
-        writer.describe(title="old")
+        describe(writer, title="old")
         writer.write(frame(0, [1.0], shot=snapshot(0)))
         writer.close()
         (folder / "run.db").chmod(0o444)

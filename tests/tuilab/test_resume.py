@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from engine.backends.base import make_backend
+from engine.commands import Command
 from engine.training.checkpoint import Checkpoint
-from engine.training.trainer import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
@@ -24,12 +24,13 @@ from tests.tuilab.support import (
     write_scenario,
 )
 from tuilab.claims.metrics import Record
-from tuilab.process.checkpoints import KEPT, Saved, saved
+from tuilab.process.checkpoints import KEPT
 from tuilab.process.launch import Options, start
 from tuilab.process.resume import go_on
 from tuilab.record import RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
+from tuilab.record.saved_parameters import SavedCheckpoint, saved_checkpoints
 from tuilab.scenario.loading import load
 
 # Dropout, batch normalisation, augmentation of nothing, an optimiser and a schedule with a memory.
@@ -44,9 +45,9 @@ del TABLE["optimizer"]["momentum"]
 SERIES = ("loss", "data_loss", "accuracy", "learning_rate")
 
 
-def checkpoints(folder: Path) -> list[Saved]:
+def checkpoints(folder: Path) -> list[SavedCheckpoint]:
     with RunReader(folder / "run.db") as reader:
-        return saved(RunFolder(folder), reader)
+        return saved_checkpoints(RunFolder(folder), reader)
 
 
 def recorded(folder: Path) -> dict[str, Any]:

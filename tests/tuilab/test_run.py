@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import pytest
 
-from engine.training.trainer import Command
+from engine.commands import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuilab.support import environment, frame
+from engine.states import RunState
+from tests.tuilab.support import describe, environment, frame
 from tuilab.errors import RunError
 from tuilab.record import RunInfo, RunReader, RunWriter
 from tuilab.record.run_folder import (
@@ -42,7 +43,7 @@ def group(root: Path, *variants: str) -> list[RunFolder]:
         made.append(make(root / name, when))
         made[-1].database.unlink()
         writer = RunWriter(made[-1].database)
-        writer.describe(variant=name)
+        describe(writer, variant=name)
         writer.close()
     return made
 
@@ -231,7 +232,7 @@ class TestAlive:
     ) -> None:
         folder = RunFolder(tmp_path)
         lock = hold_lock(folder) if held else None
-        assert folder.state(RunInfo(state=recorded)) == state
+        assert folder.state(RunInfo(state=RunState(recorded))) == state
         if lock:
             lock.close()
 
@@ -256,7 +257,7 @@ def test_a_run_that_never_began_gives_its_folder_to_the_next(tmp_path: Path) -> 
     folder = create(tmp_path / "run")
     folder.scenario.write_text("")
     writer = RunWriter(folder.database)
-    writer.describe(state="failed", message="no CIFAR-10")
+    describe(writer, state="failed", message="no CIFAR-10")
     writer.close()
     create(tmp_path / "run")
     assert not folder.database.exists()
@@ -266,7 +267,7 @@ def test_a_run_that_never_began_gives_its_folder_to_the_next(tmp_path: Path) -> 
 def test_a_run_that_failed_later_keeps_its_folder(tmp_path: Path) -> None:
     folder = create(tmp_path / "run")
     writer = RunWriter(folder.database)
-    writer.describe(state="failed", step=7)
+    describe(writer, state="failed", step=7)
     writer.close()
     with pytest.raises(RunError, match="already holds a run"):
         create(tmp_path / "run")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.backends.base import NumPyBackend, make_backend
-from engine.training.trainer import Command
+from engine.commands import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
@@ -20,11 +20,11 @@ from tests.tuilab.support import (
     wait_for,
     write_scenario,
 )
-from tuilab.process.checkpoints import saved
 from tuilab.process.launch import Options, start
 from tuilab.record import RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
+from tuilab.record.saved_parameters import saved_checkpoints
 from tuilab.scenario.loading import load
 
 
@@ -120,7 +120,7 @@ def changed_live(lab: Path, path: str) -> RunFolder:
 def test_a_run_that_was_changed_live_and_killed_goes_on_and_replays(cli: Cli, lab: Path) -> None:
     folder = changed_live(lab, "run")
     with RunReader(folder.database) as reader:
-        steps, info = saved(folder, reader)[-1].step + 30, reader.info()
+        steps, info = saved_checkpoints(folder, reader)[-1].step + 30, reader.info()
         told = [event.kind for event in carried_out(reader)]
     assert told == [{"scale": "set"}.get(c.kind, c.kind) for c in CHANGES]
     assert (info.batch_size, info.schedule, info.speed_limit) == (7, "inverse_time", 500)

@@ -7,12 +7,12 @@ from queue import SimpleQueue
 
 import pytest
 
+from engine.commands import Command
 from engine.data.preprocessing import load
 from engine.statistics.frames import Frame
-from engine.training.trainer import Command
 from tests.tuilab.support import frame, small, write_scenario
 from tuilab.errors import RunError
-from tuilab.process import worker
+from tuilab.process import recorded_training, worker
 from tuilab.record import RunReader, RunWriter
 from tuilab.record.run_folder import RunFolder, hold_lock
 
@@ -34,7 +34,7 @@ class FullDisk(RunWriter):
 @pytest.fixture(autouse=True)
 def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Do not wait between attempts, and give the signals back their handlers."""
-    monkeypatch.setattr(worker, "RETRY", 0.001)
+    monkeypatch.setattr(recorded_training, "RETRY", 0.001)
     handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in handlers.items():
@@ -57,7 +57,7 @@ def last_word(folder: RunFolder) -> tuple[str, str]:
 class TestFullDisk:
     def test_training_waits_until_there_is_room(self, capsys: pytest.CaptureFixture[str]) -> None:
         disk, told = FullDisk(3), frame(0, [1.0])
-        worker._record(disk, told, SimpleQueue())
+        recorded_training.record_frame(disk, told, SimpleQueue())
         assert disk.written == [told]
         err = capsys.readouterr().err
         assert err.count("training waits") == 1
@@ -68,7 +68,7 @@ class TestFullDisk:
         commands = [Command("pause"), Command("set", "momentum", 0.5), Command("resume")]
         for command in commands:
             inbox.put(command)
-        worker._record(FullDisk(2), frame(0, [1.0]), inbox)
+        recorded_training.record_frame(FullDisk(2), frame(0, [1.0]), inbox)
         assert [inbox.get_nowait() for _ in commands] == commands
 
     def test_a_stop_ends_the_waiting(self) -> None:
@@ -76,12 +76,12 @@ class TestFullDisk:
         inbox.put(Command("pause"))
         inbox.put(Command("stop"))
         with pytest.raises(RunError, match="disk is full"):
-            worker._record(FullDisk(10**9), frame(0, [1.0]), inbox)
+            recorded_training.record_frame(FullDisk(10**9), frame(0, [1.0]), inbox)
 
     def test_a_last_word_that_cannot_be_written_goes_to_the_log(
         self, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def full(self: RunWriter, **values: object) -> None:
+        def full(self: RunWriter, *parts: object) -> None:
             raise RunError("cannot write run.db: database or disk is full")
 
         monkeypatch.setattr(RunWriter, "describe", full)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
+from engine.statistics.frames import BINS, FIELDS, Floats, Snapshot
 from tuilab.charts import formats
 from tuilab.charts.rounding import settled
 from tuilab.charts.symbols import NOT_FINITE
@@ -130,8 +130,10 @@ class Histogram:
 
 
 def histogram(snapshot: Snapshot, layer: int, tensor: str) -> Histogram:
-    """Return the histogram of a tensor in a snapshot; `layer` counts from 0."""
-    at = layer, TENSORS.index(tensor)
+    """Return one tensor's histogram from a snapshot, empty if absent; `layer` counts from 0."""
+    if tensor not in snapshot.tensors:
+        return Histogram(np.zeros(BINS + 2), *[math.nan] * 6)
+    at = layer, snapshot.tensors.index(tensor)
     fields = dict(zip(FIELDS, snapshot.statistics[at].tolist(), strict=True))
     low, high = snapshot.ranges[at].tolist()
     bins = snapshot.histograms[at].astype(np.float64)

@@ -8,7 +8,11 @@ from engine.statistics.frames import Floats
 from tuilab.record import Block, LayerTraces
 
 POINTS: Final = 1 << 17
-"""Points kept: when there are twice as many, each two become one. A chart is 500 points wide."""
+"""Points kept: when there are twice as many, each two become one. A chart is 500 wide."""
+
+
+STEP_AND_BROKEN: Final = 2
+"""Rows of a table of `Series` before those of the named series."""
 
 
 class Points:
@@ -50,8 +54,13 @@ class Points:
         self._data[:, self._length : end] = points
         self._length = end
 
+    def add_rows(self, count: int) -> None:
+        """Add rows, NaN so far."""
+        self._data = np.vstack([self._data, np.full((count, self._data.shape[1]), np.nan)])
+        self._rest = np.vstack([self._rest, np.full((count, self._rest.shape[1]), np.nan)])
+
     def since(self, first: float) -> "Points":
-        """Return the columns from `first` on, a value of row 0; a view, which is not added to."""
+        """Return the columns from `first` on, a value of row 0; a view, not to be added to."""
         part = Points(len(self._data))
         start = int(np.searchsorted(self.table[0], first))
         part.stride, part._length = self.stride, self._length - start
@@ -60,53 +69,62 @@ class Points:
 
 
 class Series:
-    """Loss, accuracy and learning rate over steps; each point is the mean of `stride` steps."""
+    """Named per-step series over steps; each point is the mean of `stride` steps."""
 
     def __init__(self) -> None:
-        self._points = Points(5)
-        self.first_loss = self.latest_loss = self.latest_accuracy = float("nan")
-        self.latest_learning_rate = float("nan")
+        self._names: tuple[str, ...] = ()  # of the rows of the table after the first two
+        self._points = Points(STEP_AND_BROKEN)
+        self._latest: dict[str, float] = {}
+        self.first_loss = float("nan")
 
     def __len__(self) -> int:
         return len(self._points)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the series that the run has, in the order in which they came."""
+        return self._names
+
+    @property
     def stride(self) -> int:
-        """How many steps make a point."""
+        """Number of steps that make a point."""
         return self._points.stride
 
     def append(self, block: Block) -> None:
         """Add the steps of one block; amortised constant time a step."""
-        if not len(block.loss):
+        if not block.steps:
             return
         if not len(self):
             self.first_loss = float(block.loss[0])
-        self.latest_loss, self.latest_accuracy = float(block.loss[-1]), float(block.accuracy[-1])
-        self.latest_learning_rate = float(block.learning_rate[-1])
+        if new := [name for name in block.series if name not in self._names]:
+            self._names += tuple(new)
+            self._points.add_rows(len(new))
+        self._latest |= {name: float(values[-1]) for name, values in block.series.items()}
         steps = np.arange(block.first_step, block.next_step, dtype=np.float64)
-        broken = ~np.isfinite(block.loss)
-        self._points.append(
-            np.stack([steps, block.loss, block.accuracy, block.learning_rate, broken])
-        )
+        broken = ~np.isfinite(block.loss) if "loss" in block.series else np.zeros(len(steps))
+        rows = [block.values(name) for name in self._names]
+        self._points.append(np.stack([steps, broken, *rows]))
 
     def since(self, step: int) -> "Series":
-        """Return the series from `step` on; it shares memory with this one, and is not added to."""
+        """Return the series from `step` on; a view, to which nothing can be added."""
         part = Series()
+        part._names, part._latest = self._names, self._latest
         part._points = self._points.since(step)
         part.first_loss = self.first_loss
-        for kind in ("loss", "accuracy", "learning_rate"):
-            setattr(part, f"latest_{kind}", getattr(self, f"latest_{kind}"))
         return part
 
-    def value(self, kind: str, at: int | None) -> float:
-        """Return the newest "loss", "accuracy" or "learning_rate", or that of the step `at`.
-
-        NaN before the first step.
-        """
+    def value(self, name: str, at: int | None) -> float:
+        """Return the newest value of a series, or that at the step `at`; NaN if there is none."""
         if at is None or not len(self):
-            return float(getattr(self, f"latest_{kind}"))
+            return self._latest.get(name, float("nan"))
         place = int(np.searchsorted(self.steps, at, side="right")) - 1
-        return float(getattr(self, kind)[max(place, 0)])
+        return float(self.values(name)[max(place, 0)])
+
+    def values(self, name: str) -> Floats:
+        """Return the points of a series, (points,); NaN where the run does not have it."""
+        if name not in self._names:
+            return np.full(len(self), np.nan)
+        return np.asarray(self._points.table[STEP_AND_BROKEN + self._names.index(name)])
 
     @property
     def steps(self) -> Floats:
@@ -116,26 +134,26 @@ class Series:
     @property
     def loss(self) -> Floats:
         """Training loss; not finite where none of its steps is."""
-        return np.asarray(self._points.table[1])
+        return self.values("loss")
 
     @property
     def accuracy(self) -> Floats:
         """Accuracy on the training batches."""
-        return np.asarray(self._points.table[2])
+        return self.values("accuracy")
 
     @property
     def learning_rate(self) -> Floats:
-        """Learning rate as it was used, schedule and all."""
-        return np.asarray(self._points.table[3])
+        """Learning rate of each step, as the schedule made it."""
+        return self.values("learning_rate")
 
     @property
     def broken(self) -> Floats:
         """How many steps of each point have a loss that is not finite."""
-        return np.asarray(self._points.table[4] * self.stride)
+        return np.asarray(self._points.table[1] * self.stride)
 
 
 LAYER_POINTS: Final = 1 << 11
-"""Points kept of what snapshots tell of each layer; about as many are recorded."""
+"""Points kept of the layers' numbers in snapshots; about as many are recorded."""
 
 
 class LayerSeries:

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Meta
 
 from engine.errors import ConfigError, UnknownNameError, require
+from engine.states import RunState
 from tuilab.claims.expressions import Expression, evaluate, parse_expression
 from tuilab.claims.metrics import AtLeast, Record
 from tuilab.diagnosis.base import rules
@@ -20,7 +21,7 @@ from tuilab.toml_structs import Table, convert, join
 
 At = Literal["start", "end", "any", "always"] | Annotated[int, Meta(ge=0)]
 BOUNDS: Final = ("between", "below", "above", "equals", "contains", "lacks")
-STATUSES: Final = ("finished", "diverged", "stopped")
+STATUSES: Final = (RunState.FINISHED, RunState.DIVERGED, RunState.STOPPED)
 
 
 class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):

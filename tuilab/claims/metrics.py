@@ -1,7 +1,7 @@
 """Metrics of a run by name, and their values as the database has them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Self
@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from engine.errors import ConfigError, UnknownNameError, require
+from engine.states import EventKind, RunState
 from engine.statistics.frames import FIELDS, PER_LAYER, TENSORS, Floats, Snapshot, Validation
 from tuilab.diagnosis.finding import Finding, all_found
 from tuilab.record import Block, RunReader
@@ -16,6 +17,7 @@ from tuilab.record import Block, RunReader
 SPLITS: Final = ("train", "validation")
 SPREADS: Final = ("mean", "std")
 """Of each feature of the data: two numbers, the least and the most of them."""
+USUAL_SERIES: Final = ("loss", "data_loss", "accuracy", "learning_rate")
 WORDS: Final = ("status", "findings")
 """Metrics that are no numbers."""
 SCALARS: Final = (
@@ -136,24 +138,25 @@ class Record:
     def __init__(self, reader: RunReader) -> None:
         self._reader = reader
         self.info = reader.info()
-        self.settled = self.info.ended and self.info.state != "stopped"  # nothing is left to come
+        state = self.info.state
+        self.settled = state.ended and state is not RunState.STOPPED  # nothing more will come
         self._blocks = reader.blocks()
         self._snapshots: dict[int, Snapshot] = {}
 
     @cached_property
     def loss(self) -> Floats:
         """Loss of each step, with weight decay."""
-        return self._joined("loss")
+        return self.per_step("loss")
 
     @cached_property
     def data_loss(self) -> Floats:
         """Loss of each step, without weight decay."""
-        return self._joined("data_loss")
+        return self.per_step("data_loss")
 
     @cached_property
     def accuracy(self) -> Floats:
-        """Accuracy on the batch of each step."""
-        return self._joined("accuracy")
+        """Accuracy on the batch of each step; empty where it is not recorded."""
+        return self.per_step("accuracy")
 
     @cached_property
     def validations(self) -> list[Validation]:
@@ -181,9 +184,22 @@ class Record:
             self._snapshots[step] = found
         return self._snapshots[step]
 
-    def _joined(self, name: str) -> Floats:
-        parts = [getattr(block, name) for block in self._blocks]
-        return np.concatenate(parts) if parts else np.empty(0)
+    @cached_property
+    def series_names(self) -> list[str]:
+        """Names of the recorded per-step series, the four usual ones first."""
+        names = [name for block in self._blocks for name in block.series]
+        return _usual_first([*names, "data_loss"] if "loss" in names else names)
+
+    @property
+    def validation_names(self) -> list[str]:
+        """Names of what was measured on the validation split, the usual ones first."""
+        return _usual_first(name for v in self.validations for name in v.values)
+
+    def per_step(self, name: str) -> Floats:
+        """Return a series over all steps, NaN where a step lacks it; empty if there is none."""
+        if name not in self.series_names:
+            return np.empty(0)
+        return np.concatenate([block.values(name) for block in self._blocks])
 
     @property
     def last_block(self) -> Block | None:
@@ -215,8 +231,8 @@ class Record:
                 end = self.final(values) if len(values) else None
                 return MetricSeries(range(len(values)), lambda i: float(values[i]), end)
             case "accuracy.validation":
-                found = self.validations
-                return MetricSeries([v.step for v in found], lambda i: found[i].accuracy)
+                measured = [v for v in self.validations if "accuracy" in v.values]
+                return MetricSeries([v.step for v in measured], lambda i: measured[i].accuracy)
             case "steps_to_loss":
                 return self._steps_to_loss(metric.argument)
             case "status":
@@ -228,9 +244,9 @@ class Record:
             case "parameters":
                 return _whole(float(self.info.parameters) or None)
             case name if name.startswith("batch_dependence."):
-                measured, field = self.info.batch_dependence, name.partition(".")[2]
-                steps = [int(each["step"] or 0) for each in measured]
-                return MetricSeries(steps, lambda i: _number(measured[i][field]))
+                rows, field = self.info.batch_dependence, name.partition(".")[2]
+                steps = [int(row["step"] or 0) for row in rows]
+                return MetricSeries(steps, lambda i: _number(rows[i][field]))
             case name if name.startswith("data."):
                 _, split, field = name.split(".")
                 inputs = self.info.inputs.get(split)
@@ -243,15 +259,22 @@ class Record:
             return _whole(float(below[0]))
         never: Any = None
         if self.settled:
-            finished = self.info.state == "finished"
+            finished = self.info.state is RunState.FINISHED
             never = NotWithin(len(self.loss)) if finished else float("nan")
         return _whole(never)
 
     def _diverged_at(self) -> float | None:
         for _, event in self._reader.events():
-            if event.kind == "diverged":
+            if event.kind == EventKind.DIVERGED:
                 return float(event.step)
-        return NotWithin(len(self.loss)) if self.info.state == "finished" else None
+        return NotWithin(len(self.loss)) if self.info.state is RunState.FINISHED else None
+
+
+def _usual_first(names: Iterable[str]) -> list[str]:
+    """Return each of the names once, those of USUAL_SERIES first."""
+    unique = dict.fromkeys(names)
+    usual = [name for name in USUAL_SERIES if name in unique]
+    return [*usual, *(name for name in unique if name not in usual)]
 
 
 def _number(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from engine.states import RunState
 from engine.statistics.frames import FIELDS, Floats, Snapshot
 from tuilab.claims.expectations import Expectation, Verdict, judge
 from tuilab.claims.expressions import parse_expression
@@ -13,6 +14,7 @@ from tuilab.claims.metrics import AtLeast, Record
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
 
+COMPLETE: Final = (RunState.FINISHED, RunState.DIVERGED)
 SHOWN_TENSORS: Final = ("activation", "activation_grad", "weight", "weight_grad")
 
 
@@ -62,7 +64,7 @@ def summarize(
         backend=info.backend,
         device=info.device,
         run_dir=str(folder.path),
-        status=info.state if info.state in ("finished", "diverged") else "stopped",
+        status=info.state if info.state in COMPLETE else RunState.STOPPED,
         steps=len(loss),
         epochs=last.epoch if last else 0.0,
         loss={
@@ -71,8 +73,8 @@ def summarize(
             "best": _best(record.running_mean(loss)),
         },
         accuracy={
-            "train": record.final(record.accuracy) if len(loss) else None,
-            "validation": record.validations[-1].accuracy if record.validations else None,
+            "train": record.final(record.accuracy) if len(record.accuracy) else None,
+            "validation": _last_accuracy(record),
         },
         layers=[
             {
@@ -126,11 +128,16 @@ def exit_code(summary: Summary, verdicts: Sequence[Verdict]) -> int:
 def diverged_unexpectedly(summary: Summary, verdicts: Sequence[Verdict], variant: str = "") -> bool:
     """Tell whether a run diverged, and no expectation about how it ends holds."""
     ends = ("status", "diverged_at")
-    return summary.status == "diverged" and not any(
+    return summary.status == RunState.DIVERGED and not any(
         verdict.passed and term.metric.name in ends and term.variant in (variant, "")
         for verdict in verdicts
         for term in parse_expression(verdict.metric).terms
     )
+
+
+def _last_accuracy(record: Record) -> float | None:
+    measured = [v.accuracy for v in record.validations if "accuracy" in v.values]
+    return measured[-1] if measured else None
 
 
 def _best(means: Floats) -> float | None:

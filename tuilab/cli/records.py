@@ -36,14 +36,14 @@ def show(run: str | None, as_json: bool) -> int:
     RUN is a run folder, its name, or part of its name [default: the newest run].
     """
     from tuilab.claims.summary import summarize
+    from tuilab.process.run_expectations import run_expectations
     from tuilab.record import RunReader
     from tuilab.record.run_folder import find
     from tuilab.reports.run_report import summary_text
-    from tuilab.scenario.loading import load
 
     folder = find(run)
     with RunReader(folder.database) as reader:
-        summary, verdicts = summarize(folder, reader, load(folder.scenario).expect)
+        summary, verdicts = summarize(folder, reader, run_expectations(folder))
         say(summary.to_json() if as_json else summary_text(summary, verdicts, reader))
     return 0
 

@@ -28,7 +28,7 @@ Severity = Literal["info", "warning", "error"]
 Flags = npt.NDArray[np.bool_]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error")
 DEEP: Final = 4  # hidden layers from which a trend over depth can be told
-rules: Registry["Rule"] = Registry("rule")
+rules: Registry["Rule"] = Registry("rule", "tuilab.diagnosis.rules")
 
 
 @dataclass(frozen=True, slots=True)

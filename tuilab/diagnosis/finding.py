@@ -5,12 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.states import EventKind
 from engine.statistics.frames import Event
 from tuilab.diagnosis.base import SEVERITIES, Severity, named_layers
 
 MARKS: Final = {"error": "✕", "warning": "▲", "info": "○"}
-FOUND: Final = "finding"
-CLEARED: Final = "cleared"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -46,7 +45,7 @@ class Finding(msgspec.Struct, frozen=True):
         detail = msgspec.to_builtins(self)
         for name in ("measured", "threshold"):  # JSON knows no NaN
             detail[name] = str(detail[name])
-        return Event(step, time, FOUND, detail)
+        return Event(step, time, EventKind.FINDING, detail)
 
     @classmethod
     def of(cls, event: Event) -> "Finding":
@@ -62,10 +61,10 @@ def active(events: Iterable[Event]) -> list[Finding]:
     """Return the findings that stand after `events`, most severe first."""
     standing: dict[str, Finding] = {}
     for event in events:
-        if event.kind == FOUND:
+        if event.kind == EventKind.FINDING:
             finding = Finding.of(event)
             standing[finding.rule] = finding
-        elif event.kind == CLEARED:
+        elif event.kind == EventKind.CLEARED:
             standing.pop(str(event.detail.get("rule")), None)
     return _ordered(standing.values())
 
@@ -74,7 +73,7 @@ def all_found(events: Iterable[Event]) -> list[Finding]:
     """Return one finding a rule over a whole run: the worst, with the step of the first."""
     worst: dict[str, Finding] = {}
     for event in events:
-        if event.kind != FOUND:
+        if event.kind != EventKind.FINDING:
             continue
         finding = Finding.of(event)
         earlier = worst.get(finding.rule)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from engine.commands import Command
 from engine.statistics.frames import LayerInfo
-from engine.training.trainer import Command
 
 HEALTHY: Final = 1e-3  # an update, as a share of the weights (lecture 6)
 FAR: Final = 10.0  # the largest factor by which a learning rate is changed at once

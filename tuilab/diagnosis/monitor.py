@@ -6,9 +6,10 @@ from typing import Final
 
 import numpy as np
 
+from engine.states import EventKind
 from engine.statistics.frames import Event, Frame, Snapshot
 from tuilab.diagnosis.base import SEVERITIES, Rule, RuleContext, Severity, Symptom
-from tuilab.diagnosis.finding import CLEARED, Finding
+from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.past import Past, RunFacts
 from tuilab.diagnosis.settings import Diagnosis
 
@@ -89,7 +90,7 @@ class Monitor:
             watch.free += 1
             if watch.free >= self._patience:
                 first, watch.finding, watch.free = watch.finding.first_step, None, 0
-                return [Event(step, time, CLEARED, {"rule": name, "first_step": first})]
+                return [Event(step, time, EventKind.CLEARED, {"rule": name, "first_step": first})]
         else:
             watch.free = 0
         return []

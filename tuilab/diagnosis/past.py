@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from math import nan
 from typing import Final, Literal
 
 import numpy as np
@@ -25,18 +26,19 @@ class RunFacts:
     """What the rules know of a run; a command may change its layers and epochs."""
 
     layers: tuple[LayerInfo, ...]  # hidden layers from 1, the output layer last
-    classes: int
-    total_steps: int
-    steps_per_epoch: int
-    guessing_loss: float  # the data loss of scores that are all zero: ln C with a softmax
+    classes: int = 0  # 0: not a classification
+    total_steps: int = 0  # 0: not known
+    steps_per_epoch: int = 1
+    guessing_loss: float = nan  # of scores that are all zero: ln C with a softmax
     validation_examples: int = 0
     initializer: str = ""  # by its name
     own_layers: bool = False  # written in [[layer]] tables
 
     @property
     def hidden(self) -> int:
-        """Number of hidden layers."""
-        return len(self.layers) - 1
+        """Number of hidden layers: those before the first output layer, which may be the last."""
+        outputs = (at for at, layer in enumerate(self.layers) if layer.role == "output")
+        return next(outputs, len(self.layers) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,12 @@ class Past:
 
     def take(self, frame: Frame) -> Iterator[tuple[Moment, int]]:
         """Take a frame in; yield each moment, with its step, as soon as it is part of the past."""
-        if (now := frame.standing) is not None:
+        if (now := frame.status) is not None:
             layers, steps = tuple(now.layers), now.steps_per_epoch
             self.run = replace(self.run, layers=layers, steps_per_epoch=steps)
-        if len(frame.loss) and np.isnan(self.first_loss):
+        if frame.steps and np.isnan(self.first_loss):
             self.begin(float(frame.loss[0]), float(frame.data_loss[0]), frame.snapshot)
-        if len(frame.learning_rate):
+        if frame.steps and "learning_rate" in frame.series:
             self.rate = float(frame.learning_rate[-1])
             self.full_rate = max(self.full_rate, float(frame.learning_rate.max()))
         # In the order of steps, so that it does not matter how many of them a frame brings.

@@ -1,23 +1,25 @@
-"""Four tables with a header each: steps, validation, tensors, events."""
+"""Four tables with a header each: steps, validation, tensors, events.
+
+The columns of steps and validation are the series and the values that the run has.
+"""
 
 import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from engine.statistics.frames import FIELDS, PER_LAYER, TENSORS
+from engine.statistics.frames import FIELDS, PER_LAYER
+from tuilab.claims.metrics import Record
 from tuilab.record import RunReader
-
-STEPS = ("step", "loss", "data_loss", "accuracy", "learning_rate")
 
 
 def write(reader: RunReader, to: Path) -> list[Path]:
-    """Write the tables of a run into the folder `to`."""
+    """Write the tables of a run into the folder `to`; return their files."""
+    record = Record(reader)
+    measured = record.validation_names
     return [
-        _table(to / "steps.csv", STEPS, _steps(reader)),
-        _table(to / "validation.csv", ("step", "epoch", "loss", "accuracy"), _validation(reader)),
+        _table(to / "steps.csv", ("step", *record.series_names), _steps(reader, record)),
+        _table(to / "validation.csv", ("step", "epoch", *measured), _validation(record)),
         _table(
             to / "tensors.csv",
             ("step", "epoch", "layer", "name", "tensor", *FIELDS, *PER_LAYER),
@@ -35,15 +37,17 @@ def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
     return path
 
 
-def _steps(reader: RunReader) -> Iterable[Sequence[object]]:
+def _steps(reader: RunReader, record: Record) -> Iterable[Sequence[object]]:
     for block in reader.blocks():
         numbers = range(block.first_step, block.next_step)
-        series = (block.loss, block.data_loss, block.accuracy, block.learning_rate)
-        yield from zip(numbers, *(np.asarray(each).tolist() for each in series), strict=True)
+        columns = [block.values(name).tolist() for name in record.series_names]
+        yield from zip(numbers, *columns, strict=True)
 
 
-def _validation(reader: RunReader) -> Iterable[Sequence[object]]:
-    return ((v.step, v.epoch, v.loss, v.accuracy) for v in reader.validations())
+def _validation(record: Record) -> Iterable[Sequence[object]]:
+    for validation in record.validations:
+        values = [validation.values.get(name, "") for name in record.validation_names]
+        yield validation.step, validation.epoch, *values
 
 
 def _tensors(reader: RunReader) -> Iterable[Sequence[object]]:
@@ -51,8 +55,8 @@ def _tensors(reader: RunReader) -> Iterable[Sequence[object]]:
     for step in reader.snapshot_steps():
         if (snapshot := reader.snapshot(step)) is None:  # thinned out meanwhile
             continue
-        for layer in range(len(snapshot.statistics)):
-            for at, tensor in enumerate(TENSORS):
+        for layer in range(len(snapshot)):
+            for at, tensor in enumerate(snapshot.tensors):
                 fields = snapshot.statistics[layer, at].tolist()
                 of_layer = [float(getattr(snapshot, field)[layer]) for field in PER_LAYER]
                 place = [step, snapshot.epoch, layer + 1, names[layer], tensor]

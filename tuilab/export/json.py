@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from engine.statistics.frames import FIELDS, PER_LAYER, TENSORS, Snapshot
+from engine.statistics.frames import FIELDS, PER_LAYER, Snapshot
 from tuilab.claims.metrics import Record
 from tuilab.claims.summary import to_json
 from tuilab.record import RunReader
@@ -15,15 +15,16 @@ from tuilab.record import RunReader
 def write(reader: RunReader, to: Path) -> list[Path]:
     """Write the document of a run to the file `to`."""
     record = Record(reader)
-    rates = [rate for block in reader.blocks() for rate in block.learning_rate.tolist()]
-    steps = record.snapshot_steps
-    series = {"loss": record.loss, "data_loss": record.data_loss, "accuracy": record.accuracy}
+    snapshots = [reader.snapshot(step) for step in record.snapshot_steps]
     document = {
         "run": msgspec.to_builtins(reader.info()),
-        "steps": {name: each.tolist() for name, each in series.items()} | {"learning_rate": rates},
-        "validation": [dataclasses.asdict(v) for v in record.validations],
+        "steps": {name: record.per_step(name).tolist() for name in record.series_names},
+        "validation": [
+            {"step": validation.step, "epoch": validation.epoch, **validation.values}
+            for validation in record.validations
+        ],
         "events": [dataclasses.asdict(event) for _, event in reader.events()],
-        "snapshots": [_snapshot(found) for found in map(reader.snapshot, steps) if found],
+        "snapshots": [_snapshot(snapshot) for snapshot in snapshots if snapshot is not None],
     }
     to.write_text(to_json(document), encoding="utf-8")
     return [to]
@@ -36,10 +37,10 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
             **{name: float(getattr(snapshot, name)[layer]) for name in PER_LAYER},
             **{
                 tensor: dict(zip(FIELDS, snapshot.statistics[layer, at].tolist(), strict=True))
-                for at, tensor in enumerate(TENSORS)
+                for at, tensor in enumerate(snapshot.tensors)
             },
         }
-        for layer in range(len(snapshot.statistics))
+        for layer in range(len(snapshot))
     ]
     gain = {"forward": snapshot.gain_forward, "backward": snapshot.gain_backward}
     return {"step": snapshot.step, "epoch": snapshot.epoch, "gain": gain, "layers": layers}

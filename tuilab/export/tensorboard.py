@@ -1,11 +1,12 @@
 """TensorBoard's event files: scalars of every step, histograms of every snapshot."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from engine.statistics.frames import BINS, FIELDS, TENSORS, Snapshot
+from engine.statistics.frames import BINS, FIELDS, Snapshot
+from tuilab.claims.metrics import Record
 from tuilab.errors import RunError
 from tuilab.record import RunReader
 
@@ -30,30 +31,31 @@ def write(reader: RunReader, to: Path) -> list[Path]:
     return sorted(set(to.iterdir()) - before)
 
 
+TAGS: Final = {"loss": "loss/train", "data_loss": "loss/data", "accuracy": "accuracy/train"}
+"""Names of the series that TensorBoard shows in one group with those of the validation split."""
+
+
 def _scalars(writer: Any, reader: RunReader, began: float) -> None:
+    names = Record(reader).series_names
     for block in reader.blocks():
-        series = {
-            "loss/train": block.loss,
-            "loss/data": block.data_loss,
-            "accuracy/train": block.accuracy,
-            "learning_rate": block.learning_rate,
-        }
-        for name, values in series.items():
-            for offset, value in enumerate(values.tolist()):
-                writer.add_scalar(name, value, block.first_step + offset, began + block.time)
-    for found in reader.validations():
-        writer.add_scalar("loss/validation", found.loss, found.step, began)
-        writer.add_scalar("accuracy/validation", found.accuracy, found.step, began)
+        for name in names:
+            for offset, value in enumerate(block.values(name).tolist()):
+                step = block.first_step + offset
+                writer.add_scalar(TAGS.get(name, name), value, step, began + block.time)
+    for validation in reader.validations():
+        for name, value in validation.values.items():
+            writer.add_scalar(f"{name}/validation", value, validation.step, began)
 
 
 def _histograms(writer: Any, snapshot: Snapshot, names: list[str], began: float) -> None:
-    for way, value in (("forward", snapshot.gain_forward), ("backward", snapshot.gain_backward)):
-        writer.add_scalar(f"gain/{way}", value, snapshot.step, began)
-    for layer in range(len(snapshot.statistics)):
+    gains = {"forward": snapshot.gain_forward, "backward": snapshot.gain_backward}
+    for direction, value in gains.items():
+        writer.add_scalar(f"gain/{direction}", value, snapshot.step, began)
+    for layer in range(len(snapshot)):
         place = f"layer{layer + 1:02}_{names[layer]}"
         ratio = float(snapshot.update_ratio[layer])
         writer.add_scalar(f"{place}/update_ratio", ratio, snapshot.step, began)
-        for at, tensor in enumerate(TENSORS):
+        for at, tensor in enumerate(snapshot.tensors):
             row = dict(zip(FIELDS, snapshot.statistics[layer, at].tolist(), strict=True))
             writer.add_scalar(f"{place}/{tensor}_std", row["std"], snapshot.step, began)
             counts = snapshot.histograms[layer, at]

@@ -13,16 +13,18 @@ from typing import Final
 
 import msgspec
 
+from engine.commands import Command
 from engine.optimization.hyperparameters import Hyperparameters
+from engine.states import EventKind
 from engine.training.checkpoint import Checkpoint
-from engine.training.trainer import Command
 from tuilab.errors import RunError
-from tuilab.process.checkpoints import Saved, saved, usable
+from tuilab.process.checkpoints import usable
 from tuilab.process.launch import Options, Worker, launch, options_of, write_atomically
 from tuilab.process.resume import as_arguments, branch, parse_change, resume
 from tuilab.record import Fork, RunReader
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder, create, free_path
+from tuilab.record.saved_parameters import SavedCheckpoint, saved_checkpoints
 from tuilab.scenario.loading import load
 
 ATTEMPTS: Final = 5  # at a checkpoint before it is thinned out
@@ -62,7 +64,9 @@ def fork(
     raise AssertionError
 
 
-def fork_point(folder: RunFolder, at: int | None = None, steps: int | None = None) -> Saved | None:
+def fork_point(
+    folder: RunFolder, at: int | None = None, steps: int | None = None
+) -> SavedCheckpoint | None:
     """Return the newest checkpoint until step `at` after which there is anything left to train.
 
     None where there is none: a fork begins at the start then. Raises RunError.
@@ -76,7 +80,7 @@ def fork_point(folder: RunFolder, at: int | None = None, steps: int | None = Non
 
 def _from_checkpoint(
     folder: RunFolder,
-    point: Saved,
+    point: SavedCheckpoint,
     options: Options,
     steps: int | None,
     sets: Sequence[str],
@@ -88,7 +92,7 @@ def _from_checkpoint(
     return resume(branch(folder, point, path), forked, steps=steps, sets=sets)
 
 
-def _load(point: Saved) -> Checkpoint:
+def _load(point: SavedCheckpoint) -> Checkpoint:
     if not point.path.is_file():
         raise FileNotFoundError(point.path)
     return Checkpoint.load(point.path)
@@ -121,8 +125,8 @@ def _save_now(folder: RunFolder) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and folder.is_alive():
             told = [event for _, event in reader.events(known[-1] if known else 0)]
-            asked = [event.step for event in told if event.kind == "checkpoint"]
-            kept = saved(folder, reader)
+            asked = [event.step for event in told if event.kind == EventKind.CHECKPOINT]
+            kept = saved_checkpoints(folder, reader)
             if asked and kept and kept[-1].step >= asked[0]:
                 return
             time.sleep(POLL)

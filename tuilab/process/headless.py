@@ -10,12 +10,13 @@ from typing import Final
 
 import click
 
+from engine.states import RunState
 from tuilab.claims.expectations import Verdict
 from tuilab.claims.summary import Summary, summarize
 from tuilab.errors import RunError, WorkerError
 from tuilab.process.launch import Worker, end, has_ended, info_of
+from tuilab.process.run_expectations import run_expectations
 from tuilab.record import RunInfo, RunReader
-from tuilab.scenario.loading import load
 from tuilab.terminal import shell_command
 
 POLL: Final = 0.05  # seconds
@@ -57,7 +58,7 @@ def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
         )
     with RunReader(folder.database) as reader:
         info = reader.info()
-        if info.state == "failed" or (code > 0 and info.ended and info.message):
+        if info.state is RunState.FAILED or (code > 0 and info.ended and info.message):
             raise (RunError if code == 2 else WorkerError)(info.message)
         if not info.ended:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -65,7 +66,7 @@ def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
                 f"the training process {how}; what it recorded is kept: "
                 f"{shell_command('replay', folder.path)} (log: {folder.log})"
             )
-        return summarize(folder, reader, load(folder.scenario).expect)
+        return summarize(folder, reader, run_expectations(folder))
 
 
 @contextmanager

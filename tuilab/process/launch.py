@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from engine.backends.base import usable_cores
-from engine.training.trainer import Command
+from engine.commands import Command
 from tuilab.errors import RunError
 from tuilab.record import Fork, RunInfo, RunReader
 from tuilab.record.control_socket import ControlClient

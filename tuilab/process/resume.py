@@ -10,11 +10,13 @@ import msgspec
 
 from engine.errors import ConfigError
 from engine.optimization.hyperparameters import Hyperparameters
+from engine.states import RunState
 from tuilab.errors import RunError
-from tuilab.process.checkpoints import Saved, newest
+from tuilab.process.checkpoints import newest
 from tuilab.process.launch import Options, Worker, launch, options_of, restart, write_atomically
-from tuilab.record import RunReader, RunWriter
+from tuilab.record import Origin, Process, RunReader, RunWriter, Status
 from tuilab.record.run_folder import RunFolder, create, free_path
+from tuilab.record.saved_parameters import SavedCheckpoint
 from tuilab.scenario.loading import load
 from tuilab.terminal import shell_command
 
@@ -58,7 +60,7 @@ def go_on(folder: RunFolder) -> Worker:
     """
     with RunReader(folder.database) as reader:
         info = reader.info()
-    if info.state != "diverged":
+    if info.state is not RunState.DIVERGED:
         return resume(folder, Options(), steps=None, sets=())
     lower = info.hyperparameters["learning_rate"] / 10
     try:
@@ -75,7 +77,7 @@ def go_on(folder: RunFolder) -> Worker:
     )
 
 
-def branch(folder: RunFolder, last: Saved, path: Path) -> RunFolder:
+def branch(folder: RunFolder, last: SavedCheckpoint, path: Path) -> RunFolder:
     """Copy a run, alive or not, up to the checkpoint `last`. Raises RunError, FileNotFoundError.
 
     FileNotFoundError where the checkpoint has been thinned out meanwhile; nothing is left then.
@@ -94,17 +96,8 @@ def branch(folder: RunFolder, last: Saved, path: Path) -> RunFolder:
         reader.copy_to(copy.database)
     with closing(RunWriter(copy.database, resume=True)) as writer:
         writer.rewind(last.step)
-        # A copy of what is known of a living run would lead commands to that one.
-        writer.describe(
-            state="starting",
-            phase="",
-            socket="",
-            pid=0,
-            resumed=0,
-            created=time.time(),
-            restarted_from="",
-            fork=None,
-        )
+        # With the socket of a living run in its record, the copy would send commands to that one.
+        writer.describe(Status(), Process(), Origin(created=time.time()))
     return copy
 
 

@@ -10,16 +10,18 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from engine.backends.base import make_backend
+from engine.commands import Command
+from engine.states import EventKind
 from engine.statistics.frames import Event, Floats, Frame
 from engine.training.changes import CHANGES
 from engine.training.checkpoint import Checkpoint
-from engine.training.trainer import Command, Trainer
+from engine.training.trainer import Trainer
 from tuilab.claims.metrics import Record
 from tuilab.data.folder import data_folder
 from tuilab.errors import RunError
-from tuilab.process.checkpoints import saved
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
+from tuilab.record.saved_parameters import saved_checkpoints
 from tuilab.scenario.building import build_trainer, load_data
 from tuilab.scenario.loading import load
 
@@ -52,8 +54,8 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
     with RunReader(folder.database) as reader:
         record, info = Record(reader), reader.info()
         events = [event for _, event in reader.events() if _changes(event)]
-        keys = sum(event.kind != "resumed" for event in events)
-        kept = {each.step: each.path for each in saved(folder, reader)}
+        keys = sum(event.kind != EventKind.RESUMED for event in events)
+        kept = {each.step: each.path for each in saved_checkpoints(folder, reader)}
     if not len(record.loss):
         raise RunError(f"{folder.path} has no steps to compare")
     scenario = load(folder.scenario)
@@ -86,13 +88,13 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
 
 def _changes(event: Event) -> bool:
     """Tell whether an event is a change that has to be made again."""
-    planned = event.kind == "resumed" and "total_steps" in event.detail
-    return planned or event.kind == "set" or event.kind in CHANGES
+    planned = event.kind == EventKind.RESUMED and "total_steps" in event.detail
+    return planned or event.kind == EventKind.SET or event.kind in CHANGES
 
 
 def _planned_first(events: list[Event], now: int) -> int:
     """Return how many steps a run was to have when it began: a schedule goes by them."""
-    resumed = [event for event in events if event.kind == "resumed"]
+    resumed = [event for event in events if event.kind == EventKind.RESUMED]
     return int(str(resumed[0].detail["previous"])) if resumed else now
 
 
@@ -105,7 +107,7 @@ def _again(trainer: Trainer, events: list[Event], steps: int) -> Iterator[Frame]
 
     def prepare() -> None:
         for event in due.pop(trainer.step, []):
-            if event.kind == "resumed":
+            if event.kind == EventKind.RESUMED:
                 trainer.plan(int(str(event.detail["total_steps"])))
             else:
                 inbox.put(Command.of_event(event))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.training.trainer import Command
+from engine.commands import Command
 from tuilab.errors import RunError
 
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel's limit is 104 to 108

@@ -1,14 +1,16 @@
 """The readers' end of `run.db`."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from engine.statistics.frames import (
     BINS,
@@ -16,23 +18,22 @@ from engine.statistics.frames import (
     PER_LAYER,
     TENSORS,
     Event,
+    Floats,
+    LayerInfo,
     Snapshot,
     Units,
     Validation,
 )
 from tuilab.errors import RunError
-from tuilab.record.schema import (
-    FORMAT,
-    WITHOUT_UNITS,
-    Block,
-    History,
-    LayerTraces,
-    RunInfo,
-)
+from tuilab.record.old_formats import OLD_FORMATS, complete_layers, present
+from tuilab.record.run_info import RunInfo, parse_info, parse_layer
+from tuilab.record.schema import FORMAT, Block, History, LayerTraces
+
+QUOTED_FIELDS: Final = ", ".join(f'"{name}"' for name in FIELDS)
 
 
 class RunReader:
-    """Everybody else's end of `run.db`; follows a live run and opens a finished one alike."""
+    """Reads `run.db`; follows a live run and opens a finished one alike."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,14 +43,19 @@ class RunReader:
             version = self._open("mode=rw")
         except sqlite3.Error:
             version = self._open_immutable()
-        self._has_units = version == FORMAT
-        if version not in (FORMAT, WITHOUT_UNITS):
+        if version not in (FORMAT, *OLD_FORMATS):
             self._db.close()
             raise RunError(
                 f"{path} is not a run that this tuilab can read (format {version}, not {FORMAT}: "
-                "it is of another version of tuilab, or no run)"
+                "it was recorded by another version of tuilab, or is not a run)"
             )
-        self._db.execute("PRAGMA query_only = ON")
+        try:
+            if version in OLD_FORMATS:
+                present(self._db, version)
+            self._db.execute("PRAGMA query_only = ON")
+        except sqlite3.Error as error:
+            self._db.close()
+            raise RunError(f"{path} is damaged or not a run: {error}") from error
 
     def _open(self, mode: str) -> int:
         """Connect and return the format's number; only reading it touches the file."""
@@ -62,7 +68,7 @@ class RunReader:
             raise
 
     def _open_immutable(self) -> int:
-        """Open a finished run on a read-only medium, where WAL cannot make its index."""
+        """Open a finished run on a read-only medium, where WAL cannot create its index."""
         try:
             return self._open("mode=ro&immutable=1")
         except sqlite3.Error as error:
@@ -86,7 +92,7 @@ class RunReader:
             raise RunError(f"{self.path} is damaged or not a run: {error}") from error
 
     def copy_to(self, path: Path) -> None:
-        """Write what is recorded by now into a new database. Raises RunError."""
+        """Write what is recorded so far into a new database. Raises RunError."""
         try:
             with closing(sqlite3.connect(path)) as copy:
                 self._db.backup(copy)
@@ -102,40 +108,63 @@ class RunReader:
         rows = self._rows("SELECT key, value FROM run")
         try:
             values = {key: msgspec.json.decode(value) for key, value in rows}
-            return msgspec.convert(values, RunInfo)
-        except msgspec.MsgspecError as error:
+            old = values.get("layers")
+            return parse_info(values, self._layers() if old is None else complete_layers(old))
+        except (msgspec.MsgspecError, TypeError, AttributeError) as error:
             raise RunError(f"{self.path} is damaged or not a run: {error}") from error
+
+    def _layers(self) -> tuple[LayerInfo, ...]:
+        rows = self._rows(
+            "SELECT path, parent, kind, role, low, high, saturated_low, saturated_high, silent_at,"
+            " info FROM layer ORDER BY position"
+        )
+        return tuple(map(_layer, rows))
 
     def blocks(self, after: int = 0, limit: int = -1) -> list[Block]:
         """Return the blocks with id > `after`, in order; at most `limit` unless it is −1."""
+        rows = self._rows(
+            "SELECT id, first_step, time, epoch, steps_per_second, probe_share, steps"
+            " FROM block WHERE id > ? ORDER BY id LIMIT ?",
+            after,
+            limit,
+        )
+        if not rows:
+            return []
+        series: dict[int, dict[str, Floats]] = {row[0]: {} for row in rows}
+        lengths = {row[0]: row[6] for row in rows}
+        for key, name, form, data in self._rows(
+            "SELECT block, name, type, data FROM series WHERE block > ? AND block <= ?",
+            after,
+            rows[-1][0],
+        ):
+            if key in series:
+                values = np.frombuffer(data, f"<{form}").astype(np.float64)
+                series[key][name] = np.resize(values, lengths[key])
         return [
-            _block(row)
-            for row in self._rows(
-                "SELECT id, first_step, time, epoch, steps_per_second, probe_share,"
-                " loss, data_loss, accuracy, learning_rate"
-                " FROM block WHERE id > ? ORDER BY id LIMIT ?",
-                after,
-                limit,
-            )
+            _block(row, series[row[0]])
+            for row in rows
+            if series[row[0]]  # deleted between the two queries otherwise
         ]
 
     def last_block(self) -> Block | None:
         """Return the newest block, or None."""
         newest = self._rows("SELECT max(id) - 1 FROM block")[0][0]
-        return None if newest is None else self.blocks(after=newest)[0]
+        blocks = [] if newest is None else self.blocks(after=newest)
+        return blocks[0] if blocks else None
 
     def validations(self, after_step: int = -1) -> list[Validation]:
         """Return the validation results after `after_step`, in order."""
+        rows = self._rows(
+            "SELECT step, epoch, name, value FROM validation WHERE step > ? ORDER BY id",
+            after_step,
+        )
         return [
-            Validation(step, epoch, _number(loss), _number(accuracy))
-            for step, epoch, loss, accuracy in self._rows(
-                "SELECT step, epoch, loss, accuracy FROM validation WHERE step > ? ORDER BY id",
-                after_step,
-            )
+            Validation(step, epoch, {name: _number(value) for _, _, name, value in values})
+            for (step, epoch), values in groupby(rows, key=lambda row: row[:2])
         ]
 
     def events(self, after: int = 0) -> list[tuple[int, Event]]:
-        """Return the events with id > `after`, each with its id."""
+        """Return the events with id > `after`, with their ids, in order."""
         return [
             (key, Event(step, time, kind, msgspec.json.decode(detail)))
             for key, step, time, kind, detail in self._rows(
@@ -161,18 +190,18 @@ class RunReader:
 
     def nearest_snapshot_step(self, step: int) -> int | None:
         """Return the step of the snapshot nearest to `step`, or None."""
-        found = self._rows("SELECT step FROM snapshot ORDER BY abs(step - ?) LIMIT 1", step)
-        return int(found[0][0]) if found else None
+        rows = self._rows("SELECT step FROM snapshot ORDER BY abs(step - ?) LIMIT 1", step)
+        return int(rows[0][0]) if rows else None
 
     def snapshot(self, step: int | None = None) -> Snapshot | None:
         """Return the snapshot at `step`, or the newest one; None when there is none.
 
-        Its units are left unread: see `units`.
+        Its units are not read: see `units`.
         """
         if step is None:
             step = self.newest_snapshot_step()
-        found = self._rows("SELECT id, step, epoch FROM snapshot WHERE step = ?", step)
-        return self._assemble(*found[0]) if found else None
+        rows = self._rows("SELECT id, step, epoch FROM snapshot WHERE step = ?", step)
+        return self._assemble(*rows[0]) if rows else None
 
     def history(self, layer: int, tensor: str) -> History:
         """Return a tensor of a layer (from 1) over all recorded snapshots."""
@@ -185,19 +214,17 @@ class RunReader:
             tensor,
         )
         numbers = np.array([[_number(v) for v in row[:8]] for row in rows]).reshape(-1, 8)
-        bins = [np.frombuffer(row[8], "<i8").astype(np.float64) for row in rows]
+        bins = [_histogram(row[8]).astype(np.float64) for row in rows]
         steps, mean, std, low, high, zeros = numbers[:, :6].T
         histograms = np.array(bins).reshape(-1, BINS + 2)
         return History(steps, mean, std, low, high, zeros, numbers[:, 6:], histograms)
 
     def units(self, layer: int, step: int) -> tuple[int, Units] | None:
-        """Return what the units of a layer (from 1) did at `step`, and the step that it is of.
+        """Return what the units of a layer (from 1) did at `step`, and at which step that was.
 
-        That is an earlier one where they were not kept. None where nothing is known: the layer has
-        too many units, or the run is of a version that did not measure them.
+        That is an earlier step where the units were not kept. None where nothing is known: the
+        layer has too many units, or the source does not measure them.
         """
-        if not self._has_units:
-            return None
         rows = self._rows(
             "SELECT step, mean, active, saturated, dead FROM units"
             " JOIN snapshot ON snapshot.id = units.snapshot"
@@ -207,8 +234,8 @@ class RunReader:
         )
         if not rows:
             return None
-        found, mean, active, saturated, dead = rows[0]
-        return found, Units(
+        measured, mean, active, saturated, dead = rows[0]
+        return measured, Units(
             np.frombuffer(mean, "<f4"),
             None if active is None else np.frombuffer(active, "<f2").astype(np.float64),
             None if saturated is None else np.frombuffer(saturated, "<f2").astype(np.float64),
@@ -218,9 +245,10 @@ class RunReader:
     def layer_traces(self, after_step: int = -1) -> LayerTraces:
         """Return update ratios and gradient norms of all layers at the snapshots after a step."""
         rows = self._rows(
-            "SELECT step, layer, update_ratio, count, mean, std"
-            " FROM snapshot JOIN tensor ON tensor.snapshot = snapshot.id"
-            " WHERE step > ? AND tensor = 'weight_grad' ORDER BY step, layer",
+            'SELECT step, l.layer, update_ratio, "count", mean, std FROM snapshot'
+            " JOIN layer_statistics AS l ON l.snapshot = snapshot.id"
+            " LEFT JOIN tensor AS t ON t.snapshot = snapshot.id AND t.layer = l.layer"
+            " AND t.tensor = 'weight_grad' WHERE step > ? ORDER BY step, l.layer",
             after_step,
         )
         numbers = np.array([[_number(v) for v in row] for row in rows]).reshape(-1, 6)
@@ -234,23 +262,40 @@ class RunReader:
         return LayerTraces(steps, traces[0], traces[1])
 
     def _assemble(self, key: int, step: int, epoch: float) -> Snapshot | None:
-        rows = self._rows("SELECT * FROM tensor WHERE snapshot = ?", key)
-        if not rows:  # thinned out since it was found
+        by_layer = self._rows(
+            f"SELECT layer, {', '.join(PER_LAYER)} FROM layer_statistics WHERE snapshot = ?"
+            " ORDER BY layer",
+            key,
+        )
+        rows = self._rows(
+            f"SELECT layer, tensor, {QUOTED_FIELDS}, low, high, histogram"
+            " FROM tensor WHERE snapshot = ?",
+            key,
+        )
+        if not by_layer or not rows:  # thinned out between the queries
             return None
-        layers = max(row[1] for row in rows)
-        statistics = np.full((layers, len(TENSORS), len(FIELDS)), np.nan)
-        histograms = np.zeros((layers, len(TENSORS), BINS + 2), np.int64)
-        ranges = np.full((layers, len(TENSORS), 2), np.nan)
-        of_layer = np.full((len(PER_LAYER), layers), np.nan)
-        end = 3 + len(FIELDS)
+        layers, tensors = by_layer[-1][0], _in_order({row[1] for row in rows})
+        statistics = np.full((layers, len(tensors), len(FIELDS)), np.nan)
+        histograms = np.zeros((layers, len(tensors), BINS + 2), np.int64)
+        ranges = np.full((layers, len(tensors), 2), np.nan)
+        numbers = np.full((len(PER_LAYER), layers), np.nan)
+        for layer, *values in by_layer:
+            numbers[:, layer - 1] = [_number(value) for value in values]
+        end = 2 + len(FIELDS)
         for row in rows:
-            at = row[1] - 1, TENSORS.index(row[2])
-            statistics[at] = [_number(value) for value in row[3:end]]
+            at = row[0] - 1, tensors.index(row[1])
+            statistics[at] = [_number(value) for value in row[2:end]]
             ranges[at] = [_number(value) for value in row[end : end + 2]]
-            histograms[at] = np.frombuffer(row[end + 2], "<i8")
-            of_layer[:, at[0]] = [_number(value) for value in row[end + 3 :]]
-        named = dict(zip(PER_LAYER, of_layer, strict=True))
-        return Snapshot(step, epoch, statistics, histograms, ranges, **named)
+            histograms[at] = _histogram(row[end + 2])
+        named = dict(zip(PER_LAYER, numbers, strict=True))
+        return Snapshot(
+            step, epoch, statistics, histograms, ranges, tensors=tensors, units=(), **named
+        )
+
+
+def _block(row: Sequence[Any], series: dict[str, Floats]) -> Block:
+    key, first_step, time, epoch, speed, share = row[:6]
+    return Block(key, first_step, time, epoch, _number(speed), _number(share), series)
 
 
 def _number(value: float | None) -> float:
@@ -258,18 +303,28 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _block(row: Sequence[Any]) -> Block:
-    loss = np.frombuffer(row[6], "<f8")
-    key, first_step, time, epoch = row[:4]
-    return Block(
-        id=key,
-        first_step=first_step,
-        time=time,
-        epoch=epoch,
-        steps_per_second=_number(row[4]),
-        probe_share=_number(row[5]),
-        loss=loss,
-        data_loss=loss if row[7] is None else np.frombuffer(row[7], "<f8"),
-        accuracy=np.frombuffer(row[8], "<f4").astype(np.float64),
-        learning_rate=np.resize(np.frombuffer(row[9], "<f8"), len(loss)),
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of tensors: those that the engine measures in its order, then the others."""
+    others = sorted(set(names) - set(TENSORS))
+    return (*(name for name in TENSORS if name in names), *others)
+
+
+def _histogram(data: bytes) -> npt.NDArray[np.integer[Any]]:
+    return np.frombuffer(data, "<u4" if len(data) == 4 * (BINS + 2) else "<i8")
+
+
+def _layer(row: Sequence[Any]) -> LayerInfo:
+    path, parent, kind, role, low, high, saturated_low, saturated_high, silent_at, info = row
+    saturated = None if saturated_low is None else (saturated_low, saturated_high)
+    return parse_layer(
+        msgspec.json.decode(info)
+        | {
+            "path": path,
+            "parent": parent,
+            "kind": kind,
+            "role": role,
+            "bounds": (low, high),
+            "saturated": saturated,
+            "silent_at": silent_at,
+        }
     )

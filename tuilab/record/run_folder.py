@@ -1,10 +1,11 @@
-"""Run folders: where they are, what lies in them, which of them are alive.
+"""Run folders: where they are, what they contain, which of them are alive.
 
 runs/<time>-<scenario>/    (of a comparison: a folder in it for each variant, and comparison.toml)
     run.db          everything that is known of the run (see `tuilab.record`)
-    scenario.toml   the scenario as resolved, so that the run can be repeated
+    scenario.toml   the scenario as resolved, so that the run can be repeated; a run of another
+                    source has none
     preprocess.npz  the statistics of the training split that inputs were preprocessed with
-    checkpoints/    a few states of the training, to go on from
+    checkpoints/    a few states of the training, to resume from
     worker.log      what the training process printed
     worker.lock     locked by the training process for as long as it lives
     control.sock    where commands go while it lives
@@ -18,11 +19,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import IO
 
+from engine.states import RunState
 from tuilab.errors import RunError
-from tuilab.record import RunInfo, RunReader
+from tuilab.record.reader import RunReader
+from tuilab.record.run_info import RunInfo
 
 DEFAULT_ROOT = Path("runs")
-ATTEMPTS = 10  # at taking a run's lock
+ATTEMPTS = 10  # to take a run's lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +63,19 @@ class RunFolder:
         return self.path.resolve().name
 
     def is_alive(self) -> bool:
-        """Tell whether a training process holds this run: the kernel drops the lock with it."""
+        """Return whether a training process holds this run: the kernel drops the lock with it."""
         try:
             with self.lock.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except OSError:  # there is none, or it is not ours to ask
+        except OSError:  # there is none, or we may not open it
             return False
         return False
 
-    def state(self, info: RunInfo) -> str:
-        """Return how the run stands: "killed" where it has neither a worker nor a last word."""
-        return info.state if info.ended or self.is_alive() else "killed"
+    def state(self, info: RunInfo) -> RunState:
+        """Return the state of the run: KILLED if its process is gone without having ended it."""
+        return info.state if info.ended or self.is_alive() else RunState.KILLED
 
     def log_tail(self, lines: int = 12) -> str:
         """Return the end of the worker's log, for a message."""
@@ -83,7 +86,7 @@ class RunFolder:
 
 
 def create(path: Path) -> RunFolder:
-    """Make the run folder `path`; raise RunError where it holds a run or cannot be written."""
+    """Create the run folder `path`; raise RunError where it holds a run or cannot be written."""
     folder = RunFolder(path)
     if _never_began(folder):  # its input was refused: the corrected one may have the same folder
         for file in (folder.scenario, folder.preprocess, folder.log, *path.glob("run.db*")):
@@ -115,7 +118,7 @@ def _never_began(folder: RunFolder) -> bool:
             info = reader.info()
     except RunError:
         return False
-    return info.state == "failed" and info.step == 0 and not folder.is_alive()
+    return info.state is RunState.FAILED and info.step == 0 and not folder.is_alive()
 
 
 def default_path(scenario: str, root: Path = DEFAULT_ROOT) -> Path:
@@ -123,12 +126,12 @@ def default_path(scenario: str, root: Path = DEFAULT_ROOT) -> Path:
     return free_path(root / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(scenario)}")
 
 
-def free_path(wanted: Path) -> Path:
-    """Return `wanted`, or the first of `wanted-2`, `wanted-3` … that does not exist."""
-    base = re.sub(r"-(\d{1,3})$", "", wanted.name) if wanted.exists() else wanted.name
-    path, number = wanted, 2
+def free_path(first: Path) -> Path:
+    """Return `first`, or the first of `first-2`, `first-3` … that does not exist."""
+    base = re.sub(r"-(\d{1,3})$", "", first.name) if first.exists() else first.name
+    path, number = first, 2
     while path.exists():
-        path, number = wanted.with_name(f"{base}-{number}"), number + 1
+        path, number = first.with_name(f"{base}-{number}"), number + 1
     return path
 
 
@@ -138,13 +141,13 @@ def slug(text: str) -> str:
 
 
 def find_all(root: Path = DEFAULT_ROOT) -> list[RunFolder]:
-    """Return the runs under `root`, oldest first; those of comparisons lie one folder deeper."""
+    """Return the runs under `root`, oldest first; those of comparisons are one folder deeper."""
     databases = [*root.glob("*/run.db"), *root.glob("*/*/run.db")] if root.is_dir() else ()
     return [RunFolder(db.parent) for db in sorted(databases, key=_created)]
 
 
 def find_group(name: str, root: Path = DEFAULT_ROOT) -> list[RunFolder]:
-    """Find the runs of a comparison by its folder or its name; of anything else, the one run."""
+    """Return the runs of a comparison by its folder or its name; of anything else, the one run."""
     for folder in (Path(name), root / name):
         databases = sorted(folder.glob("*/run.db"), key=_created)
         runs = [RunFolder(db.parent) for db in databases if _is_variant(db)]
@@ -162,42 +165,64 @@ def _is_variant(database: Path) -> bool:
 
 
 def label(folder: RunFolder, root: Path) -> str:
-    """Return what a run under `root` is called: "20300102-he_relu", "20300102-rates/low"."""
+    """Return the name of a run under `root`: "20300102-he_relu", "20300102-rates/low"."""
     return folder.path.relative_to(root).as_posix()
 
 
 def _created(database: Path) -> tuple[float, str]:
+    """Return a key by which runs are ordered: when they began, then their names."""
     scenario = database.with_name("scenario.toml")
     try:
         return scenario.stat().st_mtime, database.parent.name
-    except OSError:
-        return 0.0, database.parent.name
+    except OSError:  # not trained from a scenario file
+        return _recorded_beginning(database), database.parent.name
+
+
+def _recorded_beginning(database: Path) -> float:
+    try:
+        with RunReader(database) as reader:
+            return reader.info().created
+    except RunError:
+        return 0.0
 
 
 def find(name: str | None, root: Path = DEFAULT_ROOT) -> RunFolder:
-    """Find a run by its folder, by its name or a unique part of it; None means the newest."""
+    """Return a run by its folder, by its name or a unique part of it; None means the newest.
+
+    Raises RunError, with the names that may have been meant.
+    """
     if name is not None and (Path(name) / "run.db").is_file():
         return RunFolder(Path(name))
     runs = find_all(root)
     if name is not None:
-        labels = {label(run, root): run for run in runs}
-        wanted = [labels[name]] if name in labels else []
-        runs = wanted or [run for called, run in labels.items() if name in called]
-        if len(runs) > 1:
-            raise RunError(
-                f"'{name}' names {len(runs)} runs: {', '.join(label(r, root) for r in runs[-5:])}; "
-                "give more of the name"
-            )
+        runs = _matching(name, runs, root)
     if not runs:
-        inside = sorted(db.parent for db in Path(name).glob("*/run.db")) if name else []
-        if variants := [str(path) for path in inside if _is_variant(path / "run.db")]:
-            raise RunError(f"{name} holds several runs: {', '.join(variants)}; name one of them")
-        what = f"no run '{name}'" if name else "no runs"
-        labels = {label(run, root): run for run in find_all(root)}
-        near = get_close_matches(name or "", [*labels], n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise RunError(f"{what} under {root}/{hint} (tuilab list shows them; a path works too)")
+        raise RunError(_not_found(name or "", root))
     return runs[-1]
+
+
+def _matching(name: str, runs: list[RunFolder], root: Path) -> list[RunFolder]:
+    """Return the run called `name`, or the one whose name contains it. Raises RunError."""
+    labels = {label(run, root): run for run in runs}
+    if name in labels:
+        return [labels[name]]
+    matching = [run for text, run in labels.items() if name in text]
+    if len(matching) > 1:
+        newest = ", ".join(label(run, root) for run in matching[-5:])
+        raise RunError(f"'{name}' names {len(matching)} runs: {newest}; give more of the name")
+    return matching
+
+
+def _not_found(name: str, root: Path) -> str:
+    """Return the message for a run that does not exist."""
+    inside = sorted(db.parent for db in Path(name).glob("*/run.db")) if name else []
+    if variants := [str(path) for path in inside if _is_variant(path / "run.db")]:
+        return f"{name} holds several runs: {', '.join(variants)}; name one of them"
+    what = f"no run '{name}'" if name else "no runs"
+    labels = [label(run, root) for run in find_all(root)]
+    near = get_close_matches(name, labels, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"{what} under {root}/{hint} (tuilab list shows them; a path works too)"
 
 
 def hold_lock(folder: RunFolder) -> IO[bytes]:
@@ -207,7 +232,7 @@ def hold_lock(folder: RunFolder) -> IO[bytes]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
-        except BlockingIOError:  # by a worker, or for a moment by someone who asks `is_alive`
+        except BlockingIOError:  # by a worker, or for a moment by a call of `is_alive`
             if not attempt:
                 file.close()
                 raise RunError(f"{folder.path} is being trained by another process") from None

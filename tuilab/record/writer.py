@@ -1,9 +1,10 @@
-"""The worker's end of `run.db`."""
+"""The writer's end of `run.db`: whoever trains, and nobody else."""
 
 import dataclasses
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,32 +12,75 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.statistics.frames import FIELDS, PER_LAYER, TENSORS, Floats, Frame, Snapshot
+from engine.statistics.frames import FIELDS, PER_LAYER, Floats, Frame, LayerInfo, Snapshot
 from tuilab.errors import RunError
-from tuilab.record.schema import SCHEMA
+from tuilab.record.old_formats import OLD_FORMATS, migrate
+from tuilab.record.run_info import (
+    Origin,
+    Part,
+    Progress,
+    RunInfo,
+    Status,
+    parse_info,
+    part_of,
+)
+from tuilab.record.schema import FORMAT, SCHEMA
 
 KEPT_FIRST: Final = 16  # snapshots from the start that are never thinned
 SPREAD: Final = 256  # thinning starts at twice this many others, and leaves this many
-UNITS_APART: Final = 8  # of the others, every so many'th of those that are left keeps its units
-_TENSOR_COLUMNS: Final = 6 + len(FIELDS) + len(PER_LAYER)  # 6: snapshot, layer, tensor …
+UNITS_APART: Final = 8  # of the other snapshots that are left, every eighth keeps its units
+SINGLE_PRECISION: Final = frozenset({"accuracy"})  # series stored as float32
+LAYER_COLUMNS: Final = ("index", "name", "units", "activation", "normalization", "parameters",
+                        "first", "settings", "between", "sees", "frozen")  # fmt: skip
+"""Fields of a layer that share its JSON column; the others have columns of their own."""
 
 
 class RunWriter:
-    """The worker's end of `run.db`: one transaction a call."""
+    """Writes a run: `describe` what it is, then `write` frames; one transaction a call.
+
+    with closing(RunWriter(path)) as writer:
+        writer.describe(ScenarioInfo(title="Mine"), Status(state=RunState.RUNNING))
+        writer.write(Frame(first_step=0, series={"loss": losses}))
+    """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
-        """Create the database, or open that of a run that goes on. Raises RunError."""
-        self._path = path
-        try:
-            self._db = _open(path, create=not resume)
-        except sqlite3.Error as error:
-            raise RunError(f"cannot create or open {path}: {error}") from error
+        """Create the database, or open that of a run to resume. Raises RunError.
+
+        A database of an older format is brought to the present one first.
+        """
+        self.path = path
         self._stride = 1
         self._ordinal = 0
-        self._batch_dependence: list[dict[str, Any]] = []
+        self._written: dict[str, str] = {}  # what the table `run` holds, as JSON
+        self._status, self._progress = Status(), Progress()
+        try:
+            self._db = _open(path, create=not resume)
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise RunError(f"cannot create or open {path}: {error}") from error
+        if resume:
+            self._resume(version)
+
+    def _resume(self, version: int) -> None:
+        try:
+            if version in OLD_FORMATS:
+                with self._transaction():
+                    self._write_layers(migrate(self._db, version))
+            elif version != FORMAT:
+                raise RunError(f"{self.path} has format {version}; this tuilab writes {FORMAT}")
+            info = self._info()
+        except (RunError, msgspec.MsgspecError) as error:
+            self._db.close()
+            raise RunError(f"cannot resume {self.path}: {error}") from error
+        self._status, self._progress = part_of(info, Status), part_of(info, Progress)
+
+    def _info(self) -> RunInfo:
+        """Return what is recorded of the run, without its layers."""
+        rows = self._db.execute("SELECT key, value FROM run")
+        return parse_info({key: msgspec.json.decode(value) for key, value in rows}, ())
 
     def rewind(self, step: int) -> None:
-        """Forget what was recorded after the checkpoint at `step`."""
+        """Discard what was recorded after the checkpoint at `step`."""
         with self._transaction():
             self._db.execute("DELETE FROM block WHERE first_step >= ?", (step,))
             self._db.execute("DELETE FROM validation WHERE step > ?", (step,))
@@ -45,16 +89,16 @@ class RunWriter:
                 "DELETE FROM event WHERE id > (SELECT max(last_event) FROM checkpoint)"
             )
             self._db.execute("DELETE FROM snapshot WHERE step >= ?", (step,))
-            self._ordinal = KEPT_FIRST  # what came first is recorded
-            measured: list[dict[str, Any]] = self._recorded("batch_dependence", [])
-            kept = [each for each in measured if each["step"] <= step]
-            self._batch_dependence = kept
-            now = {"step": step, "message": "", "batch_dependence": kept}
-            self._describe(now | {"resumed": self._recorded("resumed", 0) + 1})
-
-    def _recorded(self, key: str, otherwise: Any) -> Any:
-        rows = self._db.execute("SELECT value FROM run WHERE key = ?", (key,)).fetchall()
-        return msgspec.json.decode(rows[0][0]) if rows else otherwise
+            self._ordinal = KEPT_FIRST  # the first snapshots are recorded
+            measured = tuple(
+                row for row in self._progress.batch_dependence if (row["step"] or 0) <= step
+            )
+            origin = part_of(self._info(), Origin)
+            self._describe(
+                dataclasses.replace(self._progress, step=step, batch_dependence=measured),
+                dataclasses.replace(self._status, message=""),
+                dataclasses.replace(origin, resumed=origin.resumed + 1),
+            )
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close it."""
@@ -67,22 +111,48 @@ class RunWriter:
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
+            self._written.clear()
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise RunError(f"cannot write {self._path}: {error}") from error
+            if isinstance(error, sqlite3.Error):
+                raise RunError(f"cannot write {self.path}: {error}") from error
+            raise
 
-    def describe(self, **values: Any) -> None:
-        """Set fields of RunInfo."""
+    def describe(self, *parts: Part) -> None:
+        """Record parts of what is known of the run, each of them whole."""
         with self._transaction():
-            self._describe(values)
+            self._describe(*parts)
 
-    def _describe(self, values: Mapping[str, Any]) -> None:
-        rows = [(key, msgspec.json.encode(value).decode()) for key, value in values.items()]
-        self._db.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", rows)
+    def _describe(self, *parts: Part) -> None:
+        rows: dict[str, str] = {}
+        for part in parts:
+            if isinstance(part, Status):
+                self._status = part_of(part, Status) if isinstance(part, RunInfo) else part
+            if isinstance(part, Progress):
+                self._progress = part_of(part, Progress) if isinstance(part, RunInfo) else part
+            for field in fields(part):
+                if field.name == "layers":
+                    self._write_layers(part.layers)  # type: ignore[union-attr]
+                else:
+                    value = getattr(part, field.name)
+                    rows[field.name] = msgspec.json.encode(value).decode()
+        changed = {key: text for key, text in rows.items() if self._written.get(key) != text}
+        self._db.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", changed.items())
+        self._written |= changed
+
+    def _write_layers(self, layers: Sequence[LayerInfo]) -> None:
+        self._db.execute("DELETE FROM layer")
+        rows = []
+        for position, layer in enumerate(layers, start=1):
+            rest = {name: getattr(layer, name) for name in LAYER_COLUMNS}
+            limits = (*layer.bounds, *(layer.saturated or (None, None)), layer.silent_at)
+            named = layer.location, layer.parent, layer.kind, layer.role
+            rows.append((position, *named, *limits, msgspec.json.encode(rest).decode()))
+        self._db.executemany("INSERT INTO layer VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
 
     def checkpoint_saved(self, step: int, file: str) -> None:
-        """Record that the state after all that is recorded by now was saved."""
+        """Record that the state after everything recorded before was saved."""
         with self._transaction():
             self._db.execute(
                 "INSERT INTO checkpoint (step, file, last_event)"
@@ -91,75 +161,86 @@ class RunWriter:
             )
 
     def write(self, frame: Frame) -> None:
-        """Record one frame, whole or not at all."""
-        with self._transaction():
-            if len(frame.loss):
-                same = np.array_equal(frame.loss, frame.data_loss, equal_nan=True)
-                self._db.execute(
-                    "INSERT INTO block (first_step, time, epoch, steps_per_second, probe_share,"
-                    " loss, data_loss, accuracy, learning_rate) VALUES (?,?,?,?,?,?,?,?,?)",
-                    (
-                        frame.first_step,
-                        frame.time,
-                        frame.epoch,
-                        frame.steps_per_second,
-                        frame.probe_share,
-                        frame.loss.astype("<f8").tobytes(),
-                        None if same else frame.data_loss.astype("<f8").tobytes(),
-                        frame.accuracy.astype("<f4").tobytes(),
-                        _constant_once(frame.learning_rate).astype("<f8").tobytes(),
-                    ),
-                )
-            self._db.executemany(
-                "INSERT INTO validation (step, epoch, loss, accuracy) VALUES (?,?,?,?)",
-                [(v.step, v.epoch, v.loss, v.accuracy) for v in frame.validations],
-            )
-            self._db.executemany(
-                "INSERT INTO event (step, time, kind, detail) VALUES (?,?,?,?)",
-                [
-                    (e.step, e.time, e.kind, msgspec.json.encode(e.detail).decode())
-                    for e in frame.events
-                ],
-            )
-            if frame.snapshot is not None:
-                self._write_snapshot(frame.snapshot, keep=bool(frame.events) or self._last(frame))
-            now: dict[str, Any] = {"state": frame.state, "step": frame.next_step}
-            if frame.batch_dependence is not None:
-                self._batch_dependence.append(msgspec.to_builtins(frame.batch_dependence))
-                now["batch_dependence"] = self._batch_dependence
-            if frame.standing is not None:
-                now |= dataclasses.asdict(frame.standing)
-            self._describe(now | {"hyperparameters": frame.hyperparameters})
+        """Record one frame, whole or not at all. Raises RunError."""
+        status, progress = self._status, self._progress
+        try:
+            with self._transaction():
+                self._write(frame)
+        except RunError:
+            self._status, self._progress = status, progress
+            raise
 
-    @staticmethod
-    def _last(frame: Frame) -> bool:
-        return frame.state not in ("running", "paused")
+    def _write(self, frame: Frame) -> None:
+        if frame.steps:
+            self._write_block(frame)
+        self._db.executemany(
+            "INSERT INTO validation (step, epoch, name, value) VALUES (?,?,?,?)",
+            [
+                (validation.step, validation.epoch, name, float(value))
+                for validation in frame.validations
+                for name, value in validation.values.items()
+            ],
+        )
+        self._db.executemany(
+            "INSERT INTO event (step, time, kind, detail) VALUES (?,?,?,?)",
+            [
+                (event.step, event.time, event.kind, msgspec.json.encode(event.detail).decode())
+                for event in frame.events
+            ],
+        )
+        if frame.snapshot is not None:
+            keep = bool(frame.events) or not frame.state.live
+            self._write_snapshot(frame.snapshot, keep=keep)
+        measured = self._progress.batch_dependence
+        if frame.batch_dependence is not None:
+            measured = (*measured, msgspec.to_builtins(frame.batch_dependence))
+        progress = Progress(
+            step=frame.next_step,
+            hyperparameters=dict(frame.hyperparameters) or self._progress.hyperparameters,
+            batch_dependence=measured,
+        )
+        self._describe(dataclasses.replace(self._status, state=frame.state), progress)
+        if frame.status is not None:
+            self._describe(frame.status)
 
-    def _write_snapshot(self, snapshot: Snapshot, keep: bool) -> None:
+    def _write_block(self, frame: Frame) -> None:
+        cursor = self._db.execute(
+            "INSERT INTO block (first_step, steps, time, epoch, steps_per_second, probe_share)"
+            " VALUES (?,?,?,?,?,?)",
+            (
+                frame.first_step,
+                frame.steps,
+                frame.time,
+                frame.epoch,
+                frame.steps_per_second,
+                frame.probe_share,
+            ),
+        )
+        self._db.executemany(
+            "INSERT INTO series VALUES (?,?,?,?)",
+            [
+                (cursor.lastrowid, name, *_encoded(name, values))
+                for name, values in _distinct(frame.series).items()
+            ],
+        )
+
+    def _write_snapshot(self, snapshot: Snapshot, *, keep: bool) -> None:
         self._ordinal += 1
         kept = keep or self._ordinal <= KEPT_FIRST
         cursor = self._db.execute(
-            "INSERT INTO snapshot (step, epoch, gain_forward, gain_backward, kept)"
-            " VALUES (?,?,?,?,?)",
-            (snapshot.step, snapshot.epoch, snapshot.gain_forward, snapshot.gain_backward, kept),
+            "INSERT INTO snapshot (step, epoch, kept) VALUES (?,?,?)",
+            (snapshot.step, snapshot.epoch, kept),
         )
         key = cursor.lastrowid
-        rows = []
-        for layer in range(len(snapshot.statistics)):
-            for t, tensor in enumerate(TENSORS):
-                rows.append(
-                    (
-                        key,
-                        layer + 1,
-                        tensor,
-                        *snapshot.statistics[layer, t].tolist(),
-                        *snapshot.ranges[layer, t].tolist(),
-                        snapshot.histograms[layer, t].astype("<i8").tobytes(),
-                        *(float(getattr(snapshot, name)[layer]) for name in PER_LAYER),
-                    )
-                )
-        marks = ",".join("?" * _TENSOR_COLUMNS)
-        self._db.executemany(f"INSERT INTO tensor VALUES ({marks})", rows)
+        by_layer = np.stack([getattr(snapshot, name) for name in PER_LAYER], axis=1).tolist()
+        self._db.executemany(
+            f"INSERT INTO layer_statistics VALUES ({_marks(2 + len(PER_LAYER))})",
+            [(key, layer, *values) for layer, values in enumerate(by_layer, start=1)],
+        )
+        self._db.executemany(
+            f"INSERT INTO tensor VALUES ({_marks(6 + len(FIELDS))})",
+            [(key, *row) for row in _tensor_rows(snapshot)],
+        )
         self._write_units(key, snapshot)
         self._thin()
 
@@ -202,8 +283,39 @@ class RunWriter:
         )
 
 
-def _constant_once(values: Floats) -> Floats:
-    return values[:1] if (values == values[0]).all() else values
+def _distinct(series: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return the series to store; a data loss equal to the loss is not stored twice."""
+    arrays = {name: np.asarray(values, np.float64) for name, values in series.items()}
+    stored = {name: values for name, values in arrays.items() if len(values)}
+    if {"loss", "data_loss"} <= stored.keys():
+        same = np.array_equal(stored["loss"], stored["data_loss"], equal_nan=True)
+        if same:
+            del stored["data_loss"]
+    return stored
+
+
+def _encoded(name: str, values: Floats) -> tuple[str, bytes]:
+    """Return the type and the bytes of a series; one value where it is constant."""
+    form = "f4" if name in SINGLE_PRECISION else "f8"
+    constant = (values == values[0]).all()
+    return form, (values[:1] if constant else values).astype(f"<{form}").tobytes()
+
+
+def _tensor_rows(snapshot: Snapshot) -> Iterator[tuple[Any, ...]]:
+    """Yield a row for each tensor of each layer; none for a tensor that the layer lacks."""
+    largest = int(snapshot.histograms.max(initial=0))
+    histograms = snapshot.histograms.astype("<u4" if largest < 1 << 32 else "<i8")
+    numbers = np.concatenate([snapshot.statistics, snapshot.ranges], axis=2)
+    rows = numbers.tolist()
+    absent = np.isnan(numbers).all(axis=2).tolist()
+    for layer in range(len(snapshot)):
+        for at, tensor in enumerate(snapshot.tensors):
+            if not absent[layer][at]:
+                yield layer + 1, tensor, *rows[layer][at], histograms[layer, at].tobytes()
+
+
+def _marks(count: int) -> str:
+    return ",".join("?" * count)
 
 
 def _bytes(values: npt.NDArray[Any] | None, form: str) -> bytes | None:

@@ -9,6 +9,7 @@ import pytest
 from engine.activations import Activation, ReLU, Tanh, activations
 from engine.activations.smooth import GELU
 from engine.backends.base import Backend, make_backend
+from engine.commands import Command
 from engine.cuda_graph.plan import describe
 from engine.cuda_graph.step_plan import Switches
 from engine.cuda_graph.step_queue import DEPTH, StepQueue
@@ -29,7 +30,7 @@ from engine.losses import Loss, losses
 from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD, Adam, AdamW, Optimizer, optimizers
 from engine.statistics.frames import TENSORS, Frame, Snapshot
-from engine.training.trainer import Command, Trainer
+from engine.training.trainer import Trainer
 from tests.engine.gpu.emulator import EmulatedBackend, items
 from tests.engine.test_trainer import blobs
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from engine.backends.base import make_backend
 from engine.statistics.frames import Event
 from tuilab.diagnosis import Finding, Monitor
-from tuilab.diagnosis.facts import facts
 from tuilab.diagnosis.finding import all_found
+from tuilab.process.run_facts import run_facts
 from tuilab.scenario.building import build_trainer, load_data
 from tuilab.scenario.loading import load
 
@@ -25,7 +25,7 @@ def diagnose(path: Path, *sets: str) -> list[Event]:
     total = trainer.total_steps
     trainer._snapshot_at |= {total * look // LOOKS for look in range(LOOKS)}
     trainer._clock.snapshot_due = lambda: False  # type: ignore[method-assign]
-    monitor = Monitor(scenario.diagnosis, facts(scenario, data, trainer))
+    monitor = Monitor(scenario.diagnosis, run_facts(scenario, data, trainer))
     return [event for frame in trainer.frames(interval=0) for event in monitor.see(frame)]
 
 

@@ -12,9 +12,9 @@ from engine.statistics.frames import FIELDS, TENSORS, Event, Frame, LayerInfo, S
 from tests.tuilab.diagnosis.support import FIRING, HEALTHY, diagnose, found
 from tests.tuilab.support import frame, snapshot
 from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts
-from tuilab.diagnosis.facts import guessing_loss
 from tuilab.diagnosis.finding import active, all_found
 from tuilab.diagnosis.rules import cost
+from tuilab.process.run_facts import guessing_loss
 
 
 def facts(hidden: int = 4, activation: str = "relu", examples: int = 1000) -> RunFacts:
@@ -68,8 +68,10 @@ class TestLowLearningRate:
 
     def test_nor_where_a_schedule_has_lowered_the_rate(self) -> None:
         made = run_of(FALLING, update_ratio=self.TINY)
-        lowered = [replace(f, learning_rate=np.array([1.0 if f.first_step < 2 else 0.01]))
-                   for f in made]  # fmt: skip
+        lowered = []
+        for f in made:
+            rate = np.array([1.0 if f.first_step < 2 else 0.01])
+            lowered.append(replace(f, series={**f.series, "learning_rate": rate}))
         assert findings(lowered) == {}
 
     def test_nor_where_dead_units_let_no_gradient_through(self) -> None:
@@ -105,7 +107,7 @@ class TestOverfitting:
         frames = [
             frame(
                 4 * epoch, [0.5] * 4, accuracy=[float(right[epoch])] * 4,
-                validation=Validation(4 * epoch + 4, epoch + 1.0, 1.0, accuracy),
+                validation=Validation.of(4 * epoch + 4, epoch + 1.0, loss=1.0, accuracy=accuracy),
             )
             for epoch, accuracy in enumerate(validation)
         ]  # fmt: skip

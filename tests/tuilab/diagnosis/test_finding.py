@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from engine.states import EventKind
 from engine.statistics.frames import Event
 from tuilab.diagnosis.base import Severity, named_layers
-from tuilab.diagnosis.finding import CLEARED, Finding, active, all_found
+from tuilab.diagnosis.finding import Finding, active, all_found
 
 
 def finding(rule: str, severity: Severity = "warning", first: int = 3, **more: object) -> Finding:
@@ -15,7 +16,7 @@ def finding(rule: str, severity: Severity = "warning", first: int = 3, **more: o
 
 
 def cleared(rule: str) -> Event:
-    return Event(9, 0.9, CLEARED, {"rule": rule, "first_step": 3})
+    return Event(9, 0.9, EventKind.CLEARED, {"rule": rule, "first_step": 3})
 
 
 @pytest.mark.parametrize("value", [0.25, math.nan, math.inf, -math.inf])

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.commands import Command
 from engine.optimization.hyperparameters import check
 from engine.statistics.frames import LayerInfo
-from engine.training.trainer import Command
 from tests.tuilab.support import layer_infos
-from tuilab.diagnosis import rules
+from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer, initialize
 from tuilab.diagnosis.rules.dead_units import LOWER

@@ -49,7 +49,9 @@ def test_it_does_not_matter_how_many_steps_a_frame_brings() -> None:
         seen, moments = past(total=40, epoch=10), []
         for first in range(0, 40, size):
             last = min(first + size, 40)
-            due = [Validation(n, n / 10, 0.0, loss[n - 1]) for n in (10, 20, 30, 40)]
+            due = [
+                Validation.of(n, n / 10, loss=0.0, accuracy=loss[n - 1]) for n in (10, 20, 30, 40)
+            ]
             made = frame(first, loss[first:last], accuracy=loss[first:last])
             at = tuple(v for v in due if first < v.step <= last)
             shot = snapshot(17) if first <= 17 < last else None
@@ -83,9 +85,17 @@ def test_epochs_are_counted_in_windows() -> None:
 
 def test_a_validation_has_the_training_accuracy_since_the_one_before() -> None:
     seen = past()
-    first = frame(0, [2.0, 2.0], accuracy=[0.0, 1.0], validation=Validation(0, 0.0, 1.0, 0.3))
-    second = frame(2, [2.0], accuracy=[0.8], validation=Validation(3, 0.3, 1.0, 0.4))
-    for f in (first, second, frame(3, [2.0], validation=Validation(4, 0.4, 1.0, 0.5))):
+    first = frame(
+        0, [2.0, 2.0], accuracy=[0.0, 1.0], validation=Validation.of(0, 0.0, loss=1.0, accuracy=0.3)
+    )
+    second = frame(
+        2, [2.0], accuracy=[0.8], validation=Validation.of(3, 0.3, loss=1.0, accuracy=0.4)
+    )
+    for f in (
+        first,
+        second,
+        frame(3, [2.0], validation=Validation.of(4, 0.4, loss=1.0, accuracy=0.5)),
+    ):
         list(seen.take(f))
     assert np.isnan(seen.checks[0].training_accuracy)
     assert [c.training_accuracy for c in seen.checks][1:] == pytest.approx([1.8 / 3, 0.5])

@@ -21,8 +21,8 @@ from engine.statistics.frames import (
     Validation,
 )
 from tests.tuilab.diagnosis.support import FIRING, diagnose, found
-from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts, rules
-from tuilab.diagnosis.base import SEVERITIES, Rule
+from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts
+from tuilab.diagnosis.base import SEVERITIES, Rule, rules
 from tuilab.diagnosis.rules import cost
 from tuilab.diagnosis.settings import parse
 
@@ -132,14 +132,16 @@ def made_up(first: int, pool: Floats, generator: np.random.Generator) -> Frame:
         first_step=first,
         time=float(first),
         epoch=first / 4,
-        loss=some(4),
-        data_loss=some(4),
-        accuracy=generator.random(4),
-        learning_rate=some(4),
+        series={
+            "loss": some(4),
+            "data_loss": some(4),
+            "accuracy": generator.random(4),
+            "learning_rate": some(4),
+        },
         steps_per_second=1.0,
         probe_share=float(some(1)[0]),
         hyperparameters={},
-        validations=(Validation(first + 4, first / 4 + 1, loss, accuracy),),
+        validations=(Validation.of(first + 4, first / 4 + 1, loss=loss, accuracy=accuracy),),
         snapshot=snapshot,
         events=(diverged,) if generator.random() < 0.1 else (),
     )

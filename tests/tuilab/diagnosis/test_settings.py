@@ -7,7 +7,7 @@ import pytest
 
 from engine.errors import ConfigError
 from tests.tuilab.support import small, write_scenario
-from tuilab.diagnosis import rules
+from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.rules.dead_units import DeadUnits
 from tuilab.diagnosis.rules.saturation import Saturation
 from tuilab.diagnosis.settings import LOOKS, PATIENCE, parse, spread

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.training.trainer import Command
+from engine.commands import Command
 from tests.tuilab.viewer.recorded import Network, Recording
 from tuilab.record.control_socket import Reply
 from tuilab.record.run_folder import RunFolder

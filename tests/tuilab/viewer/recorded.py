@@ -24,6 +24,7 @@ from engine.statistics.frames import (
     Units,
     Validation,
 )
+from tests.tuilab.support import describe
 from tuilab.record import RunWriter
 from tuilab.record import run_folder as runs
 from tuilab.record.run_folder import RunFolder
@@ -127,6 +128,12 @@ def units_of(output: Floats, activation: str) -> Units:
     )
 
 
+KNOWN: dict[str, Any] = {
+    "relu": {"bounds": (0.0, None), "silent_at": 0.0},
+    "tanh": {"bounds": (-1.0, 1.0), "saturated": (-0.97, 0.97)},
+}
+
+
 @dataclass
 class Recording:
     """A run folder that is being written, as a worker would."""
@@ -143,8 +150,7 @@ class Recording:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.writer = RunWriter(self.folder.database)
         net = self.network
-        self.writer.describe(
-            scenario="xavier_relu", title="ReLU after Xavier initialisation",
+        describe(self.writer, scenario="xavier_relu", title="ReLU after Xavier initialisation",
             question="Why does a rule that works for tanh starve a deep ReLU network?",
             data=f"gaussian 1000×{net.x.shape[1]}", backend="numpy", dtype="float32", threads=1,
             activation=net.activation, initializer="xavier", input_std=1.0, classes=10,
@@ -162,7 +168,8 @@ class Recording:
             LayerInfo(
                 at, f"{at} {name}" if at < last else "output", "linear", w.shape[1], name,
                 first=FirstWeights(w.shape[0], w.shape[1], net.gain / w.shape[0] ** 0.5),
-                sees=w.shape[:1],
+                sees=w.shape[:1], path=str(at), role="hidden" if at < last else "output",
+                **KNOWN.get(name, {}),
             )
             for at, (w, name) in enumerate(zip(net.weights, names, strict=True), start=1)
         )  # fmt: skip
@@ -197,7 +204,9 @@ class Recording:
         shot = snapshot(self.made - 1, tensors, self.network.activation) if tensors else None
         rng = np.random.default_rng(first)
         values = np.array(losses) + rng.normal(0, 0.02, number)
-        validation = Validation(self.made, self.made / 8, values[-1] + 0.1, accuracies[-1] * 0.9)
+        validation = Validation.of(
+            self.made, self.made / 8, loss=values[-1] + 0.1, accuracy=accuracies[-1] * 0.9
+        )
         self.frame(
             first, values, np.array(accuracies), events=events, state=state, snapshot=shot,
             validations=[validation],
@@ -212,10 +221,7 @@ class Recording:
                 first_step=first,
                 time=(first + len(loss)) / 400,
                 epoch=(first + len(loss)) / 8,
-                loss=loss,
-                data_loss=loss,
-                accuracy=accuracy,
-                learning_rate=rate,
+                series={"loss": loss, "accuracy": accuracy, "learning_rate": rate},
                 steps_per_second=412.3,
                 probe_share=0.013,
                 hyperparameters=self.hyperparameters,
@@ -233,7 +239,7 @@ class Recording:
     def end(self, state: str, message: str = "") -> None:
         """Write the worker's last word and die."""
         self.state = state
-        self.writer.describe(state=state, message=message)
+        describe(self.writer, state=state, message=message)
         self.close()
 
     def close(self) -> None:

@@ -17,9 +17,9 @@ from engine.network import Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.statistics.frames import LayerInfo, Snapshot, Units
 from engine.training.trainer import Trainer
-from tests.tuilab.support import snapshot
+from tests.tuilab.support import describe, snapshot
 from tests.tuilab.viewer.recorded import Recording
-from tuilab.process.saved_parameters import Parameters
+from tuilab.record.saved_parameters import Parameters
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.layer.base import LayerViewState, Subject
 
@@ -99,4 +99,4 @@ def save(recording: Recording, made: Trainer, step: int) -> None:
     made.step = step
     made.checkpoint().save(folder / f"{step}.safetensors")
     recording.writer.checkpoint_saved(step, f"{step}.safetensors")
-    recording.writer.describe(layers=made.layers, pixels=PIXELS)
+    describe(recording.writer, layers=made.layers, pixels=PIXELS)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.statistics.frames import Event
+from tests.tuilab.support import describe
 from tests.tuilab.viewer.conftest import Clock, FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
@@ -98,7 +99,7 @@ async def test_any_size_at_any_moment(record: Record, client: FakeClient) -> Non
 
 async def test_a_run_that_starts_shows_its_phase(record: Record, client: FakeClient) -> None:
     recording = record(steps=0)
-    recording.writer.describe(state="starting", phase="loading data", socket="")
+    describe(recording.writer, state="starting", phase="loading data", socket="")
     async with viewing(recording.folder, client) as (app, pilot):
         assert "◌ starting" in text(app)
         assert "loading data" in text(app)

@@ -8,7 +8,7 @@ from engine.statistics.frames import LayerInfo, Snapshot, Units
 from tests.tuilab.viewer.saved import subject
 from tests.tuilab.viewer.test_broken_numbers import LAYERS, NUMBERS, snapshots
 from tuilab.charts.text import width
-from tuilab.process.saved_parameters import Parameters
+from tuilab.record.saved_parameters import Parameters
 from tuilab.viewer.panels.layer import histograms
 from tuilab.viewer.panels.layer.base import LayerViewState
 from tuilab.viewer.panels.layer.views import VIEWS, layer_lines

@@ -1,5 +1,7 @@
 """Changing what is trained from the view: what is offered, what is sent, and what is told."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from textual.widgets import Input, OptionList, Static
 from engine.commands import Command
 from engine.errors import ConfigError
 from engine.statistics.frames import Event, LayerInfo
-from tests.tuilab.support import snapshot
+from tests.tuilab.support import describe, snapshot
 from tests.tuilab.viewer.conftest import Clock, FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
@@ -46,7 +48,7 @@ def event(kind: str, step: int = 12, **detail: object) -> Event:
 def test_what_is_offered_fits_the_layers() -> None:
     assert dict(changes.options(INFO))["schedule"].endswith("now cosine")
     assert [key for key, _ in changes.options(INFO)] == [*OPTIONS]
-    plain = msgspec.structs.replace(INFO, layers=LAYERS[::2])
+    plain = replace(INFO, layers=LAYERS[::2])
     assert {"remove", "unfreeze"}.isdisjoint(key for key, _ in changes.options(plain))
     assert [key for key, _ in changes.options(INFO, 2)] == [
         *("activation", "remove", "reinitialize", "unfreeze")
@@ -146,7 +148,7 @@ def test_it_is_told_what_became_of_a_change() -> None:
 
 
 def limited(recording: Recording, limit: float, previous: float) -> None:
-    recording.writer.describe(speed_limit=limit)
+    describe(recording.writer, speed_limit=limit)
     detail = {"value": limit, "previous": previous}
     recording.steps(1, events=[Event(recording.made, 0.1, "speed", detail)])
 
@@ -316,7 +318,7 @@ async def test_a_network_that_is_not_there_yet_cannot_be_changed(
     record: Record, client: FakeClient
 ) -> None:
     recording = record(steps=0)
-    recording.writer.describe(layers=[], state="starting", phase="loading data")
+    describe(recording.writer, layers=[], state="starting", phase="loading data")
     async with viewing(recording.folder, client) as (app, pilot):
         for key in ("e", "b"):
             await pilot.press(key)
@@ -350,7 +352,7 @@ def test_layers_are_shown_as_they_were_at_the_step_that_is_looked_at(
     after[0] = LayerInfo(1, "tanh", "linear", 24, "tanh", frozen=True)
     told = [msgspec.to_builtins(layer) for layer in before]
     recording.steps(1, events=[event("activation", 1, name="tanh", anew=[], layers_before=told)])
-    recording.writer.describe(layers=after)
+    describe(recording.writer, layers=after)
     recording.steps(1)
     store.poll()
     assert store.info.layers[0].frozen
@@ -367,7 +369,7 @@ def test_epochs_are_counted_on_with_the_batches_of_now(record: Record, follow: F
     store = follow(recording.folder)
     store.poll()
     assert "epoch 11/50" in "".join(part for part, _ in header(store, 200)[1])
-    recording.writer.describe(steps_per_epoch=80)
+    describe(recording.writer, steps_per_epoch=80)
     store.poll()
     assert "epoch 11/14" in "".join(part for part, _ in header(store, 200)[1])
 

@@ -10,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.statistics.frames import Event
+from tests.tuilab.support import describe
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
@@ -23,7 +24,7 @@ ASCII = Appearance(glyphs="ascii")
 
 def starting(record: Record) -> Recording:
     recording = record(steps=0)
-    recording.writer.describe(state="starting", phase="loading data", socket="")
+    describe(recording.writer, state="starting", phase="loading data", socket="")
     return recording
 
 

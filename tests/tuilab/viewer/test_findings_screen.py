@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
+from engine.commands import Command
 from engine.statistics.frames import Event
-from engine.training.trainer import Command
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.test_findings import DEAD, OVER, SHRINKING

@@ -10,7 +10,15 @@ import pytest
 from textual.widgets import Input
 
 from engine.statistics.frames import Event
-from tests.tuilab.support import FOREVER, kill_workers, small, steps_made, wait_for, write_scenario
+from tests.tuilab.support import (
+    FOREVER,
+    describe,
+    kill_workers,
+    small,
+    steps_made,
+    wait_for,
+    write_scenario,
+)
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
@@ -76,17 +84,17 @@ def test_where_a_fork_begins_is_said_in_words(record: Record, follow: Follow) ->
 def test_a_series_begins_anywhere_and_shares_its_values() -> None:
     series = Series()
     loss = np.arange(10.0)
-    series.append(Block(1, 0, 0.0, 0.0, 0.0, 0.0, loss, loss, loss / 10, loss))
+    series.append(Block(1, 0, 0.0, 0.0, 0.0, 0.0, {"loss": loss}))
     part = series.since(7)
     assert part.steps.tolist() == part.loss.tolist() == [7, 8, 9]
-    assert (part.latest_loss, part.first_loss, len(part)) == (9, 0, 3)
+    assert (part.first_loss, len(part)) == (0, 3)
     assert (part.value("loss", 8), part.value("loss", None)) == (8, 9)
     assert len(series.since(10)) == 0
 
 
 def test_beside_its_parent_a_fork_begins_where_it_branched_off(record: Record) -> None:
     recording = record(steps=9)
-    recording.writer.describe(fork=Fork("parent", 6, {"learning_rate": 0.1}))
+    describe(recording.writer, fork=Fork("parent", 6, {"learning_rate": 0.1}))
     others = OtherRuns([recording.folder])
     others.poll()
     (fork,) = others
@@ -107,7 +115,7 @@ def forker(into: RunFolder) -> tuple[list[dict[str, Any]], Callable[..., Worker]
 
 async def test_a_fork_with_changes_joins_the_runs(record: Record, client: FakeClient) -> None:
     old, new = record(steps=7), record(steps=9)
-    new.writer.describe(fork=Fork(old.folder.name, 5, {"momentum": 0.5}))
+    describe(new.writer, fork=Fork(old.folder.name, 5, {"momentum": 0.5}))
     calls, fork = forker(new.folder)
     async with viewing(old.folder, client, launchers=Launchers(fork=fork)) as (app, pilot):
         await pilot.press("f")

@@ -1,12 +1,12 @@
 """Gains against theory: bars against literal text, the panel without an app, and on the screen."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
-from engine.statistics.frames import Event
+from engine.statistics.frames import Event, LayerInfo
 from tests.tuilab.viewer.conftest import FakeClient, Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
@@ -106,10 +106,8 @@ def test_where_there_is_no_theory_it_says_why(store: RunStore) -> None:
     assert not any("◇" in line or "◆" in line for line in lines)
 
 
-def replace_first(layer: object) -> object:
-    from dataclasses import replace
-
-    return replace(layer, first=None)  # type: ignore[type-var]
+def replace_first(layer: LayerInfo) -> LayerInfo:
+    return replace(layer, first=None)
 
 
 def test_the_scale_holds_what_it_must(store: RunStore) -> None:

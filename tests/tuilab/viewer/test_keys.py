@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from textual.widgets import Static
 
+from engine.commands import Command
 from engine.statistics.frames import Event
-from engine.training.trainer import Command
+from tests.tuilab.support import describe
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.saved import normalised, save
 from tests.tuilab.viewer.visits import sent, settle, text, viewing
@@ -202,7 +203,7 @@ async def test_a_restart_that_fails_is_told(record: Record, client: FakeClient) 
 async def test_the_curves_of_other_runs_stand_beside(record: Record, client: FakeClient) -> None:
     shown, first, second = record(steps=4), record(steps=9), record(steps=0)
     async with viewing(shown.folder, client, first.folder, second.folder) as (app, pilot):
-        value = f"{app.dashboard.others[0].series.latest_loss:.2f}"
+        value = f"{app.dashboard.others[0].series.value('loss', None):.2f}"
         assert f"─ run1 {value}" in text(app)
         assert [other.name for other in app.dashboard.others] == [
             "run1"
@@ -440,8 +441,8 @@ async def test_the_next_run_of_a_comparison_is_a_key_away(
     record: Record, client: FakeClient
 ) -> None:
     first, second = record(steps=7), record(steps=3)
-    first.writer.describe(variant="slow")
-    second.writer.describe(variant="fast")
+    describe(first.writer, variant="slow")
+    describe(second.writer, variant="fast")
     async with viewing(first.folder, client, second.folder) as (app, pilot):
         assert "xavier_relu · slow" in text(app)
         assert "v next variant" in text(app)

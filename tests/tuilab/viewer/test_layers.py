@@ -1,8 +1,11 @@
 """The layer table, as plain lines; no app."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from engine.statistics.frames import LayerInfo
 from tests.tuilab.viewer.conftest import Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tuilab.charts.text import plain
@@ -29,18 +32,14 @@ def test_the_table_has_a_row_for_each_layer_and_aligned_names(table: Table) -> N
 
 
 def test_names_without_index_get_one(store: RunStore, recording: Recording) -> None:
-    from msgspec.structs import replace
-
     layers = [replace_name(layer) for layer in store.info.layers]
     assert store.snapshot is not None
     table = Table.of(store.snapshot, replace(store.info, layers=tuple(layers)))
     assert body(table, 156)[2].startswith(" 1 relu ")
 
 
-def replace_name(layer: object) -> object:
-    from dataclasses import replace
-
-    return replace(layer, name=layer.name.split()[-1])  # type: ignore[type-var, attr-defined]
+def replace_name(layer: LayerInfo) -> LayerInfo:
+    return replace(layer, name=layer.name.split()[-1])
 
 
 def test_numbers_stand_below_each_other_and_are_never_cut(table: Table) -> None:

@@ -9,7 +9,7 @@ from engine.statistics.frames import LayerInfo
 from tests.tuilab.viewer.saved import subject
 from tuilab.charts.bars import about
 from tuilab.charts.text import plain, width
-from tuilab.process.saved_parameters import Parameters
+from tuilab.record.saved_parameters import Parameters
 from tuilab.viewer.panels.layer.base import LayerViewState, Subject
 from tuilab.viewer.panels.layer.norm import VIEW, blocks, draw, title
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from engine.states import RunState
 from engine.statistics.frames import Event, LayerInfo
+from tests.tuilab.support import describe
 from tests.tuilab.viewer.conftest import Follow, Record
 from tests.tuilab.viewer.recorded import Recording
 from tuilab.charts.event_markers import of_events
@@ -37,7 +39,7 @@ def test_an_activation_that_the_view_does_not_know_has_no_theory(
     recording: Recording, follow: Follow
 ) -> None:
     layers = [LayerInfo(k, "swoosh", "linear", 24, "swoosh") for k in range(1, 12)]
-    recording.writer.describe(activation="swoosh", layers=layers)
+    describe(recording.writer, activation="swoosh", layers=layers)
     store = follow(recording.folder)
     store.poll()
     text = "\n".join(plain(line) for line in explanation_lines(store, Claims(), 60))
@@ -107,7 +109,7 @@ def test_the_header_tells_what_a_schedule_makes_of_the_learning_rate(
     recording: Recording, follow: Follow
 ) -> None:
     for schedule, shown in (("constant", False), ("cosine", True)):
-        recording.writer.describe(schedule=schedule)
+        describe(recording.writer, schedule=schedule)
         store = follow(recording.folder)
         store.poll()
         assert (f"{schedule} 1.00e-2" in plain(header(store, 160)[1])) is shown
@@ -170,7 +172,7 @@ def test_what_broke_is_said_with_its_place(store: RunStore, recording: Recording
 
 def test_a_killed_run_shows_its_log(store: RunStore, recording: Recording) -> None:
     recording.folder.log.write_text("MemoryError\n")
-    store.state, store.message = "killed", "the training process is gone"
+    store.state, store.message = RunState.KILLED, "the training process is gone"
     text = "".join(plain(line) for line in status.notice(store, 200))
     assert "last recorded step 1" in text
     assert str(recording.folder.log) in text

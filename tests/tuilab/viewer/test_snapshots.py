@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.states import EventKind
 from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.test_dress import diverged, killed, paused, running, starting
 from tests.tuilab.viewer.visits import settle, viewing
-from tuilab.diagnosis.finding import FOUND
 from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.terminal.screenshot import take
 
@@ -39,7 +39,7 @@ def found(record: Record) -> Recording:
         "cause": "18 % of the units of layer 8 are silent on every example",
         "advice": "a lower learning rate",
     }
-    recording.steps(3, events=[Event(recording.made, 0.2, FOUND, detail)])
+    recording.steps(3, events=[Event(recording.made, 0.2, EventKind.FINDING, detail)])
     return recording
 
 

@@ -250,8 +250,7 @@ def test_where_it_diverged(follow: Follow, record: Record) -> None:
 
 
 def block(first: int, loss: Floats) -> Block:
-    same = np.zeros(len(loss))
-    return Block(first, first, 0.0, 0.0, 1.0, 0.0, loss, loss, same + 0.5, same + 0.1)
+    return Block(first, first, 0.0, 0.0, 1.0, 0.0, {"loss": loss})
 
 
 def test_a_long_series_is_kept_at_half_its_resolution_each_time_it_doubles() -> None:
@@ -264,7 +263,7 @@ def test_a_long_series_is_kept_at_half_its_resolution_each_time_it_doubles() -> 
     np.testing.assert_allclose(series.loss, series.steps)  # the mean loss of a point is its step
     assert np.diff(series.steps).max() <= series.stride + 1
     assert total - series.steps[-1] < 2 * series.stride + 1
-    assert (series.first_loss, series.latest_loss) == (0, total - 1)
+    assert (series.first_loss, series.value("loss", None)) == (0, total - 1)
 
 
 def test_a_gap_in_a_long_series_stays_where_nothing_is_finite() -> None:

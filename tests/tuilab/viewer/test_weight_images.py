@@ -11,7 +11,7 @@ from engine.statistics.frames import LayerInfo, Units
 from tests.tuilab.viewer.saved import convolutional, subject
 from tuilab.charts.images import ENOUGH, arrange, picture, scaled
 from tuilab.charts.text import Line, plain, width
-from tuilab.process.saved_parameters import Parameters
+from tuilab.record.saved_parameters import Parameters
 from tuilab.viewer.panels.layer.base import LayerViewState, Subject
 from tuilab.viewer.panels.layer.weight_images import VIEW, LayerWeights, draw, images, title
 

@@ -1,1 +1,1 @@
-"""The rules of the diagnosis, one file each; found by being here."""
+"""The rules of the diagnosis, one family a file; a new file is discovered by its registry."""

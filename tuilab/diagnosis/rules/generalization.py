@@ -91,6 +91,8 @@ class Underfitting(Rule):
     begun: float = 0.1
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
+        if seen.run.classes < 2 or not seen.run.total_steps:
+            return None
         checks = [*seen.past.checks][-SMOOTHED:]
         gap, chance = _gap(checks), 1 / seen.run.classes
         accuracy = float(np.mean([check.training_accuracy for check in checks]))

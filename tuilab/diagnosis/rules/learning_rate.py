@@ -34,8 +34,10 @@ def _median_ratio(seen: RuleContext) -> float:
 
 def _lately(past: Past, epochs: int) -> int:
     """Return the number of windows in so many epochs, or in half of a run where it has fewer."""
-    half = past.run.total_steps // (2 * past.window)
-    return max(min(past.windows_in(epochs), half), 1)
+    windows = past.windows_in(epochs)
+    if past.run.total_steps:
+        windows = min(windows, past.run.total_steps // (2 * past.window))
+    return max(windows, 1)
 
 
 def _stuck(past: Past, span: int) -> bool:

@@ -100,6 +100,8 @@ class LateStart(Rule):
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         loss, window = seen.past.data_loss, seen.past.window
+        if not seen.run.total_steps:
+            return None
         moved = np.abs(loss - loss[0]) > self.flat * loss[0]
         steps = window * (int(np.argmax(moved)) if moved.any() else len(loss))
         share = steps / seen.run.total_steps

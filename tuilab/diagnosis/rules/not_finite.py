@@ -6,6 +6,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from engine.states import EventKind
 from tuilab.diagnosis.base import Rule, RuleContext, Symptom, rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import FAR, Case, Fix, set_rate
@@ -25,7 +26,7 @@ class NotFinite(Rule):
     patient: ClassVar = False
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
-        event = next((e for e in seen.frame.events if e.kind == "diverged"), None)
+        event = next((e for e in seen.frame.events if e.kind == EventKind.DIVERGED), None)
         if event is None:  # it stands until a step has been made again
             mended = len(seen.frame.loss) and bool(np.isfinite(seen.frame.loss).all())
             return None if slack == 1 or mended else STANDING

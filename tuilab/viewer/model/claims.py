@@ -33,9 +33,9 @@ class Claims:
 def judge_folder(folder: RunFolder) -> Claims:
     """Judge the expectations of a run, with a separate database connection."""
     from tuilab.claims import expectations
-    from tuilab.scenario import loading
+    from tuilab.process.run_expectations import run_expectations
 
-    expected = loading.load(folder.scenario).expect
+    expected = run_expectations(folder)
     if not expected:
         return Claims()
     with RunReader(folder.database) as reader:

@@ -5,18 +5,18 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
-import msgspec
-
 from engine.errors import TuilabError
+from engine.states import EventKind, RunState
 from engine.statistics.frames import Event, LayerInfo, Snapshot, Units, Validation
 from tuilab.charts.series import LayerSeries, Series
 from tuilab.diagnosis.finding import Finding, active
-from tuilab.process.saved_parameters import Parameters, SavedParameters
 from tuilab.record import Block, History, RunInfo, RunReader
 from tuilab.record.run_folder import RunFolder
+from tuilab.record.run_info import parse_layer
+from tuilab.record.saved_parameters import Parameters, SavedParameters
 
 BLOCKS_A_POLL: Final = 1000  # about 25 ms: a long finished run opens over a few polls
 LIFE_CHECK: Final = 1.0  # seconds between two looks at the worker's lock
@@ -66,7 +66,7 @@ class RunStore:
         self.first_snapshot: Snapshot | None = None  # of step 0
         self.at: int | None = None  # the step of an older snapshot that is looked at
         self.last_block: Block | None = None
-        self.state = "starting"
+        self.state = RunState.STARTING
         self.message = ""  # why the run cannot be read, or ended
         self._near: Snapshot | None = None  # what `nearest` found last
         self._parameters = SavedParameters(folder)
@@ -83,7 +83,7 @@ class RunStore:
     @property
     def live(self) -> bool:
         """Tell whether a worker is there to take commands."""
-        return self.state in ("starting", "running", "paused")
+        return self.state.live
 
     @property
     def step(self) -> int:
@@ -98,7 +98,7 @@ class RunStore:
     @property
     def divergence(self) -> Event | None:
         """The event that tells where the run diverged, if it did."""
-        return next((e for e in reversed(self.events) if e.kind == "diverged"), None)
+        return next((e for e in reversed(self.events) if e.kind == EventKind.DIVERGED), None)
 
     @property
     def name(self) -> str:
@@ -151,14 +151,14 @@ class RunStore:
         """Return what the layers were at the step that is looked at, where they are others now."""
         after = (e.detail for e in self.events if self.at is not None and e.step > self.at)
         found = next((d["layers_before"] for d in after if "layers_before" in d), None)
-        return msgspec.convert(found, tuple[LayerInfo, ...]) if found is not None else None
+        return None if found is None else tuple(map(parse_layer, found))
 
     @property
     def info(self) -> RunInfo:
         """What is known of the run now; its layers as they were at the step that is looked at."""
         if self._layers is None:
             return self._info
-        return msgspec.structs.replace(self._info, layers=self._layers)
+        return replace(self._info, layers=self._layers)
 
     def history(self, layer: int, tensor: str) -> History | None:
         """Return a tensor of a layer (from 1) over time; None while there is no database."""
@@ -215,11 +215,11 @@ class RunStore:
         self._version = version
         info = reader.info()
         # The step changes with every frame; nothing is arranged by it.
-        changed = info != msgspec.structs.replace(self._info, step=info.step)
+        changed = info != replace(self._info, step=info.step)
         anew, self._info = info.resumed != self._info.resumed, info
         if anew:
             self._forget()
-        if self.state != "killed" or info.ended:
+        if self.state is not RunState.KILLED or info.ended:
             self.state, self.message = info.state, info.message
         return Changes(
             info=changed,
@@ -280,7 +280,7 @@ class RunStore:
         """Take it for a database in the making at first, for an error later."""
         self.close()
         if self._clock() - self._opened > GRACE or self._exit_code() is not None:
-            self.state, self.message = "unreadable", str(error)
+            self.state, self.message = RunState.UNREADABLE, str(error)
 
     def _judge_life(self) -> None:
         """Find out whether a run without a last word has lost its worker.
@@ -290,21 +290,21 @@ class RunStore:
         keep the worker from taking it.
         """
         now = self._clock()
-        if self.info.ended or self.state == "unreadable" or now < self._next_check:
+        if self.info.ended or self.state is RunState.UNREADABLE or now < self._next_check:
             return
         self._next_check = now + LIFE_CHECK
         if self._reader is None:
             code = self._exit_code()
             if code is not None and not self.folder.database.is_file():
-                self.state = "failed"
+                self.state = RunState.FAILED
                 self.message = f"the training process ended with exit code {code} before it began"
             return
         if self.folder.is_alive():
             self._silent_checks = 0
-            if self.state == "killed":  # somebody went on with it
+            if self.state is RunState.KILLED:  # somebody went on with it
                 self.state, self.message = self.info.state, self.info.message
             return
         self._silent_checks += 1
         if self._silent_checks > 1 and not self._catching_up:
-            self.state = "killed"
+            self.state = RunState.KILLED
             self.message = "the training process is gone; it wrote no last word"

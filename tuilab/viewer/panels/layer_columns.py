@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from engine.activations import activations
 from engine.statistics.frames import Floats, LayerInfo, Snapshot
 from tuilab.charts import distributions as charts
 from tuilab.charts import formats, strips
@@ -69,13 +68,8 @@ class Table:
         return self.thresholds.gain(value) if self.deep or math.isnan(value) else ""
 
     def any_activation(self, attribute: str) -> bool:
-        """Return whether a hidden non-linearity has an attribute, "saturated" or "silent_at"."""
-        names = {layer.activation for layer in self.layers[:-1]}
-        return any(
-            getattr(activations[name](), attribute) is not None
-            for name in names
-            if name in activations
-        )
+        """Return whether a hidden layer's non-linearity can saturate, or fall silent."""
+        return any(getattr(layer, attribute) is not None for layer in self.layers[:-1])
 
     def histograms(self, tensor: str, *, log: bool = False) -> tuple[list[Histogram], Axis]:
         """Return the histograms of all layers, and their common axis.

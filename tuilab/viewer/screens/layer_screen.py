@@ -74,7 +74,7 @@ class LayerScreen(Overlay[None]):
         info = self._info(store, layer)
         self.view_state = replace(self.view_state, layer=layer)
         if self.view_state.axis == "fixed" and not self.view_state.axes:
-            self.view_state = histograms.fixed(self.view_state, snapshot, info.activation)
+            self.view_state = histograms.fixed(self.view_state, snapshot, info.bounds)
         return Subject(
             self.view_state,
             info,

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 from engine.statistics.frames import LayerInfo, Snapshot, Units
 from tuilab.charts.distributions import Axis
 from tuilab.charts.text import Line
-from tuilab.process.saved_parameters import Parameters
 from tuilab.record import History
+from tuilab.record.saved_parameters import Parameters
 
 AxisMode = Literal["own", "shared", "fixed", "log"]
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, get_args
 
-from engine.activations import activations
 from engine.statistics.frames import TENSORS, Snapshot
 from tuilab.charts import distributions as charts
 from tuilab.charts import formats
@@ -74,17 +73,18 @@ def axis_of(state: LayerViewState, snapshot: Snapshot, tensor: str) -> Axis:
     return axis.of_magnitudes() if state.axis == "log" else axis
 
 
-def fixed(state: LayerViewState, snapshot: Snapshot, activation: str) -> LayerViewState:
+def fixed(
+    state: LayerViewState, snapshot: Snapshot, bounds: tuple[float | None, float | None]
+) -> LayerViewState:
     """Return the state with all axes fixed as they are, or to the range of the non-linearity.
 
     On a fixed axis it is visible over time whether a distribution moves, spreads or dies.
     """
     own = replace(state, axis="own")
     axes: Mapping[str, Axis] = {tensor: axis_of(own, snapshot, tensor) for tensor in GRID}
-    if activation in activations:
-        low, high = activations[activation]().bounds
-        if low is not None and high is not None:
-            axes = {**axes, "activation": Axis(low, high)}
+    low, high = bounds
+    if low is not None and high is not None:
+        axes = {**axes, "activation": Axis(low, high)}
     return replace(state, axis="fixed", axes=axes, fixed_at=snapshot.step)
 
 
@@ -93,7 +93,7 @@ def next_axis(subject: Subject) -> LayerViewState:
     state = subject.state
     mode = MODES[(MODES.index(state.axis) + 1) % len(MODES)]
     if mode == "fixed":
-        return fixed(state, subject.snapshot, subject.layer.activation)
+        return fixed(state, subject.snapshot, subject.layer.bounds)
     return replace(state, axis=mode, axes={})
 
 

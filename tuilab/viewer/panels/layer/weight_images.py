@@ -13,7 +13,7 @@ from tuilab.charts.color_scales import STEPS, solid
 from tuilab.charts.images import Arrangement, arrange, rows_of
 from tuilab.charts.symbols import DEAD
 from tuilab.charts.text import Line, Piece, crop, fit, join
-from tuilab.process.saved_parameters import Parameters
+from tuilab.record.saved_parameters import Parameters
 from tuilab.viewer.panels.layer.base import Key, Subject, View, as_of, next_page
 
 WAITING: Final = "waiting for the first checkpoint: weights are saved about every five seconds"

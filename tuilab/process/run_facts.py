@@ -1,6 +1,4 @@
-"""What the rules are told of a run before it begins."""
-
-from typing import TYPE_CHECKING
+"""The facts of a run that the diagnosis needs before the first step."""
 
 import numpy as np
 
@@ -10,12 +8,10 @@ from engine.initializers import initializers
 from engine.losses import Loss
 from engine.training.trainer import Trainer
 from tuilab.diagnosis.past import RunFacts
-
-if TYPE_CHECKING:  # which decodes [diagnosis], and so loads this package
-    from tuilab.scenario.scenario import Scenario
+from tuilab.scenario.scenario import Scenario
 
 
-def facts(scenario: "Scenario", data: Dataset, trainer: Trainer) -> RunFacts:
+def run_facts(scenario: Scenario, data: Dataset, trainer: Trainer) -> RunFacts:
     """Return the facts of a run that is about to begin."""
     return RunFacts(
         layers=tuple(trainer.layers),
@@ -30,7 +26,7 @@ def facts(scenario: "Scenario", data: Dataset, trainer: Trainer) -> RunFacts:
 
 
 def guessing_loss(loss: Loss, classes: int) -> float:
-    """Return the data loss where all scores are zero and each class is as frequent: ln C."""
+    """Return the data loss of scores that are all zero, over equally frequent classes: ln C."""
     backend = NumPyBackend("float64")
     bound = loss.bind((classes,), classes, backend)
     return bound.forward(np.zeros((classes, classes)), np.arange(classes))
