@@ -83,7 +83,7 @@ class Shard:
     rows: slice
     examples: int  # in the whole batch
     lent: Iterator[Array]  # the arrays over the whole batch, as the layer asked for them
-    meeting: Barrier  # of all shards
+    barrier: Barrier  # of all shards
     later: bool  # `weigh` is asked for when all have gone backwards
 
 
@@ -144,15 +144,15 @@ class Scope:
         """
         empty = self.backend.empty
         if self.shard is None:
-            self.lent.extend(empty((self.backend.crew.size, *shape)) for shape in shapes)
+            self.lent.extend(empty((self.backend.thread_team.size, *shape)) for shape in shapes)
             return lambda *parts: parts
-        rank, meeting = self.shard.rank, self.shard.meeting
+        rank, barrier = self.shard.rank, self.shard.barrier
         places = [(next(self.shard.lent), empty(shape)) for shape in shapes]
 
         def total(*parts: Array) -> Sequence[Array]:
             for (all_parts, _), part in zip(places, parts, strict=True):
                 all_parts[rank] = part
-            meeting.wait(rank)
+            barrier.wait(rank)
             return [
                 self.backend.xp.sum(all_parts, axis=0, out=whole) for all_parts, whole in places
             ]

@@ -191,13 +191,13 @@ def test_an_error_in_one_thread_ends_them_all_and_is_told(rank: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_nobody_leaves_a_meeting_before_all_have_come(size: int) -> None:
-    meeting, come = Barrier(size), [0] * size
+    barrier, come = Barrier(size), [0] * size
     late: list[int] = []
 
     def work(rank: int) -> None:
         for turn in range(1, 50):
             come[rank] = turn
-            meeting.wait(rank)
+            barrier.wait(rank)
             late.extend(rank for each in come if each < turn)
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
