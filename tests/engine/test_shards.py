@@ -176,7 +176,7 @@ class Moody(Layer):
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
-def test_an_error_in_one_thread_ends_them_all_and_is_told(rank: int) -> None:
+def test_an_error_in_one_thread_ends_them_all_and_is_raised(rank: int) -> None:
     event = threading.Event()
     network = bound(Network([Linear(4), Moody((event, rank)), Linear(CLASSES)]), 3)
     x, _ = next(batches())
@@ -190,7 +190,7 @@ def test_an_error_in_one_thread_ends_them_all_and_is_told(rank: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
-def test_nobody_leaves_a_meeting_before_all_have_come(size: int) -> None:
+def test_no_thread_leaves_a_barrier_before_all_have_arrived(size: int) -> None:
     barrier, come = Barrier(size), [0] * size
     late: list[int] = []
 

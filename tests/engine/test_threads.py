@@ -42,7 +42,7 @@ def test_all_parts_are_worked_on_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize("bad", [0, 1])
-def test_an_error_is_raised_where_the_work_was_asked_for(bad: int) -> None:
+def test_an_error_is_raised_in_the_caller(bad: int) -> None:
     team, done = ThreadTeam(2), []
 
     def work(part: int) -> None:
@@ -61,7 +61,7 @@ def test_an_error_is_raised_where_the_work_was_asked_for(bad: int) -> None:
 
 @pytest.fixture
 def alarm() -> Iterator[Callable[[float], None]]:
-    """Set an alarm that raises, so many seconds from now."""
+    """Set an alarm that raises, this many seconds from now."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -75,13 +75,16 @@ def alarm() -> Iterator[Callable[[float], None]]:
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_a_signal_does_not_leave_work_behind(size: int, alarm: Callable[[float], None]) -> None:
     ended: list[int] = []
+    begun, alarms = threading.Barrier(size), [0.05]
 
     def work(part: int) -> None:
-        time.sleep(0.1 * part)
+        begun.wait(timeout=60)
+        if part == 0 and alarms:
+            alarm(alarms.pop())
+        time.sleep(0.2 * part)
         ended.append(part)
 
     team, parts = ThreadTeam(size), [(part,) for part in range(size)]
-    alarm(0.05)
     with pytest.raises(KeyboardInterrupt):
         team.run(work, parts)
     assert sorted(ended) == [*range(size)]
@@ -117,13 +120,13 @@ def test_a_signal_may_come_at_any_moment(size: int, alarm: Callable[[float], Non
     assert interrupted > 10
 
 
-def test_what_was_worked_on_is_let_go() -> None:
+def test_arrays_that_were_worked_on_are_freed() -> None:
     class Thing:
         pass
 
     team, thing = ThreadTeam(2), Thing()
     seen = weakref.ref(thing)
-    team.run(lambda each: None, [(thing,), (thing,)])
+    team.run(lambda thing: None, [(thing,), (thing,)])
     del thing
     team.run(lambda: None, [(), ()])
     gc.collect()
@@ -161,7 +164,7 @@ def test_little_work_is_done_alone() -> None:
     "optimizer", [SGD(momentum=0.9), Adam(), AdamW(), RMSProp(momentum=0.5)], ids=str
 )
 def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: Optimizer) -> None:
-    layer, found = Linear(1000), []
+    layer, results = Linear(1000), []
     for threads in (1, 2, 3):
         backend = make_backend("numpy", threads=threads)
         generator = np.random.default_rng(0)
@@ -170,9 +173,9 @@ def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: O
         for _ in range(3):
             store.gradients[...] = generator.normal(size=store.gradients.shape)
             update()
-        found.append(store.values.copy())
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
+        results.append(store.values.copy())
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: O
         (4, [1, 1], [(0, 1), (1, 2)]),
     ],
 )
-def test_work_is_cut_into_shares_of_about_as_much(
+def test_work_is_cut_into_similar_shares(
     size: int, sizes: list[int], expected: list[tuple[int, int]]
 ) -> None:
     assert ThreadTeam(size).shares(sizes) == expected
