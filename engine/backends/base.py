@@ -44,7 +44,7 @@ class Backend(Protocol):
     dtype: np.dtype[Any]
     xp: Any  # the array module: numpy or cupy
     block: int  # elements to work on at a time, so that they stay in a cache if there is one
-    crew: ThreadTeam  # threads of the host that share what is worth it
+    thread_team: ThreadTeam  # shares large work on the host
 
     @property
     def device(self) -> str:
@@ -88,7 +88,7 @@ class _ArrayModule:
 
     name: str
     xp: Any
-    crew = ALONE
+    thread_team = ALONE
 
     def __init__(self, dtype: str) -> None:
         if dtype not in DTYPES:
@@ -122,7 +122,7 @@ class NumPyBackend(_ArrayModule):
 
     def __init__(self, dtype: str, threads: int = 1, kernels: Kernels | None = None) -> None:
         super().__init__(dtype)
-        self.crew, self._kernels = ThreadTeam(threads), kernels
+        self.thread_team, self._kernels = ThreadTeam(threads), kernels
 
     @property
     def software(self) -> str:

@@ -132,7 +132,7 @@ class Shard:
     rank: int  # from 0
     rows: slice
     whole: "Scope"  # of the same layer, for all rows
-    meeting: Barrier  # of all shards
+    barrier: Barrier  # of all shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +202,14 @@ class Scope:
         backend, shard = self.backend, self.shard
         if shard is None:
             for name in names:
-                self._allocate(name, (backend.crew.size, *shape))
+                self._allocate(name, (backend.thread_team.size, *shape))
             return lambda *parts: parts
         buffers = [(self._of_whole(shard, name), backend.empty(shape)) for name in names]
 
         def total(*parts: Array) -> Sequence[Array]:
             for (all_parts, _), part in zip(buffers, parts, strict=True):
                 all_parts[shard.rank] = part
-            shard.meeting.wait(shard.rank)
+            shard.barrier.wait(shard.rank)
             return [backend.xp.sum(all_parts, axis=0, out=sum_) for all_parts, sum_ in buffers]
 
         return total

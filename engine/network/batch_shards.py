@@ -33,7 +33,7 @@ def bind_shards(
     `shapes` are those before each layer and after the last, without the batch axis. `bound` are the
     layers over the whole batch, and `scopes` what they were bound into.
     """
-    team, batch = scopes[0].backend.crew, scopes[0].batch
+    team, batch = scopes[0].backend.thread_team, scopes[0].batch
     rows = batch * max(prod(shape[:-1]) for shape in shapes[1:])
     elements = batch * sum(prod(shape) for shape in shapes[1:])
     large = rows >= team.size * ROWS and elements >= ELEMENTS
@@ -56,7 +56,7 @@ class Shards:
         from threadpoolctl import ThreadpoolController  # takes 7 ms: not where one thread works
 
         self._backend, batch = scopes[0].backend, scopes[0].batch
-        self._team = team = self._backend.crew
+        self._team = team = self._backend.thread_team
         self._barrier = Barrier(team.size)
         self._rows = team.parts(batch, 1)
         self._blas = ThreadpoolController().select(user_api="blas")

@@ -44,15 +44,15 @@ def sweep(
     It takes the constants. Long vectors are shared between the threads of the back-end. Where it
     has `kernel`, that does in one pass, and to the last bit, what `change` says.
     """
-    crew = backend.crew.worth(len(flat[0]))
-    parts = [[each[part] for each in flat] for part in crew.parts(len(flat[0]), BLOCK)]
+    team = backend.thread_team.worth(len(flat[0]))
+    parts = [[each[part] for each in flat] for part in team.parts(len(flat[0]), BLOCK)]
     works = [
         backend.kernel(kernel, *part, len(part[0])) or _blockwise(change, blocks(backend, *part))
         for part in parts
     ]
     if len(works) == 1:
         return works[0]
-    return lambda *constants: crew.run(call, [(work, *constants) for work in works])
+    return lambda *constants: team.run(call, [(work, *constants) for work in works])
 
 
 def _blockwise(change: Callable[..., None], cut: list[tuple[Array, ...]]) -> Callable[..., None]:

@@ -132,8 +132,8 @@ class Probes:
 
         Without kernels, one thread does it all: the formulas' products use the threads of BLAS.
         """
-        crew = self._backend.crew.worth(sum(sizes)) if self._table.compiled else ALONE
-        crew.run(work, crew.shares(sizes))
+        team = self._backend.thread_team.worth(sum(sizes)) if self._table.compiled else ALONE
+        team.run(work, team.shares(sizes))
 
     def finish(self, step: int, epoch: float, *, updated: bool = True) -> Snapshot:
         """Return the snapshot; with `updated`, the update since `start` is measured as well."""

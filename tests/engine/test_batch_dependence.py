@@ -36,22 +36,22 @@ def trainer(network: Network = NORMED, **settings: Any) -> Trainer:
 
 
 def measured(made: Trainer) -> list[BatchDependence]:
-    found = [frame.batch_dependence for frame in made.frames(interval=0)]
-    return [each for each in found if each is not None]
+    results = [frame.batch_dependence for frame in made.frames(interval=0)]
+    return [result for result in results if result is not None]
 
 
 @pytest.mark.parametrize("network", [NORMED, INSIDE], ids=["plain", "residual"])
 def test_with_batch_norm_it_is_there_in_training_and_gone_at_evaluation(network: Network) -> None:
     start, end = measured(trainer(network))
     assert (start.step, end.step) == (0, 12)
-    for found in (start, end):
-        assert 0.02 < found.training < 2
-        assert found.evaluation < 1e-12
+    for result in (start, end):
+        assert 0.02 < result.training < 2
+        assert result.evaluation < 1e-12
 
 
 def test_it_is_the_change_of_one_examples_scores_relative_to_their_spread() -> None:
     made = trainer()
-    found = BatchDependenceProbe(made.training_step, 400)(0)
+    result = BatchDependenceProbe(made.training_step, 400)(0)
     net = made.network.rebind(10)
     generator = np.random.default_rng(5)
     x, changes, spread = made.data.train.x, [], []
@@ -63,7 +63,7 @@ def test_it_is_the_change_of_one_examples_scores_relative_to_their_spread() -> N
     expected = np.sqrt(np.mean(np.square(changes))) / np.sqrt(
         np.concatenate(spread).var(axis=0).mean()
     )
-    assert found.training == pytest.approx(expected, rel=0.5)
+    assert result.training == pytest.approx(expected, rel=0.5)
 
 
 def test_the_smaller_the_batch_the_larger_it_is() -> None:
@@ -104,11 +104,11 @@ def test_a_run_is_the_same_bit_for_bit_without_it(
 def test_scores_that_are_all_the_same_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     made = trainer()
     made.network.store.values[...] = 0
-    found = BatchDependenceProbe(made.training_step, 400)(3)
-    assert found == BatchDependence(3, 0, 0)
+    result = BatchDependenceProbe(made.training_step, 400)(3)
+    assert result == BatchDependence(3, 0, 0)
 
 
 def test_a_run_that_diverges_is_measured_at_its_start_only() -> None:
     made = trainer(optimizer=SGD(1.7e308), steps=50)
-    assert [found.step for found in measured(made)] == [0]
+    assert [result.step for result in measured(made)] == [0]
     assert made.state == "diverged"

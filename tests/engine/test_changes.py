@@ -82,7 +82,7 @@ def test_every_change_has_a_kind_and_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("command", EACH, ids=lambda c: c.kind)
-def test_a_change_is_told_with_its_step_and_training_goes_on(command: Command) -> None:
+def test_a_change_is_recorded_with_its_step_and_training_continues(command: Command) -> None:
     trainer = make()
     events = train(trainer, {7: [command]})
     assert [(e.step, e.kind) for e in events] == [(7, command.kind)]
@@ -146,13 +146,13 @@ def test_a_checkpoint_with_changes_of_another_network_is_refused_and_changes_not
 
 def test_another_batch_size_begins_an_epoch_and_keeps_all_that_was_learned() -> None:
     trainer = at(make(), 7)  # of 5 steps an epoch
-    kept, order = weights(trainer), trainer._training.batches.order.copy()
+    before, order = weights(trainer), trainer._training.batches.order.copy()
     velocity = trainer.training_step.optimizer.state["velocity"].copy()
     change(trainer, Command("batch_size", value=50))
     assert (trainer.batch_size, trainer.steps_per_epoch, trainer.epoch) == (50, 2, 2.0)
     np.testing.assert_array_equal(trainer._training.batches.order, order)
     np.testing.assert_array_equal(trainer.training_step.optimizer.state["velocity"], velocity)
-    for ours, theirs in zip(weights(trainer), kept, strict=True):
+    for ours, theirs in zip(weights(trainer), before, strict=True):
         for key in theirs:
             np.testing.assert_array_equal(ours[key], theirs[key])
     validated = [v.step for f in trainer.frames(interval=0) for v in f.validations]
@@ -232,7 +232,7 @@ def test_the_others_learn_as_if_the_frozen_layer_had_a_rate_of_zero() -> None:
     np.testing.assert_allclose(moved, -0.1 * free[0] * 0.01 / norm, rtol=1e-3)
 
 
-def test_a_layer_drawn_anew_follows_the_rule_and_its_memory_is_gone() -> None:
+def test_a_layer_drawn_again_follows_the_rule_and_its_optimizer_state_is_reset() -> None:
     network = mlp([300, 300], 3, activation=ReLU(), initializer=He(), batch_norm=True)
     trainer = at(make(network, optimizer=Adam(0.01)), 7)
     before = weights(trainer)
@@ -285,7 +285,7 @@ def test_another_non_linearity_keeps_the_weights_and_is_that_of_a_new_network() 
     assert [layer.activation for layer in trainer.layers] == ["tanh", "relu", "identity"]
 
 
-def test_maxout_needs_other_weights_which_are_drawn_anew_and_the_rest_is_kept() -> None:
+def test_maxout_needs_other_weights_which_are_drawn_again_and_the_rest_stays() -> None:
     trainer = at(make(), 7)
     before = weights(trainer)
     trainer._apply(Command("activation", layer=1, name="maxout", settings={"pieces": 3}))
@@ -374,7 +374,7 @@ def test_maxout_over_images_is_refused() -> None:
     assert "takes a flat input" in refusal
 
 
-def test_the_network_that_was_is_let_go() -> None:
+def test_the_old_network_is_freed() -> None:
     trainer = at(make(), 3)
     old = weakref.ref(trainer.network)
     change(trainer, Command("activation", layer=1, name="tanh"))
@@ -402,7 +402,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("command", REFUSED.items(), ids=lambda c: f"{c[0].plain()}")
-def test_what_cannot_be_is_refused_with_the_reason_and_changes_nothing(
+def test_an_invalid_change_is_refused_with_the_reason_and_changes_nothing(
     command: tuple[Command, str],
 ) -> None:
     trainer = at(make(), 3)
@@ -446,7 +446,7 @@ def test_batch_norm_with_one_example_is_refused_when_it_comes_to_it() -> None:
     assert trainer.checkpoint().changes == ()
 
 
-def test_layers_inside_a_residual_block_are_drawn_anew_but_keep_their_non_linearity() -> None:
+def test_layers_inside_a_residual_block_are_drawn_again_but_keep_their_non_linearity() -> None:
     inner = (Linear(6, He()), Nonlinearity(ReLU()), Linear(6, He()))
     trainer = make(Network([Linear(6), Nonlinearity(ReLU()), Residual(inner), Linear(3)]))
     assert "inside" in trainer.refusal(Command("activation", layer=2, name="tanh"))
@@ -461,7 +461,7 @@ def test_a_bare_linear_layer_gets_its_non_linearity_after_its_normalisation() ->
     assert kinds == ["linear", "batch_norm", "activation", "dropout", "linear"]
 
 
-def test_a_checkpoint_is_still_read_that_knows_no_changes(
+def test_a_checkpoint_without_changes_is_still_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = Checkpoint._parts

@@ -53,10 +53,10 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def assert_close(found: Any, wanted: Any, dtype: Any, scale: float = 1.0) -> None:
+def assert_close(actual: Any, expected: Any, dtype: Any, scale: float = 1.0) -> None:
     """Assert that both are equal within rounding, of numbers that are of this scale."""
     relative, absolute = (2e-5, 1e-6) if dtype == np.float32 else (1e-11, 1e-12)
-    np.testing.assert_allclose(found, wanted, rtol=relative, atol=absolute * scale)
+    np.testing.assert_allclose(actual, expected, rtol=relative, atol=absolute * scale)
 
 
 class TestToTheLastBit:
@@ -64,7 +64,7 @@ class TestToTheLastBit:
 
     @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=name)
     def test_updates(self, optimizer: Optimizer, pair: tuple[Backend, Backend]) -> None:
-        found = []
+        results = []
         for backend in pair:
             layer = Linear(13)
             store = allocate([layer.parameters((7,))], [{}], backend, rng())
@@ -73,10 +73,10 @@ class TestToTheLastBit:
             for seed in range(4):
                 store.gradients[...] = rng(seed).normal(size=store.gradients.shape)
                 bound.update()
-            hyper["learning_rate"] = 0.3  # read anew at each step
+            hyper["learning_rate"] = 0.3  # read again at each step
             bound.update()
-            found.append([store.values, *(bound.state[key] for key in sorted(bound.state))])
-        for by_kernel, by_formula in zip(*found, strict=True):
+            results.append([store.values, *(bound.state[key] for key in sorted(bound.state))])
+        for by_kernel, by_formula in zip(*results, strict=True):
             np.testing.assert_array_equal(by_kernel, by_formula)
 
     @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ class TestToTheLastBit:
         odd = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 1e30, -1e30]
         x = np.concatenate([rng().normal(0, 3, 5 * 7 * 11 - len(odd)), odd]).reshape(5, 77)
         dy = rng(1).normal(size=x.shape)
-        found = []
+        results = []
         for backend in pair:
             bound = Nonlinearity(f).bind((77,), Scope(backend, 5, {}, {}, {}))
             with np.errstate(all="ignore"):
                 y = bound.forward(backend.to_device(x), True)
-                found.append((y, bound.backward(backend.to_device(dy))))
-        for by_kernel, by_formula in zip(*found, strict=True):
+                results.append((y, bound.backward(backend.to_device(dy))))
+        for by_kernel, by_formula in zip(*results, strict=True):
             np.testing.assert_array_equal(by_kernel, by_formula)
 
 
@@ -102,13 +102,13 @@ class TestLosses:
     def test_loss_and_gradient(
         self, smoothing: float, scale: float, pair: tuple[Backend, Backend]
     ) -> None:
-        found = []
+        results = []
         scores, labels = rng().normal(0, scale, (33, 5)), rng(1).integers(0, 5, 33)
         for backend in pair:
             bound = SoftmaxCrossEntropy(smoothing).bind((5,), 33, backend)
             loss = bound.forward(backend.to_device(scores), labels)
-            found.append((loss, bound.backward().copy()))
-        (by_kernel, its_gradient), (by_formula, gradient) = found
+            results.append((loss, bound.backward().copy()))
+        (by_kernel, its_gradient), (by_formula, gradient) = results
         assert_close(by_kernel, by_formula, pair[0].dtype)
         assert_close(its_gradient, gradient, pair[0].dtype)
 
@@ -122,7 +122,7 @@ class TestLosses:
                 loss = bound.forward(backend.to_device(scores), np.array([0, 1, 2, 0]))
             assert not np.isfinite(loss)
 
-    def test_every_power_of_e_is_told_to_its_last_digits(
+    def test_every_power_of_e_is_exact_to_its_last_digits(
         self, pair: tuple[Backend, Backend]
     ) -> None:
         backend, dtype = pair[0], pair[0].dtype
@@ -159,7 +159,7 @@ class TestBatchNorm:
     def test_forwards_and_backwards(
         self, shape: tuple[int, ...], mean: float, pair: tuple[Backend, Backend]
     ) -> None:
-        layer, found = BatchNorm(), []
+        layer, results = BatchNorm(), []
         for backend in pair:
             x = shape[1:]
             store = allocate([layer.parameters(x)], [layer.state(x)], backend, rng())
@@ -170,9 +170,9 @@ class TestBatchNorm:
             y = bound.forward(backend.to_device(batch), True).copy()
             dx = bound.backward(backend.to_device(dy)).copy()
             after = bound.forward(backend.to_device(batch), False).copy()
-            found.append([y, dx, store.gradients.copy(), store.state.copy(), after])
+            results.append([y, dx, store.gradients.copy(), store.state.copy(), after])
         scale = 20 + 30 * mean  # a mean of 1e4 leaves few bits for what is around it
-        for by_kernel, by_formula in zip(*found, strict=True):
+        for by_kernel, by_formula in zip(*results, strict=True):
             assert_close(by_kernel, by_formula, pair[0].dtype, scale)
 
 
@@ -197,13 +197,13 @@ class TestTable:
     def compare(self, tensors: list[Array], activation: Activation | None = None) -> None:
         by_kernel, by_formula = self.tables(tensors, activation)
         for at, tensor in enumerate(tensors):
-            mine, wanted = by_kernel.statistics[at], by_formula.statistics[at]
+            mine, expected = by_kernel.statistics[at], by_formula.statistics[at]
             largest = np.abs(tensor[np.isfinite(tensor)], dtype=np.float64).max(initial=0)
-            assert_close(mine, wanted, tensor.dtype, 10 * largest)
+            assert_close(mine, expected, tensor.dtype, 10 * largest)
             for exact in ("count", "min", "max", "zero_fraction", "saturated_fraction"):
                 column = FIELDS.index(exact)
-                assert mine[column] == wanted[column] or np.isnan(mine[column] + wanted[column])
-            rms = WIDTH_IN_RMS * np.hypot(*wanted[[FIELDS.index("mean"), FIELDS.index("std")]])
+                assert mine[column] == expected[column] or np.isnan(mine[column] + expected[column])
+            rms = WIDTH_IN_RMS * np.hypot(*expected[[FIELDS.index("mean"), FIELDS.index("std")]])
             with np.errstate(divide="ignore", invalid="ignore"):
                 power = np.log2(rms)
                 between = not abs(power - np.round(power)) < 1e-5
@@ -242,29 +242,29 @@ class TestTable:
     def test_a_large_mean_does_not_ruin_the_variance(self) -> None:
         values = (1e4 + rng().normal(0, 0.5, 50_000)).astype(np.float32)
         by_kernel, _ = self.tables([values])
-        found = by_kernel.statistics[0, FIELDS.index("std")]
-        assert found == pytest.approx(values.std(dtype=np.float64), rel=1e-9)
+        std = by_kernel.statistics[0, FIELDS.index("std")]
+        assert std == pytest.approx(values.std(dtype=np.float64), rel=1e-9)
 
     @pytest.mark.parametrize("bad", [0.0, np.nan])
     def test_of_a_difference(self, bad: float, pair: tuple[Backend, Backend]) -> None:
         a, b = (rng(seed).normal(size=(60, 700)) for seed in (0, 1))
         a[3, 4] += bad
-        found = []
+        results = []
         for backend in pair:
             table = StatisticsTable(
                 backend, [TensorSource(backend.to_device(a), backend.to_device(b.copy()))]
             )
             table.measure(0, 1)
             table.complete(0, 1)
-            found.append(table)
-        assert_close(found[0].statistics, found[1].statistics, pair[0].dtype)
-        np.testing.assert_array_equal(found[0].histograms, found[1].histograms)
+            results.append(table)
+        assert_close(results[0].statistics, results[1].statistics, pair[0].dtype)
+        np.testing.assert_array_equal(results[0].histograms, results[1].histograms)
 
 
 class TestUnits:
     @pytest.mark.parametrize("f", [ReLU(), Tanh(), Sigmoid()], ids=name)
     def test_what_each_does(self, f: Activation, pair: tuple[Backend, Backend]) -> None:
-        found = []
+        results = []
         for backend in pair:
             network = Network([Linear(300, He()), Nonlinearity(f), Linear(3)])
             bound = network.bind((600, 20), backend, generator=rng())
@@ -275,17 +275,17 @@ class TestUnits:
                 bound.forward(backend.to_device(rng(seed).normal(size=(600, 20))), True)
                 tracker.update()
             of_units = [probe.measure() for probe in probes]
-            found.append((of_units, [highest for _, highest in tracker.tracked]))
-        for mine, wanted in zip(found[0][0], found[1][0], strict=True):
-            assert_close(mine.mean, wanted.mean, np.float32)
-            for shares, expected in (
-                (mine.active, wanted.active),
-                (mine.saturated, wanted.saturated),
+            results.append((of_units, [highest for _, highest in tracker.tracked]))
+        for mine, expected in zip(results[0][0], results[1][0], strict=True):
+            assert_close(mine.mean, expected.mean, np.float32)
+            for shares, others in (
+                (mine.active, expected.active),
+                (mine.saturated, expected.saturated),
             ):
-                assert (shares is None) == (expected is None)
-                if shares is not None and expected is not None:
-                    np.testing.assert_allclose(shares, expected, atol=1e-6)
-        for mine_highest, highest in zip(found[0][1], found[1][1], strict=True):
+                assert (shares is None) == (others is None)
+                if shares is not None and others is not None:
+                    np.testing.assert_allclose(shares, others, atol=1e-6)
+        for mine_highest, highest in zip(results[0][1], results[1][1], strict=True):
             np.testing.assert_array_equal(mine_highest, highest)
 
     @pytest.mark.parametrize("scale", [0.0, 1e-200, 1e-38, 1.0, 1e38, 1e200, np.nan])
@@ -293,8 +293,8 @@ class TestUnits:
         for shape in ((1, 5), (7, 3), (900, 300)):
             with np.errstate(over="ignore"):  # 1e200 is infinite in float32
                 weight = pair[0].to_device(rng().normal(0.2, 1, shape) * scale / 6)
-            mine, wanted = (bind_asymmetry(backend, weight)() for backend in pair)
-            np.testing.assert_allclose(mine, wanted, rtol=1e-9)
+            mine, expected = (bind_asymmetry(backend, weight)() for backend in pair)
+            np.testing.assert_allclose(mine, expected, rtol=1e-9)
 
     def test_equal_units_have_no_asymmetry_at_all(self, pair: tuple[Backend, Backend]) -> None:
         same = pair[0].to_device(np.repeat(rng().normal(size=(40, 1)), 30, axis=1))
@@ -321,18 +321,18 @@ class TestUnits:
             x[::5] *= bad
             dz[dz < 0.3] = 0
             taken, gradient = partial(pair[0].to_device, x), pair[0].to_device(dz)
-            mine, wanted = (bind_one_signed(each, taken, gradient)() for each in pair)
-            np.testing.assert_equal(mine, wanted)
+            mine, expected = (bind_one_signed(each, taken, gradient)() for each in pair)
+            np.testing.assert_equal(mine, expected)
         assert np.isnan(one_signed(np.ones((3, 2)), np.zeros((3, 4))))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_network_goes_through_steps_as_by_formulas(network: str) -> None:
-    found = []
+    results = []
     for backend in (with_kernels("float64"), NumPyBackend("float64")):
         made = Network(NETWORKS[network])
-        found.append(gone_through(made.bind((37, FEATURES), backend, generator=rng())))
-    for by_kernel, by_formula in zip(*found, strict=True):
+        results.append(gone_through(made.bind((37, FEATURES), backend, generator=rng())))
+    for by_kernel, by_formula in zip(*results, strict=True):
         np.testing.assert_allclose(by_kernel, by_formula, rtol=1e-9, atol=1e-11)
 
 
@@ -351,25 +351,25 @@ def test_a_run_is_as_one_by_formulas(optimizer: Optimizer) -> None:
         values = trainer.training_step.network.store.values
         return values, [frame.snapshot for frame in frames if frame.snapshot], losses
 
-    (values, snapshots, losses), (expected, others, told) = (
+    (values, snapshots, losses), (other_values, others, other_losses) = (
         trained(backend) for backend in (with_kernels("float64"), NumPyBackend("float64"))
     )
-    np.testing.assert_allclose(values, expected, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(losses, told, rtol=1e-8)
+    np.testing.assert_allclose(values, other_values, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(losses, other_losses, rtol=1e-8)
     assert len(snapshots) == len(others) > 3
-    for mine, wanted in zip(snapshots, others, strict=True):
-        np.testing.assert_allclose(mine.statistics, wanted.statistics, rtol=1e-6, atol=1e-9)
-        np.testing.assert_allclose(mine.asymmetry, wanted.asymmetry, rtol=1e-6)
-        np.testing.assert_allclose(mine.update_ratio, wanted.update_ratio, rtol=1e-6)
+    for mine, expected in zip(snapshots, others, strict=True):
+        np.testing.assert_allclose(mine.statistics, expected.statistics, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(mine.asymmetry, expected.asymmetry, rtol=1e-6)
+        np.testing.assert_allclose(mine.update_ratio, expected.update_ratio, rtol=1e-6)
 
 
 class TestCalls:
     """What kernels are given."""
 
     def kernel(self, *fixed: Any, sizes: Sequence[int] = ()) -> Callable[..., Any]:
-        found = with_kernels("float32").kernel("relu_forward", *fixed, sizes=sizes)
-        assert found is not None
-        return found
+        kernel = with_kernels("float32").kernel("relu_forward", *fixed, sizes=sizes)
+        assert kernel is not None
+        return kernel
 
     def test_an_array_of_another_type_is_converted_to_be_read(self) -> None:
         y = np.empty(4, np.float32)
@@ -426,7 +426,7 @@ class TestCalls:
             with_kernels("float32").kernel("no such thing")
         assert NumPyBackend("float32").kernel("relu_forward") is None
 
-    def test_each_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_every_kernel_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = set()
         bind = library.Kernels.bind
 

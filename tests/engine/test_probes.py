@@ -30,19 +30,19 @@ def measured(values: Array, saturated: tuple[float, float] | None = None) -> dic
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1, 7, BLOCK, 2 * BLOCK + 5])
-def test_moments_equal_numpys(dtype: str, size: int) -> None:
+def test_moments_agree_with_numpy(dtype: str, size: int) -> None:
     values = np.random.default_rng(size).normal(0.3, 2, size).astype(dtype)
     values[::3] = 0
-    found = measured(values, (-1.0, 1.0))
+    row = measured(values, (-1.0, 1.0))
     exact = values.astype(np.float64)
     tolerance = 1e-5 if dtype == "float32" else 1e-12
-    assert found["count"] == size
-    assert found["mean"] == pytest.approx(exact.mean(), abs=tolerance)
-    assert found["std"] == pytest.approx(exact.std(), rel=tolerance)
-    assert (found["min"], found["max"]) == (exact.min(), exact.max())
-    assert found["zero_fraction"] == pytest.approx((exact == 0).mean())
-    assert found["saturated_fraction"] == pytest.approx((np.abs(exact) >= 1).mean())
-    assert found["nonfinite"] == 0
+    assert row["count"] == size
+    assert row["mean"] == pytest.approx(exact.mean(), abs=tolerance)
+    assert row["std"] == pytest.approx(exact.std(), rel=tolerance)
+    assert (row["min"], row["max"]) == (exact.min(), exact.max())
+    assert row["zero_fraction"] == pytest.approx((exact == 0).mean())
+    assert row["saturated_fraction"] == pytest.approx((np.abs(exact) >= 1).mean())
+    assert row["nonfinite"] == 0
 
 
 def test_a_large_mean_does_not_ruin_the_variance() -> None:
@@ -59,9 +59,9 @@ def test_a_constant_has_exactly_no_spread() -> None:
 def test_values_that_are_not_finite_are_counted(bad: float) -> None:
     values = np.ones(BLOCK + 10, np.float32)
     values[[3, BLOCK + 1]] = bad
-    found = measured(values)
-    assert found["nonfinite"] == 2
-    assert not np.isfinite(found["mean"])
+    row = measured(values)
+    assert row["nonfinite"] == 2
+    assert not np.isfinite(row["mean"])
 
 
 def histogram(
@@ -182,17 +182,21 @@ def test_units_that_no_example_of_an_epoch_activates_are_dead() -> None:
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_units_that_rise_late_or_fall_again_are_seen(compiled: bool) -> None:
-    found = kernels("float64") if compiled else None
-    if compiled and found is None:
+def test_a_unit_that_is_active_once_in_an_epoch_is_alive(compiled: bool) -> None:
+    available = kernels("float64") if compiled else None
+    if compiled and available is None:
         pytest.skip(missing("float64"))
     network = mlp([3], 2, activation=ReLU(), initializer=Normal(1.0))
-    backend = NumPyBackend("float64", kernels=found)
+    backend = NumPyBackend("float64", kernels=available)
     bound = network.bind((4, 2), backend, generator=np.random.default_rng(0))
     bias, tracker = bound.store.value_views[0]["bias"], dead_unit_tracker(bound)
     low, high = -1e6, 1.0
     epochs = [
-        ([low, low, low], [high, low, low], [low, high, low]),  # one each time, and one never
+        (
+            [low, low, low],
+            [high, low, low],
+            [low, high, low],
+        ),  # another one in each step, and one never
         ([high, high, high], [low, low, low]),  # all have risen at once
         ([low, low, low], [low, low, low]),
     ]
@@ -245,10 +249,10 @@ def test_first_nonfinite_walks_forwards_then_backwards() -> None:
 def test_a_signal_that_vanished_or_exploded_keeps_its_spread(scale: float) -> None:
     values = (np.random.default_rng(0).normal(1, 1, BLOCK + 7) * scale).astype(np.float32)
     exact = values.astype(np.float64)
-    found = measured(values)
-    assert found["std"] == pytest.approx(exact.std(), rel=1e-4)
-    assert found["mean"] == pytest.approx(exact.mean(), rel=1e-4)
-    assert found["nonfinite"] == 0
+    row = measured(values)
+    assert row["std"] == pytest.approx(exact.std(), rel=1e-4)
+    assert row["mean"] == pytest.approx(exact.mean(), rel=1e-4)
+    assert row["nonfinite"] == 0
 
 
 def measured_step(backend: Backend, *, broken: bool) -> Snapshot:
@@ -273,15 +277,16 @@ def test_threads_share_the_layers(
     threads: int, broken: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.backends.threads.WORTH", 1)
-    found = kernels("float64") if compiled else None
-    if compiled and found is None:
+    available = kernels("float64") if compiled else None
+    if compiled and available is None:
         pytest.skip(missing("float64"))
     one, other = (
-        measured_step(NumPyBackend("float64", each, found), broken=broken) for each in (1, threads)
+        measured_step(NumPyBackend("float64", size, available), broken=broken)
+        for size in (1, threads)
     )
     for name in ("statistics", "histograms", "ranges", "asymmetry", "one_signed", "update_ratio"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    for mine, wanted in zip(one.units, other.units, strict=True):
+    for mine, theirs in zip(one.units, other.units, strict=True):
         assert mine is not None
-        assert wanted is not None
-        np.testing.assert_array_equal(mine.mean, wanted.mean)
+        assert theirs is not None
+        np.testing.assert_array_equal(mine.mean, theirs.mean)

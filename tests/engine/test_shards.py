@@ -220,7 +220,7 @@ def test_a_layer_may_not_have_two_buffers_of_one_name() -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
-def test_an_error_in_one_thread_ends_them_all_and_is_told(rank: int) -> None:
+def test_an_error_in_one_thread_ends_them_all_and_is_raised(rank: int) -> None:
     event = threading.Event()
     network = bound(Network([Linear(4), Moody((event, rank)), Linear(CLASSES)]), 3)
     x, _ = next(batches())
@@ -234,14 +234,14 @@ def test_an_error_in_one_thread_ends_them_all_and_is_told(rank: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
-def test_nobody_leaves_a_meeting_before_all_have_come(size: int) -> None:
-    meeting, come = Barrier(size), [0] * size
+def test_no_thread_leaves_a_barrier_before_all_have_arrived(size: int) -> None:
+    barrier, come = Barrier(size), [0] * size
     late: list[int] = []
 
     def work(rank: int) -> None:
         for turn in range(1, 50):
             come[rank] = turn
-            meeting.wait(rank)
+            barrier.wait(rank)
             late.extend(rank for each in come if each < turn)
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]

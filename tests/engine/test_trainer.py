@@ -49,7 +49,7 @@ def losses(frames: list[Frame]) -> list[float]:
     return [float(value) for frame in frames for value in frame.loss]
 
 
-def test_it_learns_and_tells_every_step_once() -> None:
+def test_it_learns_and_reports_every_step_once() -> None:
     frames = trained(blobs(), learning_rate=0.1, steps=60)
     values = losses(frames)
     assert len(values) == 60
@@ -66,11 +66,11 @@ def test_validation_comes_at_the_start_and_after_every_epoch() -> None:
 
 def test_the_first_snapshot_is_of_the_first_batch_before_the_first_update() -> None:
     trainer = make(blobs())
-    kept = trainer.network.store.value_views[0]["weight"].copy()
+    weight = trainer.network.store.value_views[0]["weight"].copy()
     first = next(frame.snapshot for frame in trainer.frames(interval=0) if frame.snapshot)
     assert first.step == 0
-    assert first.field("weight", "std")[0] == pytest.approx(kept.std(), rel=1e-12)
-    assert first.field("weight", "count")[0] == kept.size
+    assert first.field("weight", "std")[0] == pytest.approx(weight.std(), rel=1e-12)
+    assert first.field("weight", "count")[0] == weight.size
 
 
 def test_the_last_step_has_a_snapshot_even_where_none_is_due() -> None:
@@ -92,7 +92,7 @@ def test_weights_are_bit_equal_with_probes_on_and_off(batch_norm: bool) -> None:
     np.testing.assert_array_equal(ends[0][1], ends[1][1])
 
 
-def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
+def test_a_seed_determines_the_run() -> None:
     first, again, other = (losses(list(make(blobs(), seed=s).frames())) for s in (3, 3, 4))
     assert first == again
     assert first != other
@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
 
 def members(**varied: list[Any]) -> list[dict[str, Any]]:
     """Return settings for a trainer in which one family after the other shows all its members."""
-    return [{family: member} for family, each in varied.items() for member in each]
+    return [{family: member} for family, chosen in varied.items() for member in chosen]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def collect(
     return frames, events
 
 
-def test_commands_act_between_steps_and_are_told_with_their_step() -> None:
+def test_commands_act_between_steps_and_are_recorded_with_their_step() -> None:
     trainer = make(blobs(), optimizer=SGD(0.1), steps=10)
     script = {
         3: [Command("set", "learning_rate", 0.02)],
@@ -173,7 +173,7 @@ def test_commands_act_between_steps_and_are_told_with_their_step() -> None:
     assert 3 in [frame.snapshot.step for frame in frames if frame.snapshot]
 
 
-def test_pause_waits_step_makes_one_and_resume_goes_on() -> None:
+def test_pause_waits_step_makes_one_and_resume_continues() -> None:
     trainer = make(blobs(), steps=10)
     script = {2: [Command("pause")], 3: [Command("step")], 4: [Command("resume")]}
     frames, events = collect(trainer, SimpleQueue(), script)
@@ -201,7 +201,7 @@ def test_stop_ends_the_run_with_what_was_done() -> None:
         (Command("set", "learning_rat", 1), "did you mean 'learning_rate'"),
     ],
 )
-def test_a_command_that_cannot_be_is_refused_with_the_reason(command: Command, word: str) -> None:
+def test_an_invalid_command_is_refused_with_the_reason(command: Command, word: str) -> None:
     trainer = make(blobs(), optimizer=SGD(100.0))
     assert word in trainer.refusal(command)
     assert not trainer.refusal(Command("scale", "learning_rate", 1.25))
@@ -257,13 +257,13 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], path:
     assert error.value.path == path
 
 
-def test_examples_that_fill_no_batch_are_left_out_but_not_always_the_same() -> None:
+def test_examples_that_do_not_fill_a_batch_are_left_out() -> None:
     trainer = make(blobs(), batch_size=30, epochs=4, steps=None)
     assert trainer.steps_per_epoch == 3
     assert trainer.total_steps == 12
 
 
-def test_every_snapshot_that_was_asked_for_is_told_however_fast_the_steps() -> None:
-    wanted = [0, 1, 2, 5, 8, 29]
-    frames = make(blobs(), snapshot_at=wanted).frames(interval=60.0)
-    assert [f.snapshot.step for f in frames if f.snapshot is not None] == wanted
+def test_every_requested_snapshot_is_in_a_frame_however_fast_the_steps() -> None:
+    requested = [0, 1, 2, 5, 8, 29]
+    frames = make(blobs(), snapshot_at=requested).frames(interval=60.0)
+    assert [f.snapshot.step for f in frames if f.snapshot is not None] == requested

@@ -28,22 +28,22 @@ def test_parts_cover_everything_once_at_multiples_of_the_unit(length: int, size:
 
 
 def test_all_parts_are_worked_on_at_the_same_time() -> None:
-    meeting = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=10)
     seen = []
 
     def work(name: str) -> None:
-        meeting.wait()  # which none would leave if one waited for another to end
+        barrier.wait()  # which none would leave if one waited for another to end
         seen.append(name)
 
-    crew = ThreadTeam(3)
+    team = ThreadTeam(3)
     for _ in range(3):
-        crew.run(work, [("a",), ("b",), ("c",)])
+        team.run(work, [("a",), ("b",), ("c",)])
     assert sorted(seen) == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
 
 
 @pytest.mark.parametrize("bad", [0, 1])
-def test_an_error_is_raised_where_the_work_was_asked_for(bad: int) -> None:
-    crew, done = ThreadTeam(2), []
+def test_an_error_is_raised_in_the_caller(bad: int) -> None:
+    team, done = ThreadTeam(2), []
 
     def work(part: int) -> None:
         if part == bad:
@@ -51,17 +51,17 @@ def test_an_error_is_raised_where_the_work_was_asked_for(bad: int) -> None:
         done.append(part)
 
     with pytest.raises(ValueError, match=f"part {bad}"):
-        crew.run(work, [(0,), (1,)])
+        team.run(work, [(0,), (1,)])
     assert done == [0] if bad else done in ([], [1])  # what did not begin yet is given up
     bad = -1
     done.clear()
-    crew.run(work, [(0,), (1,)])  # and it works on
+    team.run(work, [(0,), (1,)])  # and it works on
     assert sorted(done) == [0, 1]
 
 
 @pytest.fixture
 def alarm() -> Iterator[Callable[[float], None]]:
-    """Set an alarm that raises, so many seconds from now."""
+    """Set an alarm that raises, this many seconds from now."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -75,30 +75,33 @@ def alarm() -> Iterator[Callable[[float], None]]:
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_a_signal_does_not_leave_work_behind(size: int, alarm: Callable[[float], None]) -> None:
     ended: list[int] = []
+    begun, alarms = threading.Barrier(size), [0.05]
 
     def work(part: int) -> None:
-        time.sleep(0.1 * part)
+        begun.wait(timeout=60)
+        if part == 0 and alarms:
+            alarm(alarms.pop())
+        time.sleep(0.2 * part)
         ended.append(part)
 
-    crew, parts = ThreadTeam(size), [(part,) for part in range(size)]
-    alarm(0.05)
+    team, parts = ThreadTeam(size), [(part,) for part in range(size)]
     with pytest.raises(KeyboardInterrupt):
-        crew.run(work, parts)
+        team.run(work, parts)
     assert sorted(ended) == [*range(size)]
     for _ in range(2):
         ended.clear()
-        crew.run(work, parts)
+        team.run(work, parts)
         assert sorted(ended) == [*range(size)]
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_signal_may_come_at_any_moment(size: int, alarm: Callable[[float], None]) -> None:
-    crew, meeting, interrupted = ThreadTeam(size), Barrier(size), 0
+    team, barrier, interrupted = ThreadTeam(size), Barrier(size), 0
     done = [0] * size
 
     def work(part: int) -> None:
         for _ in range(3):
-            meeting.wait(part)
+            barrier.wait(part)
         done[part] += 1
 
     parts = [(part,) for part in range(size)]
@@ -106,26 +109,26 @@ def test_a_signal_may_come_at_any_moment(size: int, alarm: Callable[[float], Non
         try:
             alarm(1e-5 * (1 + k % 60))
             for _ in range(20):
-                crew.run(work, parts, meeting.call_off)
+                team.run(work, parts, barrier.call_off)
             alarm(0)
         except KeyboardInterrupt:
             interrupted += 1
-            meeting.clear()
+            barrier.clear()
         before = [*done]
-        crew.run(work, parts, meeting.call_off)
+        team.run(work, parts, barrier.call_off)
         assert [after - ago for after, ago in zip(done, before, strict=True)] == [1] * size
     assert interrupted > 10
 
 
-def test_what_was_worked_on_is_let_go() -> None:
+def test_arrays_that_were_worked_on_are_freed() -> None:
     class Thing:
         pass
 
-    crew, thing = ThreadTeam(2), Thing()
+    team, thing = ThreadTeam(2), Thing()
     seen = weakref.ref(thing)
-    crew.run(lambda each: None, [(thing,), (thing,)])
+    team.run(lambda thing: None, [(thing,), (thing,)])
     del thing
-    crew.run(lambda: None, [(), ()])
+    team.run(lambda: None, [(), ()])
     gc.collect()
     assert seen() is None
 
@@ -139,11 +142,11 @@ def test_threads_do_not_warn_of_what_is_not_finite() -> None:
 
 def test_its_threads_end_with_it() -> None:
     before = set(threading.enumerate())
-    crew = ThreadTeam(3)
-    crew.run(lambda: None, [(), (), ()])
+    team = ThreadTeam(3)
+    team.run(lambda: None, [(), (), ()])
     mine = set(threading.enumerate()) - before
     assert len(mine) == 2
-    del crew
+    del team
     gc.collect()
     for thread in mine:
         thread.join(timeout=10)
@@ -151,9 +154,9 @@ def test_its_threads_end_with_it() -> None:
 
 
 def test_little_work_is_done_alone() -> None:
-    crew = ThreadTeam(2)
-    assert crew.worth(WORTH) is crew
-    assert crew.worth(WORTH - 1) is ALONE
+    team = ThreadTeam(2)
+    assert team.worth(WORTH) is team
+    assert team.worth(WORTH - 1) is ALONE
     assert ALONE.size == 1
 
 
@@ -161,7 +164,7 @@ def test_little_work_is_done_alone() -> None:
     "optimizer", [SGD(momentum=0.9), Adam(), AdamW(), RMSProp(momentum=0.5)], ids=str
 )
 def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: Optimizer) -> None:
-    layer, found = Linear(1000), []
+    layer, results = Linear(1000), []
     for threads in (1, 2, 3):
         backend = make_backend("numpy", threads=threads)
         generator = np.random.default_rng(0)
@@ -170,9 +173,9 @@ def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: O
         for _ in range(3):
             store.gradients[...] = generator.normal(size=store.gradients.shape)
             update()
-        found.append(store.values.copy())
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
+        results.append(store.values.copy())
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: O
         (4, [1, 1], [(0, 1), (1, 2)]),
     ],
 )
-def test_work_is_cut_into_shares_of_about_as_much(
+def test_work_is_cut_into_similar_shares(
     size: int, sizes: list[int], expected: list[tuple[int, int]]
 ) -> None:
     assert ThreadTeam(size).shares(sizes) == expected

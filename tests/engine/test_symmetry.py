@@ -45,7 +45,7 @@ def test_asymmetry_does_not_depend_on_the_scale(scale: float) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_asymmetry_of_a_broken_weight_is_not_known(bad: float) -> None:
+def test_asymmetry_of_a_weight_that_is_not_finite_is_nan(bad: float) -> None:
     weight = matrix(5, 4)
     weight[2, 3] = bad
     assert np.isnan(asymmetry(weight))

@@ -44,7 +44,7 @@ def test_a_paused_run_runs_on_to_the_epoch_and_another_batch_size_moves_its_end(
     assert [(e.step, e.kind) for e in events][-2:] == [(5, "pause"), (5, "stop")]
 
 
-def test_a_speed_limit_is_kept_and_commands_are_heard_while_it_waits() -> None:
+def test_a_speed_limit_is_observed_and_commands_are_applied_while_it_waits() -> None:
     trainer = make(blobs(), steps=1000)
     inbox: SimpleQueue[Command] = SimpleQueue()
     inbox.put(Command("speed", value=20.0))
@@ -78,6 +78,6 @@ def test_a_single_step_does_not_wait_for_the_limit() -> None:
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
-def test_a_limit_that_is_none_is_refused(value: float) -> None:
+def test_an_invalid_speed_limit_is_refused(value: float) -> None:
     trainer = make(blobs())
     assert "must not be negative" in trainer.refusal(Command("speed", value=value))
