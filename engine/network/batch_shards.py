@@ -15,7 +15,7 @@ from engine.backends.threads import Barrier
 from engine.layers.base import Bound, Scope, Shard
 
 if TYPE_CHECKING:
-    from engine.network.network import BoundNetwork
+    from engine.network.bound_network import BoundNetwork
 
 ROWS: Final = 256
 """Rows of products from which on a shard is as fast as the threads of BLAS with a whole batch.
