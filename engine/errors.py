@@ -1,15 +1,15 @@
-"""The one tree of errors that tuilab raises on purpose.
+"""The tree of errors that tuilab raises on purpose.
 
-    TuilabError                 anything a user can mend; the message says where, what and how
-    ├── ConfigError             a value is not allowed (carries the key path where it stands)
-    │   └── UnknownNameError    a name that no registry knows (carries the nearest one)
+    TuilabError                 anything a user can fix; the message says where, what and how
+    ├── ConfigError             a value that is not allowed (carries its key path)
+    │   └── UnknownNameError    a name that no registry knows (suggests the nearest one)
     ├── ShapeError              layers, data and labels that do not fit together
     ├── DataError               a data set that is missing, short or malformed
-    ├── CheckpointError         a checkpoint that is damaged, or of another run
-    └── BackendError            an array library or device that is not there
+    ├── CheckpointError         a checkpoint that is damaged or belongs to another run
+    └── BackendError            an array library or device that is not available
 
-`tuilab.errors` adds the application's own branches. Each class knows the exit code of the
-command that fails with it; `tuilab.cli.main` catches the root, once.
+`tuilab.errors` adds the application's own branches. Each class has the exit code of the command
+that fails with it; `tuilab.cli.main` catches the root, once.
 """
 
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ from typing import ClassVar
 
 
 class TuilabError(Exception):
-    """Root of the tree: the message is written for the person at the terminal."""
+    """Root of the tree; the message is for the person at the terminal."""
 
     exit_code: ClassVar[int] = 2
 
 
 class ConfigError(TuilabError):
-    """A setting has a value that is not allowed; `path` is its key path, `""` when unknown."""
+    """A setting has a value that is not allowed; `path` is its key path, `""` if unknown."""
 
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class ConfigError(TuilabError):
         self.path = path
 
     def under(self, *keys: str) -> "ConfigError":
-        """Return the same error, told from further out: `keys` go before its path."""
+        """Return the same error with `keys` before its path."""
         return ConfigError(self.message, ".".join(key for key in (*keys, self.path) if key))
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class DataError(TuilabError):
 
 
 class CheckpointError(TuilabError):
-    """A checkpoint that is damaged, none of ours, or of another run."""
+    """A checkpoint that is damaged, not tuilab's, or of another run."""
 
 
 class BackendError(TuilabError):
@@ -67,7 +67,7 @@ class NotPlannedError(BackendError):
 
 
 def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> str:
-    """Say that `name` is no known `kind`, what is, and which one was probably meant."""
+    """Return the message for an unknown `name`, with the allowed ones and the nearest match."""
     names = sorted(allowed)
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -75,6 +75,6 @@ def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> str:
 
 
 def require(condition: bool, key: str, message: str) -> None:
-    """Raise ConfigError at `key` unless `condition` holds: the members' own validation."""
+    """Raise ConfigError at `key` unless `condition` holds."""
     if not condition:
         raise ConfigError(message, key)

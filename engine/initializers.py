@@ -1,8 +1,8 @@
-"""Rules for the first weights. Drawn on the host, so that CPU and GPU start from equal bits.
+"""Weight initialisation, drawn on the host so that CPU and GPU start from the same bits.
 
 `xavier` is the lecture's randn/√fan_in; the `glorot` rules are those of Glorot and Bengio (2010),
-who average over fan_in and fan_out; `he` carries the factor 2 for ReLU (He et al., 2015). A rule
-named `…_uniform` has the std of its Gaussian twin: its limit is √3 times that.
+who average over fan_in and fan_out; `he` has the factor 2 for ReLU (He et al., 2015). A rule named
+`…_uniform` has the same std as its Gaussian counterpart: its limit is √3 times that.
 """
 
 from dataclasses import dataclass
@@ -30,17 +30,17 @@ class Initializer:
         fan_out: int,
         generator: np.random.Generator,
     ) -> Weights:
-        """Draw weights of `shape`, in float64, of units with so many inputs and outputs."""
+        """Return float64 weights of `shape` for units with these numbers of inputs and outputs."""
         raise NotImplementedError
 
     def std_for(self, fan_in: int, fan_out: int) -> float | None:
-        """Standard deviation of one weight of a linear layer; None where their mean is not 0."""
+        """Return the standard deviation of a linear layer's weight; None if the mean is not 0."""
         return None
 
 
 @dataclass(frozen=True)
-class _Spread(Initializer):
-    """Mean 0 and a standard deviation that follows from the fans: a Gaussian."""
+class _Gaussian(Initializer):
+    """Gaussian with mean 0 and the standard deviation `std_for` the fans."""
 
     def std_for(self, fan_in: int, fan_out: int) -> float:
         raise NotImplementedError
@@ -57,8 +57,8 @@ class _Spread(Initializer):
 
 
 @dataclass(frozen=True)
-class _UniformSpread(_Spread):
-    """The same, uniform in ±√3 std."""
+class _Uniform(_Gaussian):
+    """Uniform with mean 0 and the standard deviation `std_for` the fans: within ±√3 std."""
 
     def __call__(
         self,
@@ -75,7 +75,7 @@ class _UniformSpread(_Spread):
 @initializers.register("constant")
 @dataclass(frozen=True)
 class Constant(Initializer):
-    """All of one value: no symmetry is broken, every unit of a layer stays the same."""
+    """A single value: no symmetry is broken, all units of a layer stay the same."""
 
     value: float = 0.0
 
@@ -96,7 +96,7 @@ class Constant(Initializer):
 @initializers.register("zeros")
 @dataclass(frozen=True)
 class Zeros(Initializer):
-    """All zero, as the lecture asks "what happens then?": no symmetry is broken."""
+    """All zero: no symmetry is broken (the lecture asks "what happens then?")."""
 
     def __call__(
         self,
@@ -114,7 +114,7 @@ class Zeros(Initializer):
 
 @initializers.register("normal")
 @dataclass(frozen=True)
-class Normal(_Spread):
+class Normal(_Gaussian):
     """Gaussian with a fixed standard deviation, whatever the fan-in."""
 
     std: float = 0.01
@@ -128,7 +128,7 @@ class Normal(_Spread):
 
 @initializers.register("uniform")
 @dataclass(frozen=True)
-class Uniform(_UniformSpread):
+class Uniform(_Uniform):
     """Uniform in ±limit, whatever the fan-in."""
 
     limit: float = 0.01
@@ -142,8 +142,8 @@ class Uniform(_UniformSpread):
 
 @initializers.register("xavier")
 @dataclass(frozen=True)
-class Xavier(_Spread):
-    """Gaussian with std 1/√fan_in: keeps the variance through a linear unit."""
+class Xavier(_Gaussian):
+    """Gaussian with std 1/√fan_in: a linear unit preserves the variance."""
 
     def std_for(self, fan_in: int, fan_out: int) -> float:
         return sqrt(1 / fan_in)
@@ -152,12 +152,12 @@ class Xavier(_Spread):
 @initializers.register("lecun")
 @dataclass(frozen=True)
 class LeCun(Xavier):
-    """Gaussian with std 1/√fan_in (LeCun et al., 1998), as SELU wants it; the same as xavier."""
+    """Gaussian with std 1/√fan_in (LeCun et al., 1998), as SELU needs; the same as xavier."""
 
 
 @initializers.register("glorot_normal")
 @dataclass(frozen=True)
-class GlorotNormal(_Spread):
+class GlorotNormal(_Gaussian):
     """Gaussian with std √(2/(fan_in + fan_out)): a compromise between the two directions."""
 
     def std_for(self, fan_in: int, fan_out: int) -> float:
@@ -166,7 +166,7 @@ class GlorotNormal(_Spread):
 
 @initializers.register("glorot_uniform")
 @dataclass(frozen=True)
-class GlorotUniform(_UniformSpread):
+class GlorotUniform(_Uniform):
     """Uniform in ±√(6/(fan_in + fan_out))."""
 
     def std_for(self, fan_in: int, fan_out: int) -> float:
@@ -175,8 +175,8 @@ class GlorotUniform(_UniformSpread):
 
 @initializers.register("he")
 @dataclass(frozen=True)
-class He(_Spread):
-    """Gaussian with std √(2/fan_in): ReLU drops half of the variance, so begin with twice."""
+class He(_Gaussian):
+    """Gaussian with std √(2/fan_in): twice the variance, because ReLU drops half of it."""
 
     def std_for(self, fan_in: int, fan_out: int) -> float:
         return sqrt(2 / fan_in)
@@ -184,7 +184,7 @@ class He(_Spread):
 
 @initializers.register("he_uniform")
 @dataclass(frozen=True)
-class HeUniform(_UniformSpread):
+class HeUniform(_Uniform):
     """Uniform in ±√(6/fan_in)."""
 
     def std_for(self, fan_in: int, fan_out: int) -> float:
@@ -196,7 +196,7 @@ class HeUniform(_UniformSpread):
 class Orthogonal(Initializer):
     """Orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al., 2014).
 
-    More than two axes are read as a matrix of the first against all others, as PyTorch does.
+    More than two axes are treated as a matrix of the first and all others, as PyTorch does.
     """
 
     gain: float = 1.0
@@ -215,7 +215,7 @@ class Orthogonal(Initializer):
         rows, columns = shape[0], prod(shape[1:])
         tall = generator.standard_normal((max(rows, columns), min(rows, columns)))
         q, r = np.linalg.qr(tall)
-        q *= np.sign(np.diag(r))  # else the factors of some signs would never be drawn
+        q *= np.sign(np.diag(r))  # else the distribution would not be uniform
         matrix = q if rows >= columns else q.T
         return np.ascontiguousarray(self.gain * matrix).reshape(shape)
 
@@ -226,7 +226,7 @@ class Orthogonal(Initializer):
 @initializers.register("identity")
 @dataclass(frozen=True)
 class IdentityMatrix(Initializer):
-    """Ones on the diagonal: a linear layer passes its first inputs on unchanged."""
+    """Ones on the diagonal: a linear layer passes on its first inputs unchanged."""
 
     def __call__(
         self,
@@ -236,5 +236,5 @@ class IdentityMatrix(Initializer):
         fan_out: int,
         generator: np.random.Generator,
     ) -> Weights:
-        require(len(shape) == 2, "initializer", f"identity wants a matrix, not the shape {shape}")
+        require(len(shape) == 2, "initializer", f"identity needs a matrix, not the shape {shape}")
         return np.eye(shape[0], shape[1], dtype=np.float64)

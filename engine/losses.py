@@ -1,4 +1,4 @@
-"""Losses: a number from scores and labels, and the gradient of that number."""
+"""Losses of scores and labels, with their gradients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ losses: Registry["Loss"] = Registry("loss")
 
 @dataclass(frozen=True, slots=True)
 class BoundLoss:
-    """A loss bound into buffers for one batch shape."""
+    """A loss bound to buffers for one batch shape."""
 
     forward: Callable[[Array, Array], float]
     """(scores, labels) → mean loss over the batch; scores (batch, classes), labels (batch,)."""
@@ -29,12 +29,12 @@ class BoundLoss:
 
 @dataclass(frozen=True)
 class Loss:
-    """A frozen description; `bind` returns the closures."""
+    """A frozen description; `bind` returns the functions that compute it."""
 
-    chance_formula: ClassVar[str] = ""  # of `chance`, in words
+    chance_formula: ClassVar[str] = ""  # of `chance`: "ln C"
 
     def chance(self, classes: int) -> float:
-        """Return the loss where all scores are 0, so that no class is likelier than another."""
+        """Return the loss of guessing: all scores are 0, so that every class is equally likely."""
         backend = NumPyBackend("float64")
         forward = self.bind((classes,), classes, backend).forward
         return forward(np.zeros((classes, classes)), np.arange(classes))
@@ -45,7 +45,7 @@ class Loss:
 
 
 def one_hot(classes: int, backend: Backend) -> Array:
-    """Return (classes, classes), whose row k is the one-hot target of label k."""
+    """Return (classes, classes); row k is the one-hot target of label k."""
     table = backend.full((classes, classes), 0.0)
     backend.xp.fill_diagonal(table, 1.0)
     return table
@@ -54,12 +54,12 @@ def one_hot(classes: int, backend: Backend) -> Array:
 @losses.register("softmax_cross_entropy")
 @dataclass(frozen=True)
 class SoftmaxCrossEntropy(Loss):
-    """−Σ target · log softmax(scores), averaged over the batch; ln C for C equally likely classes.
+    """−Σ target · log softmax(scores), averaged over the batch; dscores = (softmax − target) / N.
 
     The target of an example is 1 − ε at its label plus ε/C at every class, with ε the
-    `label_smoothing` (Szegedy et al., 2016). Computed from scores less their maximum, so that no
-    exponential overflows; with the classes along the first axis, for sums over a short last one
-    are several times slower.
+    `label_smoothing` (Szegedy et al., 2016). The maximum is subtracted from the scores, so that no
+    exponential overflows. The classes lie along the first axis: sums over a short last axis are
+    several times slower.
     """
 
     chance_formula: ClassVar = "ln C"
@@ -108,8 +108,8 @@ class SoftmaxCrossEntropy(Loss):
 class MulticlassSVM(Loss):
     """Σ max(0, s_j − s_label + margin) over the other classes j, averaged over the batch.
 
-    The lecture's hinge loss (Weston and Watkins, 1999): (C − 1) · margin where all scores are
-    equal. PyTorch's MultiMarginLoss is this divided by the number of classes.
+    The lecture's hinge loss (Weston and Watkins, 1999). PyTorch's MultiMarginLoss is this divided
+    by the number of classes.
     """
 
     chance_formula: ClassVar = "(C − 1) · margin"
@@ -133,7 +133,7 @@ class MulticlassSVM(Loss):
             xp.add(hinge, self.margin, out=hinge)
             above_zero(xp, hinge, hinge)
             xp.subtract(1, target, out=dscores)
-            xp.multiply(hinge, dscores, out=hinge)  # the label itself has no hinge
+            xp.multiply(hinge, dscores, out=hinge)  # the label has no hinge
             xp.sum(hinge, axis=1, out=per_example)
             return float(xp.mean(per_example))
 

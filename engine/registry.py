@@ -1,4 +1,4 @@
-"""Families of small members (activations, initialisers, data sources …), found by name.
+"""Families of small members (activations, initialisers, data sources …), looked up by name.
 
 A member registers where it is defined, so that adding one touches one file:
 
@@ -8,8 +8,8 @@ A member registers where it is defined, so that adding one touches one file:
         std: float = 0.01
 
 Members are frozen dataclasses: their fields are their settings, in Python and in a scenario file.
-A family whose members have a file each names the package that these are in: a file put there is
-found without being named anywhere, and read when the family is first asked for.
+A family whose members have a file each names their package. All modules of that package are
+imported when the family is first read, so that a new file needs no entry anywhere.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,23 +27,23 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     """A mapping from name to member class; `kind` names the family in error messages."""
 
     def __init__(self, kind: str, package: str = "") -> None:
-        """Begin a family, to which all modules of `package` will add when it is first read."""
+        """Begin a family; the modules of `package` are imported when it is first read."""
         self.kind = kind
         self._registered: dict[str, type[T]] = {}
-        self._unread = package
+        self._package = package
 
     @property
     def _members(self) -> dict[str, type[T]]:
-        if self._unread:
-            package, self._unread = import_module(self._unread), ""
+        if self._package:
+            package, self._package = import_module(self._package), ""
             for module in iter_modules(package.__path__):
                 import_module(f"{package.__name__}.{module.name}")
         return self._registered
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator: enter the member under `name` (which must be free)."""
+        """Return a class decorator that adds the member under `name`, which must be free."""
 
-        def enter(member: type[T]) -> type[T]:
+        def add(member: type[T]) -> type[T]:
             if name in self._registered:
                 raise ValueError(f"{self.kind} '{name}' is registered twice")
             if not is_dataclass(member):
@@ -51,7 +51,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
             self._registered[name] = member
             return member
 
-        return enter
+        return add
 
     def __getitem__(self, name: str) -> type[T]:
         try:
@@ -69,7 +69,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         return len(self._members)
 
     def build(self, name: str, **settings: Any) -> T:
-        """Make the member `name` with `settings`; unknown ones raise UnknownNameError."""
+        """Return the member `name` with `settings`. Raises UnknownNameError for either."""
         member = self[name]
         known = {field.name for field in fields(member)}  # type: ignore[arg-type]
         for key in settings:

@@ -1,7 +1,7 @@
-"""Non-linearities: each with its derivative, its saturation test and the range of its histogram.
+"""Elementwise non-linearities (lecture 6, "activation functions").
 
-A member writes `y = f(x)` into a buffer, and later turns dL/dy into dL/dx given x and y. Lecture 6,
-"activation functions".
+Each has its derivative, its saturation limits and the range of its histogram. Activations with
+weights of their own are layers.
 """
 
 from engine.activations.base import Activation, activations

@@ -1,4 +1,4 @@
-"""What a non-linearity is, and the family's registry."""
+"""What an activation is, and the registry of all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ class Activation:
     """An elementwise non-linearity; all arrays have the shape (batch, *units)."""
 
     kernels: ClassVar[tuple[str, str]] = "", ""
-    """Compiled kernels that do what `forward` and `backward` say; "" where there is none."""
+    """Names of compiled kernels in place of `forward` and `backward`; "" for none."""
     scratch: ClassVar[int] = 0
-    """Arrays of the shape of x to work in. What `forward` leaves there its `backward` finds."""
+    """Number of scratch arrays like x. `backward` gets them as `forward` left them."""
 
     @property
     def saturated(self) -> tuple[float, float] | None:
-        """An output at or beyond these values passes next to no gradient on; None: never so."""
+        """Outputs at or beyond these values pass almost no gradient; None if it cannot saturate."""
         return None
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """Lowest and highest output, None where there is none: the range of its histogram."""
+        """Lowest and highest output, None if unbounded: the range of its histogram."""
         return None, None
 
     @property
     def silent_at(self) -> float | None:
-        """A unit that never rises above this output learns nothing: it is dead. None: cannot."""
+        """A unit whose output never exceeds this is dead: it learns nothing. None: never so."""
         return None
 
     def forward(self, backend: Backend, x: Array, y: Array, scratch: Scratch = ()) -> None:
@@ -43,5 +43,5 @@ class Activation:
     def backward(
         self, backend: Backend, x: Array, y: Array, dy: Array, dx: Array, scratch: Scratch = ()
     ) -> None:
-        """Write dy · f′(x) into dx; reads x, y and dy only."""
+        """Write dy · f′(x) into dx; x, y and dy are left alone."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Non-linearities in pieces that meet at 0: ReLU and its kin."""
+"""Activations in two pieces that meet at 0: ReLU and its relatives."""
 
 import math
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Identity(Activation):
 @activations.register("relu")
 @dataclass(frozen=True)
 class ReLU(Activation):
-    """f(x) = max(0, x); f′(0) = 0, as the lecture and PyTorch have it."""
+    """f(x) = max(0, x); f′(0) = 0, as in the lecture and in PyTorch."""
 
     kernels = "relu_forward", "relu_backward"
     bounds = (0.0, None)
@@ -133,7 +133,7 @@ class ELU(_ExponentialLinear):
 @activations.register("selu")
 @dataclass(frozen=True)
 class SELU(_ExponentialLinear):
-    """A scaled ELU whose constants pull mean and variance to 0 and 1 (Klambauer et al., 2017)."""
+    """A scaled ELU; its constants drive mean and variance to 0 and 1 (Klambauer et al., 2017)."""
 
     def constants(self) -> tuple[float, float]:
         return 1.6732632423543772, 1.0507009873554805

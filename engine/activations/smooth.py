@@ -1,4 +1,4 @@
-"""Non-linearities without a kink: the sigmoids, and smooth forms of ReLU."""
+"""Smooth activations: sigmoids, and forms of ReLU without a kink."""
 
 import math
 from dataclasses import dataclass
@@ -57,8 +57,8 @@ class Sigmoid(Activation):
 class Softplus(Activation):
     """f(x) = ln(1 + eˣ), a smooth ReLU; f′ = 1 − e⁻ʸ, below 0.03 where y < 0.03.
 
-    As max(0, x) + ln(1 + e^−|x|), which cannot overflow. PyTorch returns x itself above 20,
-    which is 2e-9 less.
+    Computed as max(0, x) + ln(1 + e^−|x|), which cannot overflow. Above 20 PyTorch returns x
+    itself, which is 2e-9 less.
     """
 
     scratch: ClassVar = 1
@@ -87,7 +87,7 @@ class Softplus(Activation):
 @activations.register("silu")
 @dataclass(frozen=True)
 class SiLU(Activation):
-    """f(x) = x σ(x), also called swish; f′ = σ + y (1 − σ). Lowest, −0.278, at x = −1.278."""
+    """f(x) = x σ(x), also called swish; f′ = σ + y (1 − σ). Minimum −0.278 at x = −1.278."""
 
     scratch: ClassVar = 1
     bounds = (-0.2784645427610738, None)
@@ -117,8 +117,8 @@ FLAT: Final = 40.0  # beyond it Φ is 0 or 1 in float64 too, and in float32 x³ 
 class GELU(Activation):
     """f(x) = x Φ(x), Φ the normal distribution (Hendrycks and Gimpel, 2016); f′ = Φ + x Φ′.
 
-    Exact, or with `approximate = "tanh"` in the authors' approximation. Lowest, −0.170, at
-    x = −0.75.
+    Exact, or with `approximate = "tanh"` by the authors' approximation. The minimum, −0.170, is
+    at x = −0.75.
     """
 
     scratch: ClassVar = 5

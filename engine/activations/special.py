@@ -1,4 +1,4 @@
-"""Functions that NumPy lacks, or is slow at, over whole arrays and without allocating."""
+"""Functions that NumPy lacks or computes slowly, on whole arrays and without allocation."""
 
 from collections.abc import Sequence
 from math import inf
@@ -7,7 +7,7 @@ from typing import Any, Final
 from engine.backends.base import Array
 
 ERF_SCRATCH: Final = 5
-"""Arrays of the shape of its argument that `erf` works in."""
+"""Number of scratch arrays that `erf` needs."""
 
 # W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation
 # 23 (1969), 631-637. Below SMALL erf(t) = t P(t²)/Q(t²), above it 1 − erf(t) = e^(−t²) R(t)/S(t).
@@ -55,8 +55,8 @@ S: Final = (
 def above_zero(xp: Any, x: Array, out: Array) -> None:
     """Write max(x, 0); NaN stays NaN.
 
-    Clipped on both sides, for which NumPy has vector loops: 3 × as fast as `maximum` of an array
-    and a number, which has none.
+    `clip` has vector loops in NumPy: 3 × as fast as `maximum` of an array and a number, which has
+    none.
     """
     xp.clip(x, 0, inf, out=out)
 
@@ -69,8 +69,8 @@ def below_zero(xp: Any, x: Array, out: Array) -> None:
 def erf(xp: Any, x: Array, out: Array, scratch: Sequence[Array]) -> None:
     """Write 2/√π ∫₀ˣ e^(−t²) dt into `out`, which may be x; exact to 3e-16 in float64.
 
-    `scratch` holds ERF_SCRATCH arrays like x. Both approximations are evaluated everywhere and
-    one is chosen by a factor 0 or 1, for an index of the elements would have to be allocated.
+    `scratch` holds ERF_SCRATCH arrays like x. Both approximations are evaluated everywhere and one
+    is chosen by a factor 0 or 1, because a mask would have to be allocated.
     """
     t, near, far, square, other = scratch
     xp.absolute(x, out=t)
@@ -106,7 +106,7 @@ def _polynomial(xp: Any, coefficients: Sequence[float], x: Array, out: Array) ->
 def sigmoid(xp: Any, x: Array, out: Array) -> None:
     """Write 1 / (1 + e⁻ˣ) into `out`, which may be x.
 
-    As ½ (1 + tanh(x/2)), which is the same and cannot overflow, as e⁻ˣ does for x < −88.
+    Computed as ½ (1 + tanh(x/2)): e⁻ˣ would overflow in float32 for x < −88.
     """
     xp.multiply(x, 0.5, out=out)
     xp.tanh(out, out=out)

@@ -1,1 +1,5 @@
-"""Data sources, one file each: what a file registers is found without being named elsewhere."""
+"""Data: sources, preprocessing, augmentation, and batches for a step.
+
+A source or preprocessing step has a file in `sources/` or `preprocessing/`, found through its
+registry.
+"""

@@ -1,8 +1,8 @@
-"""Augmentation: training images changed at random each time they are seen, never those that judge.
+"""Augmentation: random changes of the training images, never of those for validation.
 
-A step is bound to a batch once, as layers are: it takes its buffers then, and returns a function
-from a batch (batch, features) to another buffer. What it draws comes from the host, so that every
-back-end sees the same images.
+Like a layer, a step is bound once: it allocates its buffers and returns a function from a batch
+(batch, features) to one of them. Random numbers are drawn on the host, so that every back-end sees
+the same images.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ class Augmentation:
     def bind(
         self, pixels: Pixels, batch: int, backend: Backend, *, generator: np.random.Generator
     ) -> Change:
-        """Return the function that changes a batch of flattened images, and leaves its input."""
+        """Return a function of a batch of flattened images, which it does not change."""
         raise NotImplementedError
 
 
 @augmentations.register("horizontal_flip")
 @dataclass(frozen=True)
 class HorizontalFlip(Augmentation):
-    """Mirrors an image, left to right, with a `probability`."""
+    """Mirrors an image left to right with a `probability`."""
 
     probability: float = 0.5
 
@@ -62,9 +62,9 @@ class HorizontalFlip(Augmentation):
 @augmentations.register("random_crop")
 @dataclass(frozen=True)
 class RandomCrop(Augmentation):
-    """Pads an image with `padding` zeros on every side, and cuts it out again somewhere in there.
+    """Pads an image with `padding` zeros on every side and crops it at a random position.
 
-    After `zero_mean` or the like, zero is the mean of what was there.
+    After `zero_mean`, zero is the mean of a pixel.
     """
 
     padding: int = 4
@@ -113,23 +113,23 @@ def bind_all(
     *,
     generator: np.random.Generator,
 ) -> Change | None:
-    """Return all `steps`, one after the other, as one function, if any. Raises ConfigError."""
+    """Return the composition of all `steps`, None without steps. Raises ConfigError."""
     if not steps:
         return None
     if pixels is None:
         raise ConfigError(
-            "needs images; this source has none, or preprocessing has mixed the pixels", "augment"
+            "needs images; this source has none, or preprocessing mixes the pixels", "augment"
         )
     changes: list[Change] = []
-    for place, step in enumerate(steps):
+    for position, step in enumerate(steps):
         try:
             changes.append(step.bind(pixels, batch, backend, generator=generator))
         except ConfigError as error:
-            raise error.under(f"augment[{place}]") from None
+            raise error.under(f"augment[{position}]") from None
 
     def change(x: Array) -> Array:
-        for each in changes:
-            x = each(x)
+        for one in changes:
+            x = one(x)
         return x
 
     return change

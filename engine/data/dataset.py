@@ -1,4 +1,4 @@
-"""What a data source gives, and how it is split and prepared."""
+"""Data sources and data sets: loading, splitting, preprocessing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a source returns: examples to learn from, and those kept apart for a test, if any."""
+    """What a source returns: training examples, and the test examples if it has any."""
 
     name: str  # "gaussian 1000×500"
     classes: tuple[str, ...]
@@ -42,15 +42,15 @@ class Loaded:
 class Source:
     """A frozen description of where data comes from; subclasses register under a name."""
 
-    title: ClassVar[str] = ""  # of a data set that must be fetched: "CIFAR-10"
-    path_settings: ClassVar[tuple[str, ...]] = ()  # those that name a file of the user's
+    title: ClassVar[str] = ""  # of a data set to fetch: "CIFAR-10"
+    path_settings: ClassVar[tuple[str, ...]] = ()  # settings that name a user's file
 
     def is_here(self, directory: Path | None) -> bool:
-        """Tell whether data that must be fetched first lies in `directory`."""
+        """Return whether `directory` has the data, for a data set to fetch."""
         return True
 
     def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:
-        """Return the data; `directory` is where the user keeps data sets. Raises DataError."""
+        """Return the data; `directory` is the user's folder of data sets. Raises DataError."""
         raise NotImplementedError
 
 
@@ -62,7 +62,7 @@ class Dataset:
     classes: tuple[str, ...]
     train: Examples
     validation: Examples | None
-    pixels: Pixels | None = None  # where the features still are those of an image
+    pixels: Pixels | None = None  # if the features still are the pixels of an image
     preprocess: tuple[Fitted, ...] = ()
 
     @property
@@ -77,11 +77,11 @@ def prepare(
     preprocess: Sequence[Preprocessor],
     generator: np.random.Generator,
 ) -> Dataset:
-    """Split off `validation`, a share in [0, 1) of the training examples, and preprocess.
+    """Return the data with `validation`, a share in [0, 1), split off, and preprocessed.
 
-    Statistics are those of the training split alone, applied to both (lecture 6, "data
-    preprocessing"). With 0 there is no validation split; "test" takes the source's own test
-    examples instead, which is for the last measurement and not for choosing by it.
+    Statistics are those of the training split, applied to both (lecture 6, "data preprocessing").
+    With 0 there is no validation split; with "test" it is the source's own test examples, which are
+    meant for a final measurement and not for choosing by it.
     """
     train, held_out = loaded.train, None
     if validation == "test":
@@ -111,21 +111,21 @@ def prepare(
 def _fit_all(
     steps: Sequence[Preprocessor], train: Table, pixels: Pixels | None
 ) -> tuple[Table, list[Fitted]]:
-    """Return the training split as the steps leave it, and the steps fitted to it, one by one."""
+    """Return the preprocessed training split, and the steps fitted to it in order."""
     fitted: list[Fitted] = []
-    for place, step in enumerate(steps):
+    for position, step in enumerate(steps):
         try:
             fitted.append(fit(step, train, pixels))
         except ConfigError as error:
-            raise error.under(f"preprocess[{place}]") from None
+            raise error.under(f"preprocess[{position}]") from None
         train = fitted[-1](train)
         pixels = pixels if step.keeps_pixels else None
     return train, fitted
 
 
 def _flat(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    kept = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float32)
-    return x.reshape(len(x), -1).astype(kept, copy=False)
+    dtype = x.dtype if np.issubdtype(x.dtype, np.floating) else np.dtype(np.float32)
+    return x.reshape(len(x), -1).astype(dtype, copy=False)
 
 
 def _split(
@@ -134,7 +134,7 @@ def _split(
     held = round(len(examples) * share)
     if held == 0 or held == len(examples):
         raise ConfigError(
-            f"a share of {share:g} of {len(examples)} examples leaves nothing on one side",
+            f"a share of {share:g} of {len(examples)} examples leaves one split empty",
             "validation",
         )
     order = generator.permutation(len(examples))

@@ -1,4 +1,4 @@
-"""What the inputs of a split are like, after preprocessing (lecture 6, "data preprocessing")."""
+"""Statistics of preprocessed inputs (lecture 6, "data preprocessing")."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,24 +8,24 @@ import numpy as np
 from engine.data.preprocessing import Table
 
 CORRELATED: Final = 256
-"""Correlation is looked for among so many features, spread evenly over all: their number goes into
-its cost squared, and all 3,072 of CIFAR-10 would take minutes."""
-BLOCK: Final = 1024  # examples at a time: what is made in float64 of them is small
+"""Correlations are computed for at most this number of features, evenly spaced: the cost is
+quadratic, and all 3,072 of CIFAR-10 would take minutes."""
+BLOCK: Final = 1024  # examples converted to float64 at a time
 
 
 @dataclass(frozen=True, slots=True)
 class InputStatistics:
-    """Over the features: the smallest and the largest mean and std, and how they go together."""
+    """Over the features: smallest and largest mean and std, and the largest correlation."""
 
     mean: tuple[float, float]
     std: tuple[float, float]  # of the population
-    correlation: float  # the largest |r| of two features; 0 where fewer than two vary
-    spread: float  # std of all values taken as one
+    correlation: float  # the largest |r| of two features; 0 if fewer than two vary
+    spread: float  # std of all values together
     offset: float  # mean of all values
 
 
 def describe(x: Table) -> InputStatistics:
-    """Measure inputs x (examples, features)."""
+    """Return the statistics of x (examples, features)."""
     features = x.shape[1]
     chosen = np.unique(np.linspace(0, features - 1, min(features, CORRELATED)).round().astype(int))
     mean = x.mean(axis=0, dtype=np.float64)

@@ -1,1 +1,5 @@
-"""The layers, one file each: what a file registers is found without being named elsewhere."""
+"""Layers, one file each, found through the registry `engine.layers.base.layers`.
+
+A file here that registers a layer needs no entry anywhere else. Shards, threads and parameters of
+a whole network belong in `engine.network`.
+"""

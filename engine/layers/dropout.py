@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al., 2014), inverted: nothing is left to do at evaluation."""
+"""Inverted dropout (Srivastava et al., 2014): the scaling is done in training."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,10 +13,10 @@ from engine.layers.base import Bound, Layer, Scope, Shape, layers
 @layers.register("dropout")
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """y = x · mask / (1 − rate), each value kept with probability 1 − rate; y = x at evaluation.
+    """y = x · mask / (1 − rate) with P(mask = 1) = 1 − rate; y = x at evaluation.
 
-    The rate is the hyper-parameter "dropout", one for the whole network, and can change while it
-    trains. Masks are drawn on the host, so that a run has the same ones on every back-end.
+    The rate is the hyper-parameter "dropout", one for the whole network, which can change during
+    training. Masks are drawn on the host, so that a run has the same ones on every back-end.
     """
 
     kind: ClassVar = "dropout"
@@ -27,7 +27,7 @@ class Dropout(Layer):
 
     @property
     def by_rows(self) -> bool:
-        return False  # masks come from one stream, in the order of the examples
+        return False  # masks are drawn from one stream, in the order of the examples
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, xp, hyper = scope.backend, scope.backend.xp, scope.hyper

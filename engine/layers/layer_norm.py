@@ -16,7 +16,7 @@ from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
 class LayerNorm(Layer):
     """y = γ x̂ + β with x̂ = (x − mean) / √(var + ε) over the features of each example.
 
-    Unlike batch normalisation it knows no batch: training and evaluation are the same.
+    Independent of the batch, so that training and evaluation are the same.
     Backwards: dx = (γ dy − mean(γ dy) − x̂ mean(γ dy x̂)) / √(var + ε).
     """
 

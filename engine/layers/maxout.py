@@ -15,9 +15,8 @@ from engine.layers.base import Bound, Layer, Scope, Shape, layers
 class Maxout(Layer):
     """y_u = max over p of x_(p, u); x (batch, pieces · units), piece after piece for all units.
 
-    With the linear layer before it, which has `pieces` times the parameters, it is the lecture's
-    max(w₁ᵀx + b₁, w₂ᵀx + b₂). Backwards dy goes to the piece that was largest, of equal ones to the
-    first.
+    After a linear layer, which has `pieces` times the parameters, this is the lecture's
+    max(w₁ᵀx + b₁, w₂ᵀx + b₂). Backwards, dy goes to the largest piece, in a tie to the first.
     """
 
     kind: ClassVar = "maxout"
@@ -34,8 +33,8 @@ class Maxout(Layer):
     def output_shape(self, x: Shape) -> Shape:
         if len(x) != 1 or x[0] % self.pieces:
             raise ShapeError(
-                f"maxout with {self.pieces} pieces takes a flat input of a multiple of so many "
-                f"features, not {x}"
+                f"maxout with {self.pieces} pieces takes a flat input whose size is a "
+                f"multiple of it, not {x}"
             )
         return (x[0] // self.pieces,)
 

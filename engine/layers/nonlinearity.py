@@ -1,4 +1,4 @@
-"""The layer that applies an activation function."""
+"""The layer that applies an elementwise activation."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -11,7 +11,7 @@ from engine.layers.base import Bound, Layer, Scope, Shape, layers
 @layers.register("activation")
 @dataclass(frozen=True)
 class Nonlinearity(Layer):
-    """y = f(x) elementwise; x and y have the shape (batch, *x)."""
+    """y = f(x) elementwise; backwards dx = dy · f′(x)."""
 
     kind: ClassVar = "activation"
     activation: Activation = field(default_factory=ReLU)

@@ -13,7 +13,7 @@ from engine.layers.conv2d import window_count
 
 @dataclass(frozen=True)
 class _Pool2d(Layer):
-    """Windows of `size` × `size`, `stride` apart (0: `size`, so that they do not overlap)."""
+    """Pools windows of `size` × `size`, `stride` apart (0: `size`, without overlap)."""
 
     over_images: ClassVar = True
     size: int = 2
@@ -32,7 +32,7 @@ class _Pool2d(Layer):
         return (height, width, x[2])
 
     def _cells(self, images: Array, out: Shape) -> list[Array]:
-        """Return, for each place in a window, the view of `images` (batch, H, W, C) it sees."""
+        """Return a view of `images` (batch, H, W, C) for every position in a window."""
         stride = self.stride or self.size
         height, width = out[:2]
         return [
@@ -45,7 +45,7 @@ class _Pool2d(Layer):
 @layers.register("max_pool2d")
 @dataclass(frozen=True)
 class MaxPool2d(_Pool2d):
-    """The largest value of each window and channel; of equal ones the first gets the gradient."""
+    """The maximum of each window and channel; in a tie the first gets the gradient."""
 
     kind: ClassVar = "max_pool2d"
 

@@ -1,4 +1,4 @@
-"""ReLU with a slope that is learned (He et al., 2015; lecture 6, "activation functions")."""
+"""ReLU with a learned slope (He et al., 2015; lecture 6, "activation functions")."""
 
 from dataclasses import dataclass
 from math import isfinite, prod
@@ -16,9 +16,9 @@ from engine.layers.base import Bound, Layer, Parameter, Scope, Shape, layers
 @layers.register("prelu")
 @dataclass(frozen=True)
 class PReLU(Layer):
-    """y = x for x > 0, else a x, with a learned: one for the layer, or one for each unit.
+    """y = x for x > 0, else a x, with one learned a for the layer or one per unit.
 
-    a begins at `slope` and is exempt from weight decay, which would make a ReLU of it.
+    a begins at `slope` and is exempt from weight decay, which would turn it into ReLU.
     Backwards: dx = dy where x > 0, else a dy; da = Σ dy min(x, 0) over the batch (and the units).
     """
 

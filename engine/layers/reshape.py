@@ -41,7 +41,7 @@ class Flatten(Layer):
 class Image(Layer):
     """Flat planes (channels · height · width) → images (height, width, channels).
 
-    Data sets give a picture as its planes, one after the other; convolutions want channels last.
+    Data sets store the planes of an image one after the other; convolutions take channels last.
     """
 
     kind: ClassVar = "image"

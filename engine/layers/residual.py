@@ -25,9 +25,9 @@ from engine.layers.base import (
 @layers.register("residual")
 @dataclass(frozen=True)
 class Residual(Layer):
-    """y = x + f(x), f being `layers` in a row that keeps the shape.
+    """y = x + f(x), where f applies `layers` in order and preserves the shape.
 
-    Its own weights, as far as one is shown, are those of the first layer inside that has any.
+    The weight that represents the block is that of the first layer inside that has one.
     """
 
     kind: ClassVar = "residual"

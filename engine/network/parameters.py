@@ -1,6 +1,6 @@
-"""One flat array for all parameters, one for their gradients, one for what is kept besides.
+"""One flat array for all parameters, one for their gradients, one for the layers' other state.
 
-The optimiser, a checkpoint and weight decay then each see one vector. What decays stands first.
+The optimiser, a checkpoint and weight decay then see one vector. Parameters that decay come first.
 """
 
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ from engine.layers.base import Parameter
 
 Views = dict[str, Array]
 Layout: TypeAlias = "Sequence[dict[str, tuple[int, tuple[int, ...]]]]"
-"""For each layer, where its named arrays begin in a flat one, and their shapes."""
+"""For every layer, the start of its named arrays in a flat one, and their shapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterStore:
-    """Flat device arrays, and for each layer named views of them."""
+    """Flat arrays on the device, and named views of them for every layer."""
 
     values: Array  # (P,)
     gradients: Array  # (P,)
     state: Array  # (S,)
-    decaying: int  # the first so many of P are under weight decay
-    layout: Layout  # where each lies in P, and its shape
-    state_layout: Layout  # the same in S
+    decaying: int  # the first `decaying` of P are under weight decay
+    layout: Layout  # of P
+    state_layout: Layout  # of S
     value_views: Sequence[Views]
     gradient_views: Sequence[Views]
     state_views: Sequence[Views]
 
     def views(self, flat: Array) -> list[Views]:
-        """Return views of `flat` (P,) that lie in it as the parameters lie in `values`."""
+        """Return views of `flat` (P,) with the layout of the parameters in `values`."""
         return _views(flat, self.layout)
 
 
@@ -54,16 +54,16 @@ def allocate(
     backend: Backend,
     generator: np.random.Generator,
 ) -> ParameterStore:
-    """Lay out and draw the parameters of all layers; `generator` is used in layer order."""
+    """Lay out the parameters of all layers and draw them from `generator`, in layer order."""
     layout: list[dict[str, tuple[int, tuple[int, ...]]]] = [{} for _ in parameters]
     size = decaying = 0
-    for wanted in (True, False):
+    for decays in (True, False):
         for named, places in zip(parameters, layout, strict=True):
             for name, parameter in named.items():
-                if parameter.decays is wanted:
+                if parameter.decays is decays:
                     places[name] = size, parameter.shape
                     size += prod(parameter.shape)
-        decaying = size if wanted else decaying
+        decaying = size if decays else decaying
     values, gradients = backend.empty((size,)), backend.full((size,), 0.0)
     value_views = _views(values, layout)
     for layer, named in enumerate(parameters):

@@ -1,15 +1,15 @@
-"""What theory expects of a network before it is trained: the spread of signals, layer by layer.
+"""The theory of signal propagation: the spread of signals in an untrained network.
 
-With weights drawn independently of everything else, mean 0 and std σ_w, a wide layer's
-pre-activations z are Gaussian. Of its inputs a only the mean square counts:
+With weights drawn independently of everything else, with mean 0 and std σ_w, the pre-activations z
+of a wide layer are Gaussian. They depend on its inputs a only through the mean square:
 
     forwards    Var z = σ_w² fan_in E[a²];   a of the next layer = φ(z)
     backwards   Var dL/dA of the layer before = σ_w² fan_out E[φ′(z)²] Var dL/dA
 
-Glorot and Bengio (2010) have them for φ′ = 1, He et al. (2015) for ReLU, which makes both √½ a
-layer where σ_w² fan = 1; Poole et al. (2016) and Schoenholz et al. (2017) for any φ, as here. Batch
-normalisation makes Var z = 1 and divides what comes back by the std of what went in, over the
-batch: ×√(π/(π − 1)) = 1.21 a layer for ReLU (Yang et al., 2019).
+Glorot and Bengio (2010) derive them for φ′ = 1, He et al. (2015) for ReLU (a factor √½ per layer
+both ways if σ_w² fan = 1), Poole et al. (2016) and Schoenholz et al. (2017) for any φ. Batch
+normalisation makes Var z = 1 and divides gradients by the std of its input over the batch: a factor
+√(π/(π − 1)) = 1.21 per layer for ReLU (Yang et al., 2019).
 """
 
 import math
@@ -24,13 +24,13 @@ from engine.activations import Activation, activations
 from engine.backends.base import NumPyBackend
 from engine.statistics.frames import Floats, LayerInfo, gain
 
-NODES: Final = 24  # of a panel: with them an E of tanh is exact to 1e-12
-REACH: Final = 9.0  # standard deviations: beyond lie 1e-18 of a Gaussian
+NODES: Final = 24  # in a panel: enough for E[tanh] to 1e-12
+REACH: Final = 9.0  # standard deviations, with 1e-18 of a Gaussian beyond
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Of a non-linearity φ over Gaussian pre-activations z."""
+    """Moments of a non-linearity φ over Gaussian pre-activations z."""
 
     mean: float  # E[φ(z)]
     square: float  # E[φ(z)²]
@@ -60,9 +60,9 @@ def moments(activation: Activation, std: float, mean: float = 0.0) -> Moments:
 def _quadrature(zero: float) -> tuple[Floats, Floats]:
     """Return nodes and weights for an expectation over a unit Gaussian.
 
-    Gauss–Legendre in panels that become ever narrower towards `zero`, where z = 0: there ReLU has
-    its kink, and tanh of large pre-activations is all but a step, which Gauss–Hermite's evenly
-    spaced nodes miss (at std 22, E[tanh′²] by 10 % with 100 of them).
+    Gauss–Legendre in panels that get narrower towards `zero`, where z = 0: ReLU has its kink there,
+    and tanh of large pre-activations is almost a step, which Gauss–Hermite's evenly spaced nodes
+    miss (at std 22, 100 of them are 10 % off for E[tanh′²]).
     """
     steps = np.concatenate([-(2.0 ** np.arange(4, -13, -1)), [0], 2.0 ** np.arange(-12, 5)])
     edges = np.unique(np.clip(zero + steps, -REACH, REACH))
@@ -76,19 +76,19 @@ def _quadrature(zero: float) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What theory expects of one hidden layer."""
+    """What theory predicts for one hidden layer."""
 
     std: float  # of its activations
-    forward: float  # std over that of the layer before; of the first: the input's
+    forward: float  # std over that of the layer before, or of the inputs
     weights: float  # σ_w √fan_in
-    kept: float  # share of the root mean square that the non-linearity keeps
-    slope: float  # √E[φ′²], its share going backwards
-    backward: float = math.nan  # std of dL/dA over that of the layer after; the last has none
+    kept: float  # root mean square after over before the non-linearity
+    slope: float  # √E[φ′²], the same for gradients
+    backward: float = math.nan  # std of dL/dA over that of the layer after; NaN for the last
 
 
 @dataclass(frozen=True, slots=True)
 class SignalTheory:
-    """What theory expects of the hidden layers, as far as it goes; `reason` says why no farther."""
+    """What theory predicts for the hidden layers; `reason` says why it stops before the last."""
 
     passages: Sequence[Passage] = ()
     reason: str = ""
@@ -96,23 +96,23 @@ class SignalTheory:
 
     @property
     def gain_forward(self) -> float:
-        """Factor a layer, as `Snapshot.gain_forward` measures it; NaN where it is not known."""
+        """Factor per layer, as `Snapshot.gain_forward` measures it; NaN if unknown."""
         return math.nan if self.reason else gain(np.array([p.std for p in self.passages]))
 
     @property
     def gain_backward(self) -> float:
-        """Factor a layer going backwards, as `Snapshot.gain_backward` measures it."""
+        """Factor per layer backwards, as `Snapshot.gain_backward` measures it."""
         return math.nan if self.reason else gain(np.array(self.gradient[::-1]))
 
 
 def expected(
     layers: Sequence[LayerInfo], input_std: float, input_mean: float = 0.0
 ) -> SignalTheory:
-    """Follow inputs of such a spread through `layers`, the output layer last."""
+    """Return the prediction for inputs of this mean and std; the last of `layers` is the output."""
     square, std, hidden = input_std**2 + input_mean**2, input_std, layers[:-1]
     passages: list[Passage] = []
     backward: list[float] = []  # from each layer to the one before
-    reason = "" if std > 0 else "the spread of the inputs is not known"
+    reason = "" if std > 0 else "the spread of the inputs is unknown"
     for layer in hidden:
         if reason := reason or _unknown(layer):
             break
@@ -121,14 +121,14 @@ def expected(
         weights = first.std * math.sqrt(first.fan_in)
         norm = bool(layer.normalization)
         before = 1.0 if norm else weights * math.sqrt(square)
-        found = moments(phi, before, 0.0 if norm else first.bias)
-        down = first.std * math.sqrt(first.fan_out * found.slope_square)
+        after = moments(phi, before, 0.0 if norm else first.bias)
+        down = first.std * math.sqrt(first.fan_out * after.slope_square)
         backward.append(down / (weights * std) if norm and weights * std else down)
         reached = math.hypot(before, 0.0 if norm else first.bias)
-        kept = math.sqrt(found.square) / reached if reached else math.nan
-        gained, slope = found.std / std if std else math.nan, math.sqrt(found.slope_square)
-        passages.append(Passage(found.std, gained, weights, kept, slope))
-        square, std = found.square, found.std
+        kept = math.sqrt(after.square) / reached if reached else math.nan
+        gained, slope = after.std / std if std else math.nan, math.sqrt(after.slope_square)
+        passages.append(Passage(after.std, gained, weights, kept, slope))
+        square, std = after.square, after.std
     relative = np.cumprod([1.0, *backward[:0:-1]])[::-1].tolist() if passages else []
     for at, factor in enumerate(backward[1:]):
         passages[at] = replace(passages[at], backward=factor)
@@ -136,7 +136,7 @@ def expected(
 
 
 def _unknown(layer: LayerInfo) -> str:
-    """Say why theory does not go through a layer; "" where it does."""
+    """Return why theory does not cover a layer; "" if it does."""
     if layer.between:
         return f"{', '.join(layer.between)} at layer {layer.index} is beyond it"
     if layer.kind != "linear":

@@ -1,4 +1,4 @@
-"""The numbers that can change while training, each checked when it is set."""
+"""The numbers that can change during training; every new value is checked."""
 
 import math
 from typing import Final
@@ -7,28 +7,28 @@ from engine.commands import Command
 from engine.errors import ConfigError, UnknownNameError, require
 
 SHARES: Final = ("momentum", "alpha", "beta1", "beta2", "dropout")
-"""Shares below 1: what of an average is kept a step, or what dropout leaves out."""
+"""In [0, 1): the weight of the past in an average, or the share that dropout drops."""
 
 
 class Hyperparameters(dict[str, float]):
-    """The numbers that can change between steps; the optimiser reads them at every one."""
+    """The numbers that can change between steps; the optimiser reads them at every step."""
 
     factor: float = 1.0
-    """What the schedule makes of the learning rate at this step."""
+    """The schedule's factor of the learning rate at this step."""
 
     @property
     def rate(self) -> float:
-        """The learning rate that acts at this step: the one that was set, times the factor."""
+        """The effective learning rate at this step: "learning_rate" times the factor."""
         return self["learning_rate"] * self.factor
 
     def validate(self, key: str, value: float) -> None:
-        """Raise ConfigError or UnknownNameError unless `key` may take `value`."""
+        """Raise ConfigError or UnknownNameError unless `key` can be set to `value`."""
         if key not in self:
             raise UnknownNameError("hyper-parameter", key, self)
         check(key, value)
 
     def changed(self, command: Command) -> float:
-        """Return the value that "set" or "scale" gives. Raises ConfigError, UnknownNameError."""
+        """Return the new value after "set" or "scale". Raises ConfigError, UnknownNameError."""
         value = command.value
         if command.kind == "scale":
             value *= self.get(command.key, 0.0)
@@ -36,14 +36,14 @@ class Hyperparameters(dict[str, float]):
         return value
 
     def change(self, command: Command) -> dict[str, object]:
-        """Do what "set" or "scale" says; return what there is to tell. Raises as `changed`."""
+        """Carry out "set" or "scale"; return the details of the event. Raises like `changed`."""
         key, value = command.key, self.changed(command)
         previous, self[key] = self[key], value
         return {"key": key, "value": value, "previous": previous}
 
 
 def check(key: str, value: float) -> None:
-    """Raise ConfigError unless the hyper-parameter `key` may be `value`."""
+    """Raise ConfigError unless `value` is allowed for the hyper-parameter `key`."""
     if not math.isfinite(value):
         raise ConfigError(f"must be a finite number, is {value}", key)
     if key in SHARES:

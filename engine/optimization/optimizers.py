@@ -1,8 +1,8 @@
-"""Optimisers: a few passes over one flat parameter vector.
+"""Optimisers, as a few passes over one flat vector of parameters.
 
 Settings that may change while training (learning rate, momentum …) are read at every step from
-`Hyperparameters`, never baked into a closure. Formulas and defaults are PyTorch's, but for the
-learning rate of gradient descent, 0.01.
+`Hyperparameters`. Formulas and defaults are PyTorch's, except for the learning rate of gradient
+descent, 0.01.
 """
 
 from collections.abc import Callable
@@ -20,32 +20,32 @@ from engine.registry import Registry
 optimizers: Registry["Optimizer"] = Registry("optimizer")
 
 BLOCK: Final = 1 << 17
-"""Elements a pass works on before the next pass: so few that they are still in a cache then, and so
-many that the calls themselves do not count, and threads do not wait for Python's lock."""
+"""Number of elements that all passes work on before the next block: few enough to stay in a cache,
+many enough that neither the calls nor Python's lock matter."""
 
 
 def cuts(length: int) -> list[slice]:
-    """Return the slices that cut a vector of `length` into blocks of BLOCK."""
+    """Return slices that divide a vector of `length` into blocks of BLOCK."""
     return [slice(start, start + BLOCK) for start in range(0, length, BLOCK)]
 
 
 def blocks(backend: Backend, *flat: Array) -> list[tuple[Array, ...]]:
-    """Cut vectors of one length into blocks; each with a scratch block, one for all, at its end."""
+    """Return blocks of vectors of one length, with a shared scratch block at the end of each."""
     length = len(flat[0])
     scratch = backend.empty((min(BLOCK, length),))
-    return [(*(each[cut] for each in flat), scratch[: len(flat[0][cut])]) for cut in cuts(length)]
+    return [(*(a[cut] for a in flat), scratch[: len(flat[0][cut])]) for cut in cuts(length)]
 
 
 def sweep(
     backend: Backend, kernel: str, change: Callable[..., None], *flat: Array
 ) -> Callable[..., None]:
-    """Return what calls change(*blocks, scratch, *constants) for all blocks of vectors `flat`.
+    """Return a function of constants: change(*blocks, scratch, *constants) on all blocks of `flat`.
 
-    It takes the constants. Long vectors are shared between the threads of the back-end. Where it
-    has `kernel`, that does in one pass, and to the last bit, what `change` says.
+    The threads of the back-end share long vectors. A compiled `kernel`, if there is one, replaces
+    `change`: it takes one pass and gives the same bits.
     """
     team = backend.thread_team.worth(len(flat[0]))
-    parts = [[each[part] for each in flat] for part in team.parts(len(flat[0]), BLOCK)]
+    parts = [[vector[part] for vector in flat] for part in team.parts(len(flat[0]), BLOCK)]
     works = [
         backend.kernel(kernel, *part, len(part[0])) or _blockwise(change, blocks(backend, *part))
         for part in parts
@@ -65,24 +65,24 @@ def _blockwise(change: Callable[..., None], cut: list[tuple[Array, ...]]) -> Cal
 
 @dataclass(frozen=True, slots=True)
 class BoundOptimizer:
-    """An optimiser over its arrays: makes updates, and shows what it remembers between them."""
+    """An optimiser bound to its arrays: its update, and its state between updates."""
 
     update: Callable[[], None]
-    """Change the parameters by their gradients."""
+    """Update the parameters by their gradients."""
     state: dict[str, Array]
-    """What a checkpoint must save besides the parameters: arrays like them, and the number of
-    updates made, "step", shape (1,) and on the host."""
+    """What a checkpoint must save besides the parameters: arrays like them, and "step", the number
+    of updates, with shape (1,) and on the host."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """A frozen description; its float fields are the hyper-parameters.
 
-    A limit or a strength of 0 means: none.
+    A limit or strength of 0 means none.
     """
 
     decoupled: ClassVar[bool] = False
-    """Whether `weight_decay` shrinks the weights in the update and is no part of the loss."""
+    """Whether `weight_decay` shrinks the weights in the update instead of adding to the loss."""
 
     learning_rate: float = 0.01
     weight_decay: float = 0.0  # λ of ½λ‖W‖², added to the loss
@@ -96,7 +96,7 @@ class Optimizer:
             check(key, value)
 
     def hyperparameters(self) -> Hyperparameters:
-        """Return the initial values of what can change while training."""
+        """Return the initial values of the numbers that can change during training."""
         return Hyperparameters(asdict(self))
 
     def bind(
@@ -109,9 +109,9 @@ class Optimizer:
 @optimizers.register("sgd")
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """v ← μ v + g; w ← w − η v: gradient descent with momentum μ, in PyTorch's convention.
+    """v ← μ v + g; w ← w − η v: gradient descent with momentum μ (Polyak, 1964).
 
-    The velocity does not contain the learning rate, so changing it acts at once.
+    As in PyTorch, the velocity does not contain the learning rate: a change of it acts at once.
     """
 
     momentum: float = 0.0
@@ -134,7 +134,7 @@ class SGD(Optimizer):
 @optimizers.register("nesterov")
 @dataclass(frozen=True)
 class Nesterov(Optimizer):
-    """v ← μ v + g; w ← w − η (g + μ v): the gradient as it will be after the momentum step."""
+    """v ← μ v + g; w ← w − η (g + μ v): momentum that looks ahead (Sutskever et al., 2013)."""
 
     momentum: float = 0.9
 
@@ -158,7 +158,7 @@ class Nesterov(Optimizer):
 @optimizers.register("adagrad")
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
-    """s ← s + g²; w ← w − η g / (√s + ε) (Duchi et al., 2011): steps only ever get smaller."""
+    """s ← s + g²; w ← w − η g / (√s + ε) (Duchi et al., 2011): steps only get smaller."""
 
     epsilon: float = 1e-10
 
@@ -225,8 +225,8 @@ class RMSProp(Optimizer):
 class Adam(Optimizer):
     """m ← β₁ m + (1 − β₁) g; s ← β₂ s + (1 − β₂) g²; w ← w − η m̂ / (√ŝ + ε) (Kingma and Ba, 2015).
 
-    m̂ and ŝ are m / (1 − β₁ᵗ) and s / (1 − β₂ᵗ) after t updates: without that they would be too
-    small at first, as the lecture shows.
+    m̂ = m / (1 − β₁ᵗ) and ŝ = s / (1 − β₂ᵗ) after t updates: without this bias correction both
+    would be too small at first.
     """
 
     learning_rate: float = 1e-3
@@ -268,8 +268,8 @@ class Adam(Optimizer):
             if self.decoupled and hyper["weight_decay"]:
                 shrinking(1 - hyper.rate * hyper["weight_decay"])
             beta1, beta2 = hyper["beta1"], hyper["beta2"]
-            # η · m/(1 − β₁ᵗ) / (√(s/(1 − β₂ᵗ)) + ε), with all that is the same for every weight
-            # gathered into two numbers.
+            # η · m/(1 − β₁ᵗ) / (√(s/(1 − β₂ᵗ)) + ε), with everything that is the same for all
+            # weights combined into two numbers.
             root = (1 - beta2 ** int(step[0])) ** 0.5
             rate = hyper.rate * root / (1 - beta1 ** int(step[0]))
             moving(rate, beta1, beta2, hyper["epsilon"] * root)
@@ -280,9 +280,9 @@ class Adam(Optimizer):
 @optimizers.register("adamw")
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with weights that shrink by η λ a step, apart from the gradient.
+    """Adam with w ← (1 − η λ) w before each update (Loshchilov and Hutter, 2019).
 
-    Loshchilov and Hutter (2019). The loss has no penalty of `weight_decay` then.
+    λ is `weight_decay`, which adds nothing to the loss.
     """
 
     decoupled: ClassVar = True

@@ -1,7 +1,7 @@
-"""What keeps weights and gradients small: penalties, clipping, a limit for the norm of a unit.
+"""Penalties on the weights, gradient clipping, and a limit for the norm of a unit's weights.
 
-All strengths and limits are hyper-parameters, read at every step; 0 means none. Biases and the
-parameters of normalisation layers are exempt from what concerns weights.
+All strengths and limits are hyper-parameters, read at every step; 0 means none. Penalties and the
+limit do not apply to biases and to the parameters of normalisation layers.
 """
 
 from typing import Final
@@ -11,11 +11,11 @@ from engine.optimization.hyperparameters import Hyperparameters
 from engine.optimization.optimizers import BLOCK, blocks
 
 TINY: Final = 1e-6
-"""What PyTorch's clip_grad_norm_ adds to the norm that it divides by."""
+"""PyTorch's clip_grad_norm_ adds this to the norm before dividing."""
 
 
 class Penalty:
-    """½ λ ‖W‖² and λ₁ Σ|W| over all that decays."""
+    """½ λ ‖W‖² + λ₁ Σ|W| over all parameters that decay."""
 
     def __init__(self, network: BoundNetwork, hyper: Hyperparameters, *, l2: bool = True) -> None:
         store, self._xp, self._hyper, self._l2 = network.store, network.backend.xp, hyper, l2
@@ -23,7 +23,7 @@ class Penalty:
         self._blocks = blocks(network.backend, self._weights, store.gradients[: store.decaying])
 
     def __call__(self) -> float:
-        """Return the penalty and add its gradient, λ W + λ₁ sign W."""
+        """Return the penalty and add its gradient, λ W + λ₁ sign W, to that of the loss."""
         xp, total = self._xp, 0.0
         decay = self._hyper["weight_decay"] if self._l2 else 0.0
         lasso = self._hyper["l1"]
@@ -42,14 +42,14 @@ class Penalty:
 
 
 class Clipping:
-    """Bounds the gradient: each element to ±`clip_value`, then the whole to `clip_norm`."""
+    """Clips every element of the gradient to ±`clip_value`, then its norm to `clip_norm`."""
 
     def __init__(self, network: BoundNetwork, hyper: Hyperparameters) -> None:
         self._xp, self._hyper = network.backend.xp, hyper
         self._gradients = network.store.gradients
 
     def __call__(self) -> None:
-        """Clip the gradients of all parameters, as PyTorch's clip_grad_value_ and _norm_ do."""
+        """Clip the gradients in place, like PyTorch's clip_grad_value_ and clip_grad_norm_."""
         xp, gradients = self._xp, self._gradients
         if value := self._hyper["clip_value"]:
             xp.clip(gradients, -value, value, out=gradients)
@@ -60,10 +60,10 @@ class Clipping:
 
 
 class MaxNorm:
-    """Scales the incoming weights of a unit back where their norm exceeds `max_norm`.
+    """Scales the incoming weights of a unit down to the norm `max_norm` (Srivastava et al., 2014).
 
-    Srivastava et al. (2014). A weight (inputs, units) is measured some rows at a time, so that
-    its squares need no second matrix.
+    The norms of a weight (inputs, units) are computed from some rows at a time, so that the squares
+    need no second matrix.
     """
 
     def __init__(self, network: BoundNetwork, hyper: Hyperparameters) -> None:
@@ -75,25 +75,25 @@ class MaxNorm:
                 rows = min(inputs, max(1, BLOCK // units))
                 squares, ones = backend.empty((rows, units)), backend.full((rows,), 1.0)
                 norm, part = backend.empty((units,)), backend.empty((units,))
-                cut = [
+                row_blocks = [
                     (block, squares[: len(block)], ones[: len(block)])
                     for block in (weight[start : start + rows] for start in range(0, inputs, rows))
                 ]
-                self._weights.append((cut, norm, part))
+                self._weights.append((row_blocks, norm, part))
 
     def __call__(self) -> None:
-        """Hold the weights of every unit to the limit."""
+        """Scale down the weights of every unit whose norm exceeds the limit."""
         xp, limit = self._xp, self._hyper["max_norm"]
         if not limit:
             return
-        for cut, norm, part in self._weights:
+        for row_blocks, norm, part in self._weights:
             norm.fill(0)
-            for block, squares, ones in cut:
+            for block, squares, ones in row_blocks:
                 xp.multiply(block, block, out=squares)
                 xp.matmul(ones, squares, out=part)
                 xp.add(norm, part, out=norm)
             xp.sqrt(norm, out=norm)
             xp.maximum(norm, limit, out=norm)
             xp.divide(limit, norm, out=norm)
-            for block, _, _ in cut:
+            for block, _, _ in row_blocks:
                 xp.multiply(block, norm, out=block)

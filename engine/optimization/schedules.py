@@ -1,7 +1,7 @@
-"""Schedules: what becomes of the learning rate as training goes on.
+"""Schedules of the learning rate.
 
-A schedule returns a factor for each step, and the learning rate that acts is the one that was set
-times that factor: setting or scaling it by a key then changes the base and keeps the schedule.
+A schedule gives a factor for every step; the effective learning rate is "learning_rate" times that
+factor. Setting or scaling the learning rate thus changes the base and keeps the schedule.
 """
 
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ schedules: Registry["Schedule"] = Registry("schedule")
 
 @dataclass(frozen=True)
 class Schedule:
-    """A frozen description; `warm_up_steps` come first, in which the factor rises linearly."""
+    """A frozen description; in the first `warm_up_steps` the factor rises linearly."""
 
     needs_validation: ClassVar[bool] = False
-    """Whether it goes by the validation loss, and so cannot do without."""
+    """Whether it depends on the validation loss."""
 
     warm_up_steps: int = 0
 
@@ -31,23 +31,23 @@ class Schedule:
         require(steps >= 0, "warm_up_steps", f"must not be negative, is {steps}")
 
     def at(self, step: int, total: int) -> float:
-        """Return the factor at `step` of `total` (from 0), warm-up apart."""
+        """Return the factor at `step` (from 0) of `total`, both without the warm-up."""
         raise NotImplementedError
 
     def bind(self, total: int, start: int = 0) -> "BoundSchedule":
-        """Begin a training of `total` steps, or go on with one from step `start`."""
+        """Return the schedule of a training of `total` steps, acting from step `start`."""
         return BoundSchedule(self, total, start)
 
 
 @dataclass
 class BoundSchedule:
-    """A schedule under way."""
+    """A schedule bound to the length of a training."""
 
     schedule: Schedule
     total: int
     """Steps of the whole training."""
     start: int = 0
-    """The step from which it acts, as if training began there."""
+    """The step at which it begins, as if training began there."""
     state: Host = field(default_factory=lambda: np.zeros(0))
     """What a checkpoint must save."""
 
@@ -65,13 +65,13 @@ class BoundSchedule:
         return self.schedule.at(step, max(1, self.total - before))
 
     def validated(self, loss: float) -> None:
-        """Take note of the validation loss."""
+        """Record a validation loss."""
 
 
 @schedules.register("constant")
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """1: the learning rate is what was set."""
+    """1: the learning rate stays as it was set."""
 
     def at(self, step: int, total: int) -> float:
         return 1.0
@@ -83,7 +83,7 @@ def _check_factor(factor: float) -> None:
 
 
 def _power(factor: float, exponent: int) -> float:
-    """Return factorⁿ, infinity where it is too large for a float."""
+    """Return factorⁿ, infinity if it is too large for a float."""
     try:
         return float(factor**exponent)
     except OverflowError:
@@ -139,7 +139,7 @@ class InverseTime(Schedule):
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:
-    """Go from `start` to `end` along half a cosine, `share` of the way."""
+    """Return the value after a `share` of the way from `start` to `end` along half a cosine."""
     return end + (start - end) * (1 + cos(pi * share)) / 2
 
 
@@ -161,10 +161,10 @@ class Cosine(Schedule):
 @schedules.register("one_cycle")
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """From `start` up to 1 within the share `rise` of training, then down to `end` (Smith, 2018).
+    """From `start` up to 1 in the share `rise` of training, then down to `end` (Smith, 2018).
 
-    Both ways along half a cosine, with PyTorch's defaults: the learning rate that is set is the
-    highest. Momentum is left alone.
+    Both along half a cosine, with PyTorch's defaults: the learning rate that is set is the
+    maximum. Momentum does not change.
     """
 
     rise: float = 0.3
@@ -187,10 +187,10 @@ class OneCycle(Schedule):
 @schedules.register("reduce_on_plateau")
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
-    """Times `factor` when the validation loss was not better for more than `patience` times.
+    """Times `factor` after more than `patience` validations without a better loss.
 
-    Better is a share of `threshold` below the best. It is measured at the start and after every
-    epoch.
+    A loss is better if it is below the best by more than the share `threshold`. Validation happens
+    at the start and after every epoch.
     """
 
     needs_validation: ClassVar = True
@@ -214,7 +214,7 @@ class ReduceOnPlateau(Schedule):
 
 @dataclass
 class _Plateau(BoundSchedule):
-    """Its state: the best loss, how often it was not better since, and the factor by now."""
+    """Its state: the best loss, the number of validations since, and the current factor."""
 
     settings: ReduceOnPlateau = field(default_factory=ReduceOnPlateau)
     state: Host = field(default_factory=lambda: np.array([inf, 0.0, 1.0]))

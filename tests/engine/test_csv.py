@@ -101,11 +101,11 @@ def test_numbers_are_sorted_as_numbers_and_words_as_words(
         ("a,b,c\n1,nan,x\n1,2,y\n", "line 2, column 'b': expected a finite number, found 'nan'"),
         ("1,1e999,x\n1,2,y\n", "line 1, column 1 (the first is 0): expected a finite number"),
         ("a,b\n1,x\n2,\n", "line 3, column 'b': the label is missing"),
-        ("a,b\n1,0\n2,0.5\n", "line 3, column 'b': the label '0.5' is no class"),
-        ("a,b\n1,0\n2,nan\n", "line 3, column 'b': the label 'nan' is no class"),
+        ("a,b\n1,0\n2,0.5\n", "line 3, column 'b': the label '0.5' is not a class"),
+        ("a,b\n1,0\n2,nan\n", "line 3, column 'b': the label 'nan' is not a class"),
         ("a,b\n1,x\n2,x\n", "column 'b': all 2 labels are 'x', expected at least 2 classes"),
         ('a,b\n1,"x\n', "line 2: unexpected end of data"),
-        (b"a,b\n1,\xff\n", "is no text in UTF-8"),
+        (b"a,b\n1,\xff\n", "is not UTF-8 text"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line_and_column(

@@ -120,7 +120,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path, change: object) -> None:
     assert callable(change)
     path = tmp_path / "labels.gz"
     path.write_bytes(change(gzip.compress(bytes(range(256)) * 9)))
-    with pytest.raises(DataError, match=r"labels\.gz is truncated or no gzip file"):
+    with pytest.raises(DataError, match=r"labels\.gz is truncated or not a gzip file"):
         read_idx(path)
 
 

@@ -232,7 +232,7 @@ def test_a_file_that_is_no_preprocessing_is_refused(tmp_path: Path, content: byt
         np.savez(path, x=np.ones(3))
     else:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=r"p\.npz holds no preprocessing"):
+    with pytest.raises(DataError, match=r"p\.npz is not a file of preprocessing"):
         load(path)
 
 

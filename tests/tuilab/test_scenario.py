@@ -326,7 +326,7 @@ class TestBuilding:
             self.build(small(data={"batch_size": 49}))
 
     def test_a_split_that_leaves_nothing_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match=r"data\.validation: .*leaves nothing"):
+        with pytest.raises(ConfigError, match=r"data\.validation: .*leaves one split empty"):
             self.build(small(data={"samples": 3, "validation": 0.01, "batch_size": 1}))
 
     def test_a_network_too_large_for_memory_is_refused(self) -> None:

@@ -1,1 +1,1 @@
-"""Data sources, one file each: what a file registers is found without being named elsewhere."""
+"""Data sources, one file each, found through the registry `engine.data.dataset.sources`."""

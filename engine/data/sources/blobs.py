@@ -1,4 +1,4 @@
-"""Blobs: Gaussian clouds, which straight lines separate where they can be separated."""
+"""Blobs: Gaussian clouds, separated by straight lines as far as they do not overlap."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,10 @@ from engine.errors import require
 @sources.register("blobs")
 @dataclass(frozen=True)
 class Blobs(PointSource):
-    """A cloud a class, of std `noise`, around a centre drawn from a Gaussian of std `spread`.
+    """A cloud of std `noise` per class, around a centre from a Gaussian of std `spread`.
 
-    By seed, two centres may come close: with the defaults 81 to 100 % can be told apart.
+    Two centres may be close, depending on the seed: the best accuracy with the defaults is between
+    81 and 100 %.
     """
 
     noise: float = 1.0

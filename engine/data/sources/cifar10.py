@@ -24,8 +24,9 @@ NAMES: Final = (
 class Cifar10(Source):
     """Colour images of 32 × 32 pixels with values 0 … 255, flattened to 3,072; 10 classes.
 
-    The examples are those of `data_batch_*.bin`, the test examples those of `test_batch.bin`; files
-    may be short as long as they hold whole records. `limit` takes the first so many (0: all).
+    The training examples are in `data_batch_*.bin`, the test examples in `test_batch.bin`. Files
+    may be short as long as they hold whole records. `limit` is the number of training images to
+    take (0: all).
     """
 
     title: ClassVar = "CIFAR-10"
@@ -47,19 +48,19 @@ class Cifar10(Source):
         parts = [read_batch(path) for path in batches]
         x = np.concatenate([part.x for part in parts])
         y = np.concatenate([part.y for part in parts])
-        keep = self.limit or len(y)
+        limit = self.limit or len(y)
         test = folder / "test_batch.bin"
         return Loaded(
-            f"cifar10 {min(keep, len(y))}×{x.shape[1]}",
+            f"cifar10 {min(limit, len(y))}×{x.shape[1]}",
             NAMES,
-            Examples(x[:keep].astype(np.float32), y[:keep]),
+            Examples(x[:limit].astype(np.float32), y[:limit]),
             read_batch(test) if test.is_file() else None,
             PIXELS,
         )
 
 
 def read_batch(path: Path) -> Examples:
-    """Read one file of records: x (records, 3072) uint8, y (records,); raise DataError."""
+    """Return x (records, 3072) uint8 and y (records,) of one file. Raises DataError."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Tables in CSV files: a line an example, a column of labels, all others numbers."""
+"""Tables in CSV files: one line per example, one column of labels, numbers in all others."""
 
 import csv
 from array import array
@@ -21,10 +21,10 @@ Row = tuple[int, list[str]]  # the line in the file, from 1, and its fields
 @sources.register("csv")
 @dataclass(frozen=True)
 class Csv(Source):
-    """A UTF-8 file at `path`. `label` is a column by its name, or by its number: −1 is the last.
+    """A UTF-8 file at `path`. `label` is the name or the number of a column; −1 is the last.
 
     With `header` "auto" the first line names the columns if none of its fields is a number, or if
-    `label` is a name. Labels that are whole numbers or words become classes in their order.
+    `label` is a name. Labels are whole numbers or words; their classes are sorted.
     """
 
     path_settings: ClassVar = ("path",)
@@ -35,9 +35,11 @@ class Csv(Source):
 
     def __post_init__(self) -> None:
         good = len(self.delimiter) == 1 and self.delimiter not in '"\r\n\0'
-        require(good, "delimiter", f"must be one character, no quote, is {self.delimiter!r}")
+        require(
+            good, "delimiter", f"must be one character other than a quote, is {self.delimiter!r}"
+        )
         named = self.header is False and isinstance(self.label, str)
-        require(not named, "label", "is a name, but header = false says that columns have none")
+        require(not named, "label", "is a name, but with header = false columns have none")
 
     def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:
         path = find_file(self.path, directory)
@@ -83,7 +85,7 @@ class Csv(Source):
 
 
 class _Table:
-    """Gathers the rows: numbers packed, for a list of Python floats takes four times as much."""
+    """Collects the rows, with packed numbers: Python floats take four times the memory."""
 
     def __init__(self, path: Path, names: Sequence[str] | None, label: int, width: int) -> None:
         self._path, self._names, self._label, self._width = path, names, label, width
@@ -115,12 +117,12 @@ class _Table:
         return x
 
     def place(self, row: int) -> str:
-        """Say where the label of an example stands."""
+        """Return where the label of an example is, for a message."""
         return self._where(row, self._label)
 
-    def _refuse(self, row: int, feature: int, found: str) -> None:
-        column = feature + (feature >= self._label)  # the label's own was taken out
-        what = f"'{found}'" if found.strip() else "nothing"
+    def _refuse(self, row: int, feature: int, field: str) -> None:
+        column = feature + (feature >= self._label)  # features exclude the label's column
+        what = f"'{field}'" if field.strip() else "nothing"
         raise DataError(f"{self._where(row, column)}: expected a finite number, found {what}")
 
     def _where(self, row: int, column: int) -> str:
@@ -129,7 +131,7 @@ class _Table:
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[Row]:
-    """Yield the lines of a file that are not blank. Raises DataError."""
+    """Yield the rows of a file that are not blank. Raises DataError."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -139,7 +141,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[Row]:
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num}: {error}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8: {error}") from error
+        raise DataError(f"{path} is not UTF-8 text: {error}") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 

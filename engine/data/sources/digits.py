@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that come with the package (see digits.LICENSE.md)."""
+"""The handwritten digits that come with the package (see digits.LICENSE.md)."""
 
 from dataclasses import dataclass
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: clothes, in the format of MNIST and harder."""
+"""Fashion-MNIST: clothes, in the format of MNIST."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from engine.data.sources.idx import IdxImages
 @sources.register("fashion_mnist")
 @dataclass(frozen=True)
 class FashionMnist(IdxImages):
-    """60,000 pictures of clothes to train on and 10,000 to validate (Xiao et al., 2017)."""
+    """60,000 images of clothes for training and 10,000 for testing (Xiao et al., 2017)."""
 
     title: ClassVar = "Fashion-MNIST"
     names: ClassVar = (

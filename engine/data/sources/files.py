@@ -1,4 +1,4 @@
-"""What the sources that read a user's own file share: finding it, and turning labels to classes."""
+"""Helpers of the sources that read files: finding them, and converting labels to classes."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from engine.errors import DataError
 
 
 def find_file(path: str, directory: Path | None) -> Path:
-    """Return where the file `path` lies: as it is, or else in the data folder. Raises DataError."""
-    # What lies beside a scenario comes as an absolute path, which `/` leaves as it is.
+    """Return the path of a file, relative paths in the data folder. Raises DataError."""
+    # A path relative to a scenario file arrives as an absolute one, which `/` leaves alone.
     place = Path(path) if directory is None else directory / path
     with suppress(OSError):  # longer than a path can be
         if place.is_file():
@@ -24,11 +24,11 @@ def find_file(path: str, directory: Path | None) -> Path:
 
 
 def not_here(name: str, expected: str, directory: Path | None) -> DataError:
-    """Return the error for a data set that is not there, with where was looked and what to do."""
-    where = "in no folder, for none is named" if directory is None else f"in {directory}"
+    """Return the error for a missing data set: where it was expected and how to get it."""
+    where = "here: no data folder is set" if directory is None else f"in {directory}"
     to = "" if directory is None else f" --to {shlex.quote(str(directory))}"
     return DataError(
-        f"no {name} {where}: expected {expected} there. Get it with `tuilab data fetch {name}{to}`"
+        f"no {name} {where}; expected {expected}. Get it with `tuilab data fetch {name}{to}`"
         ", or name the folder that has it with --data-dir or TUILAB_DATA"
     )
 
@@ -36,10 +36,10 @@ def not_here(name: str, expected: str, directory: Path | None) -> DataError:
 def encode_labels(
     texts: Sequence[str], place: Callable[[int], str]
 ) -> tuple[Labels, tuple[str, ...]]:
-    """Return a class 0 … classes − 1 for each label, and what the classes are called, in order.
+    """Return a class 0 … classes − 1 for every label, and the names of the classes in order.
 
-    Whole numbers are sorted as numbers, anything else as text. `place` tells where a label stands.
-    Raises DataError for labels that are no classes: missing, broken numbers, all the same.
+    Whole numbers are sorted as numbers, anything else as text. `place` returns where a label is,
+    for a message. Raises DataError for labels that are missing, fractions, or all the same.
     """
     numbers = {text: _number(text) for text in set(texts)}
     if "" in numbers:
@@ -51,7 +51,7 @@ def encode_labels(
         if broken:
             first = next(index for index, text in enumerate(texts) if text in broken)
             raise DataError(
-                f"{place(first)}: the label '{texts[first]}' is no class; "
+                f"{place(first)}: the label '{texts[first]}' is not a class; "
                 "expected whole numbers, or words"
             )
         keys = {text: str(int(number)) for text, number in values.items()}
@@ -59,8 +59,8 @@ def encode_labels(
     else:
         classes = sorted(numbers)
     if len(classes) < 2:
-        found = f"all {len(texts)} labels are '{classes[0]}'" if classes else "there are no labels"
-        raise DataError(f"{place(0)}: {found}, expected at least 2 classes")
+        problem = f"all {len(texts)} labels are '{classes[0]}'" if classes else "no labels"
+        raise DataError(f"{place(0)}: {problem}, expected at least 2 classes")
     codes = {name: code for code, name in enumerate(classes)}
     return np.array([codes[keys[text]] for text in texts], np.int64), tuple(classes)
 

@@ -1,4 +1,4 @@
-"""The lecture's own experiment: unit Gaussian inputs."""
+"""Unit Gaussian inputs, as in the lecture's experiments."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,7 +15,7 @@ class Gaussian(Source):
     """Unit Gaussian inputs (samples, features), labelled by a random linear teacher.
 
     The label is the largest of `classes` random projections of the input, so that there is
-    something to learn; the lecture (weight initialisation, 1000 × 500) only runs it forwards.
+    something to learn. The lecture (weight initialisation, 1000 × 500) only runs it forwards.
     """
 
     samples: int = 1000

@@ -1,7 +1,7 @@
 """IDX files, the format of MNIST (LeCun, Cortes and Burges), and the sources that come in it.
 
-Two zero bytes, a byte for the type, a byte for the number of axes, each axis as four bytes, the
-largest first; then the values. Only the type 8, unsigned bytes, occurs in these data sets.
+Two zero bytes, a byte for the type, a byte for the number of axes, the length of each axis as four
+bytes, big-endian; then the values. These data sets only have type 8, unsigned bytes.
 """
 
 import gzip
@@ -26,9 +26,9 @@ TRAIN, TEST = "train", "t10k"  # how the names of the files begin
 class IdxImages(Source):
     """Grey images of 28 × 28 pixels with values 0 … 255, flattened to 784; 10 classes.
 
-    Trains on `train-*` and validates on `t10k-*`, where that is there; plain files or .gz, in the
-    data folder or in its subfolder that is called as the source. `limit` takes the first so many
-    training images (0: all).
+    The training examples are `train-*`, the test examples `t10k-*` if present; plain files or .gz,
+    in the data folder or its subfolder with the source's name. `limit` is the number of training
+    images to take (0: all).
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -46,8 +46,8 @@ class IdxImages(Source):
         if folder is None:
             raise not_here(name, f"{name}/{_name(TRAIN, 'images')}.gz", directory)
         train = _read_split(folder, TRAIN)
-        keep = self.limit or len(train)
-        train = Examples(train.x[:keep], train.y[:keep])
+        limit = self.limit or len(train)
+        train = Examples(train.x[:limit], train.y[:limit])
         here = any(_find(folder, _name(TEST, part)) for part in ("images", "labels"))
         test = _read_split(folder, TEST) if here else None
         return Loaded(f"{name} {len(train)}×{SIDE**2}", self.names, train, test, (1, SIDE, SIDE))
@@ -87,13 +87,15 @@ def _content(path: Path) -> bytes:
                 return file.read()
         return path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is truncated or no gzip file ({error}); fetch it again") from error
+        raise DataError(
+            f"{path} is truncated or not a gzip file ({error}); fetch it again"
+        ) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _read_split(folder: Path, split: str) -> Examples:
-    """Read images (examples, 784) and their labels, and check that they belong together."""
+    """Return images (examples, 784) and their labels. Raises DataError if they do not match."""
     image_file, images = _read_part(folder, split, "images", 3)
     label_file, labels = _read_part(folder, split, "labels", 1)
     if images.shape[1:] != (SIDE, SIDE) or not len(images):
@@ -104,7 +106,7 @@ def _read_split(folder: Path, split: str) -> Examples:
     if len(images) != len(labels):
         raise DataError(
             f"{image_file} has {len(images)} images and {label_file} {len(labels)} labels, "
-            "expected as many: they do not belong together"
+            "expected the same number: they do not belong together"
         )
     if labels.max() > 9:
         first = int(np.argmax(labels > 9))

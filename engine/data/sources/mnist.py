@@ -10,7 +10,7 @@ from engine.data.sources.idx import IdxImages
 @sources.register("mnist")
 @dataclass(frozen=True)
 class Mnist(IdxImages):
-    """60,000 handwritten digits to train on and 10,000 to validate (LeCun et al., 1998)."""
+    """60,000 handwritten digits for training and 10,000 for testing (LeCun et al., 1998)."""
 
     title: ClassVar = "MNIST"
     names: ClassVar = tuple(str(digit) for digit in range(10))

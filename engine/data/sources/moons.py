@@ -1,4 +1,4 @@
-"""Moons: two half circles that reach into each other."""
+"""Moons: two interlocking half circles."""
 
 from dataclasses import dataclass
 

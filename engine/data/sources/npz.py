@@ -20,7 +20,7 @@ class Npz(Source):
     """The arrays named `x` and `y` of the file at `path`; pickled objects are refused.
 
     x is (examples, features), or images (examples, height, width) or (examples, channels, height,
-    width), of numbers. y is (examples,): whole numbers, or words, which become classes in order.
+    width), of numbers. y is (examples,): whole numbers or words; their classes are sorted.
     """
 
     path_settings: ClassVar = ("path",)
@@ -62,29 +62,29 @@ def _arrays(path: Path, *names: str) -> list[npt.NDArray[Any]]:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (BadZipFile, EOFError, NotImplementedError, ValueError, zlib.error) as error:
         raise DataError(
-            f"{path} is no .npz file of numbers and words, or is damaged: {error}"
+            f"{path} is not an .npz file of numbers and words, or is damaged: {error}"
         ) from error
 
 
 def _check_inputs(what: str, x: npt.NDArray[Any]) -> None:
-    found = f"{what} is {x.dtype} {x.shape}"
+    array = f"{what} is {x.dtype} {x.shape}"
     if x.dtype.kind not in "fiub":
-        raise DataError(f"{found}, expected numbers")
+        raise DataError(f"{array}, expected numbers")
     if x.ndim not in (2, 3, 4):
         raise DataError(
-            f"{found}, expected (examples, features), (examples, height, width) or "
+            f"{array}, expected (examples, features), (examples, height, width) or "
             "(examples, channels, height, width)"
         )
     if not x.size:
-        raise DataError(f"{found}: there is nothing in it")
+        raise DataError(f"{array}: it is empty")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         index = tuple(map(int, np.argwhere(~np.isfinite(x))[0]))
         raise DataError(f"{what}{list(index)} is {x[index]}, expected finite numbers")
 
 
 def _check_labels(what: str, y: npt.NDArray[Any], examples: int) -> None:
-    found = f"{what} is {y.dtype} {y.shape}"
+    array = f"{what} is {y.dtype} {y.shape}"
     if y.dtype.kind not in "fiubUS":
-        raise DataError(f"{found}, expected whole numbers or words")
+        raise DataError(f"{array}, expected whole numbers or words")
     if y.shape != (examples,):
-        raise DataError(f"{found}, expected a label for each of {examples} examples: ({examples},)")
+        raise DataError(f"{array}, expected a label for each of {examples} examples: ({examples},)")

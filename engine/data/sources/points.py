@@ -1,4 +1,4 @@
-"""What the synthetic sources share: balanced classes of points, with Gaussian noise on them."""
+"""Base of the synthetic sources: balanced classes of points with Gaussian noise."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ Points = npt.NDArray[np.float64]  # (samples, features)
 
 @dataclass(frozen=True)
 class PointSource(Source):
-    """Classes take turns, so that their sizes differ by one at most.
+    """Points with classes in turn, so that their sizes differ by one at most.
 
-    `noise` is the std of what is added to each coordinate.
+    `noise` is the standard deviation of the noise added to every coordinate.
     """
 
     samples: int = 300
@@ -28,7 +28,7 @@ class PointSource(Source):
         require(
             self.samples >= classes,
             "samples",
-            f"must be at least {classes}, one a class, is {self.samples}",
+            f"must be at least {classes}, one per class, is {self.samples}",
         )
         good = np.isfinite(self.noise) and self.noise >= 0
         require(bool(good), "noise", f"must be finite and not negative, is {self.noise:g}")
@@ -38,7 +38,7 @@ class PointSource(Source):
         return 2
 
     def place(self, y: Labels, generator: np.random.Generator) -> Points:
-        """Return where the points of classes `y` (samples,) lie without noise."""
+        """Return the points of classes `y` (samples,) without noise."""
         raise NotImplementedError
 
     def load(self, *, generator: np.random.Generator, directory: Path | None) -> Loaded:

@@ -12,10 +12,10 @@ from engine.errors import require
 @sources.register("spirals")
 @dataclass(frozen=True)
 class Spirals(PointSource):
-    """An arm a class, from the centre to radius 1 in so many `turns`; 2 features.
+    """One arm per class, from the centre to radius 1 in `turns` turns; 2 features.
 
     After the toy data of "Putting it together" in the notes of CS231n (Karpathy), whose arms make
-    0.64 turns. The more turns, the harder.
+    0.64 turns. More turns are harder.
     """
 
     noise: float = 0.02
