@@ -9,7 +9,8 @@ from engine.data.decorrelation import PCA, Whiten
 from engine.data.preprocess import Scale, ZeroMean, preprocessors
 from engine.errors import ConfigError
 from engine.optimization.optimizers import optimizers
-from tuilab.toml_structs import check_keys, convert, find_line, member, override
+from tuilab.scenario.overrides import override
+from tuilab.toml_structs import check_keys, convert, find_line, member
 
 
 class Inner(msgspec.Struct, frozen=True):
