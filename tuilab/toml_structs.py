@@ -104,7 +104,7 @@ def member(registry: Registry[T], value: Any, path: str) -> T:
         cls = registry[value["name"]]
     except UnknownNameError as error:
         raise error.under(path) from None
-    check_keys(settings, field_names(cls), path, f"setting of {registry.kind} '{value['name']}'")
+    check_keys(settings, field_names(cls), path, f"{value['name']} setting")
     return convert(settings, cls, path)
 
 

@@ -93,7 +93,7 @@ class TestMember:
         with pytest.raises(ConfigError) as caught:
             member(optimizers, {"name": "sgd", "momentun": 0.5}, "optimizer")
         assert caught.value.path == "optimizer.momentun"
-        assert "setting of optimizer 'sgd'" in str(caught.value)
+        assert "unknown sgd setting" in str(caught.value)
         assert "did you mean 'momentum'?" in str(caught.value)
 
     def test_a_setting_out_of_its_range_is_refused_by_the_member(self) -> None:
