@@ -27,7 +27,7 @@ from tuilab.process import resume as resuming
 from tuilab.process.launch import Options, Worker, has_ended
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.catalog import Entry
+from tuilab.scenario.catalog import CatalogEntry
 from tuilab.scenario.loading import load
 from tuilab.terminal import is_terminal, shell_command
 from tuilab.viewer.actions import ACTIONS, BY_ID, ON_STAGE, SCROLLING
@@ -426,7 +426,7 @@ class ViewerApp(TuilabApp[Worker]):
         else:
             self._tour_to(entry)
 
-    def _tour_to(self, entry: Entry | None) -> None:
+    def _tour_to(self, entry: CatalogEntry | None) -> None:
         """Stop what is running, and run the scenario that was chosen, if one was."""
         if entry is None or self.tour is None:
             return

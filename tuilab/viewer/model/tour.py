@@ -10,7 +10,7 @@ from tuilab.charts.text import Line, Span, pad, wrap
 from tuilab.data.folder import data_folder
 from tuilab.process.launch import Options, Worker
 from tuilab.record.run_folder import default_path
-from tuilab.scenario.catalog import Entry, entries
+from tuilab.scenario.catalog import CatalogEntry, entries
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.store import RunStore
 
@@ -39,7 +39,7 @@ def lecture(options: Options) -> "Tour":
             for name in missing[:1]:
                 obstacles[entry.path] = f"{name} is not here: tuilab data fetch {name}"
 
-    def begin(entry: Entry) -> Sequence[Worker]:
+    def begin(entry: CatalogEntry) -> Sequence[Worker]:
         return begin_all(load_file(entry.path), default_path(entry.name), options)
 
     return Tour(found, begin, obstacles, expected)
@@ -49,28 +49,28 @@ def lecture(options: Options) -> "Tour":
 class Tour:
     """The scenarios in their order; `begin` starts the runs of one, and raises TuilabError."""
 
-    entries: Sequence[Entry]
-    begin: Callable[[Entry], Sequence[Worker]]
+    entries: Sequence[CatalogEntry]
+    begin: Callable[[CatalogEntry], Sequence[Worker]]
     obstacles: Mapping[Path, str] = field(default_factory=dict)  # why some cannot be run here
     expected: "Mapping[Path, Sequence[Expectation]]" = field(default_factory=dict)  # over all runs
     at: int = 0
     results: dict[str, bool] = field(default_factory=dict)  # of those that have ended
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> CatalogEntry:
         """The scenario that is on."""
         return self.entries[self.at]
 
-    def obstacle(self, entry: Entry) -> str:
+    def obstacle(self, entry: CatalogEntry) -> str:
         """Return why a scenario cannot be run here, or ""."""
         return self.obstacles.get(entry.path, "")
 
-    def neighbour(self, by: int) -> Entry | None:
+    def neighbour(self, by: int) -> CatalogEntry | None:
         """Return the next scenario in a direction, 1 or −1, that can be run; None at the end."""
         way = self.entries[self.at + 1 :] if by > 0 else self.entries[: self.at][::-1]
         return next((entry for entry in way if not self.obstacle(entry)), None)
 
-    def go_to(self, entry: Entry) -> None:
+    def go_to(self, entry: CatalogEntry) -> None:
         """Take `entry` for the one that is on."""
         self.at = self.entries.index(entry)
 
