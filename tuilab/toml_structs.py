@@ -3,12 +3,10 @@
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import (
-    TYPE_CHECKING,
     Any,
     Final,
     Literal,
@@ -23,9 +21,6 @@ import msgspec
 from engine.errors import ConfigError, UnknownNameError
 from engine.registry import Registry
 from tuilab.errors import ScenarioError
-
-if TYPE_CHECKING:  # what reads runs uses this module, and loads no engine
-    from engine.data.dataset import Source
 
 T = TypeVar("T")
 SHOWN: Final = 60  # characters of a value that a message repeats
@@ -117,7 +112,7 @@ def member(registry: Registry[T], value: Any, path: str) -> T:
         cls = registry[value["name"]]
     except UnknownNameError as error:
         raise error.under(path) from None
-    check_keys(settings, field_names(cls), path, f"setting of {registry.kind} '{value['name']}'")
+    check_keys(settings, field_names(cls), path, f"{value['name']} setting")
     return convert(settings, cls, path)
 
 
@@ -149,62 +144,6 @@ def article(noun: str) -> str:
 def join(path: str, key: str) -> str:
     """Return the key path of `key` in the table at `path`."""
     return f"{path}.{key}" if path and key and not key.startswith("[") else path + key
-
-
-def override(table: Table, assignment: str) -> None:
-    """Apply one `--set key.path=value` to `table`; the value is TOML, or else a plain string.
-
-    A path may address an element of an existing list: `expect[0].below`.
-    """
-    path, equals, text = assignment.partition("=")
-    places = _places(path.strip())
-    if not equals or not places:
-        raise ConfigError(f"--set needs key=value, got '{assignment}'")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    node: Any = table
-    for depth, place in enumerate(places):
-        if depth + 1 == len(places):
-            node[place] = value
-            return
-        child = places[depth + 1]
-        node = node.setdefault(place, {}) if isinstance(node, dict) else node[place]
-        _check_place(node, child, _path(places[: depth + 1]))
-
-
-def _places(path: str) -> list[str | int]:
-    """Split `expect[0].below` into its parts; return [] for a malformed path."""
-    if not re.fullmatch(r"[^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*", path):
-        return []
-    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", path)
-    return [int(number) if number else name for number, name in parts]
-
-
-def _path(places: Sequence[str | int]) -> str:
-    text = "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places)
-    return text.lstrip(".")
-
-
-def _check_place(node: Any, place: str | int, path: str) -> None:
-    """Raise ConfigError unless `node` at `path` can contain `place`."""
-    if isinstance(place, str):
-        if not isinstance(node, dict):
-            raise ConfigError(f"is {shown(node)}, not a table, so it has no key '{place}'", path)
-    elif not isinstance(node, list) or place >= len(node):
-        size = f"a list of {len(node)}" if isinstance(node, list) else f"{shown(node)}, not a list"
-        raise ConfigError(f"is {size}, so it has no [{place}]", path)
-
-
-def anchor(data: Any, sources: "Registry[Source]", folder: Path) -> None:
-    """Make paths in [data] to files in `folder` absolute, because a run has a different folder."""
-    name = data.get("source") if isinstance(data, dict) else None
-    for key in sources[name].path_settings if isinstance(name, str) and name in sources else ():
-        path = data.get(key)
-        with suppress(OSError, ValueError):  # too long, or invalid characters
-            if isinstance(path, str) and (folder / path).is_file():
-                data[key] = str((folder / path).resolve())
 
 
 def find_line(text: str, path: str) -> int | None:

@@ -48,7 +48,7 @@ def test_every_family_inside_a_layer_is_written_by_name() -> None:
         ({"name": "linear", "units": 0}, r"layer\[1\].units: must be at least 1, is 0"),
         ({"name": "linear", "units": "many"}, r"layer\[1\].units: expected 'int'"),
         ({"name": "linear", "unit": 3}, r"layer\[1\].unit: .* did you mean 'units'"),
-        ({"name": "relu", "slope": 3}, r"layer\[1\].slope: unknown setting of activation 'relu'"),
+        ({"name": "relu", "slope": 3}, r"layer\[1\].slope: unknown relu setting"),
         (
             {"name": "linear", "units": 3, "initializer": "hee"},
             r"layer\[1\].initializer: unknown initializer 'hee'; did you mean 'he'",

@@ -213,7 +213,7 @@ class TestErrors:
              '[[expect]]\nmetric = "los"\nabove = 1', 13, ["expect[1].metric", "'loss'?"]),
             ('[[variant]]\nname = "a"\n[data]\n', 0, ["not valid TOML"]),
             ('[[variant]]\nname = "a"\ntrain.steps = 3\ntrain.epochs = 3', None,
-             ["either epochs or steps"]),
+             ["either 'epochs' or 'steps'"]),
         ],
     )  # fmt: skip
     def test_what_is_wrong_is_said_with_file_line_and_key(

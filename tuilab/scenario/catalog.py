@@ -31,7 +31,7 @@ OTHERS: Final = "other scenarios"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """A scenario as lists show it."""
 
     path: Path
@@ -52,7 +52,7 @@ def folder() -> Path:
     return HERE if HERE.is_dir() else INSTALLED
 
 
-def entries(root: Path | None = None) -> list[Entry]:
+def entries(root: Path | None = None) -> list[CatalogEntry]:
     """Return the scenarios below `root`, chapter by chapter in the lecture's order.
 
     Within a chapter they follow the order of its README, then their names. Raises ScenarioError
@@ -64,7 +64,7 @@ def entries(root: Path | None = None) -> list[Entry]:
         raise ScenarioError(f"{root}/ contains no scenarios (*.toml); change to their folder")
     readme = _readme(root)
 
-    def place(entry: Entry) -> tuple[bool, int, str, int, str]:
+    def place(entry: CatalogEntry) -> tuple[bool, int, str, int, str]:
         chapter = ORDER.index(entry.chapter) if entry.chapter in ORDER else len(ORDER)
         named = readme.find(f"({entry.path.relative_to(root).as_posix()})")
         within = named if named >= 0 else len(readme)
@@ -73,7 +73,7 @@ def entries(root: Path | None = None) -> list[Entry]:
     return sorted(listed, key=place)
 
 
-def chapters(listed: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+def chapters(listed: Sequence[CatalogEntry]) -> list[tuple[str, list[CatalogEntry]]]:
     """Return (chapter, its scenarios) pairs in the order of `listed`."""
     return [(chapter, list(group)) for chapter, group in groupby(listed, lambda e: e.chapter)]
 
@@ -103,7 +103,7 @@ def resolve(path: Path) -> Path:
     )
 
 
-def listing(listed: Sequence[Entry]) -> str:
+def listing(listed: Sequence[CatalogEntry]) -> str:
     """Return the list as text: chapters, and a line with its question per scenario."""
     width = max(len(entry.name) for entry in listed)
     blocks = []
@@ -120,14 +120,14 @@ def _readme(root: Path) -> str:
         return ""
 
 
-def _entry(path: Path, root: Path) -> Entry:
+def _entry(path: Path, root: Path) -> CatalogEntry:
     inside = path.relative_to(root).parts[:-1]
     chapter = CHAPTERS.get(inside[0], inside[0].replace("_", " ")) if inside else ""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        return Entry(path, chapter or OTHERS, problem=f"cannot be read: {error}")
-    return Entry(
+        return CatalogEntry(path, chapter or OTHERS, problem=f"cannot be read: {error}")
+    return CatalogEntry(
         path,
         chapter or _text(table, "lecture") or OTHERS,
         title=_text(table, "title"),

@@ -38,7 +38,7 @@ def parse_layer(table: Table, path: str) -> Layer:
         raise UnknownNameError("layer", name if name is not None else "", known, join(path, "name"))
     cls = layers[name]
     settings = {key: value for key, value in table.items() if key != "name"}
-    check_keys(settings, [field.name for field in fields(cls)], path, f"setting of layer '{name}'")
+    check_keys(settings, [field.name for field in fields(cls)], path, f"{name} setting")
     hints = get_type_hints(cls)
     values = {key: _value(value, hints[key], join(path, key)) for key, value in settings.items()}
     try:

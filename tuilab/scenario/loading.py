@@ -6,8 +6,9 @@ value and what is allowed.
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,7 +21,7 @@ from tuilab.scenario.overrides import assign
 from tuilab.scenario.parsing import expectation_tables, parse
 from tuilab.scenario.scenario import Scenario, ScenarioFile
 from tuilab.scenario.variants import compares, resolve
-from tuilab.toml_structs import Table, anchor, check_keys, field_names, located, read
+from tuilab.toml_structs import Table, check_keys, field_names, located, read
 
 T = TypeVar("T")
 
@@ -75,8 +76,18 @@ def _read(path: Path, interpret: Callable[[Table], T], sets: Sequence[str] = ())
 
 
 def _run(table: Table, path: Path) -> Scenario:
-    anchor(table.get("data"), sources, path.parent)
+    _anchor(table.get("data"), path.parent)
     return msgspec.structs.replace(parse(table, path.stem), origin=str(path))
+
+
+def _anchor(data: Any, folder: Path) -> None:
+    """Make paths in [data] to files in `folder` absolute, because a run has a different folder."""
+    name = data.get("source") if isinstance(data, dict) else None
+    for key in sources[name].path_settings if isinstance(name, str) and name in sources else ():
+        path = data.get(key)
+        with suppress(OSError, ValueError):  # too long, or invalid characters
+            if isinstance(path, str) and (folder / path).is_file():
+                data[key] = str((folder / path).resolve())
 
 
 def _comparison(table: Table, path: Path, sets: Sequence[str]) -> ScenarioFile:

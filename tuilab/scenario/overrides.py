@@ -5,17 +5,20 @@ member has are dropped; where a table overrides a bare name, it adds settings to
 """
 
 import copy
-from collections.abc import Mapping
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from engine.data.dataset import sources
+from engine.errors import ConfigError
 from engine.initializers import initializers
 from engine.losses import losses
 from engine.network import activation_choices
 from engine.optimization.optimizers import optimizers
 from engine.optimization.schedules import schedules
 from engine.registry import Registry
-from tuilab.toml_structs import Table, called, field_names, join, override
+from tuilab.toml_structs import Table, called, field_names, join, shown
 
 FAMILIES: Final[dict[str, tuple[str, Registry[Any]]]] = {
     "data": ("source", sources),
@@ -95,3 +98,49 @@ def remove(table: Table, path: str) -> None:
         table.pop(key, None)
     elif isinstance(table.get(key), dict):
         remove(table[key], rest)
+
+
+def override(table: Table, assignment: str) -> None:
+    """Apply one `--set key.path=value` to `table`; the value is TOML, or else a plain string.
+
+    A path may address an element of an existing list: `expect[0].below`.
+    """
+    path, equals, text = assignment.partition("=")
+    places = _places(path.strip())
+    if not equals or not places:
+        raise ConfigError(f"--set needs key=value, got '{assignment}'")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    node: Any = table
+    for depth, place in enumerate(places):
+        if depth + 1 == len(places):
+            node[place] = value
+            return
+        child = places[depth + 1]
+        node = node.setdefault(place, {}) if isinstance(node, dict) else node[place]
+        _check_place(node, child, _path(places[: depth + 1]))
+
+
+def _places(path: str) -> list[str | int]:
+    """Split `expect[0].below` into its parts; return [] for a malformed path."""
+    if not re.fullmatch(r"[^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*", path):
+        return []
+    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", path)
+    return [int(number) if number else name for number, name in parts]
+
+
+def _path(places: Sequence[str | int]) -> str:
+    text = "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places)
+    return text.lstrip(".")
+
+
+def _check_place(node: Any, place: str | int, path: str) -> None:
+    """Raise ConfigError unless `node` at `path` can contain `place`."""
+    if isinstance(place, str):
+        if not isinstance(node, dict):
+            raise ConfigError(f"is {shown(node)}, not a table, so it has no key '{place}'", path)
+    elif not isinstance(node, list) or place >= len(node):
+        size = f"a list of {len(node)}" if isinstance(node, list) else f"{shown(node)}, not a list"
+        raise ConfigError(f"is {size}, so it has no [{place}]", path)

@@ -107,7 +107,7 @@ def _data(table: Table) -> tuple[DataSection, Source]:
     except ConfigError as error:
         raise error.under("data.source") from None
     allowed = [*common, *field_names(cls)]
-    check_keys(own, allowed, "data", f"key of data source '{section.source}'")
+    check_keys(own, allowed, "data", f"{section.source} key")
     return section, convert(own, cls, "data")
 
 

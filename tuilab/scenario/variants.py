@@ -15,8 +15,8 @@ from typing import Any
 
 from engine.errors import ConfigError, require
 from tuilab.claims.expressions import VARIANTS
-from tuilab.scenario.overrides import assign, merge, remove
-from tuilab.toml_structs import Table, check_keys, override, shown
+from tuilab.scenario.overrides import assign, merge, override, remove
+from tuilab.toml_structs import Table, check_keys, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tuilab.process import launch
 from tuilab.process import resume as resuming
 from tuilab.process.launch import Options, Worker
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.catalog import Entry
+from tuilab.scenario.catalog import CatalogEntry
 from tuilab.scenario.loading import load
 from tuilab.terminal import shell_command
 from tuilab.viewer.model.tour import Tour
@@ -143,7 +143,7 @@ class Runs:
             self._app.notify("tuilab tour goes through the scenarios", timeout=3)
         return self.tour
 
-    def _tour_to(self, entry: Entry | None) -> None:
+    def _tour_to(self, entry: CatalogEntry | None) -> None:
         """Stop all runs, and start those of a scenario, if one was chosen."""
         if entry is None or self.tour is None:
             return

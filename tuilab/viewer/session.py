@@ -15,7 +15,7 @@ from engine.commands import Command
 from engine.errors import TuilabError
 from tuilab.process.launch import Worker, end, has_ended
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.catalog import Entry
+from tuilab.scenario.catalog import CatalogEntry
 from tuilab.viewer.model.command_sender import CommandSender
 from tuilab.viewer.model.store import RunStore
 
@@ -45,7 +45,7 @@ class Forked(Message):
 class Begun(Message):
     """The runs of another scenario were started, or could not be."""
 
-    entry: Entry
+    entry: CatalogEntry
     runs: Sequence[Worker]
     error: str = ""
 
@@ -101,7 +101,10 @@ class Session:
         )
 
     def begin(
-        self, store: RunStore, entry: Entry, begin: Callable[[Entry], Sequence[Worker]]
+        self,
+        store: RunStore,
+        entry: CatalogEntry,
+        begin: Callable[[CatalogEntry], Sequence[Worker]],
     ) -> bool:
         """Stop all runs, `begin` those of a scenario, and deliver `Begun`; returns as `restart`."""
 

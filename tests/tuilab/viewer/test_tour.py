@@ -15,7 +15,7 @@ from tuilab.claims.expectations import Verdict
 from tuilab.errors import RunError
 from tuilab.process.launch import Worker
 from tuilab.record.run_folder import RunFolder
-from tuilab.scenario.catalog import Entry
+from tuilab.scenario.catalog import CatalogEntry
 from tuilab.viewer.app import ViewerApp
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.tour import Tour
@@ -23,12 +23,21 @@ from tuilab.viewer.screens.scenario_picker import PickerApp, PickerScreen
 
 LOOK = "The activation strips fold up towards zero, row by row, and the gain says ×0.71."
 ENTRIES = [
-    Entry(Path("a/he_relu.toml"), "weight initialization", question="What does a factor do?"),
-    Entry(Path("a/xavier_relu.toml"), "weight initialization", question="Why does it starve?",
-          look_at=LOOK, claims=("the spread falls by √½ a layer",)),
-    Entry(Path("b/cifar10_convnet.toml"), "babysitting", question="What do convolutions see?"),
-    Entry(Path("b/digits_mlp.toml"), "babysitting", question="What is healthy?"),
-]  # fmt: skip
+    CatalogEntry(
+        Path("a/he_relu.toml"), "weight initialization", question="What does a factor do?"
+    ),
+    CatalogEntry(
+        Path("a/xavier_relu.toml"),
+        "weight initialization",
+        question="Why does it starve?",
+        look_at=LOOK,
+        claims=("the spread falls by √½ a layer",),
+    ),
+    CatalogEntry(
+        Path("b/cifar10_convnet.toml"), "babysitting", question="What do convolutions see?"
+    ),
+    CatalogEntry(Path("b/digits_mlp.toml"), "babysitting", question="What is healthy?"),
+]
 MISSING = "cifar10 is missing; fetch it: tuilab data fetch cifar10"
 
 
@@ -41,7 +50,7 @@ class Starts:
     refusal: str = ""
     runs: int = 1
 
-    def __call__(self, entry: Entry) -> list[Worker]:
+    def __call__(self, entry: CatalogEntry) -> list[Worker]:
         self.names.append(entry.name)
         if self.refusal:
             raise RunError(self.refusal)
@@ -62,7 +71,7 @@ def verdict(passed: bool | None) -> Verdict:
     return Verdict("the spread falls", "loss", "end", 0.7, "< 1", passed, "below", 1.0)
 
 
-async def picking(tour: Tour, *keys: str, size: tuple[int, int] = (80, 24)) -> Entry | None:
+async def picking(tour: Tour, *keys: str, size: tuple[int, int] = (80, 24)) -> CatalogEntry | None:
     """Press keys in the list, and return what it is left with."""
     app = PickerApp(tour)
     async with app.run_test(size=size) as pilot:
@@ -302,14 +311,14 @@ class TestOnTheWay:
     async def test_a_scenario_that_says_nothing_to_look_at_shows_its_title(
         self, record: Record, client: FakeClient, starts: Starts
     ) -> None:
-        entry = Entry(Path("a/plain.toml"), "babysitting", title="A plain one")
+        entry = CatalogEntry(Path("a/plain.toml"), "babysitting", title="A plain one")
         async with viewing(record().folder, client, tour=Tour([entry], starts)) as (app, _):
             assert "tour 1/1  A plain one" in text(app)
 
     async def test_long_words_leave_room_for_the_panels(
         self, record: Record, client: FakeClient, starts: Starts
     ) -> None:
-        entry = Entry(Path("a/long.toml"), "babysitting", look_at="very long words " * 60)
+        entry = CatalogEntry(Path("a/long.toml"), "babysitting", look_at="very long words " * 60)
         async with viewing(
             record(steps=20).folder, client, size=(40, 12), tour=Tour([entry], starts)
         ) as (app, pilot):

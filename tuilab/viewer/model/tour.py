@@ -14,7 +14,7 @@ from tuilab.charts.text import Line, Span, pad, wrap
 from tuilab.data.folder import data_folder
 from tuilab.process.launch import Options, Worker
 from tuilab.record.run_folder import default_path
-from tuilab.scenario.catalog import Entry, entries
+from tuilab.scenario.catalog import CatalogEntry, entries
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.store import RunStore
 
@@ -43,7 +43,7 @@ def lecture(options: Options) -> "Tour":
             for name in missing[:1]:
                 obstacles[entry.path] = f"{name} is missing; fetch it: tuilab data fetch {name}"
 
-    def begin(entry: Entry) -> Sequence[Worker]:
+    def begin(entry: CatalogEntry) -> Sequence[Worker]:
         return begin_all(load_file(entry.path), default_path(entry.name), options)
 
     return Tour(scenarios, begin, obstacles, expected)
@@ -53,28 +53,28 @@ def lecture(options: Options) -> "Tour":
 class Tour:
     """The scenarios in their order; `begin` starts the runs of one, or raises TuilabError."""
 
-    entries: Sequence[Entry]
-    begin: Callable[[Entry], Sequence[Worker]]
+    entries: Sequence[CatalogEntry]
+    begin: Callable[[CatalogEntry], Sequence[Worker]]
     obstacles: Mapping[Path, str] = field(default_factory=dict)  # why some cannot be run here
     expected: "Mapping[Path, Sequence[Expectation]]" = field(default_factory=dict)  # over all runs
     at: int = 0
     results: dict[str, bool] = field(default_factory=dict)  # of those that have ended
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> CatalogEntry:
         """The current scenario."""
         return self.entries[self.at]
 
-    def obstacle(self, entry: Entry) -> str:
+    def obstacle(self, entry: CatalogEntry) -> str:
         """Return why a scenario cannot be run here, "" if it can."""
         return self.obstacles.get(entry.path, "")
 
-    def neighbour(self, by: int) -> Entry | None:
+    def neighbour(self, by: int) -> CatalogEntry | None:
         """Return the next scenario in a direction, 1 or −1, that can be run; None at the end."""
         following = self.entries[self.at + 1 :] if by > 0 else self.entries[: self.at][::-1]
         return next((entry for entry in following if not self.obstacle(entry)), None)
 
-    def go_to(self, entry: Entry) -> None:
+    def go_to(self, entry: CatalogEntry) -> None:
         """Make `entry` the current scenario."""
         self.at = self.entries.index(entry)
 

@@ -11,7 +11,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tuilab.charts.symbols import FAILED, OK
-from tuilab.scenario.catalog import Entry, chapters
+from tuilab.scenario.catalog import CatalogEntry, chapters
 from tuilab.viewer.model.tour import Tour
 from tuilab.viewer.terminal.appearance import Appearance, TuilabApp
 
@@ -33,7 +33,7 @@ class Scenarios(OptionList):
             self.action_first()
 
 
-class PickerScreen(Screen[Entry | None]):
+class PickerScreen(Screen[CatalogEntry | None]):
     """Lists chapters and scenarios with their questions, and details of the highlighted one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -86,7 +86,7 @@ class PickerScreen(Screen[Entry | None]):
                 options.append(Option(row, id=str(places[entry.path])))
         return options
 
-    def _row(self, entry: Entry, width: int) -> Content:
+    def _row(self, entry: CatalogEntry, width: int) -> Content:
         usable = not self._tour.obstacle(entry)
         return Content.assemble(
             MARKS[self._tour.results.get(entry.name)],
@@ -94,7 +94,7 @@ class PickerScreen(Screen[Entry | None]):
             (f"  {entry.question or entry.title}", f"$foreground {70 if usable else 45}%"),
         )
 
-    def _about(self, entry: Entry) -> Content:
+    def _about(self, entry: CatalogEntry) -> Content:
         parts = [Content.styled(entry.question or entry.title or entry.name, "bold")]
         if obstacle := self._tour.obstacle(entry):
             parts.append(Content.styled(obstacle, "$text-warning"))
@@ -118,7 +118,7 @@ class PickerScreen(Screen[Entry | None]):
         else:
             self.dismiss(entry)
 
-    def _entry(self, option: str) -> Entry:
+    def _entry(self, option: str) -> CatalogEntry:
         return self._tour.entries[int(option)]
 
     def action_move(self, by: int) -> None:
@@ -131,7 +131,7 @@ class PickerScreen(Screen[Entry | None]):
         self.dismiss(None)
 
 
-class PickerApp(TuilabApp[Entry | None]):
+class PickerApp(TuilabApp[CatalogEntry | None]):
     """The list, before there is a run to show."""
 
     CSS_PATH = "tuilab.tcss"
@@ -147,7 +147,7 @@ class PickerApp(TuilabApp[Entry | None]):
         self.push_screen(PickerScreen(self._tour, leaving="leave"), self.exit)
 
 
-def pick(tour: Tour, appearance: Appearance | None = None) -> Entry | None:
+def pick(tour: Tour, appearance: Appearance | None = None) -> CatalogEntry | None:
     """Let the user choose a scenario, and make it the current one of `tour`."""
     entry = PickerApp(tour, appearance).run(mouse=appearance is None or appearance.mouse)
     if entry is not None:

@@ -8,7 +8,8 @@ import pytest
 from engine.data.preprocessing import PCA, Scale, Whiten, ZeroMean, preprocessors
 from engine.errors import ConfigError
 from engine.optimization.optimizers import optimizers
-from tuilab.toml_structs import check_keys, convert, find_line, member, override
+from tuilab.scenario.overrides import override
+from tuilab.toml_structs import check_keys, convert, find_line, member
 
 
 class Inner(msgspec.Struct, frozen=True):
@@ -91,7 +92,7 @@ class TestMember:
         with pytest.raises(ConfigError) as caught:
             member(optimizers, {"name": "sgd", "momentun": 0.5}, "optimizer")
         assert caught.value.path == "optimizer.momentun"
-        assert "setting of optimizer 'sgd'" in str(caught.value)
+        assert "unknown sgd setting" in str(caught.value)
         assert "did you mean 'momentum'?" in str(caught.value)
 
     def test_a_setting_out_of_its_range_is_refused_by_the_member(self) -> None:
