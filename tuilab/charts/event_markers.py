@@ -116,7 +116,7 @@ def marker_line(
         if marker.label and start + len(text) < end + (end == columns):
             _write(cells, start, text, marker.role)
         elif marker.label and end == columns and at - len(text) >= 0:
-            _write_before(cells, at, f"{marker.label} ", marker.role)
+            at = _write_before(cells, at, f"{marker.label} ", marker.role)
         end = min(end, at)
     return [(" " * indent, ""), *runs(cells)]
 
@@ -147,11 +147,16 @@ def _write(cells: list[tuple[str, str]], start: int, text: str, role: str) -> No
     cells[start : start + len(text)] = [(character, role) for character in text]
 
 
-def _write_before(cells: list[tuple[str, str]], at: int, text: str, role: str) -> None:
-    """Write a label to the left of the last marker, if those cells are free."""
+def _write_before(cells: list[tuple[str, str]], at: int, text: str, role: str) -> int:
+    """Write a label to the left of the last marker, if those cells are free.
+
+    Return the column from which on cells are taken.
+    """
     start = at - len(text)
-    if all(character == " " for character, _ in cells[start - 1 if start else 0 : at]):
-        _write(cells, start, text, role)
+    if any(character != " " for character, _ in cells[start - 1 if start else 0 : at]):
+        return at
+    _write(cells, start, text, role)
+    return start
 
 
 def runs(cells: Iterable[tuple[str, str]]) -> Line:

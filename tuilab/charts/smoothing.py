@@ -1,4 +1,4 @@
-"""Exponential smoothing of a series: what a noisy loss does on the whole."""
+"""Exponential smoothing of a series: the trend of a noisy loss."""
 
 from typing import Final
 
@@ -7,8 +7,8 @@ import numpy as np
 from engine.statistics.frames import Floats
 
 STRENGTHS: Final = (0.0, 0.6, 0.9, 0.99)
-"""What a key goes through: share of the past in each value; 0 is off."""
-_BLOCK: Final = 128  # 0.6 to the −128 is 1e28: room left in float64 for a loss that explodes
+"""Strengths in the order of the key: the share of the past in each value; 0 is off."""
+_BLOCK: Final = 128  # 0.6 to the −128 is 1e28: float64 has room left for an exploding loss
 
 
 def smooth(values: Floats, strength: float) -> Floats:
@@ -25,19 +25,19 @@ def smooth(values: Floats, strength: float) -> Floats:
 
 
 def smooth_ratio(values: Floats, strength: float) -> Floats:
-    """Smooth what is positive and goes through decades: the mean is geometric, and does not lag."""
+    """Return the geometric moving average: for positive values over decades it does not lag."""
     return np.asarray(np.power(10.0, smooth(logarithm(values), strength)))
 
 
 def logarithm(values: Floats) -> Floats:
-    """Return decimal logarithms; NaN, a gap, where there is none."""
+    """Return decimal logarithms, NaN for values that have none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         powers = np.log10(values)
     return np.where(np.isfinite(powers), powers, np.nan)
 
 
 def _decaying_sum(values: Floats, strength: float) -> Floats:
-    """Return Σ sᵏ·yₜ₋ₖ for every t: within blocks by a running sum, and carried from one on."""
+    """Return Σ sᵏ·yₜ₋ₖ for every t: a running sum in blocks, carried from each to the next."""
     size = len(values)
     blocks = -(-size // _BLOCK)
     padded = np.zeros((blocks, _BLOCK))

@@ -199,7 +199,7 @@ class ViewerApp(TuilabApp[Worker]):
                 run = partial(self.run_by_id, action.id)
                 yield SystemCommand(f"{action.label} ({action.shown})", action.help, run)
         yield SystemCommand("theme", "choose the colours", self.action_change_theme)
-        for panel in panels(self):
+        for panel in panels(screen):
             take = partial(self.screenshots.take, panel)
             yield SystemCommand(f"picture of {panel}", "save this panel as SVG and PNG", take)
 

@@ -64,7 +64,7 @@ class Dashboard(Vertical):
     """Holds the panels; `draw` brings them up to date with a store."""
 
     def __init__(self, styles: Styles, run: Callable[[str], None]) -> None:
-        super().__init__(id="dashboard")
+        super().__init__(id="dashboard", classes="opening")  # until the panels are arranged
         self.header = Header(styles, id="header")
         self.notice = status.Plain(styles, id="notice")
         self.guide = status.Plain(styles, id="guide")

@@ -96,7 +96,8 @@ class Navigation:
 
     def show_help(self) -> None:
         """Open the help."""
-        self._app.push_screen(HelpScreen(thresholds_of(self._app.store.folder)))
+        app = self._app
+        app.push_screen(HelpScreen(lambda: app.role_styles, thresholds_of(app.store.folder)))
 
     def leave(self) -> None:
         """Leave; ask first what to do with runs that have not ended."""

@@ -116,7 +116,7 @@ def test_a_run_with_a_huge_loss_leaves_the_chart(scene: Scene, record: Record) -
     store.poll()
     others = [OtherRun("huge", "gradient", store.series, store.info, lambda _: None)]
     beside = picture(BY_NAME["loss"], replace(scene, others=others))
-    assert "▲" in beside
+    assert "↑" in beside
     assert "40" not in beside
     store.close()
 
@@ -159,7 +159,7 @@ def test_crowded_marks_are_one_with_their_number() -> None:
     found = of_events([finding(f"rule_{k}", k, "info") for k in range(3)])
     found += of_events([finding("gravest", 2, "error"), finding("late", 80)])
     line = marker_line(found, (0.0, 100.0), 2, 40)
-    assert plain(line) == "  ●4 gravest                     ▲ late   "
+    assert plain(line) == "  ✕4 gravest                     ▲ late   "
     assert width(line) == 42
 
 

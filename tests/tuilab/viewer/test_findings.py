@@ -57,7 +57,7 @@ def test_what_a_finding_says_is_not_said_again(diagnosed: RunStore) -> None:
     assert not any("activations shrink ×" in line for line in lines)
     said = " ".join(" ".join(lines).split())  # and what is expected stays
     assert "theory, step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu keeps ×0.71)" in said
-    assert any(line.startswith("▲ gradients shrink ×") for line in lines)
+    assert any(line.startswith("▲ gradients shrink: ×") for line in lines)
 
 
 def test_what_has_cleared_leaves_its_place_to_how_things_stand(

@@ -527,7 +527,7 @@ async def test_help_lists_every_action_and_closes(record: Record, client: FakeCl
         assert isinstance(app.screen, HelpScreen)
         await pilot.pause()
         shown = text(app)
-        for part in ("make one step and pause", "[           learning rate ÷ 1.25",
+        for part in ("take one step, then pause", "[           learning rate ÷ 1.25",
                      "]           learning rate × 1.25", "fwd →", "log₁₀ΔW/W"):  # fmt: skip
             assert part in shown
         await pilot.press("escape")
@@ -561,7 +561,7 @@ async def test_the_command_palette_offers_the_table(record: Record, client: Fake
         await pilot.pause()
         assert type(app.screen).__name__ == "CommandPalette"
         helps = {c.help for c in app.get_system_commands(app.screen)}
-        assert "make one step and pause" in helps
+        assert "take one step, then pause" in helps
 
 
 async def test_what_there_is_to_do_with_several_runs_stands_below(

@@ -121,7 +121,7 @@ async def test_a_key_keeps_the_screen_in_the_run_folder(record: Record, client: 
 async def test_each_panel_in_sight_alone(record: Record, client: FakeClient) -> None:
     recording = record(steps=1)
     async with viewing(recording.folder, client) as (app, pilot):
-        assert {"loss", "accuracy", "explanation", "layers"} <= set(panels(app))
+        assert {"loss", "accuracy", "explanation", "layers"} <= set(panels(app.screen))
         offered = {command.title for command in app.get_system_commands(app.screen)}
         assert "picture of layers" in offered
         picture = take(app, "layers")
@@ -132,7 +132,7 @@ async def test_each_panel_in_sight_alone(record: Record, client: FakeClient) -> 
         await app.workers.wait_for_complete()
         await pilot.press("1")
         await settle(app, pilot)
-        assert "layers" not in panels(app)
+        assert "layers" not in panels(app.screen)
         with pytest.raises(TuilabError, match="unknown panel 'layers'"):
             take(app, "layers")
     assert (recording.folder.path / "pictures" / "step-1-layers.svg").is_file()

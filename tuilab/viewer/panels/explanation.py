@@ -23,7 +23,7 @@ from tuilab.viewer.panels.findings import (
     finding_lines,
     note_lines,
 )
-from tuilab.viewer.panels.gain import causes, expect
+from tuilab.viewer.panels.gain import causes, expect, share_of
 from tuilab.viewer.panels.header import identity
 from tuilab.viewer.panels.layer_columns import Table
 
@@ -128,8 +128,7 @@ def forward_words(table: Table, info: RunInfo, cells: int) -> list[Line]:
     left = float(std[-1]) / start if start else math.nan
     details = []
     if math.isfinite(left):
-        spread = f"{formats.percent(left)}" if left < 1.5 else formats.factor(left)
-        details.append(f"std after {table.hidden} layers: {spread} of the inputs'")
+        details.append(f"std after {table.hidden} layers: {share_of(left)} the inputs'")
     if info.batch_norm:
         details.append("batch normalisation resets the std in each layer")
     elif words := theory(info):
@@ -145,8 +144,7 @@ def backward_words(table: Table, cells: int) -> list[Line]:
     left = float(std[0]) / float(std[-1]) if std[-1] else math.nan
     details = []
     if math.isfinite(left):
-        share = formats.percent(left) if left < 1.5 else formats.factor(left)
-        details.append(f"std of dL/dA at layer 1: {share} of that of the last layer")
+        details.append(f"std of dL/dA at layer 1: {share_of(left)} the last layer's")
     head = _head("gradients", value, table)
     return _paragraph(table.thresholds.gain(value), head, details, cells)
 

@@ -130,10 +130,16 @@ def remains(direction: Direction) -> str:
     )
     if not math.isfinite(left):
         return ""
-    share = _share(left)
+    share = share_of(left)
     if direction.word == "forward":
-        return f"std after {len(direction.left)} layers: {share} of the inputs'"
-    return f"std of dL/dA at layer 1: {share} of that of the last layer"
+        return f"std after {len(direction.left)} layers: {share} the inputs'"
+    return f"std of dL/dA at layer 1: {share} the last layer's"
+
+
+def share_of(left: float) -> str:
+    """Return a share in words, to stand before what it is of."""
+    small = left == 0 or 5e-4 <= left < 1.5
+    return f"{formats.percent(left)} of" if small else f"{formats.significant(left)} times"
 
 
 def _share(left: float) -> str:

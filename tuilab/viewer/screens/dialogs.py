@@ -1,12 +1,12 @@
 """Modal screens: help, a field for a value, a list of options, and how to leave."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Final, Literal, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
@@ -30,14 +30,18 @@ from tuilab.charts.symbols import (
     SEVERITIES,
     UP,
 )
+from tuilab.charts.text import Line, wrap
 from tuilab.terminal import shell_command
 from tuilab.viewer.actions import ACTIONS
 from tuilab.viewer.curves import KINDS
 from tuilab.viewer.model.thresholds import Thresholds
+from tuilab.viewer.panels.base import Styles, TextPanel
 from tuilab.viewer.panels.layer.views import help_lines
 
 Choice = Literal["stop", "leave", "cancel"]
 T = TypeVar("T")
+KEYS_WIDTH: Final = 14  # cells of the keys in the help
+TERMS_WIDTH: Final = 18
 
 
 def legend(thresholds: Thresholds) -> list[tuple[str, str]]:
@@ -48,7 +52,7 @@ def legend(thresholds: Thresholds) -> list[tuple[str, str]]:
     severities = " ".join(symbol.glyph for symbol in SEVERITIES.values())
     return [
         ("activation", "output of each layer's non-linearity; all hidden layers share an axis."
-         " Exact zeros are left out of the strip and counted in [b]zero[/]"),
+         " Exact zeros are left out of the strip and counted in zero"),
         ("dL/dA", "gradient of the loss with respect to those activations; also on one axis"),
         ("output", "the last row has a separate axis, noted beside its strip"),
         ("fwd →", "std of this layer's activations over that of the layer before; healthy:"
@@ -206,40 +210,60 @@ class LeaveScreen(ModalScreen[Choice]):
         self.dismiss(choice)
 
 
-def _entry(name: str, meaning: str, kind: str) -> Horizontal:
-    """Return a line of the help; a long meaning continues below its beginning."""
-    return Horizontal(
-        Static(f"  {name}", classes=kind, markup=False),
-        Static(meaning, classes="meaning", markup=False),
-        classes="entry",
-    )
+def help_text(thresholds: Thresholds, cells: int) -> list[Line]:
+    """Return the table of actions and what the numbers mean, wrapped to `cells`."""
+    lines: list[Line] = []
+
+    def section(title: str, entries: Iterable[tuple[str, str]], width: int, role: str) -> None:
+        lines.append([(title, "bold")])
+        for name, meaning in entries:
+            line: Line = [(f"  {name:<{width - 2}}", role), (meaning, "muted")]
+            lines.extend(wrap(line, cells, width))
+
+    for name, title in (("run", "the run"), ("tour", "the tour"), ("view", "the view")):
+        actions = [action for action in ACTIONS if action.section == name]
+        section(title, ((action.shown, action.help) for action in actions), KEYS_WIDTH, "key")
+    curves = ((kind.title.lower(), kind.help) for kind in KINDS)
+    section("the numbers", (*legend(thresholds), *curves), TERMS_WIDTH, "bold")
+    section("one layer", help_lines(), KEYS_WIDTH, "key")
+    return lines
 
 
 class HelpScreen(ModalScreen[None]):
-    """The table of actions, and what the numbers mean."""
+    """The table of actions, and what the numbers mean; drawn as lines, for it has hundreds."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,ctrl+c,ctrl+q", "dismiss", "close")
+        Binding("escape,q,question_mark,ctrl+c,ctrl+q", "dismiss", "close"),
+        Binding("up,k", "scroll(-1)", "up"),
+        Binding("down,j", "scroll(1)", "down"),
+        Binding("pageup", "page(-1)", "a page up"),
+        Binding("pagedown,space", "page(1)", "a page down"),
+        Binding("home", "scroll(-100000)", "start"),
+        Binding("end", "scroll(100000)", "end"),
     ]
 
-    def __init__(self, thresholds: Thresholds) -> None:
+    def __init__(self, styles: Styles, thresholds: Thresholds) -> None:
         super().__init__()
         self._thresholds = thresholds
+        self._panel = TextPanel(styles, id="help")
+        self._panel.set_classes("dialog help")
+        self._panel.border_title = "help   esc: close   ↑↓: scroll"
 
     def compose(self) -> ComposeResult:
-        """Build the box from the table."""
-        with VerticalScroll(classes="dialog help") as box:
-            box.border_title = "help"
-            box.border_subtitle = "esc: close   ↑↓: scroll"
-            for section, title in (("run", "the run"), ("tour", "the tour"), ("view", "the view")):
-                yield Static(f"[b]{title}[/]")
-                actions = [action for action in ACTIONS if action.section == section]
-                yield from (_entry(action.shown, action.help, "key") for action in actions)
-            yield Static("[b]the numbers[/]")
-            curves = ((kind.title.lower(), kind.help) for kind in KINDS)
-            yield from (
-                _entry(name, meaning, "term")
-                for name, meaning in (*legend(self._thresholds), *curves)
-            )
-            yield Static("[b]one layer[/]")
-            yield from (_entry(key, what, "key") for key, what in help_lines())
+        """Yield the box."""
+        yield self._panel
+
+    def on_mount(self) -> None:
+        """Draw as soon as the size is known."""
+        self._panel.draw_by(self._draw)
+
+    def _draw(self) -> None:
+        self._panel.show_text(help_text(self._thresholds, self._panel.content_size.width))
+
+    def action_scroll(self, by: int) -> None:
+        """Scroll by lines."""
+        self._panel.scroll_by(by)
+
+    def action_page(self, by: int) -> None:
+        """Scroll by pages."""
+        self._panel.scroll_by(by * self._panel.page)

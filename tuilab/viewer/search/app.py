@@ -1,4 +1,4 @@
-"""The view of a search: it reads the study, and never harms it; closing it ends nothing."""
+"""The view of a search: it only reads the study; closing it stops nothing."""
 
 import os
 import signal
@@ -31,22 +31,22 @@ from tuilab.viewer.search.table import Entry, Order, columns, entries, table
 from tuilab.viewer.terminal.appearance import TuilabApp
 
 PERIOD: Final = 1.0  # seconds between two readings of the study
-CURVES: Final = 0.5  # seconds between two looks at the runs
-IDLE: Final = 0.15  # seconds that the cursor rests before the pictures follow it
+CURVES: Final = 0.5  # seconds between two polls of the runs
+IDLE: Final = 0.15  # seconds for which the cursor rests before the charts follow it
 NARROW: Final = 110  # cells below which the panels are shown one at a time
-LOW: Final = 28  # lines below which they are
+LOW: Final = 28  # lines below which they are, too
 PANELS: Final = ("trials", "running", "scatter", "parallel", "importance")
 BELOW: Final = ("parallel", "importance")
 KEYS: Final = (
     (12, "↑↓", "trial"), (11, "enter", "open its run"), (10, "p", "prune"), (9, "o", "sort by"),
-    (4, "O", "turn round"), (8, "x", "parameter"), (7, "s", "stage"), (6, "1…5 tab", "panel"),
+    (4, "O", "reverse"), (8, "x", "parameter"), (7, "s", "stage"), (6, "1…5 tab", "panel"),
     (3, "S", "stop the search"), (13, "q", "leave"),
 )  # fmt: skip
 
 
 @dataclass
 class SearchViewState:
-    """What of a search is looked at; it outlives a look at one of the runs."""
+    """What is shown of a search; it is preserved while one of the runs is open."""
 
     cursor: int = 0
     number: int | None = None  # of the trial under the cursor
@@ -57,7 +57,7 @@ class SearchViewState:
 
 
 class SearchApp(TuilabApp[RunFolder | None]):
-    """Shows a search; its result is the run that is to be opened, None when the user leaves."""
+    """Shows a search; returns the run to be opened, None when the user leaves."""
 
     CSS_PATH = "search.tcss"
     TITLE = "tuilab"
@@ -73,7 +73,7 @@ class SearchApp(TuilabApp[RunFolder | None]):
         Binding("enter", "open", "open"),
         Binding("p", "prune", "prune"),
         Binding("o", "sort(1)", "sort"),
-        Binding("O", "turn", "turn round"),
+        Binding("O", "turn", "reverse"),
         Binding("x,right", "parameter(1)", "parameter"),
         Binding("X,left", "parameter(-1)", "parameter"),
         Binding("s", "stage", "stage"),
@@ -95,7 +95,7 @@ class SearchApp(TuilabApp[RunFolder | None]):
         self._reader, self.view_state, self._read = reader, view_state, reading
         self._curves = RunningCurves(reader.folder)
         self._is_reading = False
-        self._later: Timer | None = None  # when the pictures follow the cursor
+        self._later: Timer | None = None  # when the charts follow the cursor
         self.reading: Reading | None = None
         self.shown: list[Entry] = []
         self._panels = {
@@ -104,7 +104,7 @@ class SearchApp(TuilabApp[RunFolder | None]):
         }
 
     def compose(self) -> ComposeResult:
-        """Place the table beside the pictures."""
+        """Yield the table, and the charts beside it."""
         panels = self._panels
         for name in PANELS:
             panels[name].add_class("panel")
@@ -120,7 +120,7 @@ class SearchApp(TuilabApp[RunFolder | None]):
         yield panels["footer"]
 
     def on_mount(self) -> None:
-        """Paint first, then begin to read."""
+        """Paint first, then start reading."""
         self._arrange()
         for panel in self._panels.values():
             panel.draw_by(self._draw)
@@ -129,16 +129,16 @@ class SearchApp(TuilabApp[RunFolder | None]):
         self.set_interval(CURVES, self._follow)
 
     def on_resize(self) -> None:
-        """Arrange the panels anew."""
+        """Arrange the panels for the new size."""
         self._arrange()
         self.call_after_refresh(self._draw)
 
     def on_unmount(self) -> None:
-        """Close what is open."""
+        """Close the databases."""
         self._curves.close()
 
     def read(self) -> None:
-        """Read the study, unless that is still being done."""
+        """Start reading the study, unless that is in progress."""
         if not self._is_reading:
             self._is_reading = True
             self._read_study()
@@ -167,7 +167,7 @@ class SearchApp(TuilabApp[RunFolder | None]):
 
     @property
     def stage(self) -> StageResult | None:
-        """The stage that is looked at."""
+        """The stage that is shown."""
         return self.reading.stage(self.view_state.stage) if self.reading is not None else None
 
     @property
@@ -177,7 +177,7 @@ class SearchApp(TuilabApp[RunFolder | None]):
         return self.shown[place].row if 0 <= place < len(self.shown) else None
 
     def _sort(self) -> None:
-        """Sort the table; the cursor stays on its trial, wherever that goes."""
+        """Sort the table; the cursor stays on its trial."""
         stage = self.stage
         if stage is None or self.reading is None:
             return
@@ -246,14 +246,14 @@ class SearchApp(TuilabApp[RunFolder | None]):
         self._show("importance", lambda size: importance(shares, size[0]))
 
     def _draw_running(self) -> None:
-        self._panels["running"].border_title = "Loss of the trials that run"
-        self._show("running", lambda size: self._curves.chart(*size), "nothing runs")
+        self._panels["running"].border_title = "Loss of running trials"
+        self._show("running", lambda size: self._curves.chart(*size), "no running trials")
 
     def _show(
         self,
         name: str,
         lines: Callable[[tuple[int, int]], list[Line]],
-        missing: str = "after the first trials",
+        missing: str = "waiting for the first trials",
     ) -> None:
         panel = self._panels[name]
         size = panel.content_size.width, panel.content_size.height
@@ -285,7 +285,7 @@ class SearchApp(TuilabApp[RunFolder | None]):
             self._draw()
 
     def action_turn(self) -> None:
-        """Turn the order round."""
+        """Reverse the order."""
         self.view_state.order = Order(
             self.view_state.order.column, not self.view_state.order.reverse
         )
@@ -293,44 +293,44 @@ class SearchApp(TuilabApp[RunFolder | None]):
         self._draw()
 
     def action_parameter(self, by: int) -> None:
-        """Look at the objective over another parameter."""
+        """Show the objective over another parameter."""
         self.view_state.parameter += by
         self._draw()
 
     def action_stage(self) -> None:
-        """Look at the next stage."""
+        """Show the next stage."""
         stage = self.stage
         if self.reading is not None and stage is not None:
-            names = [each.stage.name for each in self.reading.result.stages]
+            names = [result.stage.name for result in self.reading.result.stages]
             self.view_state.stage = names[(names.index(stage.stage.name) + 1) % len(names)]
             self.view_state.cursor, self.view_state.number = 0, None
             self._sort()
             self._draw()
 
     def action_panel(self, by: int) -> None:
-        """Show the next panel, where they are shown one at a time."""
+        """Show the next panel, if they are shown one at a time."""
         self.action_show((self.view_state.panel + by) % len(PANELS))
 
     def action_show(self, place: int) -> None:
-        """Show a panel alone, where there is no room for all."""
+        """Show a panel alone, if there is no room for all."""
         self.view_state.panel = place
         self._arrange()
         self.call_after_refresh(self._draw)
 
     def action_open(self) -> None:
-        """Open the run of the trial in the training view, and come back to here after it."""
+        """Open the run of the trial in the view of a run; leaving that returns here."""
         row = self.chosen
         if row is None:
             return
         folder = self._curves.run_of(row) if row.run else None
         if folder is None or not folder.database.is_file():
-            where = f" here: it was on {row.host}" if row.host else ""
+            where = f" here; it ran on {row.host}" if row.host else ""
             self.notify(f"trial {row.number} has no run{where}", severity="warning", timeout=3)
             return
         self.exit(folder)
 
     def action_prune(self) -> None:
-        """Give up the trial under the cursor."""
+        """Prune the trial under the cursor."""
         row, stage = self.chosen, self.stage
         if row is None or stage is None or row.state != "running":
             self.notify("only a running trial can be pruned", timeout=3)
@@ -344,26 +344,26 @@ class SearchApp(TuilabApp[RunFolder | None]):
             asked = reader.prune(stage, number)
         finally:
             reader.close()
-        words = f"trial {number} is asked to end" if asked else f"trial {number} has just ended"
+        words = f"pruning trial {number}" if asked else f"trial {number} has just ended"
         self.call_from_thread(self.notify, words, timeout=3)
 
     def action_stop(self) -> None:
-        """End the search as Ctrl-C does; --resume goes on with it."""
+        """Stop the search as Ctrl-C does; --resume continues it."""
         folder = self._reader.folder
         if not folder.is_alive():
-            self.notify("nothing searches here now", timeout=3)
+            self.notify("the search is not running", timeout=3)
             return
         with suppress(OSError, TuilabError):
             os.kill(folder.info().pid, signal.SIGINT)
-        self.notify(f"stopping; go on with it: tuilab search --resume --out {folder.path}")
+        self.notify(f"stopping; resume it: tuilab search --resume --out {folder.path}")
 
     def action_leave(self) -> None:
-        """Close the view; the search goes on."""
+        """Close the view; the search continues."""
         self.exit(None)
 
 
 def view(folder: StudyFolder) -> None:
-    """Show a search until the user leaves; in between, the runs that are opened. ViewError."""
+    """Show a search, and the runs that are opened, until the user leaves. Raises ViewError."""
     from tuilab.viewer.app import view as view_run
 
     reader, view_state = StudyReader(folder), SearchViewState()
@@ -373,7 +373,7 @@ def view(folder: StudyFolder) -> None:
             run = app.run()
             if app.return_code:  # Textual has printed why
                 again = shell_command("search", "view", folder.path)
-                raise ViewError(f"the view broke; a search that is alive goes on: {again}")
+                raise ViewError(f"the view crashed; a running search continues: {again}")
             if run is None:
                 return
             view_run([Worker(run)])

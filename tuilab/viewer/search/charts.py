@@ -1,6 +1,6 @@
-"""The pictures of a search: each parameter against the objective, parallel axes, importance.
+"""The charts of a search: objective over a parameter, parallel axes, importance.
 
-Pure, without Textual; the canvas is that of the line charts.
+Knows no Textual; the canvas is that of the line charts.
 """
 
 import math
@@ -14,16 +14,17 @@ from tuilab.charts import formats
 from tuilab.charts.plot import Chart, Curve, draw, has_room, wants_logarithm
 from tuilab.charts.rounding import settled
 from tuilab.charts.series import Reduced
+from tuilab.charts.symbols import BEST, CHOSEN
 from tuilab.charts.text import Line, crop, pad
 from tuilab.scenario.search.space import Choice, Parameter, Range
 from tuilab.search.results import Row, StageResult, headings, value_text
 
-LINES: Final = 40  # trials of each kind that the parallel axes show: more would be one field
+LINES: Final = 40  # trials of each kind on the parallel axes; more would merge into an area
 BAR: Final = "━"
 
 
 def position(parameter: Parameter, value: Any) -> float:
-    """Return where a value lies on its parameter's axis, from 0 to 1."""
+    """Return the position of a value on the axis of its parameter, from 0 to 1."""
     if isinstance(parameter, Range):
         return parameter.position(value)
     count = len(parameter.values)
@@ -35,7 +36,7 @@ def scatter(
     stage: StageResult, key: str, chosen: Row | None, size: tuple[int, int], *,
     maximize: bool, warned: bool,
 ) -> list[Line]:  # fmt: skip
-    """Draw the objective over one parameter; the ends of the axis are the edges of its range."""
+    """Draw the objective over a parameter; the axis ends at the edges of its range."""
     width, height = size
     if not has_room(width, height):
         return []
@@ -44,12 +45,12 @@ def scatter(
     good = {row.number for row in ranked[: stage.stage.best]}
     pruned = [row for row in stage.rows if row.state == "pruned" and row.reports]
     groups: list[tuple[list[Row], str, str]] = [
-        (pruned, "faint", "×"),  # as they stood when they were given up
+        (pruned, "faint", "×"),  # with their last value
         ([row for row in ranked if row.number not in good], "muted", "·"),
         ([row for row in ranked[1:] if row.number in good], "success", "•"),
-        (ranked[:1], "success.bold", "◆"),
+        (ranked[:1], f"{BEST.role}.bold", BEST.glyph),
         ([row for row in ranked if chosen is not None and row.number == chosen.number],
-         "warning", "◉"),
+         *CHOSEN.span[::-1]),
     ]  # fmt: skip
     ends = np.array([0.0, 1.0])
     curves = [Curve(_reduced(ends, np.full(2, np.nan)), "", "·", points=True)]
@@ -72,7 +73,7 @@ def scatter(
 
 
 def _height(row: Row) -> float:
-    """Return the objective of a trial, or as it stood last."""
+    """Return the objective of a trial, or its last reported value."""
     if row.value is not None:
         return row.value
     return row.reports[max(row.reports)] if row.reports else math.nan
@@ -83,7 +84,7 @@ def _reduced(x: Floats, y: Floats) -> Reduced:
 
 
 def _edges(parameter: Parameter, gutter: int, columns: int, *, warned: bool) -> list[Line]:
-    """Return the axis of a parameter: its range from edge to edge, and what is in between."""
+    """Return the axis of a parameter: its range from edge to edge, with ticks."""
     role = "warning" if warned else "muted"
     axis, labels = ["─"] * columns, [" "] * columns
     for place, text in _ticks(parameter, columns):
@@ -101,25 +102,25 @@ def _edges(parameter: Parameter, gutter: int, columns: int, *, warned: bool) -> 
 
 
 def _ticks(parameter: Parameter, columns: int) -> list[tuple[float, str]]:
-    """Return the ends of an axis, then what else there is room for."""
+    """Return places and labels of the ends of an axis, then of further ticks."""
     if isinstance(parameter, Choice):
         return [(position(parameter, v), value_text(v)) for v in parameter.values]
-    found = [(0.0, f"{parameter.low:g}"), (1.0, f"{parameter.high:g}")]
+    ticks = [(0.0, f"{parameter.low:g}"), (1.0, f"{parameter.high:g}")]
     if parameter.logarithmic:
         low, high = math.log10(parameter.low), math.log10(parameter.high)
         for power in range(math.floor(settled(low)) + 1, math.ceil(settled(high))):
             place = (power - low) / (high - low or 1.0)
-            found.append((place, f"1e{power}"))
-        return found
+            ticks.append((place, f"1e{power}"))
+        return ticks
     inner = [parameter.at(place) for place in np.linspace(0, 1, max(columns // 12, 2) + 1)[1:-1]]
-    return [*found, *((parameter.position(value), f"{value:.3g}") for value in inner)]
+    return [*ticks, *((parameter.position(value), f"{value:.3g}") for value in inner)]
 
 
 def parallel(
     stage: StageResult, objective: str, chosen: Row | None, size: tuple[int, int], *,
     maximize: bool,
 ) -> list[Line]:  # fmt: skip
-    """Draw each trial as a line across axes, one a parameter and the objective's at the right."""
+    """Draw trials as lines across axes: one per parameter, and the objective at the right."""
     width, height = size
     ranked = stage.ranked(maximize=maximize)
     names = [*headings(stage.space).values(), objective]
@@ -152,9 +153,9 @@ def parallel(
 
 
 def _across(stage: StageResult, rows: Sequence[Row], low: float, high: float) -> Reduced:
-    """Return the trials as one line: there and back, along the outer axes from one to the next.
+    """Return the trials as one line, to and fro, connected along the outer axes.
 
-    One long line costs plotext a tenth of what as many short ones do.
+    One long line costs a tenth of as many short ones.
     """
     xs: list[float] = []
     ys: list[float] = []
@@ -188,9 +189,9 @@ def _labels(texts: Sequence[str], gutter: int, columns: int, role: str) -> Line:
 
 
 def importance(shares: Mapping[str, float], cells: int) -> list[Line]:
-    """Draw a bar a parameter: by how much it decides the objective."""
+    """Draw a bar per parameter: how strongly it affects the objective."""
     if not shares:
-        return [[("importance: after some more trials", "muted")]]
+        return [[("importance: waiting for more trials", "muted")]]
     names = headings([*shares])
     label = min(max(map(len, names.values())), 16)
     room = max(cells - label - 7, 1)

@@ -1,8 +1,9 @@
-"""The lines on top of a search: what is searched, how it stands, and what is best."""
+"""The lines at the top of a search: what is searched, its progress, and the best trial."""
 
 from collections.abc import Mapping
 from typing import Final
 
+from tuilab.charts.symbols import SEVERITIES
 from tuilab.charts.text import Line, Piece, crop, fit, join, pad
 from tuilab.search.results import StageResult, objective_heading, value_text
 from tuilab.viewer.search.store import Reading
@@ -11,16 +12,16 @@ from tuilab.viewer.search.table import counts
 WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "running": ("running", "activation"),
     "complete": ("complete", ""),
-    "pruned": ("given up", "muted"),
+    "pruned": ("pruned", "muted"),
     "failed": ("failed", "error"),
-    "lost": ("lost, tried again", "muted"),
-    "waiting": ("to be tried again", "muted"),
+    "lost": ("lost, retried", "muted"),
+    "waiting": ("waiting for a retry", "muted"),
 }
 BAR: Final = 24  # cells
 
 
 def header(reading: Reading, stage: StageResult | None, title: str, cells: int) -> list[Line]:
-    """Return two lines, and a third one where the best values lie at an edge."""
+    """Return two lines, and a third if the best values are at an edge of a range."""
     result = reading.result
     search = result.search
     goal = "highest" if search.maximize else "lowest"
@@ -35,7 +36,10 @@ def header(reading: Reading, stage: StageResult | None, title: str, cells: int) 
     lines: list[Line] = [pad([(" ", ""), *join([p.line for p in first], "   ")], cells)]
     lines.append(pad([(" ", ""), *_state(reading, stage, cells - 2)], cells))
     edges = result.edges.get(stage.stage.name, ()) if stage is not None else ()
-    lines += [pad(crop([(f" ▲ {text}", "warning")], cells), cells) for text in edges[:1]]
+    lines += [
+        pad(crop([(f" {SEVERITIES['warning'].glyph} {text}", "warning")], cells), cells)
+        for text in edges[:1]
+    ]
     return lines
 
 
@@ -47,7 +51,7 @@ def _state(reading: Reading, stage: StageResult | None, cells: int) -> Line:
     ended = sum(row.state in ("complete", "pruned", "failed") for row in stage.rows)
     total = max(stage.stage.trials, 1)
     full = round(min(ended / total, 1.0) * BAR)
-    names = [each.stage.name for each in reading.result.stages]
+    names = [result.stage.name for result in reading.result.stages]
     which = f" ({names.index(stage.stage.name) + 1} of {len(names)} stages)" * (len(names) > 1)
     pieces = [
         Piece(9, [sign]),

@@ -1,7 +1,7 @@
-"""What the view of a search shows: the study as read last, and the curves of what runs now.
+"""What the view of a search shows: the study as read last, and curves of running trials.
 
-`read` asks the study's database and may take a while, so the app calls it in a thread; `take` and
-`follow` are cheap. Knows no Textual.
+`read` queries the study's database and may take a while, so the app calls it in a thread; `follow`
+is cheap. Knows no Textual.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ from tuilab.search.results import Row, SearchResult, StageResult
 from tuilab.search.study_reader import StudyReader
 from tuilab.viewer.model.store import RunStore
 
-HUES: Final = ("activation", "gradient", "update", "warning")
-"""Roles of the curves of running trials, in turn; more than these share the last line."""
+ROLES: Final = ("activation", "gradient", "update", "warning")
+"""Roles of the curves of running trials; further trials share one curve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Reading:
     alive: bool = False  # a process searches here
 
     def stage(self, name: str) -> StageResult | None:
-        """Return a stage by its name, the newest where there is none of it."""
+        """Return a stage by its name; the newest if there is none of that name."""
         named = [stage for stage in self.result.stages if stage.stage.name == name]
-        found = named or [*self.result.stages]
-        return found[-1] if found else None
+        stages = named or [*self.result.stages]
+        return stages[-1] if stages else None
 
 
 def read(reader: StudyReader) -> Reading:
@@ -48,14 +48,14 @@ def read(reader: StudyReader) -> Reading:
 
 
 class RunningCurves:
-    """Follows the training loss of all trials that run now."""
+    """Follows the training loss of all running trials."""
 
     def __init__(self, folder: StudyFolder) -> None:
         self._folder = folder
         self._stores: dict[tuple[str, int], RunStore] = {}
 
     def follow(self, stages: Sequence[StageResult]) -> None:
-        """Read what is new of what runs, and let go of what does not any more."""
+        """Read what is new of running trials, and close those that have ended."""
         running = {
             (stage.stage.name, row.number): row
             for stage in stages
@@ -71,16 +71,16 @@ class RunningCurves:
 
     def run_of(self, row: Row) -> RunFolder:
         """Return the run folder of a trial."""
-        return RunFolder(self._folder.path / Path(row.run))  # itself, where it is absolute
+        return RunFolder(self._folder.path / Path(row.run))  # an absolute path stays as it is
 
     def chart(self, width: int, height: int) -> list[Line]:
-        """Draw the curves over each other, with a legend below."""
+        """Return the curves in one chart, with a legend below."""
         drawn = [(k, s.series) for k, s in self._stores.items() if len(s.series)]
         if not drawn or height < 5:
             return []
         curves, legend = [], []
-        alone = drawn if len(drawn) <= len(HUES) else drawn[: len(HUES) - 1]
-        for (key, series), role in zip(alone, HUES, strict=False):
+        alone = drawn if len(drawn) <= len(ROLES) else drawn[: len(ROLES) - 1]
+        for (key, series), role in zip(alone, ROLES, strict=False):
             curves.append(Curve(reduce(series.steps, series.loss, width), role))
             legend.append((f"━ {key[1]} ", role))
         rest = [series for _, series in drawn[len(alone) :]]

@@ -1,10 +1,11 @@
-"""The table of trials: sorted, the best ones marked, and why others were given up."""
+"""The table of trials: sorted, the best ones marked, with why others ended early."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tuilab.charts.symbols import DOWN, UP
 from tuilab.charts.text import Line, crop, pad, width
 from tuilab.search.results import Row, StageResult, value_text
 
@@ -18,7 +19,7 @@ MOST: Final = 11
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By which column the table is sorted; column 0 is the rank."""
+    """The column by which the table is sorted; 0 is the rank."""
 
     column: int = 0
     reverse: bool = False
@@ -26,14 +27,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A trial as the table has it."""
+    """A row of the table."""
 
     row: Row
     rank: int | None  # None: it has no value
 
     @property
     def value(self) -> float | None:
-        """The objective: that of its end, or as it stood last."""
+        """The objective at the end, or the last reported value."""
         if self.row.value is not None:
             return self.row.value
         return self.row.reports[max(self.row.reports)] if self.row.reports else None
@@ -45,9 +46,9 @@ def columns(stage: StageResult, objective: str) -> list[str]:
 
 
 def entries(stage: StageResult, order: Order, *, maximize: bool) -> list[Entry]:
-    """Return the trials in the order of the table; those without a value in its column last."""
+    """Return the trials in the order of the table; those without a value come last."""
     ranks = {row.number: at for at, row in enumerate(stage.ranked(maximize=maximize), start=1)}
-    found = [Entry(row, ranks.get(row.number)) for row in stage.rows]
+    rows = [Entry(row, ranks.get(row.number)) for row in stage.rows]
     keys = [*stage.space]
 
     def cell(entry: Entry) -> object:
@@ -69,9 +70,9 @@ def entries(stage: StageResult, order: Order, *, maximize: bool) -> list[Entry]:
             return float(value), "", entry.row.number
         return 0.0, str(value), entry.row.number
 
-    given = sorted((e for e in found if cell(e) is not None), key=key, reverse=order.reverse)
+    given = sorted((e for e in rows if cell(e) is not None), key=key, reverse=order.reverse)
     state = {"running": 0, "waiting": 1}
-    rest = [e for e in found if cell(e) is None]
+    rest = [e for e in rows if cell(e) is None]
     rest.sort(key=lambda e: (state.get(e.row.state, 2), e.row.number))
     return [*given, *rest]
 
@@ -84,11 +85,11 @@ def table(
     cursor: int,
     size: tuple[int, int],
 ) -> list[Line]:
-    """Draw the part of the table around the cursor, in `size` cells and lines."""
+    """Return the part of the table around the cursor, in `size` (cells, lines)."""
     cells, height = size
     headings = columns(stage, objective)
     sizes = _sizes(headings, stage, cells)
-    sign = "▼" if order.reverse else "▲"
+    sign = (DOWN if order.reverse else UP).glyph
     titles = [f"{h}{sign}" if at == order.column else h for at, h in enumerate(headings)]
     lines: list[Line] = [
         crop([("  ", ""), *((f"{_fit(t, n)} ", "muted.bold") for t, n in
@@ -103,7 +104,7 @@ def table(
 
 
 def _sizes(headings: Sequence[str], stage: StageResult, cells: int) -> list[int]:
-    """Return the cells of each column; the last one goes where there is no room for it."""
+    """Return the widths of the columns; the last one is dropped if there is no room."""
     fixed, last = [5, 5, 10], 7
     count = max(len(stage.space), 1)
     room = cells - 2 - sum(fixed) - len(headings)
@@ -155,11 +156,11 @@ def _value(entry: Entry, size: int) -> str:
         return "" if value is None else str(value)
     if entry.row.value is not None:
         return _short(value, size)
-    return f"({_short(value, size - 2)})"  # as it stood last
+    return f"({_short(value, size - 2)})"  # its last reported value
 
 
 def counts(stage: StageResult) -> Mapping[str, int]:
-    """Return how many trials are in each state, without those that are in none."""
+    """Return the number of trials per state, for states with any."""
     states = ("running", "complete", "pruned", "failed", "lost", "waiting")
-    found = {state: stage.count(state) for state in states}
-    return {state: count for state, count in found.items() if count}
+    numbers = {state: stage.count(state) for state in states}
+    return {state: number for state, number in numbers.items() if number}

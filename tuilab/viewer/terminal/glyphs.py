@@ -1,7 +1,7 @@
-"""Characters for terminals that cannot show all of ours: each becomes a twin of the same width.
+"""Translation of characters for terminals that cannot show all of them.
 
-Panels draw with everything that Unicode has; what leaves for the terminal is translated here. A
-twin takes as many cells as what it stands for, so that no column moves. Pure, without Textual.
+Panels draw with all of Unicode; output to the terminal is translated here. A character and its twin
+have the same width, so that no column moves. Knows no Textual.
 """
 
 import locale
@@ -52,24 +52,24 @@ TWINS: Final = {
 }  # fmt: skip
 
 LEVELS: Final = (" ▁▂▃▄▅▆▇█", " .:-=+*#@")
-"""Bars by their height, and what stands for them where several heights are side by side."""
+"""Bars by their height, and the characters that replace them."""
 
 _POWER: Final = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹·]+)")
 _RAISED: Final = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹·", "-0123456789.")
 _WORDS: Final = (("√½", ".7"), ("  ∞", "inf"), ("  −∞", "-inf"), (" ∞", "oo"), (" ±", "+-"))
-"""What has a better twin together, or with the space before it."""
+"""Groups of characters, also with the space before, that have a better twin together."""
 
 
 class _Table(dict[int, str]):
-    """Twins by code point; those of characters nobody thought of are made when they come up."""
+    """Twins by code point; for other characters a twin is derived on demand."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = twin = _made_up(chr(code))
+        self[code] = twin = _derived(chr(code))
         return twin
 
 
-def _made_up(character: str) -> str:
-    """Return the plain letters of an accented one, or a question mark a cell."""
+def _derived(character: str) -> str:
+    """Return the plain letters of an accented one, or a question mark per cell."""
     if character.isascii():
         return character
     cells = cell_len(character)
@@ -95,7 +95,7 @@ def _quadrant(cell: int) -> str:
 
 
 def _stroke(cell: int) -> str:
-    """Return the ASCII character that runs as the dots of a braille cell do."""
+    """Return the ASCII character that resembles the dots of a braille cell."""
     left, right = _dots(cell)
     rows = left + right
     if not rows:
@@ -137,7 +137,7 @@ def translate(text: str, glyphs: Glyphs) -> str:
 
 
 def detect(environ: Mapping[str, str] | None = None, stream: TextIO | None = None) -> Glyphs:
-    """Return what the terminal behind `stream` can show, as far as it tells.
+    """Return the glyphs that the terminal behind `stream` can show.
 
     A console without the glyphs, a locale other than UTF-8, or an output that would escape them
     gets ASCII.

@@ -102,7 +102,7 @@ async def _find(app: ViewerApp, pilot: Pilot[Worker], panel: str) -> None:
         app.dashboard.show_overview()
         app.dashboard.toggle(tab)
         await _settle(app, pilot)
-        if panel in panels(app):
+        if panel in panels(app.screen):
             return
     names = [str(widget.id) for widget in app.dashboard.query(".panel")]
     raise UnknownNameError("panel", panel, names, "--panel")

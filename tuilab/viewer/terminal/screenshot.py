@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from textual.app import App
+from textual.screen import Screen
 
 from engine.errors import TuilabError, UnknownNameError
 from tuilab.errors import RunError
@@ -37,15 +38,16 @@ def png(image: str) -> bytes:
     return bytes(svg_to_bytes(svg_string=image, zoom=PIXELS, monospace_family="DejaVu Sans Mono"))
 
 
-def panels(app: App[Any]) -> list[str]:
-    """Return the names of the panels that are visible."""
-    return [str(panel.id) for panel in app.screen.query(".panel") if panel.region.area]
+def panels(screen: Screen[Any]) -> list[str]:
+    """Return the names of the panels that are visible on a screen."""
+    return [str(panel.id) for panel in screen.query(".panel") if panel.region.area]
 
 
 def take(app: App[Any], panel: str = "") -> str:
     """Return the screen of an app, or one of its panels, as SVG. Raises UnknownNameError."""
-    if panel and panel not in panels(app):
-        raise UnknownNameError("panel", panel, panels(app), "panel")
+    visible = panels(app.screen)
+    if panel and panel not in visible:
+        raise UnknownNameError("panel", panel, visible, "panel")
     region = app.screen.query_one(f"#{panel}").region if panel else app.screen.region
     strips = app.screen._compositor.render_strips()
     rows = [strip.crop(region.x, region.right) for strip in strips[region.y : region.bottom]]

@@ -1,7 +1,7 @@
-"""Cells to a picture: what is on the screen as SVG, without the terminal and its fonts.
+"""Terminal cells as an SVG image.
 
-Braille, blocks and lines are drawn as shapes, since few fonts hold them all and none fits them to
-its neighbours without seams. Only letters and signs are left to fonts, each put into its own cell.
+Braille, blocks and lines are drawn as shapes: few fonts have them all, and none joins them without
+seams. Only letters and signs are left to fonts, each placed in its cell.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -60,7 +60,7 @@ _DASHED: Final = {"╌": 2, "┄": 3, "┈": 4}  # dashes in a cell
 
 @dataclass(frozen=True, slots=True)
 class CellStyle:
-    """The colours of one cell, as CSS, and how its text stands."""
+    """The colours of a cell, as CSS, and the style of its text."""
 
     ink: str
     ground: str
@@ -78,7 +78,7 @@ class _Cell:
 
 
 def svg(rows: Sequence[Iterable[Segment]], width: int, ink: str, ground: str, title: str) -> str:
-    """Return rows of segments, `width` cells each, as SVG; `ink` and `ground` are the defaults."""
+    """Return rows of segments, `width` cells each, as SVG; `ink` and `ground` are defaults."""
     cell_width, cell_height = CELL
     size = f"{width * cell_width} {len(rows) * cell_height}"
     parts = [
@@ -130,7 +130,7 @@ def _grounds(cells: Sequence[_Cell], y: int, ground: str) -> Iterator[str]:
 
 
 def _inks(cells: Sequence[_Cell], look: CellStyle, y: int) -> Iterator[str]:
-    """Draw neighbouring cells of one look: shapes first, then what is left as text."""
+    """Draw neighbouring cells of one style: shapes first, then the rest as text."""
     left = []
     for cell in cells:
         shape = list(_shape(cell.text, cell.column, y, look))
@@ -152,7 +152,7 @@ def _text(cells: Sequence[_Cell], look: CellStyle, y: int) -> str:
 
 
 def _shape(character: str, column: int, row: int, look: CellStyle) -> Iterator[str]:
-    """Draw a character that is no letter."""
+    """Draw a character that is not a letter."""
     if BRAILLE < ord(character) <= BRAILLE + 0xFF:
         yield from _dots(ord(character) - BRAILLE, column, row, look)
     elif character in _SHADES:

@@ -1,9 +1,11 @@
-"""Frames as few bytes: what is on the terminal is remembered, and only cells that differ are sent.
+"""Frames in few bytes: only cells that differ from what the terminal shows are sent.
 
-Textual rewrites a line from the left edge of its widget, a whole widget where its title changes,
-and begins each run of a style with all of its codes. At ten frames a second that is too much for a
-slow line to a remote machine. A full update, as after a resize, is always sent as a whole: it heals
-a terminal that something else has written to.
+Textual rewrites a line from the left edge of its widget, a whole widget if its title changes, and
+starts every run of a style with all of its codes. Ten such frames per second are too much for a
+slow connection. A full update, as after a resize, is always sent as a whole, which repairs a
+terminal that another program has written to.
+
+Textual has no public name for the two kinds of updates; it is pinned to its major version.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,16 +19,16 @@ from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 
-GAP: Final = 5  # cells between two changes that cost less than to name the second one's place
+GAP: Final = 5  # unchanged cells that cost less than moving the cursor over them
 PLAIN: Final = Style()
 
 Cell = tuple[str, Style]  # a character, or "" right of a wide one
-Part = tuple[int, int, Iterable[Iterable[Segment]]]  # a row, its first cell, what stands from there
-BLANK: Final[Cell] = ("", PLAIN)  # what no terminal shows: it differs from everything
+Part = tuple[int, int, Iterable[Iterable[Segment]]]  # a row, its first cell, its strips
+BLANK: Final[Cell] = ("", PLAIN)  # differs from anything that a terminal shows
 
 
 class Codes(NamedTuple):
-    """The codes that a style is switched on by."""
+    """The codes that switch a style on."""
 
     attributes: str
     ink: str
@@ -34,17 +36,19 @@ class Codes(NamedTuple):
 
 
 class Screenful:
-    """What the terminal shows, and how it comes to show something else."""
+    """What the terminal shows."""
 
     def __init__(self) -> None:
         self._rows: list[list[Cell]] = []
 
     def update(self, change: Any) -> Any:
-        """Return an update that does the same with fewer bytes; anything else as it is."""
-        return Thrifty(self, change) if isinstance(change, ChopsUpdate | LayoutUpdate) else change
+        """Return an equivalent update of fewer bytes; other objects as they are."""
+        return (
+            DiffUpdate(self, change) if isinstance(change, ChopsUpdate | LayoutUpdate) else change
+        )
 
     def sequence(self, change: ChopsUpdate | LayoutUpdate, console: Console) -> str:
-        """Return what to send for `change`, taking it as sent."""
+        """Return the bytes for `change`, and record it as sent."""
         system = COLOR_SYSTEMS[console.color_system] if console.color_system else None
         pen = Pen(system)
         parts = self._whole(change) if isinstance(change, LayoutUpdate) else _parts(change)
@@ -53,13 +57,13 @@ class Screenful:
         return pen.lift()
 
     def _whole(self, change: LayoutUpdate) -> Iterator[Part]:
-        """Forget what was shown: something else may have written to the terminal."""
+        """Discard what was shown: another program may have written to the terminal."""
         self._rows = [[BLANK] * change.region.width for _ in change.strips]
         for y, strips in enumerate(change.strips):
             yield y, 0, strips
 
     def _write(self, pen: "Pen", y: int, start: int, cells: Sequence[Cell]) -> None:
-        """Bring a row from the cell `start` on to date."""
+        """Update a row from the cell `start` on."""
         if y >= len(self._rows):
             return
         row = self._rows[y]
@@ -74,7 +78,7 @@ class Screenful:
 
 
 class Pen:
-    """Writes cells, and switches styles with as few codes as will do."""
+    """Writes cells, and switches styles with as few codes as possible."""
 
     def __init__(self, system: ColorSystem | None) -> None:
         self._system = system
@@ -106,24 +110,24 @@ class Pen:
         self._written.append(f"\x1b[{';'.join(filter(None, parts))}m")
 
     def lift(self) -> str:
-        """Return what was written, in the end without a style."""
+        """Return all that was written, with the style reset at the end."""
         self._switch(Codes("", "", ""))
         return "".join(self._written)
 
 
-class Thrifty(CompositorUpdate):
-    """An update that knows what the terminal shows already."""
+class DiffUpdate(CompositorUpdate):
+    """An update that leaves out what the terminal already shows."""
 
     def __init__(self, screenful: Screenful, change: ChopsUpdate | LayoutUpdate) -> None:
         self._screenful, self._change = screenful, change
 
     def render_segments(self, console: Console) -> str:
-        """Return what to send: called once, when it is sent."""
+        """Return what to send; called once, when it is sent."""
         return self._screenful.sequence(self._change, console)
 
 
 def _parts(change: ChopsUpdate) -> Iterator[Part]:
-    """Yield row, first cell, and what is there now, of all that may have changed."""
+    """Yield the row, first cell and strips of all that may have changed."""
     for y, start, end in change.spans:
         line = change.chops[y]
         for stop, (x, strip) in zip(change.chop_ends[y], line.items(), strict=False):
@@ -146,7 +150,7 @@ def _cells(strip: Iterable[Segment]) -> Iterator[Cell]:
 
 
 def _runs(places: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield first and last of places that are close to each other."""
+    """Yield the first and the last of groups of close places."""
     first = last = -1
     for place in places:
         if first >= 0 and place - last > GAP:
@@ -161,7 +165,7 @@ def _runs(places: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 @lru_cache(4096)
 def _codes(style: Style, system: ColorSystem | None) -> Codes:
-    """Take the codes of a style apart."""
+    """Return the codes of a style."""
     codes = style.update_link(None).render("x", color_system=system).partition("m")[0]
     attributes, colours = [], {"3": "", "4": ""}
     parts = iter(codes.removeprefix("\x1b[").split(";") if codes.startswith("\x1b") else [])

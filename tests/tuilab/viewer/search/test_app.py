@@ -57,8 +57,8 @@ async def test_all_panels_have_their_say(study: StudyReader, size: tuple[int, in
             await pilot.press(key)
         await pilot.pause()
         if size[0] >= 110:
-            assert "nothing runs" in text(app, "running")
-            assert "◆" in text(app, "scatter") or "◉" in text(app, "scatter")
+            assert "no running trials" in text(app, "running")
+            assert "★" in text(app, "scatter") or "◉" in text(app, "scatter")
             assert "val_acc" in text(app, "parallel")
         if size[0] >= 80:
             assert "75%" in text(app, "importance")
@@ -103,7 +103,7 @@ async def test_only_what_is_there_is_opened_and_only_what_runs_is_pruned(
         assert said == [
             "trial 2 has no run",
             "only a running trial can be pruned",
-            "nothing searches here now",
+            "the search is not running",
         ]
 
 

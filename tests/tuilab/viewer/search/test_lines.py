@@ -21,7 +21,7 @@ def numbers(stage: StageResult, order: Order) -> list[int]:
 
 def test_the_table_has_the_best_first_and_says_why_others_ended(stage: StageResult) -> None:
     assert [plain(line).rstrip() for line in drawn(stage, 87)] == [
-        "  rank▲ trial    val_acc          lr  activation seconds",
+        "  rank↑ trial    val_acc          lr  activation seconds",
         "✓     1     2     0.4400   5.000e-04        relu     1.0",
         "✓     2     0     0.3100   1.000e-05        relu     2.0",
         "▶           5   (0.4000)   3.000e-04        tanh",
@@ -80,7 +80,7 @@ def test_a_thousand_trials_are_drawn_around_the_cursor() -> None:
 def test_the_scatter_has_the_range_from_edge_to_edge(stage: StageResult) -> None:
     lines = scatter(stage, LR, ROWS[0], (60, 12), maximize=True, warned=True)
     text = [plain(line) for line in lines]
-    assert "◆" in "".join(text)  # the best
+    assert "★" in "".join(text)  # the best
     assert "◉" in "".join(text)  # the one under the cursor
     assert "×" in "".join(text)  # pruned, where it stood
     assert text[-2].strip().startswith("┣")
@@ -117,7 +117,7 @@ def test_importance_is_a_bar_a_parameter() -> None:
         "lr         ━━━━━━━━━━╌╌╌╌  75% ",
         "activation ━━━━╌╌╌╌╌╌╌╌╌╌  25% ",
     ]
-    assert "after some more" in plain(importance({}, 30)[0])
+    assert "waiting for more trials" in plain(importance({}, 30)[0])
 
 
 def test_the_header_says_how_it_stands() -> None:

@@ -131,7 +131,7 @@ def _legend(pictures: npt.NDArray[Any], shown: Page, cells: int) -> Line:
     if pictures.shape[3] == 3:
         scale: Line = [solid("#7b7b7b", 2), (" zero is mid-grey", "muted")]
     else:
-        ramp: Line = [solid(f"signed.{each}", 2) for each in range(-STEPS, STEPS + 1, 4)]
+        ramp: Line = [solid(f"signed.{at}", 2) for at in range(-STEPS, STEPS + 1, 4)]
         scale = [("− ", "muted"), *ramp, (" +", "muted")]
     pieces = [Piece(9, scale), Piece(6, [(NORMALISED, "muted"), (f"  {reach}", "")])]
     if shown.pages > 1:
