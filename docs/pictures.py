@@ -39,7 +39,7 @@ class Picture:
 
 DEMOS: Final = ("std001_tanh", "std1_tanh", "xavier_relu", "he_relu", "batchnorm_relu")
 PICTURES: Final = (
-    *(Picture(f"{demo}_layers", demo, "120x20", "layers") for demo in DEMOS),
+    *(Picture(f"{demo}_layers", demo, "120x28", "layers") for demo in DEMOS),
     Picture("he_relu_gain", "he_relu", "120x20", "gain"),
     Picture("digits_small", "digits_mlp", "80x24", steps=1500, at=None),
 )
