@@ -27,7 +27,7 @@ from tests.tuilab.support import CONFIG, command, kill_workers, wait_for
 from tests.tuilab.terminal import Terminal
 from tuilab.cli.main import main
 from tuilab.diagnosis.base import rules
-from tuilab.scenario.scenario import load_file
+from tuilab.scenario.loading import load_file
 from tuilab.viewer.actions import ACTIONS
 from tuilab.viewer.panels.layer.views import VIEWS, help_lines
 

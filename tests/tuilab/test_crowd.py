@@ -39,7 +39,9 @@ def fails() -> Worker:
 def run(jobs: list[Job], limit: int, stop: list[int] | None = None) -> tuple[list[Done], list[int]]:
     """Run `jobs`; return what was done, and how many ran whenever that was told."""
     told: list[int] = []
-    found = run_all(jobs, limit=limit, stop=stop or [], tell=lambda names: told.append(len(names)))
+    found = run_all(
+        jobs, limit=limit, stop=stop or [], report=lambda names: told.append(len(names))
+    )
     return list(found), told
 
 
@@ -70,7 +72,7 @@ def test_a_signal_ends_what_runs_and_starts_nothing_more(
 ) -> None:
     stop: list[int] = []
     jobs = [Job(str(n), sleeping(60)) for n in range(3)]
-    found = list(run_all(jobs, limit=2, stop=stop, tell=lambda names: stop.append(2)))
+    found = list(run_all(jobs, limit=2, stop=stop, report=lambda names: stop.append(2)))
     assert sorted(done.place for done in found) == [0, 1]
     assert run(jobs, 2, [2])[0] == []
 

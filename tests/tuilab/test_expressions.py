@@ -258,7 +258,7 @@ class TestReading:
             ("", ["unknown metric ''"]),
             ("los / 3", ["did you mean 'loss'"]),
             ("loss / layers[1].activation.sdt", ["did you mean 'std'"]),
-            ("status - 1", ["no calculating with status"]),
+            ("status - 1", ["status is not a number"]),
             ("loss@ende", ["moment after @ 'ende'", "did you mean 'end'"]),
             ("loss@", ["moment after @"]),
             ("loss@-1", ["moment after @ '-1'"]),
@@ -266,7 +266,7 @@ class TestReading:
             ("variants.fst.loss", ["unknown variant 'fst'", "did you mean 'fast'"]),
             ("variants.fast", ["unknown metric ''"]),
             ("variants.fast.los", ["did you mean 'loss'"]),
-            ("variants.fast.loss / loss", ["say of both metrics which variant"]),
+            ("variants.fast.loss / loss", ["give the variant of both metrics"]),
             ("variants.fast.layers[4].activation.std", ["no layer 4: the network has 2 hidden"]),
             ("layers[*].activation.std - layers[4].activation.std", ["no layer 4"]),
             (

@@ -140,8 +140,8 @@ def ended(cli: Cli, lab: Path) -> Path:
 
 
 REFUSED = {
-    ("--resume", "cut"): "has made its 20 steps; say how many it shall have: --steps",
-    ("--resume", "cut", "--steps", "10"): "has made its 20 steps",
+    ("--resume", "cut"): "finished its 20 steps; pass --steps to train longer",
+    ("--resume", "cut", "--steps", "10"): "finished its 20 steps",
     ("--resume", "none"): "no run 'none'",
     ("--resume", "cut", "s.toml"): "give a SCENARIO file, or --resume RUN",
     ("--resume", "cut", "--seed", "3"): "--resume cannot be combined with",
@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_can_be_used(
     code, _, err = cli("run", "--resume", "cut", "--steps", "60", "--headless")
     assert code == 2
     assert f"{newest.name}: damaged" in err
-    assert "remove it to go on from step 20" in err
+    assert "remove it to resume from step 20" in err
     newest.unlink()
     assert run(cli, "--resume", "cut", "--steps", "60")["steps"] == 60
     run(cli, "s.toml", "--out", "whole", "--steps", "60")
@@ -212,7 +212,7 @@ def test_a_run_without_a_checkpoint_says_so(cli: Cli, ended: Path) -> None:
     shutil.rmtree(ended / "checkpoints")
     code, _, err = cli("run", "--resume", "cut", "--steps", "60", "--headless")
     assert code == 2
-    assert "has no checkpoint to go on from" in err
+    assert "has no checkpoint to resume from" in err
 
 
 def test_a_run_that_is_alive_is_left_alone(cli: Cli, lab: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_run_that_diverged_at_once_starts_anew_at_a_tenth_of_the_rate(
     assert code == 1
     code, _, err = cli("run", "--resume", "gone", "--headless")
     assert code == 2
-    assert "the loss exploded before the first was saved; start it anew with a lower" in err
+    assert "the loss exploded before the first was saved; start it again with a lower" in err
     worker = go_on(RunFolder(lab / "gone"))
     assert worker.process is not None
     worker.process.wait()

@@ -123,7 +123,7 @@ def test_a_bug_is_the_last_word_and_exit_code_1_with_the_trace_in_the_log(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(worker, "build_trainer", broken)
+    monkeypatch.setattr(recorded_training, "build_trainer", broken)
     assert worker.main([str(folder.path)]) == 1
     state, message = last_word(folder)
     assert state == "failed"

@@ -8,7 +8,7 @@ from engine.statistics.frames import Floats
 from tuilab.record import Block, LayerTraces
 
 POINTS: Final = 1 << 17
-"""Points kept: when there are twice as many, each two become one. A chart is 500 wide."""
+"""Points in memory: when there are twice as many, neighbours are merged. A chart is 500 wide."""
 
 
 STEP_AND_BROKEN: Final = 2
@@ -29,7 +29,7 @@ class Points:
 
     @property
     def table(self) -> Floats:
-        """What is kept, (rows, points)."""
+        """The points, (rows, points)."""
         return self._data[:, : self._length]
 
     def append(self, columns: Floats) -> None:
@@ -153,7 +153,7 @@ class Series:
 
 
 LAYER_POINTS: Final = 1 << 11
-"""Points kept of the layers' numbers in snapshots; about as many are recorded."""
+"""Points in memory of the layers' numbers; about as many snapshots are recorded."""
 
 
 class LayerSeries:
@@ -219,7 +219,7 @@ def _means(values: Floats, size: int) -> Floats:
 
 
 class Reduced(NamedTuple):
-    """A series brought to few points: where they lie, and what they stand for."""
+    """A series reduced to few points: where they are, and the range of values of each."""
 
     x: Floats
     low: Floats

@@ -35,7 +35,7 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
     above: float | None = None
     equals: float | str | None = None
     contains: str | None = None
-    lacks: str | None = None  # a rule that must find nothing
+    lacks: str | None = None  # a rule that must not report anything
 
     @classmethod
     def parse(
@@ -86,7 +86,7 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
         texts = self.bound in ("contains", "lacks")
         require(not texts, path, f"{self.metric} is a number, not a text")
         if self.bound in ("between", "below", "above"):
-            require(not np.isnan(value).any(), path, "nan is no bound: nothing compares with it")
+            require(not np.isnan(value).any(), path, "must not be nan: nothing compares with it")
         if self.bound == "between":
             low, high = value
             require(
@@ -115,7 +115,7 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{sign} {value:g}" if isinstance(value, float) else f"{sign} {value}"
 
     def holds(self, value: Any) -> bool:
-        """Tell whether one measured value satisfies the bound; NaN satisfies only `equals`."""
+        """Return whether one measured value satisfies the bound; NaN satisfies only `equals`."""
         if isinstance(value, AtLeast):  # a run that was too short proves nothing
             return self.above is not None and value.least >= self.above
         match self.bound:
@@ -155,12 +155,12 @@ class Verdict:
         return _range(value) if isinstance(value, list) else _number(value)
 
 
-def _names(found: Sequence[str], wanted: Any) -> str:
-    """Return the name that is asked for, or else the first, and how many more there are."""
-    if not found:
+def _names(rules: Sequence[str], expected: Any) -> str:
+    """Return the expected name, or else the first, and how many more there are."""
+    if not rules:
         return "none"
-    first = wanted if wanted in found else found[0]
-    return first if len(found) == 1 else f"{first} and {len(found) - 1} more"
+    first = expected if expected in rules else rules[0]
+    return first if len(rules) == 1 else f"{first} and {len(rules) - 1} more"
 
 
 def _range(values: Sequence[Any]) -> str:
@@ -208,7 +208,7 @@ def _verdict(expectation: Expectation, records: Mapping[str, Record]) -> Verdict
         match expression.terms[0].metric.name:
             case "status":
                 closed = True
-            case "findings":  # what was found stays found
+            case "findings":  # a finding that was made is never undone
                 closed = passed is (expectation.bound == "contains")
             case _:
                 closed = _closed(expression, at, passed)
@@ -229,7 +229,7 @@ def _verdict(expectation: Expectation, records: Mapping[str, Record]) -> Verdict
 
 
 def _closed(expression: Expression, at: str | int, passed: bool | None) -> bool:
-    """Tell whether what is still to come cannot change a verdict."""
+    """Return whether what is still to come cannot change a verdict."""
     moments = expression.moments(at)
     if "end" in moments:
         return False

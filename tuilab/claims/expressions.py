@@ -3,7 +3,7 @@
     expression := term [("/" | "-" | "*") term]
     term       := number | ["variants." NAME "."] METRIC ["@" ("start" | "end" | STEP)]
 
-What a term has behind its `@` goes before the `at` of the expectation.
+A term's `@` takes precedence over the `at` of the expectation.
 """
 
 import operator
@@ -52,7 +52,7 @@ class Expression:
 
     @property
     def compares(self) -> bool:
-        """Tell whether it is about the variants of a comparison."""
+        """Whether it is about the variants of a comparison."""
         return any(term.variant for term in self.terms)
 
     def moments(self, at: When) -> set[When]:
@@ -60,9 +60,9 @@ class Expression:
         return {at if term.at is None else term.at for term in self.terms}
 
     def check(self, hidden: int, variants: Mapping[str, int]) -> None:
-        """Raise ConfigError where it asks for what networks of so many hidden layers lack.
+        """Raise ConfigError where it needs layers that the networks do not have.
 
-        `hidden` is of the one run there is, `variants` of those of a comparison.
+        `hidden` is the number of hidden layers of the only run, `variants` those of a comparison.
         """
         axes = set()
         for term in self.terms:
@@ -76,7 +76,7 @@ class Expression:
 
 
 def parse_expression(text: str) -> Expression:
-    """Take an expression apart. Raises ConfigError, UnknownNameError."""
+    """Return the expression in `text`. Raises ConfigError, UnknownNameError."""
     first, rest = _operand(text.strip(), text)
     if not rest:
         require(isinstance(first, Term), "", f"'{text}' names no metric; {_GRAMMAR}")
@@ -85,17 +85,17 @@ def parse_expression(text: str) -> Expression:
     if sign not in OPERATORS:
         raise ConfigError(f"cannot read '{rest}' in '{text}'; {_GRAMMAR}")
     second, more = _operand(rest[1:].lstrip(), text)
-    require(not more, "", f"cannot read '{more}' in '{text}': one operator is all there may be")
+    require(not more, "", f"cannot read '{more}' in '{text}': there may be only one operator")
     expression = Expression((first, second), sign)
     terms = expression.terms
     require(bool(terms), "", f"'{text}' names no metric; {_GRAMMAR}")
     for term in terms:
         name = term.metric.name
-        require(name not in WORDS, "", f"there is no calculating with {name}: no number")
+        require(name not in WORDS, "", f"{name} is not a number: it cannot be computed with")
     require(
         len({bool(term.variant) for term in terms}) == 1,
         "",
-        f"say of both metrics which variant's they are, got '{text}'",
+        f"give the variant of both metrics, got '{text}'",
     )
     return expression
 
@@ -104,8 +104,8 @@ def _operand(text: str, whole: str) -> tuple[Term | float, str]:
     """Take the operand with which `text` begins; return it and what is left."""
     if number := _NUMBER.match(text):
         return float(number[0]), text[number.end() :].lstrip()
-    if found := _METRIC.match(text):
-        return _term(found[0]), text[found.end() :].lstrip()
+    if metric := _METRIC.match(text):
+        return _term(metric[0]), text[metric.end() :].lstrip()
     if text != whole.strip():
         raise ConfigError(f"cannot read '{whole}'; {_GRAMMAR}")
     return Term(parse_metric(text)), ""  # which says what there is
@@ -127,7 +127,7 @@ def evaluate(expression: Expression, at: When, records: Mapping[str, Record]) ->
     """Return the values that `at` is about; [] where one of the terms has none yet.
 
     `records` are the runs by the name of their variant, "" the one run there is. Where `at` is
-    "any" or "always", there is a value for each step at which all that changes was measured.
+    "any" or "always", there is a value for each step at which everything that changes was measured.
     """
     ranged = at in ("any", "always")
     columns: list[Callable[[int], Any]] = []
@@ -182,7 +182,7 @@ def _calculated(sign: str, a: float, b: float) -> float:
 
 
 def _bounded(sign: str, a: float, b: float) -> AtLeast:
-    """Return what is known where one of the numbers is only known to be at least so large.
+    """Return what is known where only a lower bound of one of the numbers is known.
 
     Taken from something, or dividing it, such a number proves nothing.
     """

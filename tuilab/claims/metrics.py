@@ -16,10 +16,10 @@ from tuilab.record import Block, RunReader
 
 SPLITS: Final = ("train", "validation")
 SPREADS: Final = ("mean", "std")
-"""Of each feature of the data: two numbers, the least and the most of them."""
+"""Measured for each feature of the data: two numbers, the smallest and the largest of them."""
 USUAL_SERIES: Final = ("loss", "data_loss", "accuracy", "learning_rate")
 WORDS: Final = ("status", "findings")
-"""Metrics that are no numbers."""
+"""Metrics that are not numbers."""
 SCALARS: Final = (
     *("loss", "loss.data", "accuracy.train", "accuracy.validation"),
     *("gain.forward", "gain.backward", *WORDS, "diverged_at", "parameters"),
@@ -31,7 +31,7 @@ SCALARS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric's name, taken apart; `layer` is an index from 1, −1 or "*"."""
+    """A metric by the parts of its name; `layer` is an index from 1, −1 or "*"."""
 
     name: str
     layer: int | str | None = None
@@ -40,14 +40,14 @@ class Metric:
     argument: float = 0.0
 
     def axis(self, hidden: int) -> str:
-        """Return what it has a value for each of, in a network of so many hidden layers, or ""."""
+        """Return what it has several values of, in a network of `hidden` hidden layers, or ""."""
         if self.layer == "*":
             return f"of {hidden} layers"
         spread = self.name.startswith("data.") and self.name.endswith(SPREADS)
         return "a range over the features" if spread else ""
 
     def check_layer(self, hidden: int) -> None:
-        """Raise ConfigError where a network of so many hidden layers has no such layer."""
+        """Raise ConfigError where a network of `hidden` hidden layers has no such layer."""
         require(
             self.layer != "*" or hidden > 0, "", "there is no hidden layer; the output is layers[1]"
         )
@@ -61,12 +61,12 @@ class Metric:
 
 
 def parse_metric(text: str) -> Metric:
-    """Take a metric's name apart; raise ConfigError or UnknownNameError."""
+    """Return the metric of that name. Raises ConfigError, UnknownNameError."""
     if match := re.fullmatch(r"steps_to_loss\(([^)]+)\)", text):
         try:
             return Metric("steps_to_loss", argument=float(match[1]))
         except ValueError:
-            raise ConfigError(f"steps_to_loss wants a number, got '{match[1]}'") from None
+            raise ConfigError(f"steps_to_loss takes a number, got '{match[1]}'") from None
     if match := re.fullmatch(r"layers\[(\*|-?\d+)\]\.(\w+)(?:\.(\w+))?", text):
         layer = match[1] if match[1] == "*" else int(match[1])
         if layer == 0:
@@ -108,15 +108,15 @@ class MetricSeries:
 
 
 class AtLeast(float):
-    """A number of which no more is known than that it is no less than `least`.
+    """A number of which only a lower bound is known: `least`.
 
-    As a number it is infinite, or NaN where nothing at all is known: `least` is −∞.
+    As a number it is infinite, or NaN where nothing at all is known and `least` is −∞.
     """
 
     least: float
 
     def __new__(cls, least: float) -> Self:
-        """Make it for what is known."""
+        """Return the number with that bound."""
         self = super().__new__(cls, "nan" if least == -np.inf else "inf")
         self.least = least
         return self
@@ -126,7 +126,7 @@ class AtLeast(float):
 
 
 class NotWithin(AtLeast):
-    """So many steps were made and it did not happen: it takes more of them, if ever."""
+    """It did not happen within `least` steps: it takes more of them, if ever."""
 
     def __str__(self) -> str:
         return f"not in {self.least:g}"
@@ -170,18 +170,18 @@ class Record:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """What the diagnosis found over the whole run: one a rule, most severe first."""
+        """The findings over the whole run: one a rule, most severe first."""
         return all_found(event for _, event in self._reader.events())
 
     def snapshot(self, position: int) -> Snapshot:
         """Return a recorded snapshot by its place in `snapshot_steps`, read when first needed."""
         step = self.snapshot_steps[position]
         if step not in self._snapshots:
-            found = self._reader.snapshot(step)
-            if found is None:  # thinned out since the list was read
-                found = self._reader.snapshot()
-            assert found is not None
-            self._snapshots[step] = found
+            snapshot = self._reader.snapshot(step)
+            if snapshot is None:  # thinned out since the list was read
+                snapshot = self._reader.snapshot()
+            assert snapshot is not None
+            self._snapshots[step] = snapshot
         return self._snapshots[step]
 
     @cached_property
@@ -278,9 +278,9 @@ def _usual_first(names: Iterable[str]) -> list[str]:
 
 
 def _number(value: Any) -> Any:
-    """Return a number, or a list of them, that was kept as JSON, which has no NaN."""
+    """Return a number, or a list of them, that was stored as JSON, which has no NaN."""
     if isinstance(value, list):
-        return [_number(each) for each in value]
+        return [_number(element) for element in value]
     return float("nan") if value is None else float(value)
 
 

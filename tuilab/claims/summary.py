@@ -1,4 +1,4 @@
-"""What became of a run: one document for machines, and a few lines for people."""
+"""The summary of a run: one document for machines, and the verdicts."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -114,7 +114,7 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number that is only known to be at least so large as what it is as a number."""
+    """Return a plain number, also where only a lower bound is known."""
     return float(value) if isinstance(value, AtLeast) else value
 
 
@@ -126,7 +126,7 @@ def exit_code(summary: Summary, verdicts: Sequence[Verdict]) -> int:
 
 
 def diverged_unexpectedly(summary: Summary, verdicts: Sequence[Verdict], variant: str = "") -> bool:
-    """Tell whether a run diverged, and no expectation about how it ends holds."""
+    """Return whether a run diverged, and no expectation about how it ends holds."""
     ends = ("status", "diverged_at")
     return summary.status == RunState.DIVERGED and not any(
         verdict.passed and term.metric.name in ends and term.variant in (variant, "")

@@ -186,7 +186,7 @@ def _compare_headless(file: "ScenarioFile", out: Path, options: "Options", as_js
     todo = [Job(n, partial(begin, file.runs[n], place, options)) for n, place in places.items()]
     workers: dict[str, Worker] = {}
     with held_signals() as stop:
-        for done in run_all(todo, limit=usable_cores(), stop=stop, tell=status.show):
+        for done in run_all(todo, limit=usable_cores(), stop=stop, report=status.show):
             name = todo[done.place].label
             workers[name] = done.started()
             status.count()

@@ -1,4 +1,4 @@
-"""What a rule is, what it sees and what it says; and the registry of rules.
+"""What a rule is, what it is given and what it reports; and the registry of rules.
 
     @rules.register("saturation")
     @dataclass(frozen=True)
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 Severity = Literal["info", "warning", "error"]
 Flags = npt.NDArray[np.bool_]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error")
-DEEP: Final = 4  # hidden layers from which a trend over depth can be told
+DEEP: Final = 4  # hidden layers from which there is a trend over depth
 rules: Registry["Rule"] = Registry("rule", "tuilab.diagnosis.rules")
 
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """That a rule's condition holds, and the evidence."""
+    """A condition of a rule that holds, with the evidence."""
 
     severity: Severity
     measured: float
@@ -46,7 +46,7 @@ class Symptom:
 
 @dataclass(frozen=True, slots=True)
 class RuleContext:
-    """What a rule looks at: the past up to now, and the frame that came last."""
+    """What a rule examines: the past so far, and the last frame."""
 
     past: Past
     frame: Frame
@@ -72,18 +72,18 @@ class Rule:
 
     moment: ClassVar[Moment] = "snapshot"
     at_start: ClassVar[bool] = False
-    """Whether one look is enough at step 0, where there is no training noise to wait out."""
+    """Whether one moment is enough at step 0, where there is no training noise to wait out."""
     only_at_start: ClassVar[bool] = False
     """Whether it can begin at step 0 only; it may still clear later."""
     patient: ClassVar[bool] = True
-    """Whether it must hold for several moments; False where one says it all."""
+    """Whether it must hold for several moments; False if one is enough."""
     tensor: ClassVar[str] = "activation"
     """Which tensor of a layer shows it best."""
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         """Return the symptom if the condition holds with thresholds `slack` times looser.
 
-        Slack is 1 until there is a finding, and larger while it stands (hysteresis).
+        Slack is 1 until there is a finding, and larger while it is open (hysteresis).
         """
         raise NotImplementedError
 
@@ -93,12 +93,12 @@ class Rule:
 
 
 def above(value: float, threshold: float, slack: float) -> bool:
-    """Tell whether a value that should be small is above its threshold; never for NaN."""
+    """Return whether a value that should be small is above its threshold; NaN never is."""
     return value > threshold / slack
 
 
 def below(value: float, threshold: float, slack: float) -> bool:
-    """Tell whether a value that should be large is below its threshold; never for NaN."""
+    """Return whether a value that should be large is below its threshold; NaN never is."""
     return value < threshold * slack
 
 
@@ -113,7 +113,7 @@ def numbered(flags: Flags) -> tuple[int, ...]:
 
 
 def named_layers(layers: tuple[int, ...]) -> str:
-    """Say layers in words: "layer 3", "layers 1–10", "layers 1, 2, 5"."""
+    """Return layers in words: "layer 3", "layers 1–10", "layers 1, 2, 5"."""
     if len(layers) == 1:
         return f"layer {layers[0]}"
     if len(layers) > 2 and layers[-1] - layers[0] == len(layers) - 1:
@@ -122,7 +122,7 @@ def named_layers(layers: tuple[int, ...]) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage with as many digits as it needs."""
+    """Return a share as a percentage with as many digits as it needs."""
     value = 100 * share
     return (
         f"{value:.0f} %" if value >= 9.95 else f"{value:.1g} %" if value < 1 else f"{value:.1f} %"
@@ -130,11 +130,11 @@ def percent(share: float) -> str:
 
 
 def initializer_advice(run: RunFacts) -> str:
-    """Say which initialiser to take, and by which key, or what else where it is taken already."""
-    wanted = good_initializer(run.layers[0].activation)
+    """Return the initialiser to use, and its key, or what else to do where it is used already."""
+    good = good_initializer(run.layers[0].activation)
     normalize = "a batch_norm layer after each" if run.own_layers else "network.batch_norm = true"
-    if run.initializer == wanted:
+    if run.initializer == good:
         return f"normalise: {normalize}"
     where = "initializer" if run.own_layers else "network.initializer"
     of = " in the [[layer]] tables" if run.own_layers else ""
-    return f'{where} = "{wanted}"{of}, or {normalize}'
+    return f'{where} = "{good}"{of}, or {normalize}'

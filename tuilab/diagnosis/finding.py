@@ -1,4 +1,4 @@
-"""A finding, as an event in `run.db` and back."""
+"""A finding, and its event in `run.db`."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -13,7 +13,7 @@ MARKS: Final = {"error": "✕", "warning": "▲", "info": "○"}
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What a rule has found; the fields of `--json`, and `key`."""
+    """What a rule reports; the fields of `--json`, and `key`."""
 
     rule: str
     severity: Severity
@@ -37,11 +37,11 @@ class Finding(msgspec.Struct, frozen=True):
 
     @property
     def where(self) -> str:
-        """The layers in words, "" where it concerns none."""
+        """The layers in words; "" if it is not about layers."""
         return named_layers(self.layers) if self.layers else ""
 
     def event(self, step: int, time: float) -> Event:
-        """Return the event that says so."""
+        """Return the event that records it."""
         detail = msgspec.to_builtins(self)
         for name in ("measured", "threshold"):  # JSON knows no NaN
             detail[name] = str(detail[name])
@@ -58,15 +58,15 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def active(events: Iterable[Event]) -> list[Finding]:
-    """Return the findings that stand after `events`, most severe first."""
-    standing: dict[str, Finding] = {}
+    """Return the findings that are open after `events`, most severe first."""
+    open_findings: dict[str, Finding] = {}
     for event in events:
         if event.kind == EventKind.FINDING:
             finding = Finding.of(event)
-            standing[finding.rule] = finding
+            open_findings[finding.rule] = finding
         elif event.kind == EventKind.CLEARED:
-            standing.pop(str(event.detail.get("rule")), None)
-    return _ordered(standing.values())
+            open_findings.pop(str(event.detail.get("rule")), None)
+    return _ordered(open_findings.values())
 
 
 def all_found(events: Iterable[Event]) -> list[Finding]:

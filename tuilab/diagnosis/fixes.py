@@ -1,6 +1,6 @@
-"""What mends a finding: a change that the view can make, live or by starting the run anew.
+"""Fixes for a finding: changes that the view can make, live or by restarting the run.
 
-Each rule says which of these help against it (`Rule.fixes`), the best first.
+Each rule returns the fixes that help against it (`Rule.fixes`), the best first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,24 +17,24 @@ RATE: Final = "optimizer.learning_rate"
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """One change: a command to the run that goes on, or settings with which to begin anew."""
+    """One change: a command to the live run, or settings with which to restart it."""
 
     label: str
     command: Command | None = None
     settings: tuple[str, ...] = ()  # as `--set` takes them
-    go_on: bool = False  # from the last good checkpoint
+    go_on: bool = False  # resume from the last good checkpoint
 
     @property
     def how(self) -> str:
-        """What is done, in words."""
+        """How it is applied, in words."""
         if self.command is not None:
             return "now, from the next step on"
-        return "goes on from the last good checkpoint" if self.go_on else "starts the run anew"
+        return "resumes from the last good checkpoint" if self.go_on else "restarts the run"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A run as far as it matters for what can be changed in it."""
+    """What has to be known of a run to offer changes."""
 
     layers: Sequence[LayerInfo]  # hidden ones from 1, the output layer last
     initializer: str = ""  # by its name
@@ -49,19 +49,19 @@ class Case:
 
     @property
     def normalized(self) -> bool:
-        """Tell whether there is batch normalisation."""
+        """Whether there is batch normalisation."""
         return any(layer.normalization for layer in self.layers)
 
 
 def good_initializer(activation: str) -> str:
-    """Name the initialiser that keeps the spread with this non-linearity."""
+    """Return the name of the initialiser that keeps the spread with this non-linearity."""
     if activation in ("tanh", "sigmoid", "identity"):
         return "xavier"
     return "lecun" if activation == "selu" else "he"
 
 
 def set_rate(case: Case, factor: float) -> list[Fix]:
-    """Multiply the learning rate: live, or else in a new run."""
+    """Return the fix that multiplies the learning rate: live, or else in a new run."""
     rate = case.hyperparameters.get("learning_rate", 0.0)
     if rate <= 0:
         return []
@@ -73,33 +73,33 @@ def set_rate(case: Case, factor: float) -> list[Fix]:
 
 
 def healthy_rate(case: Case, ratio: float) -> list[Fix]:
-    """Bring an update of `ratio` of the weights to a healthy size: it goes with the rate."""
+    """Return the fix that brings updates of `ratio` of the weights to a healthy size."""
     factor = HEALTHY / ratio if ratio > 0 else FAR
     return set_rate(case, min(max(factor, 1 / FAR), FAR))
 
 
 def initialize(case: Case) -> list[Fix]:
-    """Begin with weights that suit the non-linearity, or normalise."""
+    """Return the fixes for the first weights: those that suit the non-linearity, or normalise."""
     if case.own_layers:
         return []
-    found = []
-    wanted = good_initializer(case.activation)
-    if case.initializer != wanted:
-        found.append(Fix(f"{wanted} initialisation", settings=(f'network.initializer="{wanted}"',)))
+    fixes = []
+    good = good_initializer(case.activation)
+    if case.initializer != good:
+        fixes.append(Fix(f"{good} initialisation", settings=(f'network.initializer="{good}"',)))
     if not case.normalized:
-        found.append(Fix("batch normalisation", settings=("network.batch_norm=true",)))
-    return found
+        fixes.append(Fix("batch normalisation", settings=("network.batch_norm=true",)))
+    return fixes
 
 
 def activate(case: Case, name: str) -> list[Fix]:
-    """Take another non-linearity."""
+    """Return the fix that replaces the non-linearity."""
     if case.own_layers or case.activation == name:
         return []
     return [Fix(f"{name} as non-linearity", settings=(f'network.activation="{name}"',))]
 
 
 def set_hyperparameter(case: Case, key: str, value: float, path: str) -> list[Fix]:
-    """Set a hyper-parameter live where the run has it, or else in a new run, at `path`."""
+    """Return the fix that sets a hyper-parameter: live if the run has it, else at `path`."""
     label = f"{key.replace('_', ' ')} {value:g}"
     if case.live and key in case.hyperparameters:
         return [Fix(label, Command("set", key, value))]

@@ -14,17 +14,17 @@ from tuilab.diagnosis.past import Past, RunFacts
 from tuilab.diagnosis.settings import Diagnosis
 
 SLACK: Final = 3.0
-"""A finding clears at a threshold so many times looser than that at which it began."""
+"""A finding clears at a threshold this many times looser than the one at which it began."""
 
 
 @dataclass
 class _Watch:
-    """How one rule stands: for how many moments in a row at least so severe, and since when."""
+    """The state of one rule: how many moments in a row it has held, by severity, and since when."""
 
     rule: Rule
     held: dict[Severity, int] = field(default_factory=lambda: dict.fromkeys(SEVERITIES, 0))
     since: int = 0
-    free: int = 0  # moments in a row in which it did not hold any more
+    free: int = 0  # moments in a row in which it no longer held
     finding: Finding | None = None
 
     def count(self, symptom: Symptom | None, step: int) -> None:
@@ -41,7 +41,7 @@ class _Watch:
 
 
 class Monitor:
-    """Feeds the rules with frames; `see` returns what they found as events."""
+    """Feeds the rules with frames; `see` returns their findings as events."""
 
     def __init__(self, diagnosis: Diagnosis, run: RunFacts) -> None:
         self._patience = diagnosis.patience
@@ -53,9 +53,9 @@ class Monitor:
     def recall(
         self, findings: Sequence[Finding], loss: float, data_loss: float, first: Snapshot | None
     ) -> None:
-        """Go on with a run in which these findings stand; the rest is how it began.
+        """Continue a run with these findings open; the rest is how it began.
 
-        Of what lay between, the curves above all, nothing is remembered.
+        What happened in between, the curves above all, is not known.
         """
         for finding in findings:
             if finding.rule in self._watches:
@@ -63,7 +63,7 @@ class Monitor:
         self._past.begin(loss, data_loss, first)
 
     def see(self, frame: Frame) -> list[Event]:
-        """Take a frame in; return events "finding" (new, or worse than before) and "cleared"."""
+        """Examine a frame; return events "finding" (new, or worse than before) and "cleared"."""
         events: list[Event] = []
         seen = RuleContext(self._past, frame)
         with np.errstate(all="ignore"):  # of runs that broke
@@ -82,10 +82,10 @@ class Monitor:
         alone = not rule.patient or (rule.at_start and step == 0)
         severity = watch.worst(1 if alone else self._patience)
         if strict is not None and severity is not None:
-            found = self._found(name, watch, strict, severity)
-            if found is not None:
-                watch.finding = found
-                return [found.event(step, time)]
+            finding = self._finding(name, watch, strict, severity)
+            if finding is not None:
+                watch.finding = finding
+                return [finding.event(step, time)]
         if watch.finding is not None and (strict or rule.look(seen, SLACK)) is None:
             watch.free += 1
             if watch.free >= self._patience:
@@ -96,8 +96,8 @@ class Monitor:
         return []
 
     @staticmethod
-    def _found(name: str, watch: _Watch, symptom: Symptom, severity: Severity) -> Finding | None:
-        """Return the finding where there is none yet, or where it is worse or in more layers."""
+    def _finding(name: str, watch: _Watch, symptom: Symptom, severity: Severity) -> Finding | None:
+        """Return a finding that is new, worse than before, or in more layers; None otherwise."""
         before = watch.finding
         layers = symptom.layers
         if before is not None:

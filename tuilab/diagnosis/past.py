@@ -1,4 +1,4 @@
-"""What the rules look back on: the curves so far in windows, validations, the newest statistics."""
+"""The history that rules examine: curves in windows, validations, the newest statistics."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ Moment = Literal["snapshot", "window", "validation", "frame"]
 """When a rule is asked: at a snapshot, at the end of a window of the curves, after a validation,
 or at every frame."""
 
-WINDOWS: Final = 250  # so many are wanted of a whole run, at most
+WINDOWS: Final = 250  # of a whole run, at most
 FEW: Final = 20  # epochs of a run of fewer are cut into shorter windows
-CAPACITY: Final = 1024  # windows that are kept: when there are more, neighbours are merged
+CAPACITY: Final = 1024  # windows in memory: when there are more, neighbours are merged
 SMOOTHED: Final = 3  # validations that are averaged, so that one by itself decides nothing
 LEARNED: Final = 0.05  # of the first loss: a training loss below is learned, its gradients small
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What the rules know of a run; a command may change its layers and epochs."""
+    """What the rules know of a run before it begins; a command may change layers and epochs."""
 
     layers: tuple[LayerInfo, ...]  # hidden layers from 1, the output layer last
     classes: int = 0  # 0: not a classification
@@ -52,7 +52,7 @@ class Checked:
 
 @dataclass
 class Past:
-    """Everything up to now; `take` lets a frame in, moment by moment."""
+    """Everything so far; `take` adds a frame, moment by moment."""
 
     run: RunFacts
     first: Snapshot | None = None  # of step 0
@@ -91,7 +91,7 @@ class Past:
 
     @property
     def learned(self) -> bool:
-        """Tell whether the training data are learned: small updates are as they should be."""
+        """Whether the training data are learned, so that small updates are as they should be."""
         if not self._count:
             return False
         reference = np.fmin(self.first_data_loss, self.run.guessing_loss)
@@ -99,11 +99,11 @@ class Past:
 
     @property
     def rate_lowered(self) -> bool:
-        """Tell whether a schedule, or a key, has taken the learning rate below a tenth."""
+        """Whether a schedule, or a key, has lowered the learning rate to less than a tenth."""
         return self.rate < 0.1 * self.full_rate
 
     def windows_in(self, epochs: int) -> int:
-        """Return the number of windows in so many epochs; at least as many windows as epochs."""
+        """Return the number of windows in `epochs`; at least one an epoch."""
         return max(epochs, -(-epochs * self.run.steps_per_epoch // self.window))
 
     def begin(self, loss: float, data_loss: float, first: Snapshot | None) -> None:
@@ -113,7 +113,7 @@ class Past:
             self.first = first
 
     def take(self, frame: Frame) -> Iterator[tuple[Moment, int]]:
-        """Take a frame in; yield each moment, with its step, as soon as it is part of the past."""
+        """Add a frame; yield each moment, with its step, as soon as it is part of the past."""
         if (now := frame.status) is not None:
             layers, steps = tuple(now.layers), now.steps_per_epoch
             self.run = replace(self.run, layers=layers, steps_per_epoch=steps)
@@ -140,7 +140,7 @@ class Past:
         yield "frame", max(frame.next_step - 1, 0)
 
     def _take_curves(self, frame: Frame, begin: int, end: int) -> Iterator[tuple[Moment, int]]:
-        """Take in the steps `begin` … `end` − 1 of a frame."""
+        """Add the steps `begin` … `end` − 1 of a frame."""
         steps = slice(begin - frame.first_step, max(end, begin) - frame.first_step)
         values = np.stack([frame.loss[steps], frame.data_loss[steps], frame.accuracy[steps]])
         self._epoch += values[2].sum(), values.shape[1]
@@ -163,11 +163,11 @@ class Past:
             self._table[:, : self._count] = self._table.reshape(3, -1, 2).mean(axis=2)
             self.window *= 2
 
-    def _take_validation(self, found: Validation) -> None:
+    def _take_validation(self, validation: Validation) -> None:
         right, steps = self._epoch.tolist()
         self._epoch[:] = 0.0
         training = right / steps if steps else float("nan")
-        self.checks.append(Checked(found.step, found.accuracy, training))
+        self.checks.append(Checked(validation.step, validation.accuracy, training))
         if len(self.checks) >= SMOOTHED:
             mean = float(np.mean([check.accuracy for check in [*self.checks][-SMOOTHED:]]))
             self.best_accuracy = max(self.best_accuracy, mean)

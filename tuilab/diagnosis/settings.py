@@ -27,7 +27,7 @@ enough for its patience in a run that is over within a second, and few in a long
 
 
 def spread(total_steps: int) -> set[int]:
-    """Return the steps of LOOKS snapshots in a run of so many steps."""
+    """Return the steps of LOOKS snapshots in a run of `total_steps`."""
     return {total_steps * look // LOOKS for look in range(LOOKS)}
 
 
@@ -57,16 +57,16 @@ def parse(table: Any, path: str = "diagnosis") -> Diagnosis:
     check_keys(table, [*field_names(Common), *rules], path, "key")
     common = {key: table[key] for key in field_names(Common) if key in table}
     of_all: Common = convert(common, Common, path)
-    found = {}
+    enabled = {}
     for name in rules:
         rule = _rule(name, table.get(name, True), join(path, name))
         if of_all.enabled and rule is not None:
-            found[name] = rule
-    return Diagnosis(of_all.patience, found)
+            enabled[name] = rule
+    return Diagnosis(of_all.patience, enabled)
 
 
 def _rule(name: str, value: Any, path: str) -> Rule | None:
-    """Make a rule from true, false, its first threshold, or a table of them."""
+    """Return a rule from true, false (None), its first threshold, or a table of them."""
     cls = rules[name]
     names = field_names(cls)
     if value is False:

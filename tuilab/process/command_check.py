@@ -49,7 +49,8 @@ class CommandCheck:
     def refusal(self, command: Command) -> str:
         """Return why `command` cannot be applied, or ""."""
         if not self._source.can(command.kind, command.key):
-            return f"this run takes no command '{command.kind} {command.key}'".rstrip(" '") + "'"
+            words = f"{command.kind} {command.key}".strip()
+            return f"this run does not take the command '{words}'"
         now = self._published
         try:
             if command.kind in CHANGES:

@@ -1,4 +1,4 @@
-"""What became of the runs of a scenario file: of one, or of the variants of a comparison."""
+"""The outcome of a scenario file's runs: of one, or of the variants of a comparison."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -44,12 +44,12 @@ class Outcome:
     """The document of a scenario file's runs, and the verdicts on what was expected of them."""
 
     document: Summary | ComparisonSummary
-    verdicts: Sequence[tuple[str, Verdict]]  # with the variant that each is about, "" for several
+    verdicts: Sequence[tuple[str, Verdict]]  # with the variant that it is about, "" for several
     diverged: Sequence[str]  # variants that diverged although no expectation says so
 
     @property
     def problem(self) -> str:
-        """What speaks against it, in a few words."""
+        """What is wrong with it, in a few words."""
         if failed := sum(verdict.passed is False for _, verdict in self.verdicts):
             return f"{failed} failed"
         if not self.diverged:
@@ -60,14 +60,14 @@ class Outcome:
 
 def folders(out: Path, file: ScenarioFile) -> dict[str, Path]:
     """Return the run folder of each run of `file`. Raises RunError where one is taken."""
-    found = {name: out / name if name else out for name in file.runs}
-    for path in (out, *found.values()):
+    paths = {name: out / name if name else out for name in file.runs}
+    for path in (out, *paths.values()):
         refuse_taken(RunFolder(path))
-    return found
+    return paths
 
 
 def keep_expectations(out: Path, file: ScenarioFile) -> None:
-    """Leave what is expected over several runs of `file` beside them. Raises RunError."""
+    """Save what is expected over several runs of `file` beside them. Raises RunError."""
     if file.expect:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / EXPECTATIONS, file.expectations_toml())

@@ -44,7 +44,7 @@ def fork(
     """Start a run that branches off the one in `folder` at or before step `at`; None means now.
 
     It begins at the newest checkpoint until then, or at the start where there is none; of a run
-    that is being trained one is saved now. `steps` is how many it shall have in the end, where that
+    that is being trained one is saved now. `steps` is its total number of steps, where that
     changes; `sets` are hyper-parameters, "optimizer.learning_rate=0.01". Its folder is `out`, or
     one beside that of its parent. Raises RunError, CheckpointError, ConfigError, ScenarioError.
     """
@@ -52,7 +52,7 @@ def fork(
         _save_now(folder)
     for left in reversed(range(ATTEMPTS)):
         point = fork_point(folder, at, steps)
-        load(folder.scenario)  # what is wrong with the parent is said before there is a child
+        load(folder.scenario)  # what is wrong with the parent is reported before there is a child
         path = out or free_path(folder.path)
         try:
             if point is None:
@@ -75,7 +75,8 @@ def fork_point(
         with RunReader(folder.database) as reader:
             steps = reader.info().total_steps
     until = steps - 1 if at is None else min(at, steps - 1)
-    return next((each for each in reversed(usable(folder)[0]) if each.step <= until), None)
+    checkpoints = [checkpoint for checkpoint in usable(folder)[0] if checkpoint.step <= until]
+    return checkpoints[-1] if checkpoints else None
 
 
 def _from_checkpoint(
@@ -101,7 +102,7 @@ def _load(point: SavedCheckpoint) -> Checkpoint:
 def _from_start(
     folder: RunFolder, options: Options, steps: int | None, sets: Sequence[str], path: Path
 ) -> Worker:
-    """Start the scenario anew, with the same seed; changes are made before the first step."""
+    """Start the scenario again, with the same seed; changes are applied before the first step."""
     scenario = load(folder.scenario, [] if steps is None else [f"train.steps={steps}"])
     with RunReader(folder.database) as reader:
         hyper = Hyperparameters(reader.info().hyperparameters)
@@ -115,7 +116,7 @@ def _from_start(
 
 
 def _save_now(folder: RunFolder) -> None:
-    """Have a living run save a checkpoint, and wait for it; where it cannot, older ones must do."""
+    """Have a live run save a checkpoint and wait for it; older ones are used if it cannot."""
     with RunReader(folder.database) as reader:
         info, known = reader.info(), [key for key, _ in reader.events()]
         if not folder.is_alive() or not info.socket:
@@ -124,9 +125,9 @@ def _save_now(folder: RunFolder) -> None:
             ControlClient(info.socket).send(Command("checkpoint"))
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and folder.is_alive():
-            told = [event for _, event in reader.events(known[-1] if known else 0)]
-            asked = [event.step for event in told if event.kind == EventKind.CHECKPOINT]
-            kept = saved_checkpoints(folder, reader)
-            if asked and kept and kept[-1].step >= asked[0]:
+            new = [event for _, event in reader.events(known[-1] if known else 0)]
+            requested = [event.step for event in new if event.kind == EventKind.CHECKPOINT]
+            saved = saved_checkpoints(folder, reader)
+            if requested and saved and saved[-1].step >= requested[0]:
                 return
             time.sleep(POLL)

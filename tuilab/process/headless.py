@@ -23,10 +23,9 @@ POLL: Final = 0.05  # seconds
 
 
 def train(begin: Callable[[], Worker], *, progress: bool) -> tuple[Worker, bool]:
-    """Start a worker by `begin`, wait for it to end, and tell whether a signal stopped it before.
+    """Start a worker by `begin`, wait for it to end, and return whether a signal stopped it.
 
-    Signals are held from before the start: there is no moment in which one would leave the worker
-    behind.
+    Signals are held from before the start, so that none can leave the worker behind.
     """
     with held_signals() as stop:
         worker = begin()
@@ -63,7 +62,7 @@ def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
         if not info.ended:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             raise WorkerError(
-                f"the training process {how}; what it recorded is kept: "
+                f"the training process {how}; what it recorded can be seen: "
                 f"{shell_command('replay', folder.path)} (log: {folder.log})"
             )
         return summarize(folder, reader, run_expectations(folder))

@@ -56,7 +56,7 @@ class Options:
         )
 
     def for_several(self) -> "Options":
-        """Return these options for runs side by side: a thread for each, unless told otherwise."""
+        """Return these options for runs side by side: one thread a run, unless chosen otherwise."""
         return replace(self, threads=self.threads or 1)
 
     def thread_count(self) -> int:
@@ -78,7 +78,7 @@ class Worker:
 
 
 def start(scenario: Scenario, path: Path, options: Options) -> Worker:
-    """Make the run folder `path` and start training there. Raises RunError."""
+    """Create the run folder `path` and start training there. Raises RunError."""
     folder = create(path)
     write_atomically(folder.scenario, scenario.to_toml())
     return launch(folder, scenario, options)
@@ -124,7 +124,7 @@ def launch(folder: RunFolder, scenario: Scenario, options: Options, *more: str) 
 
 
 def has_ended(worker: Worker) -> bool:
-    """Tell whether the training process is gone."""
+    """Return whether the training process is gone."""
     if worker.process is not None:
         return worker.process.poll() is not None
     return not worker.folder.is_alive()
@@ -161,7 +161,7 @@ def options_of(folder: RunFolder) -> tuple[Options, str, str]:
     try:
         with RunReader(folder.database) as reader:
             info = reader.info()
-    except RunError:  # the worker did not come so far
+    except RunError:  # the worker did not get that far
         return Options(restarted_from=folder.name), folder.name, ""
     options = Options(
         backend=info.options.get("backend", "auto"),

@@ -1,4 +1,4 @@
-"""Going on with a run that has ended, from one of its checkpoints."""
+"""Resuming a run that has ended, from one of its checkpoints."""
 
 import shutil
 import time
@@ -24,9 +24,9 @@ from tuilab.terminal import shell_command
 def resume(
     folder: RunFolder, options: Options, *, steps: int | None, sets: Sequence[str]
 ) -> Worker:
-    """Go on with a run that is not trained any more, from its newest checkpoint.
+    """Resume a run that has ended from its newest checkpoint.
 
-    `steps` is how many it shall have in the end, where that changes; `sets` are hyper-parameters,
+    `steps` is its new total number of steps, where that changes; `sets` are hyper-parameters,
     "optimizer.learning_rate=0.01". Raises RunError, CheckpointError, ConfigError, ScenarioError.
     """
     if folder.is_alive():
@@ -43,7 +43,7 @@ def resume(
             steps = reader.info().total_steps
     if last.step >= steps:
         raise RunError(
-            f"{folder.path} has made its {last.step} steps; say how many it shall have: --steps"
+            f"{folder.path} finished its {last.step} steps; pass --steps to train longer"
         )
     write_atomically(folder.scenario, scenario.to_toml())
     named = msgspec.structs.replace(scenario, name=name, variant=variant)
@@ -52,10 +52,10 @@ def resume(
 
 
 def go_on(folder: RunFolder) -> Worker:
-    """Go on with a run that has ended; after a divergence, with a lower learning rate.
+    """Continue a run that has ended; after a divergence, with a lower learning rate.
 
     It is a tenth of the one it diverged at, or that from before the loss exploded, if it was still
-    lower. And it is a run of its own then, so that the diverged one is kept.
+    lower; and a new run, so that the diverged one remains.
     Raises RunError, CheckpointError, ScenarioError.
     """
     with RunReader(folder.database) as reader:
@@ -65,7 +65,7 @@ def go_on(folder: RunFolder) -> Worker:
     lower = info.hyperparameters["learning_rate"] / 10
     try:
         last, checkpoint = newest(folder)
-    except RunError:  # there is nothing good but the start
+    except RunError:  # only the start was good
         return restart(folder, sets=[f"optimizer.learning_rate={lower:g}"])
     lower = min(lower, checkpoint.hyperparameters["learning_rate"])
     copy = branch(folder, last, free_path(folder.path))

@@ -15,7 +15,7 @@ POLL: Final = 0.02  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run to be: how it is called, and how it is started."""
+    """A run to start: its label, and the function that starts it."""
 
     label: str
     begin: Callable[[], Worker]
@@ -42,12 +42,12 @@ def run_all(
     *,
     limit: int,
     stop: Sequence[int],
-    tell: Callable[[Sequence[str]], None] = lambda running: None,
+    report: Callable[[Sequence[str]], None] = lambda running: None,
 ) -> Iterator[Done]:
     """Run `jobs`, at most `limit` at a time, and yield each when it has ended.
 
     `stop` fills with signals: then what runs is asked to end, and nothing more is started. No
-    worker is left behind, however this ends. `tell` hears what is running.
+    worker is left behind, however this ends. `report` is called with what is running.
     """
     waiting = deque(enumerate(jobs))
     running: dict[int, tuple[Worker, float]] = {}
@@ -64,7 +64,7 @@ def run_all(
             if stop and not asked:
                 asked = True
                 _end([worker for worker, _ in running.values()])
-            tell([jobs[place].label for place in running])
+            report([jobs[place].label for place in running])
             for place in [place for place, (worker, _) in running.items() if has_ended(worker)]:
                 worker, begin = running.pop(place)
                 yield Done(place, time.monotonic() - begin, worker)

@@ -88,19 +88,19 @@ class ScenarioResult:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against it; a skipped one passes."""
+        """Whether nothing is wrong with it; a skipped one passes."""
         return not self.problem
 
     @property
     def problem(self) -> str:
-        """What speaks against it, in a few words."""
+        """What is wrong with it, in a few words."""
         if failed := sum(claim.verdict.passed is False for claim in self.claims):
             return f"{failed} failed"
         return self.broken
 
     @property
     def broken(self) -> str:
-        """What speaks against it beside expectations that do not hold."""
+        """What is wrong with it besides expectations that do not hold."""
         for trial in self.trials:
             said = trial.error or (trial.outcome.problem if trial.outcome else "")
             if said:
@@ -113,18 +113,20 @@ def collect(paths: Sequence[Path], pattern: str = "") -> list[ScenarioPath]:
 
     `pattern` is a part of the name, or all of it with * and ? for what it leaves open.
     """
-    found: list[ScenarioPath] = []
+    scenarios: list[ScenarioPath] = []
     for path in paths:
         inside = sorted(path.rglob("*.toml")) if path.is_dir() else [path]
         if not inside:
             raise ScenarioError(f"{path}/ has no scenario files (*.toml)")
         root = path if path.is_dir() else path.parent
-        found += [ScenarioPath(p, p.relative_to(root).with_suffix("").as_posix()) for p in inside]
-    kept = [each for each in found if _matches(each.name, pattern)]
-    if not kept:
-        names = ", ".join(each.name for each in found)
-        raise ScenarioError(f"no scenario is called like '{pattern}' (there are {names})")
-    return kept
+        scenarios += [
+            ScenarioPath(p, p.relative_to(root).with_suffix("").as_posix()) for p in inside
+        ]
+    matching = [scenario for scenario in scenarios if _matches(scenario.name, pattern)]
+    if not matching:
+        available = ", ".join(scenario.name for scenario in scenarios)
+        raise ScenarioError(f"no scenario matches '{pattern}' (there are {available})")
+    return matching
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -134,7 +136,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 class _Attempt:
-    """A trial in the making: the runs of a scenario with one seed."""
+    """The runs of a scenario with one seed, until all have ended."""
 
     def __init__(self, name: str, file: ScenarioFile, folder: Path) -> None:
         self.name, self.file, self.folder = name, file, folder
@@ -142,7 +144,7 @@ class _Attempt:
         self._done: dict[str, Done] = {}
 
     def jobs(self, options: Options) -> Iterator[tuple[Job, Callable[[Done], None]]]:
-        """Yield each run, with what is to be done when it has ended."""
+        """Yield the runs as jobs, with a function to call when each has ended."""
         for variant, scenario in self.file.runs.items():
             label = f"{self.name}/{variant}" if variant else self.name
             path = self.folder / variant
@@ -189,13 +191,13 @@ class TestPlan:
 def run_suite(
     scenarios: Sequence[ScenarioPath],
     plan: TestPlan,
-    tell: Callable[[Sequence[str]], None] = lambda running: None,
+    report: Callable[[Sequence[str]], None] = lambda running: None,
 ) -> Iterator[ScenarioResult]:
     """Run every scenario and yield results in order; all are read first.
 
     A signal ends the runs that are going on, and then raises KeyboardInterrupt.
     """
-    read = [(each.name, plan.read(each.path)) for each in scenarios]
+    read = [(scenario.name, plan.read(scenario.path)) for scenario in scenarios]
     data = data_folder(plan.options.data_dir)
     with held_signals() as stop, tempfile.TemporaryDirectory(prefix="tuilab-test-") as scratch:
         waiting: deque[tuple[str, str, list[_Attempt]]] = deque()
@@ -204,14 +206,14 @@ def run_suite(
             made = [_Attempt(name, file, Path(tempfile.mkdtemp(dir=scratch))) for file in files]
             waiting.append((name, missing, [] if missing else made))
         todo = [
-            each
-            for _, _, made in waiting
-            for attempt in made
-            for each in attempt.jobs(plan.options)
+            job
+            for _, _, attempts in waiting
+            for attempt in attempts
+            for job in attempt.jobs(plan.options)
         ]
         yield from _complete(waiting)
         jobs = [job for job, _ in todo]
-        for done in run_all(jobs, limit=plan.jobs, stop=stop, tell=tell):
+        for done in run_all(jobs, limit=plan.jobs, stop=stop, report=report):
             todo[done.place][1](done)
             if not stop:
                 yield from _complete(waiting)
@@ -231,7 +233,7 @@ def _complete(waiting: "deque[tuple[str, str, list[_Attempt]]]") -> Iterator[Sce
 
 
 def _missing(file: ScenarioFile, folder: Path) -> str:
-    """Say which data set is not here that a scenario needs, or ""."""
+    """Return which data set is missing that a scenario needs, or ""."""
     for scenario in file.runs.values():
         if not scenario.source.is_here(folder):
             source = scenario.source

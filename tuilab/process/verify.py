@@ -49,18 +49,18 @@ class Comparison:
 def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: None) -> Comparison:
     """Train the run in `folder` again and compare. Raises RunError, ScenarioError, DataError.
 
-    `progress` is told every step.
+    `progress` is called with every step.
     """
     with RunReader(folder.database) as reader:
         record, info = Record(reader), reader.info()
         events = [event for _, event in reader.events() if _changes(event)]
         keys = sum(event.kind != EventKind.RESUMED for event in events)
-        kept = {each.step: each.path for each in saved_checkpoints(folder, reader)}
+        checkpoints = {saved.step: saved.path for saved in saved_checkpoints(folder, reader)}
     if not len(record.loss):
         raise RunError(f"{folder.path} has no steps to compare")
     scenario = load(folder.scenario)
     data = load_data(scenario, data_folder(info.options.get("data_dir", "")))
-    found: dict[str, list[Floats]] = defaultdict(list)
+    trained: dict[str, list[Floats]] = defaultdict(list)
     compared, because = 0, ""
     with threadpool_limits(info.threads or None):
         backend = make_backend(info.backend or "auto", info.dtype or "float32", info.threads or 1)
@@ -70,11 +70,11 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
         trainer.plan(_planned_first(events, info.total_steps))
         for frame in _again(trainer, events, len(record.loss)):
             for name in SERIES:
-                found[name].append(getattr(frame, name))
+                trained[name].append(frame.values(name))
             progress(trainer.step)
-            if trainer.step in kept:
+            if trainer.step in checkpoints:
                 compared += 1
-                if not _same_parameters(trainer, Checkpoint.load(kept[trainer.step])):
+                if not _same_parameters(trainer, Checkpoint.load(checkpoints[trainer.step])):
                     return Comparison(
                         trainer.step,
                         keys,
@@ -82,12 +82,12 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
                         "the parameters differ from those of the checkpoint at "
                         f"{trainer.step}{because}",
                     )
-    difference = _first_difference(record, {name: np.concatenate(v) for name, v in found.items()})
+    difference = _first_difference(record, {name: np.concatenate(v) for name, v in trained.items()})
     return Comparison(len(record.loss), keys, compared, difference and difference + because)
 
 
 def _changes(event: Event) -> bool:
-    """Tell whether an event is a change that has to be made again."""
+    """Return whether an event is a change that has to be applied again."""
     planned = event.kind == EventKind.RESUMED and "total_steps" in event.detail
     return planned or event.kind == EventKind.SET or event.kind in CHANGES
 
@@ -99,7 +99,7 @@ def _planned_first(events: list[Event], now: int) -> int:
 
 
 def _again(trainer: Trainer, events: list[Event], steps: int) -> Iterator[Frame]:
-    """Train so many steps, a frame each, and change what was changed after the same steps."""
+    """Train `steps` steps, a frame each, and apply the recorded changes after the same steps."""
     due: dict[int, list[Event]] = defaultdict(list)
     for event in events:
         due[event.step].append(event)
@@ -125,9 +125,9 @@ def _same_parameters(trainer: Trainer, checkpoint: Checkpoint) -> bool:
     return np.array_equal(ours, checkpoint.arrays["parameters"], equal_nan=True)
 
 
-def _first_difference(record: Record, found: dict[str, Floats]) -> str:
+def _first_difference(record: Record, trained: dict[str, Floats]) -> str:
     for name in SERIES:
-        recorded, again = getattr(record, name), found[name]
+        recorded, again = record.per_step(name), trained[name]
         if name == "accuracy":  # which is recorded in single precision
             again = again.astype(np.float32).astype(np.float64)
         equal = (recorded == again) | (np.isnan(recorded) & np.isnan(again))

@@ -1,8 +1,8 @@
 """Commands to a running worker: JSON over a local socket that only its owner can open.
 
-The worker's `ControlServer` takes connections in threads of its own and puts what it hears into a
-queue, from which the trainer takes it between steps. A `ControlClient` sends one command and gets
-back whether it was understood; what became of it is read in the database, as everything else.
+The worker's `ControlServer` accepts connections in its own threads and puts commands into a queue,
+from which the trainer takes them between steps. A `ControlClient` sends one command and gets back
+whether it was accepted; its effect is read in the database, like everything else.
 """
 
 import os
@@ -20,7 +20,7 @@ from engine.commands import Command
 from tuilab.errors import RunError
 
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel's limit is 104 to 108
-PATIENCE = 5.0  # seconds that a client waits for an answer
+PATIENCE = 5.0  # seconds that a client waits for a reply
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class ControlServer:
-    """Listens in the run folder and puts the commands that it hears into `inbox`."""
+    """Listens in the run folder and puts the commands that it receives into `inbox`."""
 
     def __init__(
         self,
@@ -39,14 +39,17 @@ class ControlServer:
         inbox: "queue.SimpleQueue[Command]",
         validate: Callable[[Command], str],
     ) -> None:
-        """Open the socket; `validate` returns what is wrong with a command, or ""."""
+        """Open the socket; `validate` returns what is wrong with a command, or "".
+
+        It is called in threads of the server while the trainer trains, so it must not touch that.
+        """
         self._inbox, self._validate = inbox, validate
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         path = str((folder / "control.sock").resolve())
         if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
             self._scratch = tempfile.TemporaryDirectory(prefix="tuilab-")
             path = str(Path(self._scratch.name) / "control.sock")
-        Path(path).unlink(missing_ok=True)  # left behind by a worker that was killed
+        Path(path).unlink(missing_ok=True)  # left over from a worker that was killed
         old = os.umask(0o177)  # the socket is born with mode 0600
         try:
             self._listener = Listener(path, family="AF_UNIX")
@@ -73,9 +76,9 @@ class ControlServer:
     def _serve(self, connection: Connection) -> None:
         with connection, suppress(EOFError, OSError):
             while True:
-                connection.send_bytes(msgspec.json.encode(self._hear(connection.recv_bytes())))
+                connection.send_bytes(msgspec.json.encode(self._answer(connection.recv_bytes())))
 
-    def _hear(self, message: bytes) -> Reply:
+    def _answer(self, message: bytes) -> Reply:
         try:
             command = msgspec.json.decode(message, type=Command)
         except (ValueError, RecursionError) as error:  # msgspec's errors, and bytes not in UTF-8

@@ -204,7 +204,7 @@ def part_of(info: RunInfo, kind: type[P]) -> P:
 
 
 def parse_info(values: Mapping[str, Any], layers: tuple[LayerInfo, ...]) -> RunInfo:
-    """Return what `values` (plain, by key) say; unknown keys are ignored. Raises MsgspecError."""
+    """Return the run info in plain `values` by key; others are ignored. Raises MsgspecError."""
     info = msgspec.convert({key: values[key] for key in values if key != "layers"}, RunInfo)
     return dataclasses.replace(info, layers=layers)
 

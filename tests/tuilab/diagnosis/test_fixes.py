@@ -13,7 +13,7 @@ from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer, initialize
 from tuilab.diagnosis.rules.dead_units import LOWER
-from tuilab.diagnosis.rules.learning_rate import MEND
+from tuilab.diagnosis.rules.learning_rate import FIX_SIGNAL
 from tuilab.scenario.loading import load
 
 SCENARIO = """
@@ -99,7 +99,7 @@ def test_the_learning_rate_goes_to_where_updates_are_healthy(
 
 
 def test_a_signal_that_dies_is_mended_before_the_rate() -> None:
-    fixes = offers("low_learning_rate", case(), advice=f"{MEND}: …", measured=1e-5)
+    fixes = offers("low_learning_rate", case(), advice=f"{FIX_SIGNAL}: …", measured=1e-5)
     assert [bool(fix.settings) for fix in fixes] == [True, True, False]
 
 
@@ -129,7 +129,7 @@ def test_what_is_there_already_is_not_offered() -> None:
     assert initialize(Case(layers, "he")) == []
     assert initialize(Case(layer_infos(), "he", own_layers=True)) == []
     assert [f.label for f in offers("dead_units", case(activation="leaky_relu"))] == [
-        "biases that begin at 0.01"
+        "biases that start at 0.01"
     ]
     assert offers("vanishing_gradient", case(activation="tanh"))[-1].label == "batch normalisation"
 

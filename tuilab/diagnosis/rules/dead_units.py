@@ -29,8 +29,8 @@ class DeadUnits(Rule):
 
     Depth alone makes some: the deeper, the more alike all examples look, so that some units are off
     for all of them. Of ten healthy layers of 500 the last have 8–14 % from the first step on. What
-    a layer behind the first began with counts therefore as given, up to the share `by_depth`; more
-    than `error` in all is too much in any case.
+    a layer after the first began with is therefore accepted, up to the share `by_depth`; more than
+    `error` in all is always too much.
     """
 
     warning: float = 0.1
@@ -79,5 +79,5 @@ class DeadUnits(Rule):
         slower = set_rate(case, 1 / FAR) if finding.advice.startswith(LOWER) else []
         if case.own_layers:
             return slower
-        bias = Fix("biases that begin at 0.01", settings=("network.bias=0.01",))
+        bias = Fix("biases that start at 0.01", settings=("network.bias=0.01",))
         return [*slower, *activate(case, "leaky_relu"), bias]

@@ -21,7 +21,7 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, activate, initialize
 
 SATURATED: Final = 0.5
-"""Share of a layer's activations from which saturation is part of what a gradient suffers."""
+"""Share of saturated activations in a layer from which the gradient suffers from them."""
 Levels = Mapping[Severity, tuple[str, float]]  # severity → setting and threshold, the worst last
 
 
@@ -30,17 +30,17 @@ def trend(
 ) -> Symptom | None:
     """Return a symptom where `gain`, a factor a layer, is beyond a level on its side of 1.
 
-    None with fewer than DEEP hidden layers: over one or two, a factor is no trend.
+    None with fewer than DEEP hidden layers: over one or two, a factor is not a trend.
     """
     depth = seen.run.hidden
-    found = None
+    reached = None
     for severity, (key, level) in levels.items():
         bound = loosened(level, slack)
         if depth >= DEEP and (gain < bound if level < 1 else gain > bound):
-            found = severity, key, level
-    if found is None:
+            reached = severity, key, level
+    if reached is None:
         return None
-    severity, key, level = found
+    severity, key, level = reached
     word = "shrinks" if level < 1 else "grows"
     whole = np.float64(gain) ** (depth - 1)  # may be infinite, where a float of Python raises
     cause = f"{what} {word} ×{gain:.2f} a layer, ×{whole:.2g} over {depth} layers"
@@ -53,10 +53,10 @@ def trend(
 class ShrinkingActivations(Rule):
     """gain.forward is below a threshold at the start: the initial scale is too small.
 
-    Each layer multiplies the spread by its gain, so that of 0.5 a layer a thousandth is left after
-    ten (lecture 6, "weight initialization").
+    Each layer multiplies the spread by its gain: after ten layers of gain 0.5, a thousandth is left
+    (lecture 6, "weight initialization").
 
-    Only the start tells of the initial scale; later, layers scale as they learn to.
+    Only the start shows the initial scale; later, layers scale as they learn to.
     """
 
     at_start: ClassVar = True
@@ -104,11 +104,11 @@ class VanishingGradient(Rule):
         what = "on its way back dL/dA"
         if saturated := _saturated(seen):
             what = f"{saturated} of the activations in a layer are saturated; {what}"
-        found = trend(seen, gain, {"error": ("gain", self.gain)}, what, slack)
-        if found is not None and seen.run.layers[0].activation == "sigmoid":
-            advice = f"a sigmoid passes on a quarter at most, tanh and relu more; {found.advice}"
-            return replace(found, advice=advice)
-        return found
+        symptom = trend(seen, gain, {"error": ("gain", self.gain)}, what, slack)
+        if symptom is not None and seen.run.layers[0].activation == "sigmoid":
+            advice = f"a sigmoid passes on a quarter at most, tanh and relu more; {symptom.advice}"
+            return replace(symptom, advice=advice)
+        return symptom
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:
         other = activate(case, "tanh") if case.activation == "sigmoid" else []

@@ -12,7 +12,7 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, set_hyperparameter
 from tuilab.diagnosis.past import SMOOTHED, Checked
 
-SURE: Final = 3.0  # standard errors from which a difference of accuracies is no chance
+SURE: Final = 3.0  # standard errors from which a difference of accuracies is not chance
 
 
 def _gap(checks: Sequence[Checked]) -> float:

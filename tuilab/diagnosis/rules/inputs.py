@@ -1,4 +1,4 @@
-"""Inputs of a layer that are all of one sign."""
+"""Inputs of a layer that all have one sign."""
 
 from dataclasses import dataclass
 
@@ -28,18 +28,18 @@ class NotZeroCentered(Rule):
         over = shares > 1 - (1 - self.share) * slack
         if not over.any():
             return None
-        grave = over & (self._offsets(seen) > self.offset / slack)
-        layers = numbered(grave if grave.any() else over)
+        severe = over & (self._offsets(seen) > self.offset / slack)
+        layers = numbered(severe if severe.any() else over)
         measured = float(shares[layers[0] - 1])
         what = "the data" if layers[0] == 1 else "inputs"
-        cause = f"{what} are of one sign, so are all weight gradients of a unit for one example"
+        cause = f"{what} have one sign, so all weight gradients of a unit do too, for one example"
         cause += f" ({percent(measured)} of all)"
         advice = 'centre the data: data.preprocess = ["zero_mean"]'
         if layers[0] > 1:
-            advice = 'network.activation = "tanh" or "elu" is nearer zero'
-            if not grave.any():
+            advice = 'network.activation = "tanh" or "elu" has a mean nearer to zero'
+            if not severe.any():
                 advice = f"usual behind {seen.run.layers[0].activation}; {advice}"
-        severity: Severity = "warning" if grave.any() else "info"
+        severity: Severity = "warning" if severe.any() else "info"
         return Symptom(severity, measured, self.share, "share", cause, advice, layers)
 
     @staticmethod

@@ -12,6 +12,7 @@ from tuilab.diagnosis.base import (
     RuleContext,
     Symptom,
     initializer_advice,
+    percent,
     rules,
 )
 from tuilab.diagnosis.finding import Finding
@@ -21,7 +22,7 @@ from tuilab.diagnosis.past import Past
 RATE: Final = "optimizer.learning_rate"
 DYING: Final = 0.8  # gain a layer below which it is not the learning rate that is to blame
 BLOCKED: Final = 0.9  # share of dead units in a layer beyond which next to no gradient passes
-MEND: Final = "mend the signal first, which dies on its way"
+FIX_SIGNAL: Final = "fix the signal first, which fades on its way"
 PROGRESS: Final = 0.98  # of the lowest loss so far: below, there is progress
 
 
@@ -33,7 +34,7 @@ def _median_ratio(seen: RuleContext) -> float:
 
 
 def _lately(past: Past, epochs: int) -> int:
-    """Return the number of windows in so many epochs, or in half of a run where it has fewer."""
+    """Return the number of windows in `epochs`, or in half of a run if that has fewer."""
     windows = past.windows_in(epochs)
     if past.run.total_steps:
         windows = min(windows, past.run.total_steps // (2 * past.window))
@@ -41,7 +42,7 @@ def _lately(past: Past, epochs: int) -> int:
 
 
 def _stuck(past: Past, span: int) -> bool:
-    """Tell whether the last windows brought no lower loss than those before, and it is not low."""
+    """Return whether the loss is not low, and no lower in the last windows than before them."""
     if past.learned or len(past.loss) <= span:
         return False
     return bool(past.loss[-span:].min() > PROGRESS * past.loss[:-span].min())
@@ -50,7 +51,7 @@ def _stuck(past: Past, span: int) -> bool:
 @rules.register("low_learning_rate")
 @dataclass(frozen=True)
 class LowLearningRate(Rule):
-    """The median update is a tiny part of the weights, or the loss stands still over `epochs`.
+    """The median update is a tiny part of the weights, or the loss stagnates over `epochs`.
 
     Not where the training data are learned, for then gradients are small, nor where dead units let
     none through; nor where a schedule has lowered the rate. Lecture 6: about 1e-3 is healthy.
@@ -69,13 +70,13 @@ class LowLearningRate(Rule):
         advice = f"raise {RATE}"
         run, snapshot = seen.run, seen.snapshot
         if run.hidden >= DEEP and min(snapshot.gain_forward, snapshot.gain_backward) < DYING:
-            advice = f"{MEND}: {initializer_advice(run)}"
+            advice = f"{FIX_SIGNAL}: {initializer_advice(run)}"
         if ratio < self.update_ratio * slack:
-            cause = f"an update changes the weights by {ratio:.1g} of their size; 1e-3 is healthy"
+            cause = f"each update changes the weights by {percent(ratio)} (healthy: about 0.1 %)"
             return Symptom("warning", ratio, self.update_ratio, "update_ratio", cause, advice)
         change = self._change(past)
         if change < self.change * slack:
-            cause = f"the loss changed by {change:.1g} of itself in {self.epochs} epochs"
+            cause = f"the loss changed by {percent(change)} in {self.epochs} epochs"
             return Symptom("warning", change, self.change, "change", cause, advice)
         return None
 
@@ -89,7 +90,7 @@ class LowLearningRate(Rule):
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:
         rate = healthy_rate(case, finding.measured if finding.key.endswith("update_ratio") else 0.0)
-        return initialize(case) + rate if finding.advice.startswith(MEND) else rate
+        return initialize(case) + rate if finding.advice.startswith(FIX_SIGNAL) else rate
 
 
 @rules.register("high_learning_rate")
@@ -114,7 +115,7 @@ class HighLearningRate(Rule):
         advice = f"lower {RATE}"
         span = _lately(past, self.epochs)
         stuck = _stuck(past, span)
-        cause = f"an update changes the weights by {ratio:.2g} of their size"
+        cause = f"each update changes the weights by {percent(ratio)} (healthy: about 0.1 %)"
         if ratio > self.error / slack:
             return Symptom("error", ratio, self.error, "error", cause, advice)
         if stuck and ratio > self.warning / slack:
@@ -123,7 +124,7 @@ class HighLearningRate(Rule):
         last = past.loss[-span:]
         swing = float(last.std() / abs(last.mean())) if stuck else 0.0
         if swing > self.oscillation / slack:
-            cause = f"the loss stays about {last.mean():.3g} and varies by {100 * swing:.0f} %"
+            cause = f"the loss stays about {last.mean():.3g} and varies by {percent(swing)}"
             return Symptom("warning", swing, self.oscillation, "oscillation", cause, advice)
         return None
 

@@ -45,10 +45,10 @@ class InitialLoss(Rule):
         far = not 1 / self.warning <= ratio <= self.warning
         severity: Severity = "warning" if far else "info"
         std = float(seen.snapshot.field("pre_activation", "std")[-1])
-        cause = f"the first loss is {loss:.3g}, that of guessing {guess:.3g}; "
+        cause = f"the first loss is {loss:.3g}; guessing would give {guess:.3g}; "
         cause += f"scores have a std of {std:.2g}"
         if ratio < 1:
-            advice = "check labels and loss: before training nothing can be known"
+            advice = "check labels and loss: before training, nothing can be known"
         elif far:
             advice = f"weights start too large: {initializer_advice(seen.run)}"
         else:
@@ -75,7 +75,7 @@ class ExplodingLoss(Rule):
             return None
         ratio = float(now / first)
         cause = f"the loss is {now:.3g}, {ratio:.3g} times its first value {first:.3g}"
-        advice = "lower optimizer.learning_rate and begin anew; optimizer.clip_norm = 1.0 limits it"
+        advice = "lower optimizer.learning_rate and restart; optimizer.clip_norm = 1.0 limits it"
         return Symptom("error", ratio, self.times, "times", cause, advice)
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:
@@ -88,8 +88,8 @@ class ExplodingLoss(Rule):
 class LateStart(Rule):
     """The loss stays within `flat` of its first value for a share `of_run`, then falls by `fall`.
 
-    "Flat for a while, then it trains: bad initialisation" (lecture 6). For `steps` at least, for a
-    healthy network too needs some before anything shows, the more with momentum.
+    "Flat for a while, then it trains: bad initialisation" (lecture 6). For at least `steps`:
+    a healthy network also needs some before anything shows, more with momentum.
     """
 
     moment: ClassVar = "window"
@@ -107,7 +107,7 @@ class LateStart(Rule):
         share = steps / seen.run.total_steps
         if share < self.of_run or steps < self.steps or not loss.min() <= (1 - self.fall) * loss[0]:
             return None
-        cause = f"the loss stood at {loss[0]:.3g} for {percent(share)} of the run, then fell"
+        cause = f"the loss stayed at {loss[0]:.3g} for the first {percent(share)} of the run"
         return Symptom("warning", share, self.of_run, "of_run", cause, initializer_advice(seen.run))
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:

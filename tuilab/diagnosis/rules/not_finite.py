@@ -11,13 +11,13 @@ from tuilab.diagnosis.base import Rule, RuleContext, Symptom, rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import FAR, Case, Fix, set_rate
 
-STANDING: Final = Symptom("error", math.nan, math.inf, "", "nothing was trained since", "")
+STILL_BROKEN: Final = Symptom("error", math.nan, math.inf, "", "no step since", "")
 
 
 @rules.register("not_finite")
 @dataclass(frozen=True)
 class NotFinite(Rule):
-    """A loss that is NaN or infinite; the trainer names the first layer and tensor that is so.
+    """The loss is NaN or infinite; the trainer names the first layer and tensor that is.
 
     "NaN almost always means high learning rate" (lecture 6, "babysitting the learning process").
     """
@@ -27,9 +27,9 @@ class NotFinite(Rule):
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         event = next((e for e in seen.frame.events if e.kind == EventKind.DIVERGED), None)
-        if event is None:  # it stands until a step has been made again
-            mended = len(seen.frame.loss) and bool(np.isfinite(seen.frame.loss).all())
-            return None if slack == 1 or mended else STANDING
+        if event is None:  # it remains until a step succeeds
+            trained = seen.frame.steps and bool(np.isfinite(seen.frame.loss).all())
+            return None if slack == 1 or trained else STILL_BROKEN
         layer, tensor = event.detail.get("layer"), event.detail.get("tensor")
         loss = str(event.detail.get("loss"))
         cause = f"the loss became {loss} at step {event.step}"
@@ -37,7 +37,7 @@ class NotFinite(Rule):
             cause += f"; first not finite: {tensor} of layer {layer} ({event.detail.get('name')})"
         advice = (
             "lower optimizer.learning_rate, or limit steps: optimizer.clip_norm = 1.0; g in the "
-            "view, or tuilab run --resume RUN --set optimizer.learning_rate=…, goes before it"
+            "view, or tuilab run --resume RUN --set optimizer.learning_rate=…, goes back before it"
         )
         layers = (int(layer),) if layer is not None else ()
         return Symptom("error", float(loss), math.inf, "", cause, advice, layers)

@@ -1,4 +1,4 @@
-"""Activations so flat that they pass next to no gradient on."""
+"""Activations so flat that they pass on almost no gradient."""
 
 from dataclasses import dataclass
 

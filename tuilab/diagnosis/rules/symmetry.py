@@ -15,8 +15,8 @@ from tuilab.diagnosis.fixes import Case, Fix, initialize
 class SymmetricUnits(Rule):
     """All columns of a weight matrix are equal: units that begin the same stay the same.
 
-    An output layer may well begin with zeros: the first update breaks its symmetry, as each class
-    has labels of its own. Hidden units have nothing to tell them apart (lecture 6, "W = 0").
+    An output layer may begin with zeros: the first update breaks its symmetry, because the labels
+    of the classes differ. Nothing distinguishes hidden units (lecture 6, "W = 0").
     """
 
     tensor: ClassVar = "weight"

@@ -25,7 +25,7 @@ GRACE: Final = 3.0  # seconds that a database may stay unreadable while its work
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one poll found new."""
+    """What is new since the last poll."""
 
     state: bool = False
     info: bool = False
@@ -41,7 +41,7 @@ class Changes:
 class RunStore:
     """Follows one run folder: `poll` reads what is new, the attributes hold what is known.
 
-    `exit_code` tells how the worker process ended, None while it runs or where it is not ours.
+    `exit_code` returns how the worker process ended, None while it runs or where it is not ours.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class RunStore:
         self._layer_series = LayerSeries()
         self.validations: list[Validation] = []
         self.events: list[Event] = []
-        self.findings: list[Finding] = []  # that stand at what is shown, most severe first
+        self.findings: list[Finding] = []  # open at the step that is shown, most severe first
         self.snapshot: Snapshot | None = None
         self.first_snapshot: Snapshot | None = None  # of step 0
         self.at: int | None = None  # the step of an older snapshot that is looked at
         self.last_block: Block | None = None
         self.state = RunState.STARTING
         self.message = ""  # why the run cannot be read, or ended
-        self._near: Snapshot | None = None  # what `nearest` found last
+        self._near: Snapshot | None = None  # what `nearest` returned last
         self._parameters = SavedParameters(folder)
         self._exit_code, self._clock = exit_code, clock
         self._reader: RunReader | None = None
@@ -82,7 +82,7 @@ class RunStore:
 
     @property
     def live(self) -> bool:
-        """Tell whether a worker is there to take commands."""
+        """Whether a worker is there to take commands."""
         return self.state.live
 
     @property
@@ -97,7 +97,7 @@ class RunStore:
 
     @property
     def divergence(self) -> Event | None:
-        """The event that tells where the run diverged, if it did."""
+        """The event that records where the run diverged, if it did."""
         return next((e for e in reversed(self.events) if e.kind == EventKind.DIVERGED), None)
 
     @property
@@ -111,27 +111,27 @@ class RunStore:
         """Return the recorded snapshot nearest to `step`; read only where it is another one."""
         if self._reader is None:
             return None
-        found = self._reader.nearest_snapshot_step(step)
-        if found is not None and (self._near is None or self._near.step != found):
-            self._near = self._reader.snapshot(found)
+        nearest = self._reader.nearest_snapshot_step(step)
+        if nearest is not None and (self._near is None or self._near.step != nearest):
+            self._near = self._reader.snapshot(nearest)
         return self._near
 
     def look(self, by: int) -> bool:
-        """Go `by` snapshots back (negative) or forth; beyond the newest the view is live again.
+        """Go `by` snapshots back (negative) or forward; beyond the newest the view is live again.
 
-        Returns whether anything changed. What is recorded goes on being read meanwhile.
+        Returns whether anything changed. New records continue to be read meanwhile.
         """
         if self._reader is None or self.snapshot is None:
             return False
         steps = self._reader.snapshot_steps()
         here = bisect_left(steps, self.snapshot.step)
-        wanted = max(here + by, 0)
-        live = wanted >= len(steps) - 1
-        found = self._reader.snapshot(None if live else steps[wanted])
-        at = None if live or found is None else found.step
-        if found is None or (at, found.step) == (self.at, self.snapshot.step):
+        target = max(here + by, 0)
+        live = target >= len(steps) - 1
+        snapshot = self._reader.snapshot(None if live else steps[target])
+        at = None if live or snapshot is None else snapshot.step
+        if snapshot is None or (at, snapshot.step) == (self.at, self.snapshot.step):
             return False
-        self.at, self.snapshot = at, found
+        self.at, self.snapshot = at, snapshot
         self._take_findings()
         return True
 
@@ -143,15 +143,15 @@ class RunStore:
         return self.look(bisect_left(steps, step) - bisect_left(steps, self.snapshot.step))
 
     def _take_findings(self) -> None:
-        """Take those that stand now, or stood at the step that is looked at."""
+        """Update to the findings that are open now, or were at the step that is shown."""
         self._layers = self._layers_then()
         self.findings = active(e for e in self.events if self.at is None or e.step <= self.at)
 
     def _layers_then(self) -> tuple[LayerInfo, ...] | None:
         """Return what the layers were at the step that is looked at, where they are others now."""
         after = (e.detail for e in self.events if self.at is not None and e.step > self.at)
-        found = next((d["layers_before"] for d in after if "layers_before" in d), None)
-        return None if found is None else tuple(map(parse_layer, found))
+        layers = next((d["layers_before"] for d in after if "layers_before" in d), None)
+        return None if layers is None else tuple(map(parse_layer, layers))
 
     @property
     def info(self) -> RunInfo:
@@ -181,7 +181,7 @@ class RunStore:
         return self._parameters.read(self._reader, layer, step)
 
     def layer_series(self) -> LayerSeries:
-        """Return what snapshots tell of each layer over time; reads only those that are new."""
+        """Return the layers' numbers over the snapshots; reads only those that are new."""
         newest = self.snapshot.step if self.snapshot and self.at is None else math.inf
         if self._reader is not None and newest > self._layer_series.last_step:
             self._layer_series.append(self._reader.layer_traces(self._layer_series.last_step))
@@ -194,19 +194,19 @@ class RunStore:
             self._reader = None
 
     def poll(self) -> Changes:
-        """Read what the worker has committed since the last poll; costs next to nothing if none."""
+        """Read what the worker has committed since the last poll; costs almost nothing if none."""
         before = self.state, self.message
-        found = Changes()
+        changes = Changes()
         try:
             if self._reader is None and self.folder.database.is_file():
                 self._reader = RunReader(self.folder.database)
             if self._reader is not None:
-                found = self._read(self._reader)
+                changes = self._read(self._reader)
         except TuilabError as error:
             self._unreadable(error)
         self._judge_life()
         changed = before != (self.state, self.message)
-        return Changes(changed, *(getattr(found, field.name) for field in fields(found)[1:]))
+        return Changes(changed, *(getattr(changes, field.name) for field in fields(changes)[1:]))
 
     def _read(self, reader: RunReader) -> Changes:
         version = reader.data_version()
@@ -216,21 +216,21 @@ class RunStore:
         info = reader.info()
         # The step changes with every frame; nothing is arranged by it.
         changed = info != replace(self._info, step=info.step)
-        anew, self._info = info.resumed != self._info.resumed, info
-        if anew:
+        resumed, self._info = info.resumed != self._info.resumed, info
+        if resumed:
             self._forget()
         if self.state is not RunState.KILLED or info.ended:
             self.state, self.message = info.state, info.message
         return Changes(
             info=changed,
-            series=self._read_blocks(reader) or anew,
-            validations=self._read_validations(reader) or anew,
-            events=self._read_events(reader) or anew,
-            snapshot=self._read_snapshot(reader) or anew,
+            series=self._read_blocks(reader) or resumed,
+            validations=self._read_validations(reader) or resumed,
+            events=self._read_events(reader) or resumed,
+            snapshot=self._read_snapshot(reader) or resumed,
         )
 
     def _forget(self) -> None:
-        """Begin to read anew: the run went on from a checkpoint, and what came after it is void."""
+        """Read again from the start: the run was resumed, which discards what came after."""
         self.series, self.last_block, self._read_to, self._last_event = Series(), None, 0, 0
         self._layer_series = LayerSeries()
         self.validations, self.events, self.findings = [], [], []
@@ -277,17 +277,17 @@ class RunStore:
         return True
 
     def _unreadable(self, error: TuilabError) -> None:
-        """Take it for a database in the making at first, for an error later."""
+        """Assume at first that the database is being created; report the error later."""
         self.close()
         if self._clock() - self._opened > GRACE or self._exit_code() is not None:
             self.state, self.message = RunState.UNREADABLE, str(error)
 
     def _judge_life(self) -> None:
-        """Find out whether a run without a last word has lost its worker.
+        """Find out whether the worker of a run that has not ended is gone.
 
-        Two looks in a row, with the database read in between: a worker writes its last word just
-        before it dies. The lock is looked at only once there is a database, lest the look itself
-        keep the worker from taking it.
+        Two checks in a row, with the database read in between: a worker records how it ended just
+        before it exits. The lock is checked only once there is a database, so that the check does
+        not keep the worker from taking it.
         """
         now = self._clock()
         if self.info.ended or self.state is RunState.UNREADABLE or now < self._next_check:
@@ -301,10 +301,10 @@ class RunStore:
             return
         if self.folder.is_alive():
             self._silent_checks = 0
-            if self.state is RunState.KILLED:  # somebody went on with it
+            if self.state is RunState.KILLED:  # somebody resumed it
                 self.state, self.message = self.info.state, self.info.message
             return
         self._silent_checks += 1
         if self._silent_checks > 1 and not self._catching_up:
             self.state = RunState.KILLED
-            self.message = "the training process is gone; it wrote no last word"
+            self.message = "the training process was killed; its last state was not recorded"
