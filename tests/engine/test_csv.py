@@ -129,7 +129,7 @@ def test_the_column_is_the_right_one_with_the_label_before_it(tmp_path: Path) ->
         ({"label": "specis"}, "label", "did you mean 'species'.*allowed: length, species, width"),
         ({"label": "species", "header": False}, "label", "columns have none"),
         ({"delimiter": ""}, "delimiter", "one character"),
-        ({"delimiter": '"'}, "delimiter", "no quote"),
+        ({"delimiter": '"'}, "delimiter", "other than a quote"),
     ],
 )
 def test_settings_that_do_not_fit_the_file_are_refused(

@@ -117,10 +117,10 @@ class Trap:
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:
     np.savez(tmp_path / "table.npz", x=X, y=np.array([Trap()] * 3), allow_pickle=True)
-    with pytest.raises(DataError, match=r"table\.npz is no \.npz file of numbers"):
+    with pytest.raises(DataError, match=r"table\.npz is not an \.npz file of numbers"):
         Npz("table.npz").load(generator=rng(), directory=tmp_path)
     (tmp_path / "table.npz").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(DataError, match=r"table\.npz is no \.npz file of numbers"):
+    with pytest.raises(DataError, match=r"table\.npz is not an \.npz file of numbers"):
         Npz("table.npz").load(generator=rng(), directory=tmp_path)
 
 

@@ -25,7 +25,7 @@ def find_file(path: str, directory: Path | None) -> Path:
 
 def not_here(name: str, expected: str, directory: Path | None) -> DataError:
     """Return the error for a missing data set: where it was expected and how to get it."""
-    where = "here: no data folder is set" if directory is None else f"in {directory}"
+    where = "in no folder (none is set)" if directory is None else f"in {directory}"
     to = "" if directory is None else f" --to {shlex.quote(str(directory))}"
     return DataError(
         f"no {name} {where}; expected {expected}. Get it with `tuilab data fetch {name}{to}`"
