@@ -56,7 +56,8 @@ def commands(page: str) -> Iterator[Command]:
 
 def tables(page: str, first_column: str) -> list[list[str]]:
     """Return the first cell of each row, of each table whose first column has that name."""
-    found, rows = [], None
+    found: list[list[str]] = []
+    rows: list[str] | None = None
     for line in PAGES[page].splitlines():
         if not line.startswith("|"):
             rows = None
