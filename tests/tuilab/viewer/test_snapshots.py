@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from engine.states import EventKind
 from engine.statistics.frames import Event
@@ -18,6 +19,7 @@ from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.test_dress import diverged, killed, paused, running, starting
 from tests.tuilab.viewer.visits import settle, viewing
 from tuilab.record.run_folder import RunFolder
+from tuilab.viewer.model import store
 from tuilab.viewer.terminal.screenshot import take
 
 KEPT = Path(__file__).with_name("snapshots")
@@ -63,6 +65,13 @@ CASES: dict[str, tuple[State, Sequence[str]]] = {
     "change": (running, ("e",)),
     "leave": (running, ("q",)),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on the screen depends on no time: a worker is seen to be dead at once."""
+    monkeypatch.setattr(store, "LIFE_CHECK", 0.0)
+    monkeypatch.setattr(Input, "cursor_blink", False)
 
 
 @pytest.mark.parametrize("name", CASES)
