@@ -134,7 +134,7 @@ class PickerScreen(Screen[Entry | None]):
 class PickerApp(TuilabApp[Entry | None]):
     """The list, before there is a run to show."""
 
-    CSS_PATH = "tuilab.tcss"
+    CSS_PATH = "../tuilab.tcss"
     TITLE = "tuilab"
     ENABLE_COMMAND_PALETTE = False
 
