@@ -199,8 +199,8 @@ class TestBounds:
             ({"metric": "findings", "contains": "dead_unit"}, "contains", "mean 'dead_units'?"),
             ({"metric": "loss", "equals": "low"}, "equals", "is a number"),
             ({"metric": "loss", "between": [2, 1]}, "between", "must not be the larger"),
-            ({"metric": "loss", "below": np.nan}, "below", "nan is no bound"),
-            ({"metric": "loss", "between": [np.nan, 1]}, "between", "nan is no bound"),
+            ({"metric": "loss", "below": np.nan}, "below", "must not be nan"),
+            ({"metric": "loss", "between": [np.nan, 1]}, "between", "must not be nan"),
         ],
     )
     def test_a_bound_that_the_metric_cannot_meet_is_refused(
