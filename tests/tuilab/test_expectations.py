@@ -142,7 +142,7 @@ class TestMetrics:
             ("layers[4].activation.std", "no layer 4: the network has 2 hidden layers"),
             ("layers[-3].activation.std", "no layer -3"),
             ("layers[x].activation.std", "unknown metric"),
-            ("steps_to_loss(x)", "wants a number, got 'x'"),
+            ("steps_to_loss(x)", "takes a number, got 'x'"),
             ("", "unknown metric"),
         ],
     )
