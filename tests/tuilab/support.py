@@ -184,5 +184,7 @@ def layer_infos(number: int = 3) -> list[LayerInfo]:
 
 def describe(writer: RunWriter, **values: Any) -> None:
     """Record some fields of RunInfo, and leave the others as they are."""
+    if "state" in values:
+        values["state"] = RunState(values["state"])
     with RunReader(writer.path) as reader:
         writer.describe(dataclasses.replace(reader.info(), **values))

@@ -142,7 +142,7 @@ class TestMetrics:
             ("layers[4].activation.std", "no layer 4: the network has 2 hidden layers"),
             ("layers[-3].activation.std", "no layer -3"),
             ("layers[x].activation.std", "unknown metric"),
-            ("steps_to_loss(x)", "wants a number, got 'x'"),
+            ("steps_to_loss(x)", "takes a number, got 'x'"),
             ("", "unknown metric"),
         ],
     )
@@ -199,8 +199,8 @@ class TestBounds:
             ({"metric": "findings", "contains": "dead_unit"}, "contains", "mean 'dead_units'?"),
             ({"metric": "loss", "equals": "low"}, "equals", "is a number"),
             ({"metric": "loss", "between": [2, 1]}, "between", "must not be the larger"),
-            ({"metric": "loss", "below": np.nan}, "below", "nan is no bound"),
-            ({"metric": "loss", "between": [np.nan, 1]}, "between", "nan is no bound"),
+            ({"metric": "loss", "below": np.nan}, "below", "must not be nan"),
+            ({"metric": "loss", "between": [np.nan, 1]}, "between", "must not be nan"),
         ],
     )
     def test_a_bound_that_the_metric_cannot_meet_is_refused(

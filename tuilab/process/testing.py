@@ -203,8 +203,8 @@ def run_suite(
         waiting: deque[tuple[str, str, list[_Attempt]]] = deque()
         for name, files in read:
             missing = _missing(files[0], data)
-            made = [_Attempt(name, file, Path(tempfile.mkdtemp(dir=scratch))) for file in files]
-            waiting.append((name, missing, [] if missing else made))
+            attempts = [_Attempt(name, file, Path(tempfile.mkdtemp(dir=scratch))) for file in files]
+            waiting.append((name, missing, [] if missing else attempts))
         todo = [
             job
             for _, _, attempts in waiting

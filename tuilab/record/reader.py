@@ -138,8 +138,7 @@ class RunReader:
             rows[-1][0],
         ):
             if key in series:
-                values = np.frombuffer(data, f"<{form}").astype(np.float64)
-                series[key][name] = np.resize(values, lengths[key])
+                series[key][name] = _series(form, data, lengths[key])
         return [
             _block(row, series[row[0]])
             for row in rows
@@ -291,6 +290,14 @@ class RunReader:
         return Snapshot(
             step, epoch, statistics, histograms, ranges, tensors=tensors, units=(), **named
         )
+
+
+def _series(form: str, data: bytes, steps: int) -> Floats:
+    """Return a series as float64; a constant is stored as one value."""
+    values = np.frombuffer(data, "<f8") if form == "f8" else np.frombuffer(data, f"<{form}")
+    if len(values) != steps:
+        return np.full(steps, values[0], np.float64)
+    return values.astype(np.float64, copy=False)
 
 
 def _block(row: Sequence[Any], series: dict[str, Floats]) -> Block:

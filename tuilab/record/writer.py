@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from engine.states import RunState
 from engine.statistics.frames import FIELDS, PER_LAYER, Floats, Frame, LayerInfo, Snapshot
 from tuilab.errors import RunError
 from tuilab.record.old_formats import OLD_FORMATS, migrate
@@ -171,6 +172,7 @@ class RunWriter:
             raise
 
     def _write(self, frame: Frame) -> None:
+        state = RunState(frame.state)  # also of a source that gives its name
         if frame.steps:
             self._write_block(frame)
         self._db.executemany(
@@ -189,7 +191,7 @@ class RunWriter:
             ],
         )
         if frame.snapshot is not None:
-            keep = bool(frame.events) or not frame.state.live
+            keep = bool(frame.events) or not state.live
             self._write_snapshot(frame.snapshot, keep=keep)
         measured = self._progress.batch_dependence
         if frame.batch_dependence is not None:
@@ -199,7 +201,7 @@ class RunWriter:
             hyperparameters=dict(frame.hyperparameters) or self._progress.hyperparameters,
             batch_dependence=measured,
         )
-        self._describe(dataclasses.replace(self._status, state=frame.state), progress)
+        self._describe(dataclasses.replace(self._status, state=state), progress)
         if frame.status is not None:
             self._describe(frame.status)
 

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from engine.states import RunState
 from engine.statistics.frames import (
     BINS,
     TENSORS,
@@ -214,7 +215,7 @@ class Recording:
 
     def frame(self, first: int, loss: Floats, accuracy: Floats, **more: Any) -> None:
         """Record a frame with the given series."""
-        self.state = more.get("state", "running")
+        self.state = more["state"] = RunState(more.get("state", "running"))
         rate = np.full(len(loss), self.network.learning_rate)
         self.writer.write(
             Frame(
@@ -239,7 +240,7 @@ class Recording:
     def end(self, state: str, message: str = "") -> None:
         """Write the worker's last word and die."""
         self.state = state
-        describe(self.writer, state=state, message=message)
+        describe(self.writer, state=RunState(state), message=message)
         self.close()
 
     def close(self) -> None:
