@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 
 from engine.states import RunState
 from tuilab.charts.text import Span
-from tuilab.diagnosis.base import Severity
-from tuilab.diagnosis.finding import MARKS
+from tuilab.diagnosis.finding import MARKS, Severity
 
 
 class Symbol(NamedTuple):

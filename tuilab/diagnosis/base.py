@@ -11,22 +11,18 @@ which the first may also be given alone (`saturation = 0.6`).
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.registry import Registry
 from engine.statistics.frames import Floats, Frame, Snapshot
+from tuilab.diagnosis.finding import Finding, Severity
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer
 from tuilab.diagnosis.past import Moment, Past, RunFacts
 
-if TYPE_CHECKING:
-    from tuilab.diagnosis.finding import Finding
-
-Severity = Literal["info", "warning", "error"]
 Flags = npt.NDArray[np.bool_]
-SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error")
 DEEP: Final = 4  # hidden layers from which there is a trend over depth
 rules: Registry["Rule"] = Registry("rule", "tuilab.diagnosis.rules")
 
@@ -87,7 +83,7 @@ class Rule:
         """
         raise NotImplementedError
 
-    def fixes(self, finding: "Finding", case: Case) -> list[Fix]:
+    def fixes(self, finding: Finding, case: Case) -> list[Fix]:
         """Return the changes that help against a finding of this rule, the best first."""
         return []
 
@@ -110,15 +106,6 @@ def loosened(factor: float, slack: float) -> float:
 def numbered(flags: Flags) -> tuple[int, ...]:
     """Return the numbers, from 1, of the layers for which a flag is set."""
     return tuple(int(at) + 1 for at in np.flatnonzero(flags))
-
-
-def named_layers(layers: tuple[int, ...]) -> str:
-    """Return layers in words: "layer 3", "layers 1–10", "layers 1, 2, 5"."""
-    if len(layers) == 1:
-        return f"layer {layers[0]}"
-    if len(layers) > 2 and layers[-1] - layers[0] == len(layers) - 1:
-        return f"layers {layers[0]}–{layers[-1]}"
-    return f"layers {', '.join(map(str, layers))}"
 
 
 def percent(share: float) -> str:

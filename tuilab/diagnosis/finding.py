@@ -1,14 +1,15 @@
 """A finding, and its event in `run.db`."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from engine.states import EventKind
 from engine.statistics.frames import Event
-from tuilab.diagnosis.base import SEVERITIES, Severity, named_layers
 
+Severity = Literal["info", "warning", "error"]
+SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error")
 MARKS: Final = {"error": "✕", "warning": "▲", "info": "○"}
 
 
@@ -87,3 +88,12 @@ def all_found(events: Iterable[Event]) -> list[Finding]:
 
 def _ordered(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda f: (-f.rank, f.first_step))
+
+
+def named_layers(layers: tuple[int, ...]) -> str:
+    """Return layers in words: "layer 3", "layers 1–10", "layers 1, 2, 5"."""
+    if len(layers) == 1:
+        return f"layer {layers[0]}"
+    if len(layers) > 2 and layers[-1] - layers[0] == len(layers) - 1:
+        return f"layers {layers[0]}–{layers[-1]}"
+    return f"layers {', '.join(map(str, layers))}"

@@ -8,8 +8,8 @@ import numpy as np
 
 from engine.states import EventKind
 from engine.statistics.frames import Event, Frame, Snapshot
-from tuilab.diagnosis.base import SEVERITIES, Rule, RuleContext, Severity, Symptom
-from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.base import Rule, RuleContext, Symptom
+from tuilab.diagnosis.finding import SEVERITIES, Finding, Severity
 from tuilab.diagnosis.past import Past, RunFacts
 from tuilab.diagnosis.settings import Diagnosis
 

@@ -6,8 +6,7 @@ import pytest
 
 from engine.states import EventKind
 from engine.statistics.frames import Event
-from tuilab.diagnosis.base import Severity, named_layers
-from tuilab.diagnosis.finding import Finding, active, all_found
+from tuilab.diagnosis.finding import Finding, Severity, active, all_found, named_layers
 
 
 def finding(rule: str, severity: Severity = "warning", first: int = 3, **more: object) -> Finding:

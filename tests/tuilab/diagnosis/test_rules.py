@@ -22,7 +22,8 @@ from engine.statistics.frames import (
 )
 from tests.tuilab.diagnosis.support import FIRING, diagnose, found
 from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts
-from tuilab.diagnosis.base import SEVERITIES, Rule, rules
+from tuilab.diagnosis.base import Rule, rules
+from tuilab.diagnosis.finding import SEVERITIES
 from tuilab.diagnosis.rules import cost
 from tuilab.diagnosis.settings import parse
 

@@ -6,17 +6,8 @@ from typing import Final
 import numpy as np
 
 from engine.statistics.frames import Floats
-from tuilab.diagnosis.base import (
-    Flags,
-    Rule,
-    RuleContext,
-    Severity,
-    Symptom,
-    numbered,
-    percent,
-    rules,
-)
-from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.base import Flags, Rule, RuleContext, Symptom, numbered, percent, rules
+from tuilab.diagnosis.finding import Finding, Severity
 from tuilab.diagnosis.fixes import FAR, Case, Fix, activate, set_rate
 
 LOWER: Final = "lower optimizer.learning_rate"

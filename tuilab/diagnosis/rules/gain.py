@@ -10,14 +10,13 @@ from tuilab.diagnosis.base import (
     DEEP,
     Rule,
     RuleContext,
-    Severity,
     Symptom,
     initializer_advice,
     loosened,
     percent,
     rules,
 )
-from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.finding import Finding, Severity
 from tuilab.diagnosis.fixes import Case, Fix, activate, initialize
 
 SATURATED: Final = 0.5

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.statistics.frames import Floats
-from tuilab.diagnosis.base import Rule, RuleContext, Severity, Symptom, numbered, percent, rules
-from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.base import Rule, RuleContext, Symptom, numbered, percent, rules
+from tuilab.diagnosis.finding import Finding, Severity
 from tuilab.diagnosis.fixes import Case, Fix, activate
 
 

@@ -6,16 +6,8 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from tuilab.diagnosis.base import (
-    Rule,
-    RuleContext,
-    Severity,
-    Symptom,
-    initializer_advice,
-    percent,
-    rules,
-)
-from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.base import Rule, RuleContext, Symptom, initializer_advice, percent, rules
+from tuilab.diagnosis.finding import Finding, Severity
 from tuilab.diagnosis.fixes import FAR, Case, Fix, initialize, set_hyperparameter, set_rate
 
 EXPLODED: Final = 3.0

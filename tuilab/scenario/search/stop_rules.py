@@ -8,8 +8,7 @@ from typing import Final, Literal
 
 from engine.errors import require
 from engine.registry import Registry
-from tuilab.diagnosis.base import SEVERITIES
-from tuilab.diagnosis.finding import Finding
+from tuilab.diagnosis.finding import SEVERITIES, Finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from engine.registry import Registry
 from engine.statistics.frames import Event, LayerInfo
 from engine.training.changes import INSERT, REMOVE
 from tuilab.charts.symbols import FROZEN
-from tuilab.diagnosis.base import named_layers
+from tuilab.diagnosis.finding import named_layers
 from tuilab.record import RunInfo
 from tuilab.toml_structs import called, member
 from tuilab.viewer.model.capabilities import offers
