@@ -207,5 +207,5 @@ def test_a_view_that_breaks_does_not_end_well(
     monkeypatch.setattr(ViewerApp, "tick", broken)
     run = ViewerApp.run
     monkeypatch.setattr(ViewerApp, "run", lambda app, **_: run(app, headless=True))
-    with pytest.raises(ViewError, match="a run that is alive goes on: tuilab attach"):
+    with pytest.raises(ViewError, match="a live run continues: tuilab attach"):
         view([Worker(record().folder)])
