@@ -1,8 +1,14 @@
 """What the source of a run can do: the view offers nothing else. Knows no Textual."""
 
+from typing import Final
+
 from tuilab.record import RunInfo
+from tuilab.record.run_info import OWN_SOURCE
+
+NEEDS_A_SCENARIO: Final = frozenset(("restart", "go_on", "fork"))
+"""Actions that start a training process again, from the scenario in the run folder."""
 
 
 def offers(info: RunInfo, action: str) -> bool:
-    """Return whether the run can do `action`: the kind of a command, "restart", "fork" …"""
-    return True
+    """Return whether a run offers `action`: the kind of a command, "restart", "go_on" or "fork"."""
+    return info.source == OWN_SOURCE if action in NEEDS_A_SCENARIO else info.can(action)
