@@ -3,24 +3,21 @@
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.backends.base import Array, Backend
 from engine.layers.base import Bound, Scope, Shape
 from engine.network.batch_shards import Shards, bind_shards
-from engine.network.parameters import ParameterStore
-
-if TYPE_CHECKING:
-    from engine.network.network import Network
+from engine.network.network import Network
+from engine.network.parameters import ParameterStore, allocate
 
 
 @dataclass(frozen=True)
 class BoundNetwork:
     """A network over its arrays, for one batch shape; `rebind` binds another over the same."""
 
-    network: "Network"
+    network: Network
     batch_shape: Shape
     backend: Backend
     store: ParameterStore
@@ -32,6 +29,39 @@ class BoundNetwork:
     bound: list[Bound] = field(init=False)
     shards: Shards | None = field(init=False)
     """The same layers for parts of the batch, which threads run in place of `bound` if it pays."""
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        batch_shape: Shape,
+        backend: Backend,
+        *,
+        generator: np.random.Generator,
+        hyper: MutableMapping[str, float] | None = None,
+        noise: np.random.Generator | None = None,
+    ) -> "BoundNetwork":
+        """Draw the parameters and bind buffers for inputs of `batch_shape` (batch, *features).
+
+        Layers read what may change while training from `hyper`, to which they add their own, and
+        draw masks from `noise`. Raises ShapeError.
+        """
+        shapes = network.shapes(batch_shape[1:])
+        pairs = list(zip(network.layers, shapes, strict=False))
+        store = allocate(
+            [layer.parameters(x) for layer, x in pairs],
+            [layer.state(x) for layer, x in pairs],
+            backend,
+            generator,
+        )
+        return cls(
+            network,
+            batch_shape,
+            backend,
+            store,
+            {} if hyper is None else hyper,
+            np.random.default_rng(0) if noise is None else noise,
+        )
 
     def __post_init__(self) -> None:
         shapes, learns = self.network.shapes(self.batch_shape[1:]), self.network.first_weighted

@@ -8,15 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING
 
 from engine.activations import Activation, Identity, activations
-from engine.layers.base import Shape
+from engine.layers.base import Layer, Shape
 from engine.layers.nonlinearity import Nonlinearity
 from engine.statistics.frames import LayerInfo
-
-if TYPE_CHECKING:
-    from engine.network import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +30,24 @@ class Group:
         return max(self.weight, self.output - 1)
 
 
-def groups(network: "Network", x: Shape) -> list[Group]:
-    """Return the groups of `network` for inputs of shape `x`. Raises ShapeError."""
-    shapes = network.shapes(x)
+def boundaries(layers: Sequence[Layer]) -> list[int]:
+    """Return the positions at which groups begin, and the end of the last."""
+    return [*(at for at, layer in enumerate(layers) if layer.weighted), len(layers)]
+
+
+def groups(layers: Sequence[Layer], shapes: Sequence[Shape]) -> list[Group]:
+    """Return the groups of a network; `shapes` are those before each layer and after the last."""
     return [
-        _group(network, index, first, end, shapes)
-        for index, (first, end) in enumerate(pairwise(network.boundaries), start=1)
+        _group(layers, index, first, end, shapes)
+        for index, (first, end) in enumerate(pairwise(boundaries(layers)), start=1)
     ]
 
 
-def _group(network: "Network", index: int, first: int, end: int, shapes: Sequence[Shape]) -> Group:
-    members = network.layers[first:end]
-    activation, name, output = _activation(network, first, end)
+def _group(
+    layers: Sequence[Layer], index: int, first: int, end: int, shapes: Sequence[Shape]
+) -> Group:
+    members = layers[first:end]
+    activation, name, output = _activation(layers, first, end)
     count = sum(
         prod(parameter.shape)
         for layer, shape in zip(members, shapes[first:end], strict=True)
@@ -53,7 +55,7 @@ def _group(network: "Network", index: int, first: int, end: int, shapes: Sequenc
     )
     info = LayerInfo(
         index=index,
-        name="output" if end == len(network.layers) else name,
+        name="output" if end == len(layers) else name,
         kind=members[0].kind,
         units=shapes[output + 1][-1],  # of images, the channels
         activation=name,
@@ -61,10 +63,10 @@ def _group(network: "Network", index: int, first: int, end: int, shapes: Sequenc
         parameters=count,
         first=members[0].first_weights(shapes[first]),
         settings=asdict(activation),
-        between=_between(network, first, end, output),
-        sees=_sees(network, first, shapes),
+        between=_between(layers, first, end, output),
+        sees=_sees(layers, first, shapes),
         path=str(index),
-        role="output" if end == len(network.layers) else "hidden",
+        role="output" if end == len(layers) else "hidden",
         bounds=activation.bounds,
         saturated=activation.saturated,
         silent_at=activation.silent_at,
@@ -72,14 +74,14 @@ def _group(network: "Network", index: int, first: int, end: int, shapes: Sequenc
     return Group(first, output, info, activation)
 
 
-def _activation(network: "Network", first: int, end: int) -> tuple[Activation, str, int]:
+def _activation(layers: Sequence[Layer], first: int, end: int) -> tuple[Activation, str, int]:
     """Return the last non-linearity of a group, its name, and its position.
 
     Without one, the identity at the last position; for a layer that acts as an activation, a
     plain `Activation` that knows no bounds and no saturation.
     """
     for position in reversed(range(first, end)):
-        layer = network.layers[position]
+        layer = layers[position]
         if isinstance(layer, Nonlinearity):
             return layer.activation, activations.name_of(layer.activation), position
         if layer.activates:
@@ -87,23 +89,23 @@ def _activation(network: "Network", first: int, end: int) -> tuple[Activation, s
     return Identity(), activations.name_of(Identity()), end - 1
 
 
-def _between(network: "Network", first: int, end: int, activation: int) -> tuple[str, ...]:
+def _between(layers: Sequence[Layer], first: int, end: int, activation: int) -> tuple[str, ...]:
     """Return the kinds of layers that theory does not know: see `signal_propagation`.
 
     It knows the weights, a normalisation of each unit before the non-linearity, and that.
     """
-    begin = 0 if first == network.first_weighted else first  # the first also sees the data
+    begin = 0 if first == boundaries(layers)[0] else first  # the first also sees the data
     return tuple(
         layer.kind
-        for position, layer in enumerate(network.layers[begin:end], start=begin)
+        for position, layer in enumerate(layers[begin:end], start=begin)
         if position not in (first, activation)
         and not (layer.standardizes_units and position < activation)
         and not layer.flattens
     )
 
 
-def _sees(network: "Network", position: int, shapes: Sequence[Shape]) -> Shape:
+def _sees(layers: Sequence[Layer], position: int, shapes: Sequence[Shape]) -> Shape:
     """Return what a unit of a layer is connected to; for flattened images, the images."""
-    if position and network.layers[position - 1].flattens:
+    if position and layers[position - 1].flattens:
         return shapes[position - 1]
-    return network.layers[position].sees(shapes[position])
+    return layers[position].sees(shapes[position])

@@ -1,17 +1,12 @@
-"""A network: a sequence of layers, which `bind` gives parameters and buffers."""
+"""A network: a sequence of layers, which `BoundNetwork` gives parameters and buffers."""
 
-from collections.abc import Collection, MutableMapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
-from engine.backends.base import Backend
 from engine.errors import ConfigError, TuilabError
 from engine.layers.base import Layer, Shape
-from engine.network.bound_network import BoundNetwork
-from engine.network.layer_groups import Group, groups
-from engine.network.parameters import allocate
+from engine.network.layer_groups import Group, boundaries, groups
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ class Network:
     @property
     def first_weighted(self) -> int:
         """Position of the first layer with weights; those before it need no gradient."""
-        return next(i for i, layer in enumerate(self.layers) if layer.weighted)
+        return self.boundaries[0]
 
     def shapes(self, x: Shape) -> list[Shape]:
         """Return the shape before each layer and after the last, without the batch axis.
@@ -49,13 +44,12 @@ class Network:
 
     def groups(self, x: Shape) -> list[Group]:
         """Return the layers as the lecture counts them. Raises ShapeError."""
-        return groups(self, x)
+        return groups(self.layers, self.shapes(x))
 
     @property
     def boundaries(self) -> list[int]:
         """Positions at which groups begin, and the end of the last."""
-        begins = [i for i, layer in enumerate(self.layers) if layer.weighted]
-        return [*begins, len(self.layers)]
+        return boundaries(self.layers)
 
     @property
     def rows(self) -> list[list[Layer]]:
@@ -66,34 +60,3 @@ class Network:
         """Return the positions of the layers in these groups (by index, from 1)."""
         edges = self.boundaries
         return [at for index in sorted(groups) for at in range(edges[index - 1], edges[index])]
-
-    def bind(
-        self,
-        batch_shape: Shape,
-        backend: Backend,
-        *,
-        generator: np.random.Generator,
-        hyper: MutableMapping[str, float] | None = None,
-        noise: np.random.Generator | None = None,
-    ) -> "BoundNetwork":
-        """Draw the parameters and bind buffers for inputs of `batch_shape` (batch, *features).
-
-        Layers read what may change while training from `hyper`, to which they add their own, and
-        draw masks from `noise`.
-        """
-        shapes = self.shapes(batch_shape[1:])
-        pairs = list(zip(self.layers, shapes, strict=False))
-        store = allocate(
-            [layer.parameters(x) for layer, x in pairs],
-            [layer.state(x) for layer, x in pairs],
-            backend,
-            generator,
-        )
-        return BoundNetwork(
-            self,
-            batch_shape,
-            backend,
-            store,
-            {} if hyper is None else hyper,
-            np.random.default_rng(0) if noise is None else noise,
-        )

@@ -44,7 +44,8 @@ class BoundTraining:
         self.batches = Batches(
             len(data.train), config.batch_size, streams["shuffle"], start=config.epoch_start
         )
-        self.network = config.network.bind(
+        self.network = BoundNetwork.of(
+            config.network,
             (config.batch_size, *data.train.x.shape[1:]),
             backend,
             generator=streams["weights"],

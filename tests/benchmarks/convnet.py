@@ -14,7 +14,7 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.pool2d import MaxPool2d
 from engine.layers.reshape import Flatten
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import Network
+from engine.network import BoundNetwork, Network
 from engine.optimization.optimizers import SGD
 from engine.training.training_step import TrainingStep
 from tests.benchmarks.training import numpy_backend
@@ -41,7 +41,8 @@ def ours() -> Callable[[], object]:
     ]
     optimizer, order = SGD(1e-4, momentum=0.9), np.arange(BATCH)
     hyper = optimizer.hyperparameters()
-    bound = Network([*row, Flatten(), Linear(10)]).bind(
+    bound = BoundNetwork.of(
+        Network([*row, Flatten(), Linear(10)]),
         (BATCH, SIZE, SIZE, 3),
         numpy_backend(),
         generator=np.random.default_rng(0),

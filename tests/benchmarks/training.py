@@ -16,7 +16,7 @@ from engine.backends.base import Backend, make_backend
 from engine.data.dataset import Examples
 from engine.initializers import He
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import mlp
+from engine.network import BoundNetwork, mlp
 from engine.optimization.optimizers import SGD, Adam, Optimizer
 from engine.training.training_step import TrainingStep
 
@@ -95,8 +95,8 @@ def ours(work: Work, *, measure: bool = False) -> Callable[[], object]:
     )
     backend, optimizer = numpy_backend(), OPTIMIZERS[work.optimizer]()
     hyper = optimizer.hyperparameters()
-    bound = network.bind(
-        (work.batch, work.inputs), backend, generator=np.random.default_rng(0), hyper=hyper
+    bound = BoundNetwork.of(
+        network, (work.batch, work.inputs), backend, generator=np.random.default_rng(0), hyper=hyper
     )
     step = TrainingStep(
         bound, SoftmaxCrossEntropy(), optimizer, hyper, work.examples(), probes=measure

@@ -10,7 +10,7 @@ from engine.layers.base import Layer, layers
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import Loss, losses
-from engine.network import mlp
+from engine.network import BoundNetwork, mlp
 from engine.optimization.optimizers import SGD
 from engine.optimization.regularization import Penalty
 from engine.training.gradcheck import numerical_gradient, relative_error
@@ -93,13 +93,18 @@ def test_loss_agrees_with_centred_differences(loss: Loss, backend: Backend) -> N
 def test_whole_network_with_penalty_agrees_with_centred_differences(
     backend: Backend, batch_norm: bool
 ) -> None:
-    network = mlp(
-        [7, 6],
-        3,
-        activation=activations["tanh"](),
-        initializer=Normal(0.5),
-        batch_norm=batch_norm,
-    ).bind((8, 5), backend, generator=np.random.default_rng(0))
+    network = BoundNetwork.of(
+        mlp(
+            [7, 6],
+            3,
+            activation=activations["tanh"](),
+            initializer=Normal(0.5),
+            batch_norm=batch_norm,
+        ),
+        (8, 5),
+        backend,
+        generator=np.random.default_rng(0),
+    )
     x = backend.to_device(np.random.default_rng(1).normal(size=(8, 5)))
     labels = backend.to_device(np.arange(8) % 3)
     loss = losses["softmax_cross_entropy"]().bind((3,), 8, backend)

@@ -34,7 +34,7 @@ EXACT = {"float64": 1e-12, "float32": 1e-5}
 def bound(batch_norm: BatchNorm | bool, std: float, dtype: str) -> BoundNetwork:
     network = mlp([8, 8, 8], 3, activation=Tanh(), initializer=Normal(std), batch_norm=batch_norm)
     backend = make_backend("numpy", dtype)
-    return network.bind((20, 6), backend, generator=np.random.default_rng(0))
+    return BoundNetwork.of(network, (20, 6), backend, generator=np.random.default_rng(0))
 
 
 def trainer(network: Network, data: Dataset, **settings: object) -> Trainer:

@@ -18,7 +18,7 @@ from engine.layers.nonlinearity import Nonlinearity
 from engine.layers.pool2d import AvgPool2d, MaxPool2d
 from engine.layers.reshape import Flatten, Image
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import Network
+from engine.network import BoundNetwork, Network
 from engine.training.gradcheck import numerical_gradient, relative_error
 from tests.engine.conftest import Array, BindLayer
 
@@ -183,7 +183,7 @@ def test_a_small_convnet_learns_and_is_counted_by_its_weights() -> None:
     x = generator.normal(size=(40, 8, 8))
     y = np.arange(40) % 2
     x[y == 1, 2:6, 3] += 2.5  # a vertical bar
-    bound = network.bind((40, 64), backend, generator=generator)
+    bound = BoundNetwork.of(network, (40, 64), backend, generator=generator)
     loss = SoftmaxCrossEntropy().bind((2,), 40, backend)
     history = []
     for _ in range(60):

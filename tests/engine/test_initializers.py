@@ -23,7 +23,7 @@ from engine.initializers import (
     Zeros,
     initializers,
 )
-from engine.network import mlp
+from engine.network import BoundNetwork, mlp
 
 SHAPE = (500, 400)
 GAUSSIAN = {
@@ -103,9 +103,12 @@ def test_every_rule_gives_the_shape_in_float64_and_the_same_for_the_same_seed(na
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_every_bias_there_is_begins_at_the_value_given(batch_norm: bool) -> None:
-    network = mlp(
-        [4, 3], 2, activation=ReLU(), initializer=He(), bias=0.25, batch_norm=batch_norm
-    ).bind((8, 5), make_backend("numpy", "float64"), generator=np.random.default_rng(0))
+    network = BoundNetwork.of(
+        mlp([4, 3], 2, activation=ReLU(), initializer=He(), bias=0.25, batch_norm=batch_norm),
+        (8, 5),
+        make_backend("numpy", "float64"),
+        generator=np.random.default_rng(0),
+    )
     biases = [views["bias"] for views in network.store.value_views if "bias" in views]
     assert len(biases) == (1 if batch_norm else 3)
     assert all((bias == 0.25).all() for bias in biases)

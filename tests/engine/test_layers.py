@@ -11,7 +11,7 @@ from engine.layers.base import Layer
 from engine.layers.maxout import Maxout
 from engine.layers.prelu import PReLU
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import activation_choices, mlp
+from engine.network import BoundNetwork, activation_choices, mlp
 from engine.optimization.optimizers import SGD
 from engine.training.trainer import Trainer
 from engine.training.training_step import TrainingStep
@@ -23,8 +23,11 @@ from tests.engine.variants import LAYERED, name
 
 @pytest.mark.parametrize("per_unit", [False, True])
 def test_the_slope_of_prelu_is_learned_and_does_not_decay(backend: Backend, per_unit: bool) -> None:
-    network = mlp([5], 3, activation=PReLU(per_unit=per_unit), initializer=He()).bind(
-        (20, 6), backend, generator=np.random.default_rng(0)
+    network = BoundNetwork.of(
+        mlp([5], 3, activation=PReLU(per_unit=per_unit), initializer=He()),
+        (20, 6),
+        backend,
+        generator=np.random.default_rng(0),
     )
     slope = network.store.value_views[1]["slope"]
     assert backend.to_host(slope).tolist() == [0.25] * (5 if per_unit else 1)

@@ -26,7 +26,7 @@ from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy, losses
-from engine.network import Network, mlp
+from engine.network import BoundNetwork, Network, mlp
 from engine.optimization.optimizers import SGD
 from engine.registry import Registry
 from tests.engine.conftest import Array, BindLayer
@@ -170,8 +170,11 @@ def test_batch_norm_gives_unit_gaussians_in_training_and_uses_averages_after(
 
 
 def test_parameters_are_views_of_one_flat_array_with_what_decays_first(backend: Backend) -> None:
-    bound = mlp([5], 3, activation=ReLU(), initializer=He(), batch_norm=True).bind(
-        (8, 4), backend, generator=np.random.default_rng(0)
+    bound = BoundNetwork.of(
+        mlp([5], 3, activation=ReLU(), initializer=He(), batch_norm=True),
+        (8, 4),
+        backend,
+        generator=np.random.default_rng(0),
     )
     store = bound.store
     assert store.values.shape == (4 * 5 + 5 + 5 + 5 * 3 + 3,)

@@ -20,7 +20,7 @@ from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import Network
+from engine.network import BoundNetwork, Network
 from engine.network.parameters import allocate
 from engine.optimization.optimizers import SGD, Optimizer, optimizers
 from engine.statistics.dead_units import DeadUnitTracker
@@ -267,7 +267,7 @@ class TestUnits:
         results = []
         for backend in pair:
             network = Network([Linear(300, He()), Nonlinearity(f), Linear(3)])
-            bound = network.bind((600, 20), backend, generator=rng())
+            bound = BoundNetwork.of(network, (600, 20), backend, generator=rng())
             outputs = [(bound.bound[at].output, g) for at, g in ((1, f), (2, Identity()))]
             probes = [UnitProbe(backend, output, g.silent_at, g.saturated) for output, g in outputs]
             tracker = DeadUnitTracker(backend, [(output, g.silent_at) for output, g in outputs])
@@ -331,7 +331,9 @@ def test_a_network_goes_through_steps_as_by_formulas(network: str) -> None:
     results = []
     for backend in (with_kernels("float64"), NumPyBackend("float64")):
         made = Network(NETWORKS[network])
-        results.append(gone_through(made.bind((37, FEATURES), backend, generator=rng())))
+        results.append(
+            gone_through(BoundNetwork.of(made, (37, FEATURES), backend, generator=rng()))
+        )
     for by_kernel, by_formula in zip(*results, strict=True):
         np.testing.assert_allclose(by_kernel, by_formula, rtol=1e-9, atol=1e-11)
 

@@ -27,9 +27,12 @@ class Run:
 
     def __init__(self, optimizer: Optimizer, backend: Backend | None = None) -> None:
         backend = backend or make_backend("numpy", "float64")
-        self.network: BoundNetwork = mlp(
-            [9, 7], 3, activation=Tanh(), initializer=Normal(0.5), bias=0.3, batch_norm=True
-        ).bind((20, 6), backend, generator=np.random.default_rng(0))
+        self.network: BoundNetwork = BoundNetwork.of(
+            mlp([9, 7], 3, activation=Tanh(), initializer=Normal(0.5), bias=0.3, batch_norm=True),
+            (20, 6),
+            backend,
+            generator=np.random.default_rng(0),
+        )
         self.hyper = optimizer.hyperparameters()
         self.step = TrainingStep(
             self.network, SoftmaxCrossEntropy(), optimizer, self.hyper, EXAMPLES, probes=False

@@ -152,8 +152,8 @@ def test_gain_is_the_factor_a_layer() -> None:
 
 def small_network(activation: ReLU | Tanh | Sigmoid) -> BoundNetwork:
     network = mlp([3, 3], 2, activation=activation, initializer=Normal(1.0))
-    return network.bind(
-        (4, 2), make_backend("numpy", "float64"), generator=np.random.default_rng(0)
+    return BoundNetwork.of(
+        network, (4, 2), make_backend("numpy", "float64"), generator=np.random.default_rng(0)
     )
 
 
@@ -188,7 +188,7 @@ def test_a_unit_that_is_active_once_in_an_epoch_is_alive(compiled: bool) -> None
         pytest.skip(missing("float64"))
     network = mlp([3], 2, activation=ReLU(), initializer=Normal(1.0))
     backend = NumPyBackend("float64", kernels=available)
-    bound = network.bind((4, 2), backend, generator=np.random.default_rng(0))
+    bound = BoundNetwork.of(network, (4, 2), backend, generator=np.random.default_rng(0))
     bias, tracker = bound.store.value_views[0]["bias"], dead_unit_tracker(bound)
     low, high = -1e6, 1.0
     epochs = [
@@ -257,7 +257,7 @@ def test_a_signal_that_vanished_or_exploded_keeps_its_spread(scale: float) -> No
 
 def measured_step(backend: Backend, *, broken: bool) -> Snapshot:
     network = mlp([40, 3, 25, 6], 2, activation=ReLU(), initializer=Normal(0.5))
-    bound = network.bind((8, 7), backend, generator=np.random.default_rng(0))
+    bound = BoundNetwork.of(network, (8, 7), backend, generator=np.random.default_rng(0))
     x = np.random.default_rng(1).normal(size=(8, 7))
     loss = SoftmaxCrossEntropy().bind((2,), 8, backend)
     probes = Probes(bound, loss.score_gradient, lambda: x)

@@ -33,7 +33,7 @@ from engine.initializers import (
 from engine.layers.dropout import Dropout
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
-from engine.network import Network, mlp
+from engine.network import BoundNetwork, Network, mlp
 from engine.network.signal_propagation import expected, moments
 from engine.statistics.frames import FirstWeights, Floats, LayerInfo, gain
 
@@ -101,7 +101,7 @@ def measured(network: Network, x: npt.NDArray[np.float64]) -> tuple[Floats, Floa
     draws = []
     for seed in range(DRAWS):
         rng = np.random.default_rng(seed)
-        bound = network.bind(x.shape, make_backend("numpy", "float64"), generator=rng)
+        bound = BoundNetwork.of(network, x.shape, make_backend("numpy", "float64"), generator=rng)
         scores = bound.forward(x, True)
         std = [bound.bound[at].output.std() for at in outputs]
         bound.backward(rng.normal(size=scores.shape))

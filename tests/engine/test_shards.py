@@ -58,7 +58,7 @@ def small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bound(network: Network, threads: int, batch: int = BATCH) -> BoundNetwork:
     backend = make_backend("numpy", "float64", threads)
-    return network.bind((batch, FEATURES), backend, generator=np.random.default_rng(0))
+    return BoundNetwork.of(network, (batch, FEATURES), backend, generator=np.random.default_rng(0))
 
 
 def batches() -> Iterator[tuple[Array, Array]]:

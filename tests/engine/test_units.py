@@ -24,7 +24,7 @@ from engine.training.trainer import Trainer
 
 def forward(network: Network, shape: tuple[int, ...], dtype: str = "float32") -> BoundNetwork:
     generator = np.random.default_rng(0)
-    bound = network.bind(shape, NumPyBackend(dtype), generator=generator)
+    bound = BoundNetwork.of(network, shape, NumPyBackend(dtype), generator=generator)
     bound.forward(generator.normal(size=shape).astype(dtype), True)
     return bound
 

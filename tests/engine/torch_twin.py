@@ -187,9 +187,12 @@ def make_pair(
     generator = np.random.default_rng(0)
     examples = Examples(generator.normal(size=(40, 12)), generator.integers(0, 4, 40))
     activation, optimizer = activation or Tanh(), optimizer or SGD(0.1)
-    network = mlp(
-        WIDTHS[1:-1], 4, activation=activation, initializer=Normal(0.4), batch_norm=batch_norm
-    ).bind((20, 12), make_backend("numpy", "float64"), generator=generator)
+    network = BoundNetwork.of(
+        mlp(WIDTHS[1:-1], 4, activation=activation, initializer=Normal(0.4), batch_norm=batch_norm),
+        (20, 12),
+        make_backend("numpy", "float64"),
+        generator=generator,
+    )
     hyper = optimizer.hyperparameters()
     step = TrainingStep(
         network, loss or SoftmaxCrossEntropy(), optimizer, hyper, examples, probes=True

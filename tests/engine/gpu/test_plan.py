@@ -19,7 +19,7 @@ from engine.cuda_graph.step_plan import Switches
 from engine.cuda_graph.step_queue import DEPTH, SNAPSHOTS, StepQueue
 from engine.initializers import He
 from engine.layers.linear import Linear
-from engine.network import Network, mlp
+from engine.network import BoundNetwork, Network, mlp
 from engine.optimization.optimizers import SGD, Adam
 from engine.training.step_runner import EagerStepRunner
 from engine.training.trainer import Trainer
@@ -133,8 +133,12 @@ def test_another_network_gets_another_queue() -> None:
     first = made.step_runners.choose(made.training_step)
     assert made.step_runners.choose(made.training_step) is first
     hyper = made.hyperparameters
-    wider = mlp([20], 3, activation=ReLU(), initializer=He()).bind(
-        (20, 6), made.backend, generator=np.random.default_rng(0), hyper=hyper
+    wider = BoundNetwork.of(
+        mlp([20], 3, activation=ReLU(), initializer=He()),
+        (20, 6),
+        made.backend,
+        generator=np.random.default_rng(0),
+        hyper=hyper,
     )
     step = made.training_step
     other = TrainingStep(

@@ -23,7 +23,7 @@ def both(fill: Any, activation: Activation, dtype: str = "float64") -> tuple[Sna
     """Measure one network whose arrays `fill` has filled, on the host and by the kernels."""
     backend = NumPyBackend(dtype)
     network = mlp([UNITS], 5, activation=activation, initializer=Normal())
-    bound = network.bind((BATCH, 250), backend, generator=np.random.default_rng(0))
+    bound = BoundNetwork.of(network, (BATCH, 250), backend, generator=np.random.default_rng(0))
     scores, batch = backend.empty((BATCH, 5)), backend.empty((BATCH, 250))
     probes = Probes(bound, scores, lambda: batch)
     for seed, array in enumerate([scores, batch, *_arrays(bound)]):
