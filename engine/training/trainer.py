@@ -63,18 +63,16 @@ class Trainer:
     ) -> None:
         size = len(data.train) if batch_size is None else batch_size
         self.data, self.backend = data, backend or make_backend("numpy")
-        optimizer = optimizer or SGD()
-        self.hyperparameters = optimizer.hyperparameters()
         resources = Resources.of(
             data,
             loss=loss or SoftmaxCrossEntropy(),
-            optimizer=optimizer,
-            hyperparameters=self.hyperparameters,
+            optimizer=optimizer or SGD(),
             streams={name: stream(seed, name) for name in STREAMS},
             backend=self.backend,
             probes=probes,
             augment=augment,
         )
+        self.hyperparameters = resources.hyperparameters
         check_batch_size(size, len(data.train))
         self.total_steps = total_steps(steps, epochs, len(data.train) // size)
         config = TrainingConfig(network, size, schedule or Constant())

@@ -6,7 +6,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -79,14 +78,35 @@ class Resources:
     augment: Sequence[Augmentation]
 
     @classmethod
-    def of(cls, data: Dataset, *, backend: Backend, **rest: Any) -> "Resources":
-        """Copy `data` to the device of `backend`, in its precision; `rest` are the other fields."""
+    def of(
+        cls,
+        data: Dataset,
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        streams: Mapping[str, np.random.Generator],
+        backend: Backend,
+        probes: bool,
+        augment: Sequence[Augmentation],
+    ) -> "Resources":
+        """Copy `data` to the device of `backend`, in its precision; the rest are the fields."""
 
         def on_device(examples: Examples) -> Examples:
             return Examples(backend.to_device(examples.x), backend.to_device(examples.y))
 
         validation = data.validation and on_device(data.validation)
-        return cls(data, on_device(data.train), validation, backend=backend, **rest)
+        return cls(
+            data,
+            on_device(data.train),
+            validation,
+            loss,
+            optimizer,
+            optimizer.hyperparameters(),
+            streams,
+            backend,
+            probes,
+            augment,
+        )
 
     @contextmanager
     def undo_draws_on_error(self) -> Iterator[None]:

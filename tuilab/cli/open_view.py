@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from engine.states import RunState
 from tuilab.cli.options import chosen_appearance, print_error
 from tuilab.terminal import say, shell_command
 
@@ -47,4 +48,4 @@ def _failure(worker: "Worker") -> str:
     except RunError as error:
         return str(error)
     refused = worker.process is not None and (worker.process.poll() or 0) > 0
-    return info.message if info.state == "failed" or refused else ""
+    return info.message if info.state == RunState.FAILED or refused else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.states import EventKind
 from tuilab.cli.open_view import open_view
 from tuilab.cli.options import (
     PATH,
@@ -199,5 +200,5 @@ def _compare_headless(file: "ScenarioFile", out: Path, options: "Options", as_js
 
 def _warn_of_divergence(reader: "RunReader") -> None:
     for _, event in reader.events():
-        if event.kind == "diverged":
+        if event.kind == EventKind.DIVERGED:
             say(f"tuilab: {event.detail.get('message', 'training diverged')}", err=True)

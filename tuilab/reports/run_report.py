@@ -7,6 +7,7 @@ from textwrap import wrap
 import click
 import numpy as np
 
+from engine.states import EventKind
 from tuilab.charts.plot import wants_logarithm
 from tuilab.charts.series import Reduced, reduce
 from tuilab.claims.expectations import Verdict
@@ -74,7 +75,7 @@ def _headline(summary: Summary, reader: RunReader) -> str:
         lines.append(str(info.fork))
     if info.message:
         lines.append(info.message)
-    for event in (event for _, event in reader.events() if event.kind == "diverged"):
+    for event in (event for _, event in reader.events() if event.kind == EventKind.DIVERGED):
         lines.append(str(event.detail.get("message", "")))
     loss, accuracy = summary.loss, summary.accuracy
     lines.append(

@@ -138,14 +138,21 @@ class StageStudy:
         rows = [_row(t, self.space) for t in self._all() if SURPLUS not in t.user_attrs]
         return StageResult(self.stage, self.space, rows)
 
-    def _record(self, number: int, facts: Mapping[str, Any], **outcome: Any) -> bool:
+    def _record(
+        self,
+        number: int,
+        facts: Mapping[str, Any],
+        *,
+        values: float | None = None,
+        state: TrialState | None = None,
+    ) -> bool:
         trial_id = self._database.get_trial_id_from_study_id_trial_number(
             self.study._study_id, number
         )
         try:
             for key, value in facts.items():
                 self._database.set_trial_user_attr(trial_id, key, value)
-            self.study.tell(number, **outcome)
+            self.study.tell(number, values, state)
         except (
             UpdateFinishedTrialError,
             ValueError,

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from engine.errors import TuilabError
+from engine.states import RunState
 from tuilab.claims.expressions import Expression, evaluate, parse_expression
 from tuilab.claims.metrics import AtLeast, Record
 from tuilab.diagnosis.finding import all_found
@@ -21,7 +22,7 @@ from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.stop_rules import StopRule, TrialProgress
 
 Kind = Literal["complete", "pruned", "failed", "stopped"]
-DONE: Final = ("finished", "diverged")  # states of a run that ended by itself
+DONE: Final = (RunState.FINISHED, RunState.DIVERGED)  # states of a run that ended by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,9 @@ class LocalTrial:
             return _with(base, "stopped", "interrupted")
         if watch is None or info is None:
             return _with(base, "failed", self.worker.folder.log_tail(1) or "it did not start")
-        if info.state == "diverged":
+        if info.state == RunState.DIVERGED:
             return _with(base, "pruned", "loss not finite")
-        if info.state != "finished":
+        if info.state != RunState.FINISHED:
             code = self.worker.process.returncode if self.worker.process else 0
             how = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
             return _with(base, "failed", info.message or how)
