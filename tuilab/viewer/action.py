@@ -12,7 +12,7 @@ Section = Literal["run", "tour", "view"]
 Scope = Literal["anywhere", "panels", "scrolling"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # slots and a generic alias do not go together in Python 3.11
 class Action(Generic[Target]):
     """One thing that can be done, by key, by click, from the palette, and as the help lists it.
 
