@@ -4,36 +4,80 @@ Panels add to it: an action that shows each alone, and their `PanelSpec.actions`
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 from engine.commands import Command
-from tuilab.record import RunInfo
 from tuilab.viewer.action import Action
-from tuilab.viewer.model.capabilities import offers
+from tuilab.viewer.comparison import Comparison
+from tuilab.viewer.controls import Controls
+from tuilab.viewer.dashboard import Dashboard
+from tuilab.viewer.navigation import Navigation
 from tuilab.viewer.panels.base import PanelSpec
 from tuilab.viewer.panels.registry import BY_KEY
-
-if TYPE_CHECKING:
-    from tuilab.viewer.app import ViewerApp
+from tuilab.viewer.runs import Runs
+from tuilab.viewer.terminal.screenshot import Screenshots
 
 FACTOR: Final = 1.25
 FAR: Final = 10**9  # snapshots: beyond either end of the history
 
 
-def _scale(factor: float) -> Callable[["ViewerApp"], object]:
+class Viewer(Protocol):
+    """What the actions act on: the app, as its table of keys sees it."""
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """The panels of the main screen."""
+
+    @property
+    def controls(self) -> Controls:
+        """Sends commands to the run."""
+
+    @property
+    def runs(self) -> Runs:
+        """Starts runs and switches between them."""
+
+    @property
+    def comparison(self) -> Comparison:
+        """Follows the other runs."""
+
+    @property
+    def navigation(self) -> Navigation:
+        """Opens screens and goes through time."""
+
+    @property
+    def screenshots(self) -> Screenshots:
+        """Saves pictures of the screen."""
+
+    def cycle_theme(self) -> None:
+        """Switch to the next theme."""
+
+    def cycle_glyphs(self) -> None:
+        """Draw in other characters."""
+
+    def action_command_palette(self) -> None:
+        """Open the palette."""
+
+
+def _scale(factor: float) -> Callable[[Viewer], object]:
     return lambda app: app.controls.command(Command("scale", "learning_rate", factor))
 
 
-def _show_alone(spec: PanelSpec) -> Action:
+def _of_panel(spec: PanelSpec[Any], action: Action[Any]) -> Action[Viewer]:
+    """Return an action on a panel as one on the app."""
+    return replace(action, run=lambda app: action.run(app.dashboard.panels[spec.name]))
+
+
+def _show_alone(spec: PanelSpec[Any]) -> Action[Viewer]:
     """Return the action that lets a panel fill the screen."""
     return Action(spec.name, spec.key, spec.key, spec.name, spec.help,
                   lambda app: app.dashboard.toggle(spec.name), scope="panels")  # fmt: skip
 
 
-RUN: Final = partial(Action, section="run")
-TOUR: Final = partial(Action, section="tour")
-VIEW: Final = partial(Action, section="view")
+RUN: Final = partial(Action[Viewer], section="run")
+TOUR: Final = partial(Action[Viewer], section="tour")
+VIEW: Final = partial(Action[Viewer], section="view")
 
 ACTIONS: Final = (
     RUN("pause", "space", "space", "pause", "pause or resume",
@@ -72,15 +116,17 @@ ACTIONS: Final = (
         "change schedule, non-linearity, batch norm, weights, frozen layers",
         lambda app: app.controls.change("network"), priority=53),
     RUN("restart", "r", "r", "restart", "stop, and start again with the same seed",
-        lambda app: app.runs.restart(new_seed=False), priority=65, needs="restart"),
+        lambda app: app.runs.restart(new_seed=False), priority=65, priority_after_end=65,
+        needs="restart"),
     RUN("reseed", "R,upper_r", "R", "new seed", "stop, and start again with a new seed",
-        lambda app: app.runs.restart(new_seed=True), priority=40, needs="restart"),
+        lambda app: app.runs.restart(new_seed=True), priority=40, priority_after_end=40,
+        needs="restart"),
     RUN("go_on", "g", "g", "resume",
         "resume a run that has ended; a diverged one from before that, at a lower rate",
-        lambda app: app.runs.go_on(), needs="go_on"),
+        lambda app: app.runs.go_on(), priority_after_end=88, needs="go_on"),
     RUN("fork", "f", "f", "fork",
         "fork: a new run from the checkpoint before what is shown, with other settings",
-        lambda app: app.runs.fork(), priority=58, needs="fork"),
+        lambda app: app.runs.fork(), priority=58, priority_after_end=58, needs="fork"),
     TOUR("next_scenario", "greater_than_sign", ">", "next scenario", "next scenario of the tour",
          lambda app: app.runs.tour_by(1), priority=94),
     TOUR("previous_scenario", "less_than_sign", "<", "previous", "previous scenario of the tour",
@@ -95,7 +141,7 @@ ACTIONS: Final = (
          "layers of all runs side by side: both, activation, dL/dA, off",
          lambda app: app.comparison.cycle_layers(), priority=73, scope="panels", with_others=True),
     *map(_show_alone, BY_KEY),
-    *(action for spec in BY_KEY for action in spec.actions),
+    *(_of_panel(spec, action) for spec in BY_KEY for action in spec.actions),
     VIEW("next", "tab", "tab", "next panel", "next panel",
          lambda app: app.navigation.next_panel(1), priority=30),
     VIEW("previous", "shift+tab", "shift+tab", "previous panel", "previous panel",
@@ -142,36 +188,3 @@ ACTIONS: Final = (
          lambda app: app.navigation.leave(), priority=99),
 )  # fmt: skip
 BY_ID: Final = {action.id: action for action in ACTIONS}
-
-AFTER_THE_END: Final = {"go_on": 88, "restart": 65, "fork": 58, "reseed": 40}
-"""The actions on a run that remain once it has ended, with their priorities then."""
-
-
-def hints(
-    info: RunInfo,
-    *,
-    paused: bool,
-    ended: bool,
-    finished: bool = False,
-    several: bool = False,
-    touring: bool = False,
-) -> list[tuple[int, str, str, str]]:
-    """Return (priority, key, label, action) for the footer: what can be done now.
-
-    A run that has `finished` all its steps cannot be resumed.
-    """
-    shown = []
-    for action in ACTIONS:
-        priority = action.priority
-        if ended and action.section == "run":
-            priority = AFTER_THE_END.get(action.id, 0)
-        usable = (
-            (action.section != "tour" or touring)
-            and (several or not action.with_others)
-            and not (finished and action.id == "go_on")
-            and (not action.needs or offers(info, action.needs))
-        )
-        if priority and usable:
-            label = "resume" if action.id == "pause" and paused else action.label
-            shown.append((priority, action.shown, label, action.id))
-    return shown

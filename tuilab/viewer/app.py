@@ -80,19 +80,19 @@ class ViewerApp(TuilabApp[Worker]):
         side_by_side: bool = False,
     ) -> None:
         super().__init__(appearance)
-        self.dashboard: Dashboard = Dashboard(lambda: self.role_styles, self.run_by_id)
+        self.dashboard: Dashboard = Dashboard(lambda: self.role_styles, self.run_by_id, ACTIONS)
         self._judge_folder = judge
         self._on_terminal = is_terminal(sys.__stdin__)
         self.sender = CommandSender(
             lambda command, reason: self._deliver(Refused(command, reason)), make_client
         )
         self.session = Session(workers, self.sender, self._deliver)
-        self.controls = Controls(self)
-        self.notices = EventNotices(self)
+        self.controls = Controls(self, self.sender)
+        self.notices = EventNotices(self, self.controls)
         self.runs = Runs(self, launchers, expect, tour)
-        self.comparison = Comparison(self)
-        self.navigation = Navigation(self)
-        self.screenshots = Screenshots(self)
+        self.comparison = Comparison(self, self.remember, drawn=self.settings.beside)
+        self.navigation = Navigation(self, self.controls, self.runs, ACTIONS)
+        self.screenshots = Screenshots(self, lambda: self.store)
         self.dashboard.guide_lines = tour.guide if tour is not None else None
         self.dashboard.several = self.session.several
         if side_by_side and self.session.several:

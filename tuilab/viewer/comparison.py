@@ -1,26 +1,28 @@
 """The other runs of a comparison: they are followed, and drawn beside the current one."""
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from tuilab.process.launch import has_ended
+from tuilab.viewer.host import Host
 from tuilab.viewer.model.other_runs import OtherRuns
-
-if TYPE_CHECKING:
-    from tuilab.viewer.app import ViewerApp
 
 PERIOD: Final = 0.5  # seconds between two polls of the other runs
 ALONE: Final = "there is no other run; tuilab compare shows several"
 
 
 class Comparison:
-    """Follows the runs beside the one that `app` shows."""
+    """Follows the runs beside the one that `app` shows.
 
-    def __init__(self, app: "ViewerApp") -> None:
-        self._app = app
+    With `drawn`, their curves are; `remember` keeps that for the next view.
+    """
+
+    def __init__(self, app: Host, remember: Callable[..., None], *, drawn: bool) -> None:
+        self._app, self._remember = app, remember
         self._others, self._due = OtherRuns(()), 0.0
         self._live = False  # one of them was running at the last poll
-        self._drawn = app.settings.beside  # their curves are
+        self._drawn = drawn
         self.changed = False  # claims over several runs may have changed
 
     def follow(self) -> None:
@@ -54,7 +56,7 @@ class Comparison:
         if not self._has_others():
             return
         self._drawn = not self._drawn
-        self._app.remember(beside=self._drawn)
+        self._remember(beside=self._drawn)
         self._show()
         if not self._drawn and self._app.dashboard.compared:
             self._app.dashboard.compare(None)

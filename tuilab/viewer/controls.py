@@ -2,20 +2,19 @@
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from engine.commands import Command
 from engine.statistics.frames import Event
 from tuilab.charts import formats
 from tuilab.record import RunInfo
+from tuilab.viewer.host import Host
 from tuilab.viewer.model.capabilities import offers
+from tuilab.viewer.model.command_sender import CommandSender
 from tuilab.viewer.model.speed_limit import SpeedLimit
 from tuilab.viewer.screens.change_dialog import ChangeDialog
 from tuilab.viewer.screens.dialogs import ChoiceScreen, ValueScreen, in_words
 from tuilab.viewer.screens.layer_screen import LayerScreen
-
-if TYPE_CHECKING:
-    from tuilab.viewer.app import ViewerApp
 
 PATIENCE: Final = 1.0  # seconds after which a pause that has not shown counts as lost
 
@@ -23,8 +22,8 @@ PATIENCE: Final = 1.0  # seconds after which a pause that has not shown counts a
 class Controls:
     """Changes the run that the app shows; `forget` when it shows another."""
 
-    def __init__(self, app: "ViewerApp") -> None:
-        self._app = app
+    def __init__(self, app: Host, sender: CommandSender) -> None:
+        self._app, self._sender = app, sender
         self.forget()
 
     def forget(self) -> None:
@@ -47,7 +46,7 @@ class Controls:
         elif not offers(store.info, command.kind):
             self._notify(f"this run does not offer: {command.kind.replace('_', ' ')}")
         else:
-            self._app.sender.send(store.info.socket, command)
+            self._sender.send(store.info.socket, command)
 
     def toggle_pause(self) -> None:
         """Pause or resume; a request of a moment ago counts more than what is recorded."""
@@ -81,10 +80,8 @@ class Controls:
     def change(self, what: str) -> None:
         """Ask for a new "batch_size", or what to change in the "network"."""
         store, screen = self._app.store, self._app.screen
-        info, layer = (
-            store.info,
-            screen.view_state.layer if isinstance(screen, LayerScreen) else None,
-        )
+        info = store.info
+        layer = screen.view_state.layer if isinstance(screen, LayerScreen) else None
         if not store.live:
             self._notify("the run has ended")
         elif not info.layers:

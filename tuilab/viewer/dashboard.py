@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from tuilab.charts.text import Line
-from tuilab.viewer.actions import hints
+from tuilab.viewer.action import Action, hints
 from tuilab.viewer.layout import Layout, arrange
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.other_runs import OtherRun
@@ -51,7 +51,7 @@ class Schedule:
         if topics is None:
             self._due.clear()
 
-    def take(self, spec: PanelSpec, now: float) -> bool:
+    def take(self, spec: PanelSpec[Any], now: float) -> bool:
         """Return whether a panel is to be drawn now, and count it as drawn."""
         if spec.name not in self._stale or now < self._due.get(spec.name, 0.0):
             return False
@@ -61,10 +61,16 @@ class Schedule:
 
 
 class Dashboard(Vertical):
-    """Holds the panels; `draw` brings them up to date with a store."""
+    """Holds the panels; `draw` brings them up to date with a store.
 
-    def __init__(self, styles: Styles, run: Callable[[str], None]) -> None:
+    The footer shows those of `actions` that can be used now; a click calls `run` with the id.
+    """
+
+    def __init__(
+        self, styles: Styles, run: Callable[[str], None], actions: Sequence[Action[Any]] = ()
+    ) -> None:
         super().__init__(id="dashboard", classes="opening")  # until the panels are arranged
+        self._actions = actions
         self.header = Header(styles, id="header")
         self.notice = status.Plain(styles, id="notice")
         self.guide = status.Plain(styles, id="guide")
@@ -149,7 +155,7 @@ class Dashboard(Vertical):
             if self._in_sight(spec, context) and self._schedule.take(spec, now):
                 self.panels[spec.name].present(context)
 
-    def _in_sight(self, spec: PanelSpec, context: PanelContext) -> bool:
+    def _in_sight(self, spec: PanelSpec[Any], context: PanelContext) -> bool:
         if not spec.in_use(context):
             return False
         if not self.overview:
@@ -241,6 +247,7 @@ class Dashboard(Vertical):
 
     def _show_footer(self, store: RunStore) -> None:
         shown = hints(
+            self._actions,
             store.info,
             paused=store.state == "paused",
             ended=not store.live,

@@ -1,17 +1,16 @@
 """Events of the run as notifications: what changed while the view was open."""
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from engine.states import EventKind
 from engine.statistics.frames import Event
 from engine.training.changes import CHANGES
 from tuilab.charts.event_markers import setting_label
+from tuilab.viewer.controls import Controls
+from tuilab.viewer.host import Host
 from tuilab.viewer.model.changes import sentence
 from tuilab.viewer.screens.overlay import Overlay
-
-if TYPE_CHECKING:
-    from tuilab.viewer.app import ViewerApp
 
 HIGHLIGHT: Final = 1.5  # seconds for which a changed hyper-parameter is highlighted
 COVERED: Final = {
@@ -23,10 +22,10 @@ COVERED: Final = {
 
 
 class EventNotices:
-    """Notifies of the events that come while `app` shows a run."""
+    """Notifies of the events that come while `app` shows a run; `controls` take them in."""
 
-    def __init__(self, app: "ViewerApp") -> None:
-        self._app = app
+    def __init__(self, app: Host, controls: Controls) -> None:
+        self._app, self._controls = app, controls
         self._seen = 0
         self._changed, self._until = "", 0.0
 
@@ -49,7 +48,7 @@ class EventNotices:
                 if event.kind == EventKind.SET:
                     self._changed = str(event.detail.get("key", ""))
                     self._until = time.monotonic() + HIGHLIGHT
-            self._app.controls.notice(event)
+            self._controls.notice(event)
 
     def _notify(self, event: Event) -> None:
         covered = isinstance(self._app.screen, Overlay)

@@ -1,30 +1,37 @@
 """What is looked at: an earlier step, one layer, the findings, the help; and how the view ends."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 from engine.states import EventKind
 from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Fix
 from tuilab.process.launch import has_ended
+from tuilab.viewer.action import Action
+from tuilab.viewer.controls import Controls
+from tuilab.viewer.host import Host
 from tuilab.viewer.model.thresholds import thresholds_of
 from tuilab.viewer.panels.layer.base import LayerViewState
+from tuilab.viewer.runs import Runs
 from tuilab.viewer.screens.dialogs import Choice, HelpScreen, LeaveScreen
 from tuilab.viewer.screens.findings_screen import Answer, FindingsScreen
 from tuilab.viewer.screens.layer_screen import LayerScreen
 from tuilab.viewer.screens.overlay import Overlay
 
-if TYPE_CHECKING:
-    from tuilab.viewer.app import ViewerApp
-
 
 class Navigation:
-    """Opens the screens above the dashboard of `app`, and goes through time."""
+    """Opens the screens above the dashboard of `app`, and goes through time.
 
-    def __init__(self, app: "ViewerApp") -> None:
-        self._app = app
+    Fixes of findings are applied by `controls` and `runs`; the help lists `actions`.
+    """
+
+    def __init__(
+        self, app: Host, controls: Controls, runs: Runs, actions: Sequence[Action[Any]]
+    ) -> None:
+        self._app, self._controls, self._runs, self._actions = app, controls, runs, actions
         self._layer_view = LayerViewState()  # of the layer screen, as it was left
 
     def look(self, by: int) -> None:
@@ -88,25 +95,26 @@ class Navigation:
     def apply(self, fix: Fix) -> None:
         """Apply a fix: by a command, by resuming, or by a new run with other settings."""
         if fix.command is not None:
-            self._app.controls.command(fix.command)
+            self._controls.command(fix.command)
         elif fix.go_on:
-            self._app.runs.go_on()
+            self._runs.go_on()
         else:
-            self._app.runs.restart_with(fix)
+            self._runs.restart_with(fix)
 
     def show_help(self) -> None:
         """Open the help."""
         app = self._app
-        app.push_screen(HelpScreen(lambda: app.role_styles, thresholds_of(app.store.folder)))
+        thresholds = thresholds_of(app.store.folder)
+        app.push_screen(HelpScreen(lambda: app.role_styles, self._actions, thresholds))
 
     def leave(self) -> None:
         """Leave; ask first what to do with runs that have not ended."""
         app = self._app
         unfinished = [run for run in app.session.others if not has_ended(run)]
         if app.store.live:
-            unfinished.insert(0, app.worker)
+            unfinished.insert(0, app.session.worker)
         if not unfinished:
-            app.exit(app.worker)
+            app.exit(app.session.worker)
         else:
             paths = [str(run.folder.path) for run in unfinished]
             app.push_screen(LeaveScreen(paths), self._leave)
@@ -114,8 +122,7 @@ class Navigation:
     def _leave(self, choice: Choice | None) -> None:
         app = self._app
         if choice == "stop":
-            app.session.stop(app.store)
-            app.sender.after(app.session.stop_others)
-            app.sender.after(partial(app.call_from_thread, app.exit, app.worker))
+            leave = partial(app.call_from_thread, app.exit, app.session.worker)
+            app.session.stop_all(app.store, leave)
         elif choice == "leave":
-            app.exit(app.worker)
+            app.exit(app.session.worker)

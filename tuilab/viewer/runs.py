@@ -15,6 +15,7 @@ from tuilab.record.run_folder import RunFolder
 from tuilab.scenario.catalog import CatalogEntry
 from tuilab.scenario.loading import load
 from tuilab.terminal import shell_command
+from tuilab.viewer.host import Host
 from tuilab.viewer.model.tour import Tour
 from tuilab.viewer.screens.fork_dialog import ForkScreen, plan
 from tuilab.viewer.screens.scenario_picker import PickerScreen
@@ -22,7 +23,6 @@ from tuilab.viewer.session import Begun, Forked, Restarted
 
 if TYPE_CHECKING:
     from tuilab.claims.expectations import Expectation
-    from tuilab.viewer.app import ViewerApp
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Runs:
 
     def __init__(
         self,
-        app: "ViewerApp",
+        app: Host,
         launchers: Launchers,
         expect: "Sequence[Expectation]" = (),
         tour: Tour | None = None,
@@ -78,7 +78,7 @@ class Runs:
         if store.live:
             self._app.notify("the run has not ended", timeout=3)
         elif store.state == "finished":
-            more = shell_command("run", "--resume", self._app.worker.folder.path, "--steps", "N")
+            more = shell_command("run", "--resume", store.folder.path, "--steps", "N")
             self._app.notify(f"the run finished all its steps; train longer: {more}", timeout=6)
         else:
             self._replace("resuming from the last good checkpoint", self._launchers.go_on)

@@ -167,9 +167,7 @@ class Session:
         self._stopping.append(self.worker)
         if store.live and store.info.socket:
             self._sender.send(store.info.socket, Command("stop"))
-        elif (
-            process is not None and process.poll() is None
-        ):  # still loading: it takes no commands yet
+        elif process is not None and process.poll() is None:  # still loading: takes no commands yet
             process.terminate()
 
     def stop_others(self) -> None:
@@ -178,6 +176,12 @@ class Session:
         for run in self.others:
             with suppress(TuilabError):  # it ended meanwhile
                 end(run)
+
+    def stop_all(self, store: RunStore, then: Callable[[], object]) -> None:
+        """Stop all runs; call `then` in the sending thread once the other runs have ended."""
+        self.stop(store)
+        self._sender.after(self.stop_others)
+        self._sender.after(then)
 
     def await_end(self) -> None:
         """Wait a moment for runs that are stopping, so that they are reported as ended."""

@@ -12,7 +12,8 @@ from tuilab.charts.event_markers import of_events
 from tuilab.charts.text import Line, Piece, crop, fit, pad, plain, width, wrap
 from tuilab.claims.expectations import Verdict
 from tuilab.record import RunInfo
-from tuilab.viewer.actions import ACTIONS, hints
+from tuilab.viewer.action import hints
+from tuilab.viewer.actions import ACTIONS
 from tuilab.viewer.curves import Value
 from tuilab.viewer.curves.legends import legend
 from tuilab.viewer.layout import arrange
@@ -193,7 +194,7 @@ def test_layout(size: tuple[int, int], mode: str, rows: int) -> None:
 
 
 def test_the_footer_keeps_help_and_leave_to_the_last() -> None:
-    shown = hints(RunInfo(), paused=False, ended=False)
+    shown = hints(ACTIONS, RunInfo(), paused=False, ended=False)
     wide, under = footer(shown, 160)
     assert plain(wide).startswith(" space pause  n step  [ lr ÷1.25  ] ×1.25")
     assert len(under) == 160
@@ -203,10 +204,12 @@ def test_the_footer_keeps_help_and_leave_to_the_last() -> None:
 
 
 def test_the_footer_of_an_ended_run_offers_no_pause() -> None:
-    actions = [action for *_, action in hints(RunInfo(), paused=False, ended=True)]
+    actions = [action for *_, action in hints(ACTIONS, RunInfo(), paused=False, ended=True)]
     assert "pause" not in actions
     assert {"restart", "help", "leave"} <= set(actions)
-    assert "resume" in [label for _, _, label, _ in hints(RunInfo(), paused=True, ended=False)]
+    assert "resume" in [
+        label for _, _, label, _ in hints(ACTIONS, RunInfo(), paused=True, ended=False)
+    ]
 
 
 def test_every_action_is_written_out_and_keys_are_unique() -> None:

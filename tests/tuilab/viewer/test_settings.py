@@ -34,6 +34,14 @@ def test_two_views_keep_what_the_other_chose_and_what_a_newer_one_knows(tmp_path
     }
 
 
+def test_a_file_of_the_first_version_is_readable(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text('{"theme": "colour-blind", "glyphs": "block", "beside": false}')
+    memory = Memory(path)
+    assert memory.problem == ""
+    assert memory.settings == Settings(theme="colour-blind", glyphs="block", beside=False)
+
+
 @pytest.mark.parametrize(
     "content", [b"{", b"", b"[]", b'{"glyphs": "runes"}', b"\xff\x00", b'{"theme": 3}']
 )

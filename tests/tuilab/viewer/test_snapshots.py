@@ -16,7 +16,7 @@ from engine.states import EventKind
 from engine.statistics.frames import Event
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
-from tests.tuilab.viewer.test_dress import diverged, killed, paused, running, starting
+from tests.tuilab.viewer.test_appearance import diverged, killed, paused, running, starting
 from tests.tuilab.viewer.visits import settle, viewing
 from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.model import store

@@ -6,6 +6,7 @@ from tests.tuilab.viewer.conftest import Follow, Record
 from tuilab.charts.text import plain
 from tuilab.diagnosis.finding import Finding
 from tuilab.record.run_folder import RunFolder
+from tuilab.viewer.actions import ACTIONS
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.thresholds import DEFAULTS, thresholds_of
 from tuilab.viewer.panels.explanation import explanation_lines
@@ -56,7 +57,8 @@ def test_table_help_and_words_go_by_them(record: Record, follow: Follow) -> None
     assert table.gain_role(0.7) == ""
     text = [plain(line) for line in explanation_lines(store, Claims(), 60)]
     assert text[0].startswith("✓ activations keep their size")
-    shown = " ".join(" ".join(plain(line) for line in help_text(table.thresholds, 200)).split())
+    help_lines = help_text(ACTIONS, table.thresholds, 200)
+    shown = " ".join(" ".join(plain(line) for line in help_lines).split())
     assert "a warning above 30%, an error above 40%" in shown
 
 

@@ -24,7 +24,7 @@ class Client(Protocol):
 
 
 MakeClient = Callable[[str], Client]
-Job = Callable[[], None]
+Job = Callable[[], object]
 
 
 class CommandSender:

@@ -6,7 +6,7 @@ and style follow from that.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Generic, Literal, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -57,8 +57,11 @@ class Panel(Widget):
         raise NotImplementedError
 
 
+PanelKind = TypeVar("PanelKind", bound=Panel)
+
+
 @dataclass(frozen=True, slots=True)
-class PanelSpec:
+class PanelSpec(Generic[PanelKind]):
     """What the dashboard, tabs, keys, palette and help need to know of a panel.
 
     A panel without a `key` shares the tab of another one, in whose place it is shown while it is
@@ -68,7 +71,7 @@ class PanelSpec:
     name: str  # its id; also its tab, and the action that shows it alone
     order: int  # of the panels in a slot, from the left
     slot: Slot
-    widget: Callable[[Styles], Panel]
+    widget: Callable[[Styles], PanelKind]
     stale_on: frozenset[Topic]  # what must change for it to be drawn again
     key: str = ""
     help: str = ""
@@ -76,7 +79,7 @@ class PanelSpec:
     least: tuple[int, int] = (0, 0)  # size of a terminal from which the overview has it
     period: float = 0.0  # seconds between two drawings at least
     in_use: Callable[[PanelContext], bool] = lambda context: True
-    actions: tuple[Action, ...] = ()  # beside the one that shows it alone
+    actions: tuple[Action[PanelKind], ...] = ()  # on it, beside the one that shows it alone
 
     @property
     def of_tab(self) -> str:

@@ -257,8 +257,8 @@ PANEL: Final = PanelSpec(
     in_use=lambda context: context.compared is None,
     actions=(
         Action("strips", "h", "h", "strips", "layer strips as bars, heat, or percentile bands",
-               lambda app: app.dashboard.panel(Layers).next_style(), priority=33, scope="panels"),
+               Layers.next_style, priority=33, scope="panels"),
         Action("log", "H,upper_h", "H", "log axis", "layer strips over magnitudes, logarithmically",
-               lambda app: app.dashboard.panel(Layers).toggle_log(), scope="panels"),
+               Layers.toggle_log, scope="panels"),
     ),
 )  # fmt: skip

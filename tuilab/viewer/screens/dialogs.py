@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import ClassVar, Final, Literal, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -32,7 +32,7 @@ from tuilab.charts.symbols import (
 )
 from tuilab.charts.text import Line, wrap
 from tuilab.terminal import shell_command
-from tuilab.viewer.actions import ACTIONS
+from tuilab.viewer.action import Action
 from tuilab.viewer.curves import KINDS
 from tuilab.viewer.model.thresholds import Thresholds
 from tuilab.viewer.panels.base import Styles, TextPanel
@@ -210,7 +210,7 @@ class LeaveScreen(ModalScreen[Choice]):
         self.dismiss(choice)
 
 
-def help_text(thresholds: Thresholds, cells: int) -> list[Line]:
+def help_text(table: Sequence[Action[Any]], thresholds: Thresholds, cells: int) -> list[Line]:
     """Return the table of actions and what the numbers mean, wrapped to `cells`."""
     lines: list[Line] = []
 
@@ -221,7 +221,7 @@ def help_text(thresholds: Thresholds, cells: int) -> list[Line]:
             lines.extend(wrap(line, cells, width))
 
     for name, title in (("run", "the run"), ("tour", "the tour"), ("view", "the view")):
-        actions = [action for action in ACTIONS if action.section == name]
+        actions = [action for action in table if action.section == name]
         section(title, ((action.shown, action.help) for action in actions), KEYS_WIDTH, "key")
     curves = ((kind.title.lower(), kind.help) for kind in KINDS)
     section("the numbers", (*legend(thresholds), *curves), TERMS_WIDTH, "bold")
@@ -242,9 +242,11 @@ class HelpScreen(ModalScreen[None]):
         Binding("end", "scroll(100000)", "end"),
     ]
 
-    def __init__(self, styles: Styles, thresholds: Thresholds) -> None:
+    def __init__(
+        self, styles: Styles, actions: Sequence[Action[Any]], thresholds: Thresholds
+    ) -> None:
         super().__init__()
-        self._thresholds = thresholds
+        self._actions, self._thresholds = actions, thresholds
         self._panel = TextPanel(styles, id="help")
         self._panel.set_classes("dialog help")
         self._panel.border_title = "help   esc: close   ↑↓: scroll"
@@ -258,7 +260,8 @@ class HelpScreen(ModalScreen[None]):
         self._panel.draw_by(self._draw)
 
     def _draw(self) -> None:
-        self._panel.show_text(help_text(self._thresholds, self._panel.content_size.width))
+        width = self._panel.content_size.width
+        self._panel.show_text(help_text(self._actions, self._thresholds, width))
 
     def action_scroll(self, by: int) -> None:
         """Scroll by lines."""

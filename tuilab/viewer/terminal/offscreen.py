@@ -20,6 +20,8 @@ from tuilab.viewer.terminal.appearance import REPRODUCIBLE
 from tuilab.viewer.terminal.screenshot import panels, png, take
 
 SIZE: Final = (160, 48)
+EARLIER_NAMES: Final = {"reading": "explanation"}
+"""Names that panels had in earlier versions: scripts may still ask for them."""
 POLLS: Final = 1000  # at most: a live run may grow faster than it is read
 
 
@@ -51,6 +53,7 @@ def _draw(reader: RunReader, options: Mapping[str, Any]) -> str:
 
 async def draw(folder: RunFolder, options: PictureOptions) -> str:
     """Return a picture of a run as SVG. Raises UnknownNameError, ConfigError."""
+    panel = EARLIER_NAMES.get(options.panel, options.panel)
     claims = judge_folder(folder)
     appearance = replace(REPRODUCIBLE, theme=options.theme or REPRODUCIBLE.theme)
     app = ViewerApp(Worker(folder), judge=lambda _: claims, appearance=appearance)
@@ -60,10 +63,10 @@ async def draw(folder: RunFolder, options: PictureOptions) -> str:
         if options.at is not None:
             _go_to(app, folder, options.at)
         await _settle(app, pilot)
-        if options.panel:
-            await _find(app, pilot, options.panel)
+        if panel:
+            await _find(app, pilot, panel)
         try:
-            return take(app, options.panel)
+            return take(app, panel)
         finally:
             app.store.close()
 

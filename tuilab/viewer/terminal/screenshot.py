@@ -1,9 +1,10 @@
 """Screenshots as SVG and, with resvg from the extra `png`, as PNG."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from textual.app import App
 from textual.screen import Screen
@@ -11,10 +12,8 @@ from textual.screen import Screen
 from engine.errors import TuilabError, UnknownNameError
 from tuilab.errors import RunError
 from tuilab.record.run_folder import RunFolder
+from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.terminal.svg import svg
-
-if TYPE_CHECKING:
-    from tuilab.viewer.app import ViewerApp
 
 PIXELS: Final = 2  # of a PNG per pixel of the SVG, each way: sharp on a slide
 
@@ -84,19 +83,19 @@ def _unused(place: Path, name: str) -> Path:
 
 
 class Screenshots:
-    """Takes screenshots of an app into the folder of the run that it shows."""
+    """Takes screenshots of an app into the folder of the run that it shows, that of `store`."""
 
-    def __init__(self, app: "ViewerApp") -> None:
-        self._app = app
+    def __init__(self, app: App[Any], store: Callable[[], RunStore]) -> None:
+        self._app, self._store = app, store
 
     def take(self, panel: str = "") -> None:
         """Save the screen, or a panel of it; the files are written in a thread."""
-        store, folder = self._app.store, self._app.worker.folder
+        store = self._store()
         past = store.snapshot is not None and store.at is not None
         step = store.snapshot.step if store.snapshot is not None and past else store.step
         name = "-".join(filter(None, (f"step-{step}", panel)))
         image = take(self._app, panel)
-        self._app.run_worker(partial(self._save, image, folder, name), thread=True)
+        self._app.run_worker(partial(self._save, image, store.folder, name), thread=True)
 
     def _save(self, image: str, folder: RunFolder, name: str) -> None:
         """Write the files and notify of them; a PNG takes as long as several frames."""

@@ -195,7 +195,7 @@ async def test_a_double_click_makes_a_chart_large(record: Record, client: FakeCl
 
 
 def test_the_help_lists_every_kind_and_action() -> None:
-    text = " ".join(" ".join(plain(line) for line in help_text(DEFAULTS, 200)).split())
+    text = " ".join(" ".join(plain(line) for line in help_text(ACTIONS, DEFAULTS, 200)).split())
     assert all(kind.help in text for kind in KINDS)
     assert all(f"{action.shown} {action.help}" in text for action in ACTIONS)
 

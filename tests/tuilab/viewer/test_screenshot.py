@@ -198,6 +198,12 @@ async def test_a_recording_at_a_step_in_a_size_and_a_theme(record: Record) -> No
         await draw(folder, PictureOptions(panel="layer"))
 
 
+async def test_a_panel_is_found_by_the_name_that_it_had_before(record: Record) -> None:
+    folder = record(steps=13).folder
+    reading = await draw(folder, PictureOptions(panel="reading"))
+    assert reading == await draw(folder, PictureOptions(panel="explanation"))
+
+
 async def test_a_run_without_statistics_can_be_drawn(record: Record) -> None:
     recording = record(steps=0)
     write_scenario(recording.folder.scenario)
