@@ -20,6 +20,16 @@ class NotPlannedError(BackendError):
     """A step that cannot run as a plan, and why; it is then made operation by operation."""
 
 
+class DeviceLostError(BackendError):
+    """A CUDA error after which this process cannot use the device, in whatever way."""
+
+    def __init__(self, error: object) -> None:
+        super().__init__(
+            f"the GPU failed ({error}), and this process cannot use it any more; "
+            "resume the run from its last checkpoint, or train with --backend numpy"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """One of our kernels, over a grid of blocks."""
@@ -47,6 +57,8 @@ class Product:
     out: Array
     transpose_a: bool = False
     transpose_b: bool = False
+    beside: bool = False
+    """Whether it may run at the same time as what follows, up to `Join`: nothing there needs it."""
 
     @property
     def count(self) -> int:
@@ -58,7 +70,7 @@ class Product:
             f"{_shape(self.a)}{'ᵀ' * self.transpose_a}",
             f"{_shape(self.b)}{'ᵀ' * self.transpose_b}",
         )
-        return f"{'product':<24} {a} · {b} → {_shape(self.out)}"
+        return f"{'product':<24} {a} · {b} → {_shape(self.out)}{', beside' * self.beside}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,15 @@ class EagerCall:
         return f"{'as written':<24} {self.name}"
 
 
-Item: TypeAlias = Launch | Product | EagerCall
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Where all products that ran beside other items are done."""
+
+    def __str__(self) -> str:
+        return "join"
+
+
+Item: TypeAlias = Launch | Product | EagerCall | Join
 LaunchPlan: TypeAlias = Sequence[Item]
 
 

@@ -8,7 +8,7 @@ learning rate of gradient descent, 0.01.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from operator import call
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,21 +19,24 @@ from engine.registry import Registry
 
 optimizers: Registry["Optimizer"] = Registry("optimizer")
 
-BLOCK: Final = 1 << 17
-"""Elements a pass works on before the next pass: so few that they are still in a cache then, and so
-many that the calls themselves do not count, and threads do not wait for Python's lock."""
 
-
-def cuts(length: int) -> list[slice]:
-    """Return the slices that cut a vector of `length` into blocks of BLOCK."""
-    return [slice(start, start + BLOCK) for start in range(0, length, BLOCK)]
+def cuts(length: int, block: int) -> list[slice]:
+    """Return the slices that cut a vector of `length` into blocks."""
+    return [slice(start, start + block) for start in range(0, length, block)]
 
 
 def blocks(backend: Backend, *flat: Array) -> list[tuple[Array, ...]]:
-    """Cut vectors of one length into blocks; each with a scratch block, one for all, at its end."""
+    """Cut vectors of one length into blocks; each with a scratch block, one for all, at its end.
+
+    Blocks of the back-end's size: a pass finds in the cache what the pass before it has left there.
+    On a device they are whole, for there the calls are what counts.
+    """
     length = len(flat[0])
-    scratch = backend.empty((min(BLOCK, length),))
-    return [(*(each[cut] for each in flat), scratch[: len(flat[0][cut])]) for cut in cuts(length)]
+    scratch = backend.empty((min(backend.block, length),))
+    return [
+        (*(each[cut] for each in flat), scratch[: len(flat[0][cut])])
+        for cut in cuts(length, min(backend.block, max(1, length)))
+    ]
 
 
 def sweep(
@@ -45,7 +48,7 @@ def sweep(
     has `kernel`, that does in one pass, and to the last bit, what `change` says.
     """
     crew = backend.crew.worth(len(flat[0]))
-    parts = [[each[part] for each in flat] for part in crew.parts(len(flat[0]), BLOCK)]
+    parts = [[each[part] for each in flat] for part in crew.parts(len(flat[0]), backend.block)]
     works = [
         backend.kernel(kernel, *part, len(part[0])) or _blockwise(change, blocks(backend, *part))
         for part in parts

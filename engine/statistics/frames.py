@@ -187,7 +187,7 @@ class BatchDependence:
 class Event:
     """Something that happened between steps: a command that was applied, or a divergence.
 
-    "eager" tells why a GPU makes steps operation by operation.
+    "eager" tells why a GPU makes steps operation by operation, or none at all.
     """
 
     step: int

@@ -3,6 +3,7 @@
 The trainer asks for steps and takes in those that were made, whichever way that is done.
 """
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,12 @@ class StepRunner(Protocol):
 
     def __len__(self) -> int: ...
 
+    def prepare(self) -> None:
+        """Make ready for steps with the hyper-parameters as they are now.
+
+        Raises NotPlannedError where another way must be found to make them.
+        """
+
     def make(self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool) -> bool:
         """Make step number `step` with these examples (batch,), after `epoch` epochs, or begin to.
 
@@ -62,6 +69,9 @@ class EagerStepRunner:
 
     def __len__(self) -> int:
         return len(self._made)
+
+    def prepare(self) -> None:
+        """Do nothing: hyper-parameters are read when a step is made."""
 
     def make(self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool) -> bool:
         rate = self._step.hyper.rate
@@ -106,12 +116,12 @@ class EagerStepRunner:
 class StepRunnerChoice:
     """Finds the way to make the steps of a TrainingStep, anew when that was rebuilt.
 
-    `reason` says why steps are not asked for ahead, where they are not.
+    `reason` says why steps are not asked for ahead, where a GPU is there and they are not.
     """
 
-    def __init__(self, launcher: "Launcher | None") -> None:
-        """`launcher` is None on a back-end without one."""
-        self._launcher = launcher
+    def __init__(self, launcher: "Launcher | None", reason: str = "") -> None:
+        """`launcher` is None on a back-end without one; `reason` says why, if that is a fault."""
+        self._launcher, self._no_launcher = launcher, reason
         self._of: TrainingStep | None = None
         self.steps: StepRunner | None = None
         self.reason = ""
@@ -121,6 +131,9 @@ class StepRunnerChoice:
         if self.steps is None or step is not self._of:
             self.forget()  # its memory may be needed for the next
             self._of, self.steps = step, self._found(step)
+        elif self._launcher is not None and not self.steps and not self._ready(self.steps):
+            self.steps = None
+            self.steps = self._eager(step)
         return self.steps
 
     def forget(self) -> None:
@@ -128,7 +141,7 @@ class StepRunnerChoice:
         self._of = self.steps = None
 
     def _found(self, step: TrainingStep) -> StepRunner:
-        self.reason = ""
+        self.reason = self._no_launcher
         if self._launcher is None:
             return EagerStepRunner(step)
         from engine.cuda_graph.plan import (
@@ -140,4 +153,20 @@ class StepRunnerChoice:
             return StepQueue(step, self._launcher)
         except NotPlannedError as error:
             self.reason = str(error)
-            return EagerStepRunner(step)
+        return self._eager(step)
+
+    def _ready(self, steps: StepRunner) -> bool:
+        """Prepare `steps`, of which none is on its way; return whether they can be made so."""
+        from engine.cuda_graph.plan import NotPlannedError
+
+        try:
+            steps.prepare()
+        except NotPlannedError as error:
+            self.reason = str(error)
+            return False
+        return True
+
+    def _eager(self, step: TrainingStep) -> StepRunner:
+        """Return the way that always works, with the memory that another one left."""
+        gc.collect()
+        return EagerStepRunner(step)

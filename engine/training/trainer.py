@@ -84,7 +84,7 @@ class Trainer:
         self._pacing = RunControl(lambda: self._bench.now.steps_left(self.step))
         self._pace = Clock()
         self._next = FrameBuilder(self._pace)
-        self.ahead = StepRunnerChoice(self.backend.launcher)
+        self.ahead = StepRunnerChoice(self.backend.launcher, self.backend.instead)
         """How steps are made, on a GPU ahead of it; and why not, where they are not."""
 
     @property
