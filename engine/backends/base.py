@@ -58,6 +58,8 @@ class Backend(Protocol):
     def launcher(self) -> StepLauncher | None:
         """What runs whole steps ahead of the host; None where the host waits for each operation."""
 
+    instead: str  # why it was taken in place of a GPU that ought to work; "" otherwise
+
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """Allocate without filling; `dtype` defaults to the backend's."""
 
@@ -89,6 +91,7 @@ class _ArrayModule:
     name: str
     xp: Any
     thread_team = ALONE
+    instead = ""
 
     def __init__(self, dtype: str) -> None:
         if dtype not in DTYPES:
@@ -119,6 +122,7 @@ class NumPyBackend(_ArrayModule):
     xp: Any = np
     device = f"CPU ({platform.machine()})"
     block = 1 << 17
+    """So many that calls do not count, and threads do not wait for Python's lock."""
 
     def __init__(self, dtype: str, threads: int = 1, kernels: Kernels | None = None) -> None:
         super().__init__(dtype)
@@ -200,6 +204,10 @@ class _CuPy:
         return (launcher if launcher.running else self._cupy).matmul(a, b, out=out)
 
 
+class NoGPUError(BackendError):
+    """CuPy, the driver or a GPU is not there at all, which is no fault of this machine."""
+
+
 def _import_cupy() -> Any:
     """Import cupy and try it, for each thing that can be missing shows at another point."""
     install = (
@@ -208,25 +216,32 @@ def _import_cupy() -> Any:
     )
     try:
         import cupy
-    except ImportError as error:
-        raise BackendError(f"the cupy back-end needs CuPy, which is not here: {install}") from error
+    except ModuleNotFoundError as error:
+        raise NoGPUError(f"the cupy back-end needs CuPy, which is not here: {install}") from error
+    except Exception as error:
+        raise BackendError(f"CuPy is installed but cannot be imported: {error}") from error
+    runtime = cupy.cuda.runtime
     try:
-        devices = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise BackendError(
+        devices = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        kind = BackendError if runtime.driverGetVersion() else NoGPUError
+        raise kind(
             f"CuPy {cupy.__version__} is here but finds no usable NVIDIA driver ({error}); "
             "use --backend numpy, or install the driver and check it with nvidia-smi"
         ) from error
     if not devices:
-        raise BackendError("CuPy finds no GPU; use --backend numpy")
+        raise NoGPUError("CuPy finds no GPU; use --backend numpy")
     try:
-        one = cupy.ones((1, 1), np.float32)
-        cupy.matmul(one, one).get()  # a missing libcublas or NVRTC shows only here
+        # A missing libcublas or NVRTC shows only here; of one number CuPy makes no call of cuBLAS.
+        a, b = (cupy.arange(1, 7, dtype=np.float32).reshape(shape) for shape in ((2, 3), (3, 2)))
+        product = cupy.matmul(a, b).get().tolist()
     except Exception as error:
         raise BackendError(
-            f"CuPy finds a GPU but cannot multiply on it ({error}); a CUDA library is missing: "
-            f"{install}"
+            f"CuPy finds a GPU but cannot multiply on it: {error}. "
+            f"If a CUDA library is missing, {install}"
         ) from error
+    if product != [[22, 28], [49, 64]]:
+        raise BackendError(f"the GPU computes wrong products: {product} for [[22, 28], [49, 64]]")
     return cupy
 
 
@@ -236,18 +251,23 @@ BACKENDS: Final = ("numpy", "cupy")
 def make_backend(name: str = "auto", dtype: str = "float32", threads: int = 1) -> Backend:
     """Make a back-end by name; `auto` takes CuPy where it works and NumPy otherwise.
 
-    `threads` share what is elementwise on the host; those of BLAS are not set here. Raises
-    BackendError (what is missing and how to install it) or UnknownNameError.
+    `threads` share what is elementwise on the host; those of BLAS are not set here. NumPy's
+    `instead` says why, where CuPy and a GPU are there. Raises BackendError (what is missing and how
+    to install it) or UnknownNameError.
     """
     if name not in (*BACKENDS, "auto"):
         raise UnknownNameError("backend", name, [*BACKENDS, "auto"])
+    instead = ""
     if name != "numpy":
         try:
             return CuPyBackend(dtype)
-        except BackendError:
+        except BackendError as error:
             if name == "cupy":
                 raise
-    return NumPyBackend(dtype, threads, kernels(dtype) if dtype in DTYPES else None)
+            instead = "" if isinstance(error, NoGPUError) else str(error)
+    backend = NumPyBackend(dtype, threads, kernels(dtype) if dtype in DTYPES else None)
+    backend.instead = instead
+    return backend
 
 
 def usable_cores() -> int:

@@ -1,22 +1,21 @@
-"""The launcher over CuPy: kernels compiled by NVRTC, products by cuBLAS, CUDA graphs.
-
-Never run on a GPU so far: see tests/benchmarks/README.md.
-"""
+"""The launcher over CuPy: kernels compiled by NVRTC, products by cuBLAS, CUDA graphs."""
 
 import ctypes
+import gc
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from engine.backends.base import Array, Host
-from engine.cuda_graph.plan import EagerCall, Launch, LaunchPlan, Product, products
+from engine.cuda_graph.plan import EagerCall, Join, Launch, LaunchPlan, Product, products
 from engine.cuda_graph.sources import source
 from engine.cuda_graph.step_queue import StepQueue
-from engine.errors import NotPlannedError
+from engine.errors import DeviceLostError, NotPlannedError
 from engine.training.training_step import TrainingStep
 
 WORKSPACE: Final = 32 << 20
@@ -26,6 +25,8 @@ COLUMN_MAJOR: Final = {  # dtype: (cudaDataType, cublasComputeType, the same wit
     "float64": (1, 70, 70),
 }
 TENSOR_OP: Final = 99  # CUBLAS_GEMM_DEFAULT_TENSOR_OP
+
+T = TypeVar("T")
 
 
 class CuPyLauncher:
@@ -37,8 +38,10 @@ class CuPyLauncher:
     def __init__(self, cupy: Any, dtype: np.dtype[Any], *, tf32: bool = False) -> None:
         self._cupy, self._runtime, self._dtype = cupy, cupy.cuda.runtime, dtype
         self.tf32 = tf32
-        self._pool = cupy.cuda.MemoryPool()  # what a graph works in must not be given to others
         self._functions: dict[str, Any] = {}
+        self._fork: _Fork | None = None  # while a plan is captured
+        self.beside = True
+        """Whether products that may run beside others do, in graphs."""
         self.running = False
         """Whether a plan is being carried out: products of an `EagerCall` must be ours then."""
 
@@ -48,21 +51,36 @@ class CuPyLauncher:
 
     @cached_property
     def _blas(self) -> "_Blas":
-        return _Blas(self._cupy, self._dtype)
+        return self._tried_blas()
 
     @cached_property
-    def _aside(self) -> Any:
-        """A stream to capture on, for the default one cannot be captured."""
-        return self._cupy.cuda.Stream(non_blocking=True)
+    def _other_blas(self) -> "_Blas":
+        """For products beside others: calls that run at the same time may not share a workspace."""
+        return self._tried_blas()
+
+    def _tried_blas(self) -> "_Blas":
+        blas = _Blas(self._cupy, self._dtype)
+        a, b, out = (
+            self._cupy.asarray(np.reshape(values, shape), self._dtype)
+            for values, shape in ((range(1, 7), (2, 3)), (range(1, 7), (3, 2)), ([0] * 4, (2, 2)))
+        )
+        blas.multiply(Product(a, b, out), self._current, tf32=False)
+        if self._cupy.asnumpy(out).tolist() != [[22, 28], [49, 64]]:
+            raise NotPlannedError("cuBLAS computes another product than it was asked for")
+        return blas
+
+    @cached_property
+    def _streams(self) -> tuple[Any, Any]:
+        """To capture on, for the default one cannot be captured; and for products beside others."""
+        made = [self._cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+        return made[0], made[1]
 
     def step_runner(self, step: TrainingStep) -> StepQueue:
         return StepQueue(step, self)
 
     def run(self, plan: LaunchPlan) -> None:
-        try:
-            self._run(plan)
-        except Exception as error:  # of whatever kind: then the step is made without a plan
-            raise NotPlannedError(f"CUDA did not take the step: {error}") from error
+        self._run(plan)
+        self.mark().wait()
 
     def _run(self, plan: LaunchPlan) -> None:
         self.running = True
@@ -71,10 +89,15 @@ class CuPyLauncher:
                 match item:
                     case Launch():
                         self._function(item.kernel)(item.grid, item.block, item.arguments)
+                    case Product() if item.beside and self._fork is not None:
+                        with self._fork.beside() as stream:
+                            self._other_blas.multiply(item, stream, tf32=self.tf32)
                     case Product():
                         self.multiply(item)
                     case EagerCall():
                         item.run()
+                    case Join() if self._fork is not None:
+                        self._fork.join()
         finally:
             self.running = False
 
@@ -85,8 +108,7 @@ class CuPyLauncher:
 
     def multiply(self, item: Product) -> None:
         """Launch a product on the current stream."""
-        stream = self._cupy.cuda.get_current_stream().ptr
-        self._blas.multiply(item, stream, tf32=self.tf32)
+        self._blas.multiply(item, self._current, tf32=self.tf32)
 
     def matmul(self, a: Array, b: Array, out: Array) -> Array:
         """Launch `out` = a b, of matrices, vectors or stacks of matrices; return `out`."""
@@ -95,18 +117,38 @@ class CuPyLauncher:
         return out
 
     def capture(self, plan: LaunchPlan) -> Callable[[], None]:
-        stream = self._aside
-        with stream, self._cupy.cuda.using_allocator(self._pool.malloc):
+        _ = self._module, self._blas, self._other_blas  # none may be made during a capture
+        (stream, other), pool = self._streams, self._cupy.cuda.MemoryPool()
+        with stream, self._cupy.cuda.using_allocator(pool.malloc), _no_collection():
             stream.begin_capture()
+            self._fork = _Fork(self._cupy, stream, other) if self.beside else None
             try:
                 self._run(plan)
-                graph = stream.end_capture()
-            except Exception as error:  # as above
+                if self._fork is not None:
+                    self._fork.join()
+            except BaseException:
                 with suppress(Exception):
                     stream.end_capture()
-                raise NotPlannedError(f"CUDA did not capture the step: {error}") from error
-        launch: Callable[[], None] = graph.launch
-        return launch
+                raise
+            finally:
+                self._fork = None
+            return _Graph(self, stream.end_capture(), pool)
+
+    def check(self) -> None:
+        for last_try in (False, True):
+            try:
+                self._runtime.deviceSynchronize()
+                return
+            except self._runtime.CUDARuntimeError as error:
+                if last_try:  # the first may be an error of a call, which is over when it is told
+                    raise DeviceLostError(error) from error
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call the driver; what fails where nothing was wrong with the call, failed before it."""
+        try:
+            return function(*arguments)
+        except self._runtime.CUDARuntimeError as error:
+            raise DeviceLostError(error) from error
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Host:
         count = int(np.prod(shape))
@@ -114,36 +156,90 @@ class CuPyLauncher:
         return np.frombuffer(memory, dtype, count).reshape(shape)
 
     def upload(self, values: Host, to: Array) -> None:
-        kind, stream = self._runtime.memcpyHostToDevice, self._current
-        self._runtime.memcpyAsync(to.data.ptr, values.ctypes.data, values.nbytes, kind, stream)
+        copy, kind = self._runtime.memcpyAsync, self._runtime.memcpyHostToDevice
+        self.call(copy, to.data.ptr, values.ctypes.data, values.nbytes, kind, self._current)
 
     def download(self, values: Array, to: Host) -> None:
-        kind, stream = self._runtime.memcpyDeviceToHost, self._current
-        self._runtime.memcpyAsync(to.ctypes.data, values.data.ptr, to.nbytes, kind, stream)
+        copy, kind = self._runtime.memcpyAsync, self._runtime.memcpyDeviceToHost
+        self.call(copy, to.ctypes.data, values.data.ptr, to.nbytes, kind, self._current)
 
     @property
     def _current(self) -> int:
         return int(self._cupy.cuda.get_current_stream().ptr)
 
     def mark(self) -> "_Mark":
-        return _Mark(self._cupy)
+        return _Mark(self, self._cupy)
 
     def pointer(self, array: Array) -> int:
         return int(array.data.ptr)
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector off: what it frees may be no call for the middle of a capture."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Fork:
+    """Two branches of a graph that is being captured: `main`, and at times one beside it."""
+
+    def __init__(self, cupy: Any, main: Any, other: Any) -> None:
+        self._event, self._main, self._other = cupy.cuda.Event, main, other
+        self._open = False
+
+    @contextmanager
+    def beside(self) -> Iterator[int]:
+        """Give the stream of the other branch, which waits for all that is in the main one."""
+        self._wait(self._other, self._main)
+        self._open = True
+        yield int(self._other.ptr)
+
+    def join(self) -> None:
+        """Let the main branch wait for the other."""
+        if self._open:
+            self._wait(self._main, self._other)
+        self._open = False
+
+    def _wait(self, stream: Any, other: Any) -> None:
+        event = self._event(disable_timing=True)
+        event.record(other)
+        stream.wait_event(event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    """A CUDA graph, with the memory that it works in besides its arrays.
+
+    A pool of its own: one that runs out of memory gives back what is free in it, which other graphs
+    would still write to.
+    """
+
+    launcher: CuPyLauncher
+    graph: Any
+    pool: Any
+
+    def __call__(self) -> None:
+        self.launcher.call(self.graph.launch)
+
+
 class _Mark:
-    def __init__(self, cupy: Any) -> None:
-        self._elapsed = cupy.cuda.get_elapsed_time
+    def __init__(self, launcher: CuPyLauncher, cupy: Any) -> None:
+        self._call, self._elapsed = launcher.call, cupy.cuda.get_elapsed_time
         self._event = cupy.cuda.Event()
-        self._event.record()
+        self._call(self._event.record)
 
     @property
     def done(self) -> bool:
-        return bool(self._event.done)
+        return bool(self._call(lambda: self._event.done))
 
     def wait(self) -> None:
-        self._event.synchronize()
+        self._call(self._event.synchronize)
 
     def seconds_since(self, earlier: "_Mark") -> float:
         return float(self._elapsed(earlier._event, self._event)) / 1e3

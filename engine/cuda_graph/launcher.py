@@ -1,10 +1,12 @@
 """What carries a plan out: a GPU's driver, or in tests something that takes its place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from engine.backends.base import Array, Host
 from engine.cuda_graph.plan import LaunchPlan
+from engine.errors import NotPlannedError
 from engine.training.step_runner import StepRunner
 from engine.training.training_step import TrainingStep
 
@@ -24,7 +26,10 @@ class Fence(Protocol):
 
 
 class Launcher(Protocol):
-    """Asks the device for things in order; only `Fence.wait` waits for any of them."""
+    """Asks the device for things in order; only `run`, `check` and `Fence.wait` wait for them.
+
+    Whatever is called may raise DeviceLostError for something that was asked for before.
+    """
 
     def step_runner(self, step: TrainingStep) -> StepRunner:
         """Return what runs the steps of `step` ahead of the host.
@@ -33,13 +38,13 @@ class Launcher(Protocol):
         """
 
     def run(self, plan: LaunchPlan) -> None:
-        """Launch the items one after the other. Raises NotPlannedError where one cannot be."""
+        """Launch the items one after the other, and wait: a kernel's fault shows only then."""
 
     def capture(self, plan: LaunchPlan) -> Callable[[], None]:
-        """Return what launches them all at once, again and again: a CUDA graph.
+        """Return what launches them all at once, again and again: a CUDA graph."""
 
-        Raises NotPlannedError where an item cannot be captured.
-        """
+    def check(self) -> None:
+        """Raise DeviceLostError if the device cannot be used any more."""
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Host:
         """Allocate host memory that the device copies to and from on its own."""
@@ -55,3 +60,20 @@ class Launcher(Protocol):
 
     def pointer(self, array: Array) -> int:
         """Return the device address of a C-contiguous array."""
+
+
+@contextmanager
+def refusing(launcher: Launcher) -> Iterator[None]:
+    """Turn whatever fails within into NotPlannedError; into DeviceLostError if the device is lost.
+
+    Errors of CuPy, NVRTC and cuBLAS, a device that is out of memory, sizes that overflow: the step
+    can be made operation by operation all the same.
+    """
+    try:
+        yield
+    except Exception as error:
+        launcher.check()
+        if isinstance(error, NotPlannedError):
+            raise
+        reason = str(error) or type(error).__name__
+        raise NotPlannedError(f"CUDA did not take the step: {reason}") from error

@@ -1,6 +1,7 @@
 """Launches of single kernels: their grids, their arguments, and the scratch space they need."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -10,16 +11,20 @@ from engine.activations.piecewise import ELU, SELU, Identity, LeakyReLU, ReLU
 from engine.activations.smooth import GELU, Sigmoid, SiLU, Softplus, Tanh
 from engine.backends.base import Array, Backend
 from engine.cuda_graph.plan import Launch
+from engine.layers.batch_norm import BatchNorm
 from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
 
-WARP: Final = 32  # these four are as in kernels/common.cu
+WARP: Final = 32  # these five are as in kernels/common.cu
 THREADS: Final = 256
 TILE_ROWS: Final = 8
+NORM_ROWS: Final = 32
 ROWS_A_BLOCK: Final = 32
 ELEMENTS_A_THREAD: Final = 4
 """Of kernels over flat arrays: a thread that starts for less costs more than it does."""
 MOST_BLOCKS: Final = 1 << 12
 """Of kernels over flat arrays; their partial sums are added up by one block."""
+MOST_TILES: Final = 1 << 9
+"""Blocks of a kernel over columns that share its rows; one of them adds up what all have summed."""
 
 Settings = tuple[float, float]
 ACTIVATIONS: Final[dict[type[Activation], tuple[str, Callable[[Any], Settings]]]] = {
@@ -112,7 +117,7 @@ def activate_backwards(
     kernel, settings = activation_kernel(activation) or ("", (0, 0))
     columns = arrays[0].shape[-1]
     rows = arrays[0].size // columns
-    grid = ceil_div(columns, WARP), ceil_div(rows, ROWS_A_BLOCK)
+    grid = ceil_div(columns, WARP), min(ceil_div(rows, ROWS_A_BLOCK), MOST_TILES)
     summed = bias_gradient is not None
     partial = backend.empty((grid[1] * columns if summed else 1,))
     return Launch(
@@ -126,6 +131,43 @@ def activate_backwards(
             *map(np.float64, settings),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """The launches of a batch normalisation of x (rows, columns), and what passes between them."""
+
+    mean: Array
+    inv_std: Array
+
+    def forward(
+        self, layer: BatchNorm, arrays: Sequence[Array], averages: Sequence[Array], alive: Array
+    ) -> Launch:
+        """Set y of the arrays (x, γ, β, y), and the running averages, mean and variance."""
+        x = arrays[0]
+        columns = x.shape[-1]
+        return Launch(
+            "batch_norm_forward",
+            (ceil_div(columns, WARP),),
+            (WARP, NORM_ROWS),
+            (
+                *(*arrays, self.mean, self.inv_std, *averages, alive),
+                *(np.int32(x.size // columns), np.int32(columns)),
+                *(np.float64(layer.momentum), np.float64(layer.epsilon)),
+            ),
+        )
+
+    def backward(self, arrays: Sequence[Array], gradients: Sequence[Array]) -> Launch:
+        """Set the gradients (dx, dγ, dβ) from the arrays (x, dy, γ)."""
+        x = arrays[0]
+        columns = x.shape[-1]
+        sizes = np.int32(x.size // columns), np.int32(columns)
+        return Launch(
+            "batch_norm_backward",
+            (ceil_div(columns, WARP),),
+            (WARP, NORM_ROWS),
+            (*arrays, self.mean, self.inv_std, *gradients, *sizes),
+        )
 
 
 def loss(

@@ -43,6 +43,8 @@ class Product:
     out: Array
     transpose_a: bool = False
     transpose_b: bool = False
+    beside: bool = False
+    """Whether it may run at the same time as what follows, up to `Join`: nothing there needs it."""
 
     @property
     def count(self) -> int:
@@ -54,7 +56,7 @@ class Product:
             f"{_shape(self.a)}{'ᵀ' * self.transpose_a}",
             f"{_shape(self.b)}{'ᵀ' * self.transpose_b}",
         )
-        return f"{'product':<24} {a} · {b} → {_shape(self.out)}"
+        return f"{'product':<24} {a} · {b} → {_shape(self.out)}{', beside' * self.beside}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,15 @@ class EagerCall:
         return f"{'as written':<24} {self.name}"
 
 
-Item: TypeAlias = Launch | Product | EagerCall
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Where all products that ran beside other items are done."""
+
+    def __str__(self) -> str:
+        return "join"
+
+
+Item: TypeAlias = Launch | Product | EagerCall | Join
 LaunchPlan: TypeAlias = Sequence[Item]
 
 

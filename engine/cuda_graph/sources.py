@@ -1,11 +1,14 @@
 """The text of all kernels, for one dtype."""
 
+import re
 from importlib.resources import files
 from typing import Any, Final
 
 import numpy as np
 
-PARTS: Final = ("common", "batch", "activations", "losses", "optimizers", "statistics")
+PARTS: Final = (
+    *("common", "batch", "activations", "normalization", "losses", "optimizers", "statistics"),
+)
 
 SCALARS: Final = (
     "rate",
@@ -34,9 +37,12 @@ enum {{ {scalars} }};
 
 
 def source(dtype: np.dtype[Any]) -> str:
-    """Return CUDA C++ whose REAL is `dtype` (float32 or float64)."""
+    """Return CUDA C++ whose REAL is `dtype` (float32 or float64).
+
+    Without comments, for CuPy writes it to a file in the encoding of the locale: it must be ASCII.
+    """
     real = {"float32": "float", "float64": "double"}[dtype.name]
     prefix = PREFIX.format(real=real, scalars=", ".join(name.upper() for name in SCALARS))
     folder = files("engine.cuda_graph") / "kernels"
     texts = [(folder / f"{part}.cu").read_text(encoding="utf-8") for part in PARTS]
-    return "\n".join([prefix, *texts])
+    return re.sub(r" *//.*", "", "\n".join([prefix, *texts]))

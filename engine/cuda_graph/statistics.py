@@ -25,8 +25,9 @@ from engine.training.probes import Probes, with_update_ratio
 
 PART: Final = 8192  # elements a block measures, as in kernels/statistics.cu
 MOMENTS: Final = 7  # of a part, as there
-UNIT_ROWS: Final = 32
-"""Rows of a weight whose asymmetry one block measures: the host adds the blocks up."""
+UNIT_ROWS: Final = 8
+"""Rows of a weight whose asymmetry one block measures, or examples whose signs; a warp a row. The
+host adds the blocks up."""
 ASYMMETRY, ONE_SIGNED = range(2)
 
 
@@ -70,6 +71,12 @@ class Layout:
             words[units:histograms],
             words[histograms:].view(np.int64),
         )
+
+
+def _parts(rows: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each block, and how many it takes."""
+    for first in range(0, rows, UNIT_ROWS):
+        yield first, min(UNIT_ROWS, rows - first)
 
 
 class Statistics:
@@ -123,15 +130,16 @@ class Statistics:
             inputs, units = weight.shape
             stride = row_stride(inputs, WEIGHTS // units)
             rows = ceil_div(inputs, stride)
-            for first in range(0, rows, UNIT_ROWS):
+            for first, count in _parts(rows):
                 start = pointer(weight[first * stride :])
-                count = min(UNIT_ROWS, rows - first)
                 yield [layer, ASYMMETRY, start, units, 0, 0, stride, count]
         for layer, inputs_of, gradient in self._probes.affine:
             x = inputs_of()
             stride = row_stride(len(x), EXAMPLES)
-            ends = pointer(x), x.shape[1], pointer(gradient), gradient.shape[1]
-            yield [layer, ONE_SIGNED, *ends, stride, ceil_div(len(x), stride)]
+            for first, count in _parts(ceil_div(len(x), stride)):
+                at = first * stride
+                ends = pointer(x[at:]), x.shape[1], pointer(gradient[at:]), gradient.shape[1]
+                yield [layer, ONE_SIGNED, *ends, stride, count]
 
     def snapshot(self, words: Host, step: int, epoch: float, dead_fraction: Floats) -> Snapshot:
         """Return what `words`, copied to the host, say of a step."""

@@ -14,9 +14,10 @@ from engine.activations import Activation, Identity
 from engine.backends.base import Array, Backend
 from engine.cuda_graph import launches
 from engine.cuda_graph.launcher import Launcher
-from engine.cuda_graph.plan import EagerCall, Item, Launch, Product
+from engine.cuda_graph.plan import EagerCall, Item, Join, Launch, Product
 from engine.cuda_graph.sources import SCALARS
 from engine.errors import NotPlannedError
+from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
 from engine.layers.nonlinearity import Nonlinearity
 from engine.network.parameters import Views
@@ -24,6 +25,12 @@ from engine.optimization.hyperparameters import Hyperparameters
 from engine.optimization.optimizers import SGD, AdaGrad, Adam, AdamW, Nesterov, Optimizer, RMSProp
 from engine.training.training_step import TrainingStep
 
+MOST_ROWS: Final = 4096
+"""That a block of batch normalisation takes; of more, as of images, the passes are shared."""
+BESIDE: Final = 1 << 27
+"""Multiplications of a product above which it fills a device, and gains nothing beside others."""
+MOST_ELEMENTS: Final = 1 << 30
+"""Of an array of a step: kernels count in 32 bits, and go beyond the end by a stride."""
 OPTIMIZERS: Final[dict[type[Optimizer], tuple[str, tuple[str, ...]]]] = {
     SGD: ("sgd", ("velocity",)),
     Nesterov: ("nesterov", ("velocity",)),
@@ -94,17 +101,28 @@ class StepPlan:
         _refuse(step)
         watched = step.probes.dead_units.tracked if step.probes is not None else ()
         self._silent = launches.silent_units(watched, memory.alive, self._backend, launcher.pointer)
+        self._norms = {at: self._normalization(at) for at in range(len(self._layers))}
+        self._averages = self._backend.empty(self._store.state.shape)  # as they were before a step
 
     def gradients(self, switches: Switches) -> Iterator[Item]:
         """Gather the batch, go forwards and backwards: the result and all gradients are there."""
         step, memory = self._step, self._memory
         yield launches.gather(step.x, step.y, memory.rows, step.batch_x, step.batch_y)
+        state, before, xp = self._store.state, self._averages, self._backend.xp
+        written = any(
+            views and self._norms[at] is None for at, views in enumerate(self._store.state_views)
+        )
+        if written:  # what is run as it is written changes its averages in any case
+            yield EagerCall("running averages → before", lambda: xp.copyto(before, state))
         for position in range(len(self._layers)):
             yield from self._forwards(position)
+        if written:
+            yield launches.over_flat("put_back", state.size, state, before, memory.alive)
         arrays = self._bound[-1].output, step.batch_y, step.score_gradient
         yield launches.loss(step.loss_kind, arrays, memory.result, memory.alive, self._backend)
         for position in reversed(range(self._learns, len(self._layers))):
             yield from self._backwards(position)
+        yield Join()
         if switches.penalty:
             yield self._penalty()
         if self._silent is not None:
@@ -131,6 +149,10 @@ class StepPlan:
                 yield launches.activate(Identity(), bound.output, bias, bound.output)
         elif (activation := self._fused(position)) is not None:
             yield launches.activate(activation, x, self._bias_below(position, views), bound.output)
+        elif isinstance(layer, BatchNorm) and (norm := self._norms[position]) is not None:
+            arrays = x, *_in_order(views[position], "gamma", "beta"), bound.output
+            averages = _in_order(self._store.state_views[position], "running_mean", "running_var")
+            yield norm.forward(layer, arrays, averages, self._memory.alive)
         else:
             name = f"{layer.kind}, layer {position + 1}, forwards"
             yield EagerCall(name, lambda: bound.forward(x, True))
@@ -143,7 +165,9 @@ class StepPlan:
         if type(layer) is Linear:
             if (bias := self._own_bias(position, views)) is not None:
                 yield launches.activate_backwards(Identity(), (dy, dy, dy, dy), bias, backend)
-            yield Product(x, dy, views[position]["weight"], transpose_a=True)
+            gradient = views[position]["weight"]
+            beside = len(x) * gradient.size < BESIDE
+            yield Product(x, dy, gradient, transpose_a=True, beside=beside)
             if position > self._learns:
                 weight = self._store.value_views[position]["weight"]
                 yield Product(dy, weight, bound.input_gradient, transpose_b=True)
@@ -151,6 +175,10 @@ class StepPlan:
             arrays, bias = (x, bound.output, dy, bound.input_gradient), None
             bias = self._bias_below(position, views)
             yield launches.activate_backwards(activation, arrays, bias, backend)
+        elif (norm := self._norms[position]) is not None:
+            gamma = self._store.value_views[position]["gamma"]
+            gradients = bound.input_gradient, *_in_order(views[position], "gamma", "beta")
+            yield norm.backward((x, dy, gamma), gradients)
         else:
             name = f"{layer.kind}, layer {position + 1}, backwards"
             yield EagerCall(name, lambda: bound.backward(dy))
@@ -161,6 +189,16 @@ class StepPlan:
         if not isinstance(layer, Nonlinearity):
             return None
         return layer.activation if launches.activation_kernel(layer.activation) else None
+
+    def _normalization(self, position: int) -> launches.Normalization | None:
+        """Return the launches of that layer, if it is a batch normalisation that has a kernel."""
+        layer, output = self._layers[position], self._bound[position].output
+        learns = position < self._learns or self._bound[position].input_gradient.size
+        if type(layer) is not BatchNorm or output.size // output.shape[-1] > MOST_ROWS:
+            return None
+        units = output.shape[-1:]
+        scratch = self._backend.empty(units), self._backend.empty(units)
+        return launches.Normalization(*scratch) if learns else None
 
     def _own_bias(self, position: int, views: Sequence[Views]) -> Array | None:
         """Return the bias of a linear layer where no fused activation above it takes care of it."""
@@ -202,6 +240,10 @@ class StepPlan:
         return Launch(kernel, launch.grid, launch.block, (*launch.arguments, *decaying))
 
 
+def _in_order(views: Views, *names: str) -> list[Array]:
+    return [views[name] for name in names]
+
+
 def _refuse(step: TrainingStep) -> None:
     """Raise NotPlannedError for what no plan can do."""
     store = step.network.store
@@ -216,10 +258,10 @@ def _refuse(step: TrainingStep) -> None:
             type(step.optimizer_kind) not in OPTIMIZERS
         ),
         "the labels are not int64": step.y.dtype != np.int64,
-        "an array has 2³¹ elements or more": max(
-            store.values.size, *(bound.output.size for bound in step.network.bound)
+        f"an array has {MOST_ELEMENTS:,} elements or more": max(
+            store.values.size, step.batch_x.size, *(each.output.size for each in step.network.bound)
         )
-        >= 1 << 31,
+        >= MOST_ELEMENTS,
     }
     for reason, holds in reasons.items():
         if holds:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from engine.backends.base import Host
-from engine.cuda_graph.launcher import Fence, Launcher
+from engine.cuda_graph.launcher import Fence, Launcher, refusing
 from engine.cuda_graph.plan import Item, LaunchPlan
 from engine.cuda_graph.sources import SCALARS
 from engine.cuda_graph.statistics import Statistics
@@ -50,6 +50,11 @@ class StepQueue:
 
     def __init__(self, step: TrainingStep, launcher: Launcher) -> None:
         self._step, self._launcher = step, launcher
+        with refusing(launcher):
+            self._build()
+
+    def _build(self) -> None:
+        step, launcher = self._step, self._launcher
         backend, batch = step.network.backend, step.network.batch_shape[0]
         self._memory = Memory(backend, batch)
         self._plan = StepPlan(step, self._memory, launcher)
@@ -89,21 +94,40 @@ class StepQueue:
         everything = Switches(penalty=True, clip_norm=True, max_norm=True)
         with self._step.network.undisturbed():
             self._launcher.run(self.plan(everything, measure=self._statistics is not None))
-        self._graph(self._switches(), measure=False)
-        if self._statistics is not None:
-            self._graph(self._switches(), measure=True)
+        self.prepare()
         self._memory.alive.fill(1)
 
-    def _switches(self) -> Switches:
-        return Switches.of(self._step.hyper, self._step.optimizer_kind)
+    def prepare(self) -> None:
+        """Capture the graphs of the hyper-parameters as they are now, if there are none yet.
 
-    def _graph(self, switches: Switches, *, measure: bool) -> Callable[[], None]:
-        key = switches, measure
-        if key not in self._graphs:
-            plan = self.plan(switches, measure=measure)
-            # With its plan, for a graph knows addresses and keeps nothing alive that lies there.
-            self._graphs[key] = self._launcher.capture(plan), plan
-        return self._graphs[key][0]
+        Raises NotPlannedError; the steps that were asked for come all the same.
+        """
+        self._prepared()
+
+    def _prepared(self) -> Switches:
+        """Return what the next step does or leaves out; its graphs are captured."""
+        switches = Switches.of(self._step.hyper, self._step.optimizer_kind)
+        if (switches, False) not in self._graphs:
+            with refusing(self._launcher):
+                self._capture(switches)
+        return switches
+
+    def _capture(self, switches: Switches) -> None:
+        """Capture the graphs with these switches, and try each where it changes nothing."""
+        alive, xp = self._memory.alive, self._step.network.backend.xp
+        before = alive.copy()
+        alive.fill(0)
+        try:
+            graphs = {}
+            for measure in (False, True)[: 1 if self._statistics is None else 2]:
+                plan = self.plan(switches, measure=measure)
+                # With its plan, for a graph knows addresses and keeps nothing alive there.
+                graphs[switches, measure] = graph, _ = self._launcher.capture(plan), plan
+                graph()
+                self._launcher.mark().wait()  # a fault shows only here
+        finally:
+            xp.copyto(alive, before)
+        self._graphs |= graphs
 
     def submit(
         self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool = False
@@ -111,12 +135,14 @@ class StepQueue:
         """Ask for a step; see StepRunner.
 
         `completed` must be called between two steps: it makes room. No statistics while those of
-        SNAPSHOTS steps are on their way. `ends_epoch` waits for the step.
+        SNAPSHOTS steps are in flight. `ends_epoch` waits for the step. Raises NotPlannedError, with
+        nothing done, where `prepare` would have.
         """
+        switches = self._prepared()
         measure = measure and self._statistics is not None and bool(self._free)
+        graph, _ = self._graphs[switches, measure]
         slot, self._slot = self._slot, (self._slot + 1) % DEPTH
         launcher, memory = self._launcher, self._memory
-        graph = self._graph(self._switches(), measure=measure)
         self._fill(self._packets[slot], rows)
         launcher.upload(self._packets[slot], memory.packet)
         before = launcher.mark()

@@ -85,7 +85,9 @@ class Trainer:
         self._clock = Clock()
         self._next_frame = FrameBuilder(self._clock)
         launcher = self.backend.launcher
-        self.step_runners = StepRunnerChoice(None if launcher is None else launcher.step_runner)
+        self.step_runners = StepRunnerChoice(
+            None if launcher is None else launcher.step_runner, self.backend.instead
+        )
         """What runs the steps, on a GPU ahead of the host, and why it does not where it cannot."""
 
     @property

@@ -48,5 +48,4 @@ def bind_layer(backend: Backend) -> BindLayer:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make passes over the parameters work in blocks that are shorter than a test's network."""
-    monkeypatch.setattr("engine.optimization.optimizers.BLOCK", 50)
-    monkeypatch.setattr("engine.optimization.regularization.BLOCK", 50)
+    monkeypatch.setattr(NumPyBackend, "block", 50)

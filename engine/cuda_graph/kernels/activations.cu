@@ -80,16 +80,18 @@ __device__ void forward(F f, REAL* z, const REAL* bias, REAL* y, int size, int c
 }
 
 // dx = dy · f′(x), and db = Σ dx over the rows where it is wanted. `dx` may be `dy`.
-// Grid: (columns / WARP, rows / ROWS_A_BLOCK); `partial` (grid.y, columns), `arrived` (grid.x).
+// Grid: (columns / WARP, at most rows / ROWS_A_BLOCK); `partial` (grid.y, columns), `arrived`
+// (grid.x).
 template <class F>
 __device__ void backward(F f, const REAL* x, const REAL* y, const REAL* dy, REAL* dx, REAL* db,
                          REAL* partial, int* arrived, int rows, int columns, int summed) {
     __shared__ REAL part[TILE_ROWS][WARP];
     int column = blockIdx.x * WARP + threadIdx.x;
-    int first = blockIdx.y * ROWS_A_BLOCK, end = min(rows, first + ROWS_A_BLOCK);
+    int first = blockIdx.y * ROWS_A_BLOCK;
     REAL sum = 0;
-    if (column < columns)
-        for (int row = first + threadIdx.y; row < end; row += TILE_ROWS) {
+    for (; column < columns && first < rows; first += gridDim.y * ROWS_A_BLOCK)
+        for (int row = first + threadIdx.y; row < min(rows, first + ROWS_A_BLOCK);
+             row += TILE_ROWS) {
             int i = row * columns + column;
             REAL d = f.backward(x[i], y[i], dy[i]);
             dx[i] = d;

@@ -29,3 +29,10 @@ extern "C" __global__ void silent_units(const long long* layers, const int* tile
     for (int k = 1; k < TILE_ROWS; ++k) most = larger(most, part[k][threadIdx.x]);
     highest[unit] = most;
 }
+
+// Undo what a forward pass did to the running averages, if an earlier loss was not finite.
+extern "C" __global__ void put_back(REAL* state, const REAL* before, const int* alive, int size) {
+    if (*alive) return;
+    for (int i = blockIdx.x * THREADS + threadIdx.x; i < size; i += gridDim.x * THREADS)
+        state[i] = before[i];
+}

@@ -7,9 +7,10 @@
 #define THREADS 256        // of a block in kernels over flat arrays
 #define TILE_ROWS 8        // a block of a kernel over columns is WARP × TILE_ROWS threads
 #define ROWS_A_BLOCK 32    // and walks over so many rows
+#define NORM_ROWS 32       // of a block of a kernel over columns that reads its rows twice
 #define ALL_LANES 0xffffffffu
 
-__device__ bool is_finite(double v) { return v - v == 0; }
+template <class V> __device__ bool is_finite(V v) { return v - v == 0; }
 
 // The larger or smaller of two, and NaN where one of them is, as NumPy has it.
 template <class V> __device__ V larger(V a, V b) { return a > b || a != a ? a : b; }

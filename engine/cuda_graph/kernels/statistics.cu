@@ -12,6 +12,8 @@
 #define BINS 64
 #define WIDTH_IN_RMS 2.5
 
+const int AT_ONCE = 8;  // values that a thread reads before it looks at them
+
 struct Moments {
     double n, mean, m2;
 };
@@ -29,13 +31,30 @@ __device__ REAL value_at(const long long* tensor, long long i) {
     return b ? a[i] - b[i] : a[i];
 }
 
+// The values of AT_ONCE turns of a thread: reads that do not wait for each other.
+__device__ void values_from(const long long* tensor, long long start, long long stride,
+                            long long end, REAL* values) {
+    const REAL *a = (const REAL*)tensor[0], *b = (const REAL*)tensor[1];
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) {
+        long long i = start + k * THREADS;
+        values[k] = i < end ? a[i * stride] : REAL(0);
+    }
+    if (!b) return;
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) {
+        long long i = start + k * THREADS;
+        if (i < end) values[k] -= b[i * stride];
+    }
+}
+
 // The sums are of differences from the part's first value, in float64: a large mean cannot ruin the
 // variance, nor float32 overflow or vanish.
 extern "C" __global__ void moments(const long long* tensors, const double* bounds, const int* parts,
                                    double* partial, long long* histogram) {
     int at = parts[2 * blockIdx.x], part = parts[2 * blockIdx.x + 1];
     const long long* tensor = tensors + 7 * at;
-    double low = REAL(bounds[4 * at + 2]), high = REAL(bounds[4 * at + 3]);
+    REAL low = bounds[4 * at + 2], high = bounds[4 * at + 3];
     long long begin = (long long)part * PART, end = begin + PART;
     if (end > tensor[2]) end = tensor[2];
     if (part == 0)
@@ -43,37 +62,49 @@ extern "C" __global__ void moments(const long long* tensors, const double* bound
             histogram[(BINS + 2) * at + bin] = 0;
     double first = value_at(tensor, begin);
     if (!is_finite(first)) first = 0;
-    double n = 0, sum = 0, squares = 0, zeros = 0, saturated = 0;
-    double least = INFINITE, most = -INFINITE;
-    for (long long i = begin + threadIdx.x; i < end; i += THREADS) {
-        double v = value_at(tensor, i);
-        least = smaller(least, v);
-        most = larger(most, v);
-        zeros += v == 0;
-        saturated += v <= low || v >= high;
-        if (is_finite(v)) {
-            n += 1;
-            sum += v - first;
-            squares += (v - first) * (v - first);
+    // What is exact as REAL and int is counted so: float64 is what this kernel has to wait for.
+    double sum = 0, squares = 0;
+    int n = 0, zeros = 0, saturated = 0;
+    REAL least = INFINITE, most = -INFINITE;
+    for (long long start = begin + threadIdx.x; start < end; start += THREADS * AT_ONCE) {
+        REAL values[AT_ONCE];
+        values_from(tensor, start, 1, end, values);
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k) {
+            if (start + k * THREADS >= end) continue;
+            REAL v = values[k];
+            least = smaller(least, v);
+            most = larger(most, v);
+            zeros += v == 0;
+            saturated += v <= low || v >= high;
+            if (is_finite(v)) {
+                double shifted = v - first;
+                n += 1;
+                sum += shifted;
+                squares += shifted * shifted;
+            }
         }
     }
-    n = over_block(n, Sum());
-    sum = over_block(sum, Sum());
-    squares = over_block(squares, Sum());
-    least = over_block(least, Smaller());
-    most = over_block(most, Larger());
-    zeros = over_block(zeros, Sum());
-    saturated = over_block(saturated, Sum());
+    __shared__ double of_warp[THREADS / WARP][MOMENTS];
+    double all[MOMENTS] = {double(over_warp(n, Sum())),        over_warp(sum, Sum()),
+                           over_warp(squares, Sum()),          over_warp(least, Smaller()),
+                           over_warp(most, Larger()),          double(over_warp(zeros, Sum())),
+                           double(over_warp(saturated, Sum()))};
+    if (threadIdx.x % WARP == 0)
+        for (int k = 0; k < MOMENTS; ++k) of_warp[threadIdx.x / WARP][k] = all[k];
+    __syncthreads();
     if (threadIdx.x > 0) return;
+    for (int warp = 1; warp < THREADS / WARP; ++warp)
+        for (int k = 0; k < MOMENTS; ++k) {
+            double v = of_warp[warp][k];
+            all[k] = k == 3 ? smaller(all[k], v) : k == 4 ? larger(all[k], v) : all[k] + v;
+        }
     double* out = partial + (long long)MOMENTS * blockIdx.x;
-    double shift = n > 0 ? sum / n : 0;
-    out[0] = n;
+    double shift = all[0] > 0 ? all[1] / all[0] : 0;
+    out[0] = all[0];
     out[1] = first + shift;
-    out[2] = larger(squares - n * shift * shift, 0.0);
-    out[3] = least;
-    out[4] = most;
-    out[5] = zeros;
-    out[6] = saturated;
+    out[2] = larger(all[2] - all[0] * shift * shift, 0.0);
+    for (int k = 3; k < MOMENTS; ++k) out[k] = all[k];
 }
 
 // Combine the parts of a tensor: fill `row` (FIELDS), and return the root mean square of what is
@@ -148,12 +179,16 @@ extern "C" __global__ void histograms(const long long* tensors, const double* bo
     REAL scale = BINS / (range[1] - range[0]), first = 1 - REAL(range[0]) * scale;
     long long end = (long long)(part + 1) * PART;
     if (end > tensor[4]) end = tensor[4];
-    for (long long k = (long long)part * PART + threadIdx.x; k < end; k += THREADS) {
-        REAL v = value_at(tensor, k * tensor[3]);
-        if (is_finite(v)) {
-            REAL bin = v * scale + first;
-            atomicAdd(&counts[(int)smaller(larger(bin, REAL(0)), ceiling)], 1);
-        }
+    long long begin = (long long)part * PART + threadIdx.x;
+    for (long long start = begin; start < end; start += THREADS * AT_ONCE) {
+        REAL values[AT_ONCE];
+        values_from(tensor, start, tensor[3], end, values);
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k)
+            if (start + k * THREADS < end && is_finite(values[k])) {
+                REAL bin = values[k] * scale + first;
+                atomicAdd(&counts[(int)smaller(larger(bin, REAL(0)), ceiling)], 1);
+            }
     }
     __syncthreads();
     for (int bin = threadIdx.x; bin < BINS + 2; bin += THREADS)

@@ -1,5 +1,6 @@
 """The plan of a step: what is launched, in which order, and that nothing in it waits."""
 
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -7,16 +8,20 @@ import pytest
 
 from engine.activations import ReLU
 from engine.backends.base import make_backend
+from engine.commands import Command
+from engine.cuda_graph import step_plan
 from engine.cuda_graph.plan import (
     EagerCall,
     Item,
     Launch,
+    LaunchPlan,
     Product,
     describe,
     product,
 )
 from engine.cuda_graph.step_plan import Switches
 from engine.cuda_graph.step_queue import DEPTH, SNAPSHOTS, StepQueue
+from engine.errors import DeviceLostError, NotPlannedError
 from engine.initializers import He
 from engine.layers.linear import Linear
 from engine.network import Network, mlp
@@ -24,7 +29,7 @@ from engine.optimization.optimizers import SGD, Adam
 from engine.training.step_runner import EagerStepRunner
 from engine.training.trainer import Trainer
 from engine.training.training_step import TrainingStep
-from tests.engine.gpu.emulator import EmulatedBackend, items
+from tests.engine.gpu.emulator import EmulatedBackend, Emulator, items
 from tests.engine.test_trainer import blobs
 
 OFF = Switches(penalty=False, clip_norm=False, max_norm=False)
@@ -33,7 +38,7 @@ STEP = [
     *("Product", "relu_forward", "Product", "relu_forward", "Product", "identity_forward"),
     "softmax_cross_entropy",
     *("identity_backward", "Product", "Product", "relu_backward", "Product", "Product"),
-    *("relu_backward", "Product"),
+    *("relu_backward", "Product", "Join"),
     "silent_units",
     "sgd",
 ]
@@ -50,6 +55,7 @@ def trainer(backend: EmulatedBackend | None = None, **settings: Any) -> Trainer:
 def queue(backend: EmulatedBackend | None = None, **settings: Any) -> StepQueue:
     found = (made := trainer(backend, **settings)).step_runners.choose(made.training_step)
     assert isinstance(found, StepQueue)
+    made.backend.emulator.waits = 0  # type: ignore[attr-defined]
     return found
 
 
@@ -179,6 +185,113 @@ def test_a_layer_that_reads_a_value_cannot_be_captured_and_is_run_eagerly() -> N
     (event,) = [event for frame in frames for event in frame.events]
     assert (event.kind, event.detail) == ("eager", {"reason": made.step_runners.reason})
     assert sum(len(frame.loss) for frame in frames) == 3
+
+
+class Broken(Emulator):
+    """A device that refuses every capture but the first few, or is lost with it."""
+
+    captured, lost = 2, False
+
+    def capture(self, plan: LaunchPlan) -> Any:
+        if not self.captured:
+            raise MemoryError("out of memory")
+        self.captured -= 1
+        return super().capture(plan)
+
+    def check(self) -> None:
+        if self.lost:
+            raise DeviceLostError("illegal address")
+
+
+def broken(captured: int) -> tuple[EmulatedBackend, Broken]:
+    backend = EmulatedBackend()
+    emulator = Broken("float64")
+    backend.emulator = emulator
+    backend.xp._launcher = emulator
+    emulator.captured = captured
+    return backend, emulator
+
+
+@pytest.mark.parametrize("captured", [0, 1])
+def test_whatever_fails_while_a_queue_is_built_leads_to_eager_steps(captured: int) -> None:
+    backend, _ = broken(captured)
+    made = trainer(backend, steps=3)
+    frames = list(made.frames(interval=0))
+    assert made.step_runners.reason == "CUDA did not take the step: out of memory"
+    assert sum(len(frame.loss) for frame in frames) == 3
+
+
+def test_a_hyper_parameter_that_leaves_0_does_not_end_the_run() -> None:
+    def losses(backend: Any) -> tuple[list[float], list[str]]:
+        made, inbox = trainer(backend, steps=30), SimpleQueue[Command]()
+        values: list[float] = []
+        kinds: list[str] = []
+        for frame in made.frames(inbox, interval=0):
+            if frame.first_step == 0:
+                inbox.put(Command("set", "clip_norm", 0.5))
+            values += frame.loss
+            kinds += [event.kind for event in frame.events]
+        return values, kinds
+
+    backend, _ = broken(captured=2)
+    ours, kinds = losses(backend)
+    expected, _ = losses(make_backend("numpy", "float64"))
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+    assert kinds == ["set", "eager"]
+
+
+def test_hyper_parameters_that_change_with_steps_on_their_way_lose_none_of_them() -> None:
+    backend, _ = broken(captured=2)
+    made = trainer(backend)
+    queue = made.step_runners.choose(made.training_step)
+    queue.submit(0, 0.0, np.arange(20), measure=False, ends_epoch=False)
+    made.hyperparameters["clip_norm"] = 1.0
+    with pytest.raises(NotPlannedError, match="out of memory"):
+        queue.submit(1, 0.0, np.arange(20), measure=False, ends_epoch=False)
+    (arrived,) = queue.completed(wait=True)
+    assert np.isfinite(arrived.result.loss)
+    assert isinstance(made.step_runners.choose(made.training_step), EagerStepRunner)
+
+
+def test_a_lost_device_ends_the_run_and_says_what_to_do() -> None:
+    backend, emulator = broken(captured=0)
+    emulator.lost = True
+    with pytest.raises(DeviceLostError, match=r"the GPU failed.*resume the run"):
+        list(trainer(backend, steps=3).frames())
+
+
+def test_a_queue_is_captured_again_without_a_trace_in_training() -> None:
+    """1 → 0 → 1: the graphs are there already; a trial of new ones changes nothing."""
+    backend = EmulatedBackend(lag=1000)
+    made = trainer(backend, optimizer=Adam(0.01, weight_decay=0.1))
+    queue = made.step_runners.choose(made.training_step)
+    queue.submit(0, 0.0, np.arange(20), measure=False, ends_epoch=False)
+    before = {name: array.copy() for name, array in made.training_step.arrays.items()}
+    made.hyperparameters["max_norm"] = 1.0
+    queue.prepare()
+    for name, array in made.training_step.arrays.items():
+        np.testing.assert_array_equal(array, before[name], name)
+    captured = len(backend.emulator.captures)
+    made.hyperparameters["max_norm"] = 0.0
+    queue.prepare()
+    assert len(backend.emulator.captures) == captured == 4
+
+
+def test_arrays_too_large_for_the_kernels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_plan, "MOST_ELEMENTS", 20 * 40)
+    made = trainer()
+    made.step_runners.choose(made.training_step)
+    assert made.step_runners.reason == "an array has 800 elements or more"
+
+
+def test_a_gpu_that_does_not_work_is_told_of_once() -> None:
+    backend = make_backend("numpy", "float64")
+    backend.instead = "CuPy finds a GPU but cannot multiply on it"
+    made = trainer(backend, steps=3)  # type: ignore[arg-type]
+    events = [event for frame in made.frames(interval=0) for event in frame.events]
+    assert [(event.kind, event.detail) for event in events] == [
+        ("eager", {"reason": backend.instead})
+    ]
 
 
 def test_a_back_end_without_a_device_has_no_queue() -> None:
