@@ -253,7 +253,7 @@ class _Blas:
     """
 
     def __init__(self, cupy: Any, dtype: np.dtype[Any]) -> None:
-        # CuPy has loaded it by now: `_import_cupy` multiplied once.
+        # CuPy has loaded it by now: `import_cupy` multiplied once.
         self._library = ctypes.CDLL(f"libcublas.so.{cupy.cuda.runtime.runtimeGetVersion() // 1000}")
         pointer, integer = ctypes.c_void_p, ctypes.c_int
         self._library.cublasCreate_v2.argtypes = [ctypes.POINTER(pointer)]

@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.commands import Command
 from engine.data.augmentation import Augmentation
 from engine.data.batches import check_batch_size

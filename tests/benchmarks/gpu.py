@@ -27,7 +27,8 @@ from typing import Any, Final
 import numpy as np
 
 from engine.activations import Activation, ReLU, Tanh
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.cuda_graph.plan import Item, Join, Launch, Product
 from engine.cuda_graph.step_plan import Switches
 from engine.cuda_graph.step_queue import DEPTH, SNAPSHOTS, StepQueue

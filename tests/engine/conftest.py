@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.backends.base import Backend, NumPyBackend, make_backend
+from engine.backends import NumPyBackend, make_backend
+from engine.backends.base import Backend
 from engine.errors import BackendError
 from engine.layers.base import Bound, Layer, Scope
 from engine.network.parameters import ParameterStore, allocate

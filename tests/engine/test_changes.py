@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU, Tanh
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.commands import ChangeKind, Command
 from engine.errors import CheckpointError
 from engine.initializers import He, Normal, Xavier

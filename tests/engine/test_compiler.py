@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.backends.cpu_kernels import compiler, library
 from engine.backends.cpu_kernels.compiler import NotCompiledError
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from engine.activations import Tanh
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError, ShapeError
 from engine.initializers import He, Normal

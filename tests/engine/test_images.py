@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.errors import ShapeError
 from engine.initializers import He
 from engine.layers.base import Layer, layers

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.backends.threads import ALONE, WORTH, Barrier, ThreadTeam
 from engine.layers.linear import Linear
 from engine.network.parameters import allocate

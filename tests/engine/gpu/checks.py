@@ -17,7 +17,8 @@ import numpy.typing as npt
 from engine.activations import activations
 from engine.activations.piecewise import ReLU
 from engine.activations.smooth import GELU, Tanh
-from engine.backends.base import Backend, NumPyBackend
+from engine.backends import NumPyBackend
+from engine.backends.base import Backend
 from engine.cuda_graph import launches
 from engine.cuda_graph.launcher import Launcher
 from engine.cuda_graph.plan import Launch, Product, products

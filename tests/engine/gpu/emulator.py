@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.backends.base import NumPyBackend
+from engine.backends import NumPyBackend
 from engine.cuda_graph.launcher import Launcher
 from engine.cuda_graph.plan import EagerCall, Join, Launch, LaunchPlan, Product, products
 from engine.cuda_graph.sources import source

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.backends.base import NumPyBackend, make_backend
+from engine.backends import NumPyBackend, make_backend
 from engine.errors import BackendError
 
 

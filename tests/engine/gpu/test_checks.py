@@ -5,7 +5,8 @@ from functools import cache
 import pytest
 
 from engine.activations import activations
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.errors import BackendError
 from engine.layers.base import layers
 from tests.engine.gpu.checks import REPEATS, ROWS, checks

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.activations import activations
-from engine.backends.base import NumPyBackend
+from engine.backends import NumPyBackend
 from engine.cuda_graph import launches
 from engine.cuda_graph.plan import Item, Launch
 from engine.cuda_graph.sources import SCALARS, source

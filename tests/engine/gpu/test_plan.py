@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.commands import Command
 from engine.cuda_graph import step_plan
 from engine.cuda_graph.plan import (

@@ -8,7 +8,8 @@ import pytest
 
 from engine.activations import Activation, ReLU, Tanh, activations
 from engine.activations.smooth import GELU
-from engine.backends.base import Backend, NumPyBackend, make_backend
+from engine.backends import NumPyBackend, make_backend
+from engine.backends.base import Backend
 from engine.commands import Command
 from engine.cuda_graph import step_plan
 from engine.cuda_graph.plan import describe
