@@ -30,20 +30,20 @@ T = TypeVar("T")
 
 
 class CuPyLauncher:
-    """Launches on the default stream, on which everything else of this process runs in order too.
+    """Launches on the default stream, which also orders all other work of this process.
 
-    `tf32` lets the products round float32 to 10 bits of mantissa, as tensor cores have it.
+    With `tf32`, products round float32 to 10 bits of mantissa, as tensor cores do.
     """
 
     def __init__(self, cupy: Any, dtype: np.dtype[Any], *, tf32: bool = False) -> None:
         self._cupy, self._runtime, self._dtype = cupy, cupy.cuda.runtime, dtype
         self.tf32 = tf32
         self._functions: dict[str, Any] = {}
-        self._fork: _Fork | None = None  # while a plan is captured
-        self.beside = True
-        """Whether products that may run beside others do, in graphs."""
+        self._fork: _Fork | None = None  # only during a capture
+        self.branches = True
+        """Whether graphs run concurrent products in a branch of their own."""
         self.running = False
-        """Whether a plan is being carried out: products of an `EagerCall` must be ours then."""
+        """Whether a plan is being executed: the products of an EagerCall then use `_Blas`."""
 
     @cached_property
     def _module(self) -> Any:
@@ -51,14 +51,14 @@ class CuPyLauncher:
 
     @cached_property
     def _blas(self) -> "_Blas":
-        return self._tried_blas()
+        return self._tested_blas()
 
     @cached_property
-    def _other_blas(self) -> "_Blas":
-        """For products beside others: calls that run at the same time may not share a workspace."""
-        return self._tried_blas()
+    def _branch_blas(self) -> "_Blas":
+        """For concurrent products: calls that run at the same time must not share a workspace."""
+        return self._tested_blas()
 
-    def _tried_blas(self) -> "_Blas":
+    def _tested_blas(self) -> "_Blas":
         blas = _Blas(self._cupy, self._dtype)
         a, b, out = (
             self._cupy.asarray(np.reshape(values, shape), self._dtype)
@@ -66,21 +66,21 @@ class CuPyLauncher:
         )
         blas.multiply(Product(a, b, out), self._current, tf32=False)
         if self._cupy.asnumpy(out).tolist() != [[22, 28], [49, 64]]:
-            raise NotPlannedError("cuBLAS computes another product than it was asked for")
+            raise NotPlannedError("cuBLAS computes a wrong product")
         return blas
 
     @cached_property
     def _streams(self) -> tuple[Any, Any]:
-        """To capture on, for the default one cannot be captured; and for products beside others."""
-        made = [self._cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
-        return made[0], made[1]
+        """One to capture on, as the default stream cannot be captured, and one for the branch."""
+        main, branch = (self._cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+        return main, branch
 
     def step_runner(self, step: TrainingStep) -> StepQueue:
         return StepQueue(step, self)
 
     def run(self, plan: LaunchPlan) -> None:
         self._run(plan)
-        self.mark().wait()
+        self.fence().wait()
 
     def _run(self, plan: LaunchPlan) -> None:
         self.running = True
@@ -89,9 +89,9 @@ class CuPyLauncher:
                 match item:
                     case Launch():
                         self._function(item.kernel)(item.grid, item.block, item.arguments)
-                    case Product() if item.beside and self._fork is not None:
-                        with self._fork.beside() as stream:
-                            self._other_blas.multiply(item, stream, tf32=self.tf32)
+                    case Product() if item.concurrent and self._fork is not None:
+                        with self._fork.branch() as stream:
+                            self._branch_blas.multiply(item, stream, tf32=self.tf32)
                     case Product():
                         self.multiply(item)
                     case EagerCall():
@@ -117,11 +117,11 @@ class CuPyLauncher:
         return out
 
     def capture(self, plan: LaunchPlan) -> Callable[[], None]:
-        _ = self._module, self._blas, self._other_blas  # none may be made during a capture
-        (stream, other), pool = self._streams, self._cupy.cuda.MemoryPool()
+        _ = self._module, self._blas, self._branch_blas  # must not be created during a capture
+        (stream, branch), pool = self._streams, self._cupy.cuda.MemoryPool()
         with stream, self._cupy.cuda.using_allocator(pool.malloc), _no_collection():
             stream.begin_capture()
-            self._fork = _Fork(self._cupy, stream, other) if self.beside else None
+            self._fork = _Fork(self._cupy, stream, branch) if self.branches else None
             try:
                 self._run(plan)
                 if self._fork is not None:
@@ -140,11 +140,13 @@ class CuPyLauncher:
                 self._runtime.deviceSynchronize()
                 return
             except self._runtime.CUDARuntimeError as error:
-                if last_try:  # the first may be an error of a call, which is over when it is told
+                if (
+                    last_try
+                ):  # the first error may be that of a single call, cleared by reporting it
                     raise DeviceLostError(error) from error
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call the driver; what fails where nothing was wrong with the call, failed before it."""
+        """Call the driver with valid arguments: an error must come from an earlier operation."""
         try:
             return function(*arguments)
         except self._runtime.CUDARuntimeError as error:
@@ -167,8 +169,8 @@ class CuPyLauncher:
     def _current(self) -> int:
         return int(self._cupy.cuda.get_current_stream().ptr)
 
-    def mark(self) -> "_Mark":
-        return _Mark(self, self._cupy)
+    def fence(self) -> "_Fence":
+        return _Fence(self, self._cupy)
 
     def pointer(self, array: Array) -> int:
         return int(array.data.ptr)
@@ -176,7 +178,7 @@ class CuPyLauncher:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector off: what it frees may be no call for the middle of a capture."""
+    """Disable the garbage collector: freeing CUDA objects is not allowed during a capture."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -187,23 +189,23 @@ def _no_collection() -> Iterator[None]:
 
 
 class _Fork:
-    """Two branches of a graph that is being captured: `main`, and at times one beside it."""
+    """The main stream of a graph that is being captured, and a branch of it."""
 
-    def __init__(self, cupy: Any, main: Any, other: Any) -> None:
-        self._event, self._main, self._other = cupy.cuda.Event, main, other
+    def __init__(self, cupy: Any, main: Any, branch: Any) -> None:
+        self._event, self._main, self._branch = cupy.cuda.Event, main, branch
         self._open = False
 
     @contextmanager
-    def beside(self) -> Iterator[int]:
-        """Give the stream of the other branch, which waits for all that is in the main one."""
-        self._wait(self._other, self._main)
+    def branch(self) -> Iterator[int]:
+        """Yield the stream of the branch, which waits for everything on the main stream."""
+        self._wait(self._branch, self._main)
         self._open = True
-        yield int(self._other.ptr)
+        yield int(self._branch.ptr)
 
     def join(self) -> None:
-        """Let the main branch wait for the other."""
+        """Let the main stream wait for the branch."""
         if self._open:
-            self._wait(self._main, self._other)
+            self._wait(self._main, self._branch)
         self._open = False
 
     def _wait(self, stream: Any, other: Any) -> None:
@@ -214,10 +216,10 @@ class _Fork:
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """A CUDA graph, with the memory that it works in besides its arrays.
+    """A CUDA graph, with the pool of its temporary memory.
 
-    A pool of its own: one that runs out of memory gives back what is free in it, which other graphs
-    would still write to.
+    Each graph has its own pool: a pool that runs out of memory returns its free blocks to the
+    device, and other graphs that share it would still write to them.
     """
 
     launcher: CuPyLauncher
@@ -228,7 +230,7 @@ class _Graph:
         self.launcher.call(self.graph.launch)
 
 
-class _Mark:
+class _Fence:
     def __init__(self, launcher: CuPyLauncher, cupy: Any) -> None:
         self._call, self._elapsed = launcher.call, cupy.cuda.get_elapsed_time
         self._event = cupy.cuda.Event()
@@ -241,26 +243,26 @@ class _Mark:
     def wait(self) -> None:
         self._call(self._event.synchronize)
 
-    def seconds_since(self, earlier: "_Mark") -> float:
+    def seconds_since(self, earlier: "_Fence") -> float:
         return float(self._elapsed(earlier._event, self._event)) / 1e3
 
 
 class _Blas:
-    """cuBLAS by ctypes: CuPy 14 refuses its own products while a stream is captured.
+    """cuBLAS through ctypes, because CuPy 14 refuses products while a stream is captured.
 
-    With a handle of its own, for whoever sets the stream of a handle resets its workspace, and
-    without a workspace cuBLAS would allocate one in the middle of a capture.
+    It has its own handle: setting the stream of a handle resets its workspace, and without one
+    cuBLAS would allocate a workspace during the capture.
     """
 
     def __init__(self, cupy: Any, dtype: np.dtype[Any]) -> None:
-        # CuPy has loaded it by now: `import_cupy` multiplied once.
+        # CuPy has loaded the library already: `import_cupy` multiplies once.
         self._library = ctypes.CDLL(f"libcublas.so.{cupy.cuda.runtime.runtimeGetVersion() // 1000}")
         pointer, integer = ctypes.c_void_p, ctypes.c_int
         self._library.cublasCreate_v2.argtypes = [ctypes.POINTER(pointer)]
         self._library.cublasSetStream_v2.argtypes = [pointer, pointer]
         self._library.cublasSetWorkspace_v2.argtypes = [pointer, pointer, ctypes.c_size_t]
-        matrix: list[Any] = [pointer, integer, integer]  # address, type, distance of rows
-        stack = [*matrix, ctypes.c_longlong]  # and of matrices
+        matrix: list[Any] = [pointer, integer, integer]  # address, type, row stride
+        stack = [*matrix, ctypes.c_longlong]  # and matrix stride
         sizes: list[Any] = [integer] * 5
         last: list[Any] = [integer, integer]
         self._library.cublasGemmEx.argtypes = [
@@ -285,7 +287,7 @@ class _Blas:
             status = self._library.cublasSetWorkspace_v2(self._handle, space.data.ptr, space.nbytes)
             _check(status, "cublasSetWorkspace")
             self._stream = stream
-        # cuBLAS counts down columns: what it takes for outᵀ = bᵀ aᵀ is out = a b to us.
+        # cuBLAS is column-major: outᵀ = bᵀ aᵀ there is out = a b here.
         (rows, columns), inner = item.out.shape[-2:], item.a.shape[-2 if item.transpose_a else -1]
         last = self._tensor if tf32 else self._compute, TENSOR_OP
         stacked = item.out.ndim == 3
@@ -301,11 +303,11 @@ class _Blas:
         _check(status, name)
 
     def _operand(self, array: Array, stacked: bool) -> tuple[int, ...]:
-        """Return address, type, distance of rows and, in a stack, of matrices (0: one for all)."""
-        found = (int(array.data.ptr), self._kind, int(array.shape[-1]))
+        """Return address, type, row stride and, for stacks, matrix stride (0: a single matrix)."""
+        matrix = int(array.data.ptr), self._kind, int(array.shape[-1])
         if not stacked:
-            return found
-        return (*found, array.strides[0] // array.itemsize if array.ndim == 3 else 0)
+            return matrix
+        return (*matrix, array.strides[0] // array.itemsize if array.ndim == 3 else 0)
 
 
 def _check(status: int, call: str) -> None:

@@ -6,8 +6,9 @@ operation by operation; PyTorch eager, as a captured CUDA graph, and compiled wi
 `mode="reduce-overhead"`; and the matrix products alone. All gather their batches from a data set on
 the device and read no loss back in between; that losses are finite is asserted after each turn.
 
-The most telling comes first, and what is found is written after each check and each case: whatever
-the time allows is there. `--rehearse` runs the same script on the emulated device of the tests.
+The most important comes first, and the results are written after each check and each case, so that
+nothing is lost when the time is up. `--rehearse` runs the same script on the emulated device of the
+tests.
 """
 
 import argparse
@@ -115,10 +116,10 @@ def data(case: Case) -> Dataset:
 class Ours:
     """A trainer's step on the device, driven without the trainer around it."""
 
-    def __init__(self, case: Case, backend: Backend, count: int, *, beside: bool = True) -> None:
+    def __init__(self, case: Case, backend: Backend, count: int, *, branches: bool = True) -> None:
         self.backend, self._count, self.launcher = backend, count, launcher_of(backend)
         launcher: Any = self.launcher
-        launcher.tf32, launcher.beside = case.tf32, beside
+        launcher.tf32, launcher.branches = case.tf32, branches
         network = mlp(
             case.hidden,
             10,
@@ -172,9 +173,9 @@ class Ours:
         assert np.isfinite(result.loss)
 
     def assert_alive(self) -> None:
-        """A step that changes nothing is a fast one: assert that these did."""
+        """Assert that the steps changed something: a step that does not is faster."""
         (alive,) = self.backend.to_host(self.queue._memory.alive)
-        assert alive == 1, "the steps changed nothing, for a loss was not finite"
+        assert alive == 1, "the steps changed nothing, because a loss was not finite"
 
     def products(self) -> Callable[[], None]:
         """Return the products of as many steps as one launch each, and nothing else."""
@@ -184,7 +185,7 @@ class Ours:
         def run() -> None:
             for _ in range(self._count):
                 graph()
-            self.launcher.mark().wait()
+            self.launcher.fence().wait()
 
         return run
 
@@ -198,9 +199,9 @@ class Ours:
             kinds[kind] += 1
             graph = self.launcher.capture([item] * self._count)
             graph()
-            before = self.launcher.mark()
+            before = self.launcher.fence()
             graph()
-            after = self.launcher.mark()
+            after = self.launcher.fence()
             after.wait()
             spent[kind] += after.seconds_since(before) / self._count  # type: ignore[assignment]
         return [(kind, kinds[kind], 1e6 * seconds) for kind, seconds in spent.most_common()]
@@ -284,7 +285,7 @@ Contender = Callable[[], Any]
 
 @dataclass
 class Report:
-    """All that was found, written to DIR/gpu.json and DIR/gpu.md whenever there is more."""
+    """The results so far, written to DIR/gpu.json and DIR/gpu.md after each addition."""
 
     folder: Path
     machine: dict[str, str]
@@ -299,13 +300,13 @@ class Report:
 
     def write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        told = {
+        results = {
             "machine": self.machine,
             "notes": self.notes,
             "cases": self.cases,
             "checks": self.checks,
         }
-        text = json.dumps(told, indent=1, ensure_ascii=False)
+        text = json.dumps(results, indent=1, ensure_ascii=False)
         (self.folder / "gpu.json").write_text(text, encoding="utf-8")
         (self.folder / "gpu.md").write_text("\n".join(self.lines()) + "\n", encoding="utf-8")
 
@@ -340,7 +341,7 @@ def _cell(turns: list[float] | None) -> str:
 
 
 class Session:
-    """One run of the script: what is done, in order, until the time is over."""
+    """One run of the script: checks and cases in order, until the time is up."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._begin, self._allowed = monotonic(), 60.0 * float(options.minutes)
@@ -432,7 +433,7 @@ class Session:
             "ours, eager": ours.eager,
         }
         if not self._rehearse:
-            alone = Ours(case, self._backend("float32"), self._count, beside=False)
+            alone = Ours(case, self._backend("float32"), self._count, branches=False)
             made["ours, one branch"] = lambda: alone.steps(lambda: False)
         others: dict[str, Callable[[], Contender]] = {"products alone": ours.products}
         if self._torch is not None:
@@ -486,7 +487,7 @@ class Session:
 
 
 def peak(ours: Ours, size: int) -> float:
-    """Return the FLOP/s of one large product on this device, which is taken as its peak."""
+    """Return the FLOP/s of one large product on this device, taken as its peak."""
     launcher = ours.launcher
     a, b, out = (ours.backend.full((size, size), 0.0) for _ in range(3))
     values = np.random.default_rng(0).normal(size=(1, size))
@@ -495,15 +496,15 @@ def peak(ours: Ours, size: int) -> float:
     launcher.run([Product(a, b, out)])
     graph = launcher.capture([Product(a, b, out)] * 5)
     graph()
-    before = launcher.mark()
+    before = launcher.fence()
     graph()
-    after = launcher.mark()
+    after = launcher.fence()
     after.wait()
     return 5 * 2 * float(size) ** 3 / after.seconds_since(before)
 
 
 def peer() -> Any:
-    """Return PyTorch where it is here; else None, and say so."""
+    """Return PyTorch, or None with a message if it is not installed."""
     try:
         import torch
     except ImportError:
@@ -517,7 +518,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=7.0)
     parser.add_argument("--out", type=Path, default=Path("gpu-results"), metavar="DIR")
     parser.add_argument("--rounds", type=int, default=8, help="turns of each contender")
-    parser.add_argument("--cases", type=int, help="the first so many alone")
+    parser.add_argument("--cases", type=int, help="only the first N cases", metavar="N")
     parser.add_argument("--no-checks", action="store_true")
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument(
@@ -527,7 +528,7 @@ def main() -> None:
     try:
         session = Session(options)
     except BackendError as error:
-        sys.exit(f"not run, for there is no GPU here: {error}")
+        sys.exit(f"not run, because there is no GPU here: {error}")
     try:
         if not options.no_checks:
             session.check()

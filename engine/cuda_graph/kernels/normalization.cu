@@ -1,10 +1,10 @@
-// Batch normalisation over the rows of an array: a block takes WARP columns and all rows, so few
-// that they come from a cache when they are read again. Blocks of (WARP, NORM_ROWS) threads.
+// Batch normalisation over the rows of an array: a block takes WARP columns and all their rows, few
+// enough that a cache still holds them when they are read again. Blocks of (WARP, NORM_ROWS) threads.
 
-// The sum over all threads of a column; each of them gets it.
+// The sum over all threads of a column; all of them get it.
 __device__ REAL over_rows(REAL v) {
     __shared__ REAL part[NORM_ROWS][WARP];
-    __syncthreads();  // what an earlier call left may still be read
+    __syncthreads();  // the results of an earlier call may still be read
     part[threadIdx.y][threadIdx.x] = v;
     __syncthreads();
     v = part[0][threadIdx.x];
@@ -16,8 +16,8 @@ __device__ REAL over_rows(REAL v) {
     if (inside)                                                                                    \
         for (int i = threadIdx.y * columns + column; i < rows * columns; i += NORM_ROWS * columns)
 
-// y = (x - mean) / sqrt(var + epsilon) * gamma + beta. The running averages stay as they are once
-// the loss was not finite (`alive` = 0).
+// y = (x - mean) / sqrt(var + epsilon) * gamma + beta. The running averages do not change
+// once a loss was not finite (`alive` = 0).
 extern "C" __global__ void batch_norm_forward(const REAL* x, const REAL* gamma, const REAL* beta,
                                               REAL* y, REAL* mean, REAL* inv_std,
                                               REAL* running_mean, REAL* running_var,

@@ -223,7 +223,7 @@ class Kernels:
         f.backward(REFERENCE, x, y, dy, expected, scratch)
         dx, db = self.backend.empty(shape), self.backend.empty(shape[1:])
         arrays = self.put(x), self.put(y), self.put(dy), dx
-        launch = launches.activate_backwards(f, arrays, db, self.backend)
+        launch = launches.activate_backward(f, arrays, db, self.backend)
         return launch, [(dx, expected), (db, expected.sum(axis=0))]
 
     def _norm(self, shape: tuple[int, int]) -> tuple[Any, Any, Host, Host]:
@@ -332,22 +332,24 @@ class Kernels:
         arrays = self.put(x), self.put(y), self.put(rows), batch_x, batch_y
         return launches.gather(*arrays), [(batch_x, x[rows]), (batch_y, y[rows])]
 
-    def silent_units(self, shape: tuple[int, int]) -> Built:
+    def highest_outputs(self, shape: tuple[int, int]) -> Built:
         outputs = [self.rounded(*shape), self.rounded(5, 3, seed=1)]
         before = [np.zeros(shape[1]), np.array([5.0, -9.0, -9.0])]
         arrays = [self.put(each) for each in outputs]
         highest = [self.put(each) for each in before]
         watched = list(zip(arrays, highest, strict=True))
-        launch = launches.silent_units(watched, self.alive(), self.backend, self.launcher.pointer)
+        launch = launches.highest_outputs(
+            watched, self.alive(), self.backend, self.launcher.pointer
+        )
         assert launch is not None
         self._kept = watched  # the launch knows only their addresses
         after = [np.maximum(b, o.max(axis=0)) for b, o in zip(before, outputs, strict=True)]
         return launch, list(zip(highest, after, strict=True))
 
-    def put_back(self, size: int) -> Built:
+    def restore_averages(self, size: int) -> Built:
         state, before = self.put(self.rounded(size)), self.rounded(size, seed=1)
         dead = self.zeros(1, np.int32)
-        launch = launches.over_flat("put_back", size, state, self.put(before), dead)
+        launch = launches.over_flat("restore_averages", size, state, self.put(before), dead)
         return launch, [(state, before)]
 
 
@@ -370,12 +372,12 @@ def kernel_checks(backend: Backend, repeats: int) -> Iterator[Check]:
         yield check(name, partial(kernels.loss, name), shapes)
     for name, _ in optimizers.items():
         yield check(name, partial(kernels.optimizer, name), SIZES)
-    for build in (kernels.penalty, kernels.clip_norm, kernels.put_back):
+    for build in (kernels.penalty, kernels.clip_norm, kernels.restore_averages):
         yield check(build.__name__, build, SIZES)
     for norm in (kernels.batch_norm_forward, kernels.batch_norm_backward):
         shapes = [(rows, columns) for rows, columns in SHAPES if rows > 1]
         yield check(norm.__name__, norm, shapes)
-    for tiles in (kernels.max_norm, kernels.gather, kernels.silent_units):
+    for tiles in (kernels.max_norm, kernels.gather, kernels.highest_outputs):
         yield check(tiles.__name__, tiles, SHAPES)
 
 

@@ -356,8 +356,8 @@ def test_a_fault_shows_when_the_plan_was_run_and_not_later(cupy: StandIn) -> Non
 
 def test_a_device_that_fails_in_the_middle_of_a_run_is_told_of_in_words(cupy: StandIn) -> None:
     made = launcher(cupy)
-    graph, mark = made.capture(plan()), made.mark()
-    for ask in (graph, mark.wait):
+    graph, fence = made.capture(plan()), made.fence()
+    for ask in (graph, fence.wait):
         cupy.errors = ["illegal address"]
         with pytest.raises(DeviceLostError, match="resume the run from its last checkpoint"):
             ask()
@@ -372,18 +372,18 @@ def test_a_library_that_multiplies_wrongly_is_not_trusted(cupy: StandIn) -> None
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_product_that_nothing_needs_yet_is_a_branch_of_the_graph(
-    cupy: StandIn, beside: bool
+    cupy: StandIn, branches: bool
 ) -> None:
     made, x = launcher(cupy), device(np.ones((2, 2), np.float32))
-    made.beside = beside
-    aside = Product(x, x, device(x.copy()), beside=True)
+    made.branches = branches
+    aside = Product(x, x, device(x.copy()), concurrent=True)
     items: list[Any] = [Launch("dz", (1,), (1,), ()), aside, Launch("dx", (1,), (1,), ()), Join()]
     made.capture(items)
     made.capture(items)
     calls = cupy.log[cupy.log.index("begin") + 1 : cupy.log.index("end")]
     where = [call for call in calls if call not in ("stream", "workspace")]
     branch = ["event on 77", "78 waits", "gemm", "dx on 77", "event on 78", "77 waits"]
-    assert where == ["dz on 77", *(branch if beside else ["gemm", "dx on 77"])]
+    assert where == ["dz on 77", *(branch if branches else ["gemm", "dx on 77"])]
     cupy.log.clear()
     made.run(items)
     assert "78 waits" not in cupy.log
@@ -414,6 +414,6 @@ def test_copies_are_asked_for_on_the_current_stream(cupy: StandIn) -> None:
 
 def test_marks_are_events_with_their_time_in_seconds(cupy: StandIn) -> None:
     made = launcher(cupy)
-    first, second = made.mark(), made.mark()
+    first, second = made.fence(), made.fence()
     assert second.done
     assert second.seconds_since(first) == 1.5

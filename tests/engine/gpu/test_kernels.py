@@ -53,7 +53,7 @@ def test_activations_backwards_sum_over_blocks_in_a_fixed_order(name: str) -> No
 
     def backwards() -> tuple[Launch, list[Array]]:
         dx, db = np.empty_like(x), np.empty(COLUMNS)
-        return launches.activate_backwards(f, (x, y, dy, dx), db, NUMPY), [dx, db]
+        return launches.activate_backward(f, (x, y, dy, dx), db, NUMPY), [dx, db]
 
     dx, db = in_both_orders(backwards)
     np.testing.assert_allclose(dx, expected, rtol=1e-9, atol=1e-12)
@@ -72,7 +72,7 @@ def test_activations_pass_on_what_is_not_finite(name: str, bad: float) -> None:
         f.backward(NUMPY, x, expected, dy, slope, scratch)
     Emulator("float64").run([launches.activate(f, x.copy(), None, y)])
     np.testing.assert_allclose(y, expected, rtol=1e-9)
-    Emulator("float64").run([launches.activate_backwards(f, (x, y, dy, dx), None, NUMPY)])
+    Emulator("float64").run([launches.activate_backward(f, (x, y, dy, dx), None, NUMPY)])
     np.testing.assert_allclose(dx, slope, rtol=1e-9)
 
 
@@ -216,7 +216,7 @@ def test_the_highest_of_every_unit_is_kept() -> None:
         highest = [each.copy() for each in first]
         watched = list(zip(outputs, highest, strict=True))
         pointer = Emulator("float64").pointer
-        launch = launches.silent_units(watched, np.ones(1, np.int32), NUMPY, pointer)
+        launch = launches.highest_outputs(watched, np.ones(1, np.int32), NUMPY, pointer)
         assert launch is not None
         return launch, highest
 
@@ -252,7 +252,7 @@ def test_the_rows_of_a_tall_array_are_shared_between_a_few_blocks(
 
     def backwards() -> tuple[Launch, list[Array]]:
         dx, db = np.empty_like(x), np.empty(40)
-        launch = launches.activate_backwards(
+        launch = launches.activate_backward(
             dict(activations.items())["tanh"](), (x, np.tanh(x), dy, dx), db, NUMPY
         )
         assert launch.grid == (2, 3)

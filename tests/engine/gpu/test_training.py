@@ -148,7 +148,7 @@ def test_penalties_and_limits(optimizer: Optimizer) -> None:
     both(net(), optimizer=optimizer)
 
 
-def test_what_has_no_kernel_is_captured_as_it_is_written() -> None:
+def test_a_layer_without_a_kernel_is_captured_as_an_eager_call() -> None:
     plan = plan_of(both(Network([*ROWS["layer_norm"], Linear(3, He())]))[0])
     assert list(items(plan)).count("EagerCall") == 2  # forwards and backwards
 
