@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.backends.base import make_backend
+    from engine.backends import make_backend
     from engine.commands import Command
     from engine.network import Network, mlp
     from engine.training.trainer import Trainer
@@ -23,7 +23,7 @@ _HOMES = {
     "Command": "engine.commands",
     "Network": "engine.network",
     "Trainer": "engine.training.trainer",
-    "make_backend": "engine.backends.base",
+    "make_backend": "engine.backends",
     "mlp": "engine.network",
 }
 

@@ -7,6 +7,9 @@
     ├── DataError               a data set that is missing, short or malformed
     ├── CheckpointError         a checkpoint that is damaged or belongs to another run
     └── BackendError            an array library or device that is not available
+        ├── NoGPUError          CuPy, the driver or a GPU is not installed
+        ├── NotPlannedError     a step that a device cannot run as a whole
+        └── DeviceLostError     a GPU that this process cannot use any more
 
 `tuilab.errors` adds the application's own branches. Each class has the exit code of the command
 that fails with it; `tuilab.cli.main` catches the root, once.
@@ -62,8 +65,22 @@ class BackendError(TuilabError):
     """An array library or a device that is not available here."""
 
 
+class NoGPUError(BackendError):
+    """CuPy, the driver or a GPU is not installed, which is not a fault of this machine."""
+
+
 class NotPlannedError(BackendError):
     """A step that a device cannot run as a whole, and why; it is run operation by operation."""
+
+
+class DeviceLostError(BackendError):
+    """A CUDA error after which this process cannot use the device in any way."""
+
+    def __init__(self, error: object) -> None:
+        super().__init__(
+            f"the GPU failed ({error}), and this process cannot use it any more; "
+            "resume the run from its last checkpoint, or train with --backend numpy"
+        )
 
 
 def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> str:

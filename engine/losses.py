@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from engine.activations.special import above_zero
-from engine.backends.base import Array, Backend, NumPyBackend
+from engine.backends import NumPyBackend
+from engine.backends.base import Array, Backend
 from engine.errors import require
 from engine.layers.base import Shape
 from engine.registry import Registry

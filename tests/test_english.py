@@ -48,10 +48,8 @@ TICS = re.compile(
 """Turns of phrase to avoid; docs/ and CONTRIBUTING have the preferred wording."""
 
 TO_DO = (
-    "engine/backends/cpu_kernels/compiler.py",
     "engine/data/sources/csv.py",
     "engine/layers/maxout.py",
-    "engine/training/workbench.py",
     "tuilab/diagnosis/fixes.py",
     "tuilab/diagnosis/rules/gain.py",
     "tuilab/diagnosis/rules/learning_rate.py",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.base import usable_cores
+from engine.backends.threads import usable_cores
 from tuilab.claims.expectations import Expectation
 from tuilab.claims.metrics import SCALARS
 from tuilab.data.folder import data_folder

@@ -1,5 +1,6 @@
 """Threads that share work on arrays: NumPy's loops and the kernels release Python's lock."""
 
+import os
 import weakref
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -12,6 +13,14 @@ import numpy as np
 WORTH: Final = 1 << 18
 """Elements below which work is not worth sharing: to wake a thread takes 50 µs."""
 PATIENCE: Final = 0.1  # seconds between two checks of work that a signal has interrupted
+
+
+def usable_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
 
 
 class ThreadTeam:

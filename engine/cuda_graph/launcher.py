@@ -1,30 +1,35 @@
-"""What carries a plan out: a GPU's driver, or in tests something that takes its place."""
+"""What executes a plan: the driver of a GPU, or in tests an emulator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from engine.backends.base import Array, Host
 from engine.cuda_graph.plan import LaunchPlan
+from engine.errors import NotPlannedError
 from engine.training.step_runner import StepRunner
 from engine.training.training_step import TrainingStep
 
 
 class Fence(Protocol):
-    """A point in the order of what the device was asked to do."""
+    """A point in the sequence of operations that were given to a device."""
 
     @property
     def done(self) -> bool:
-        """Whether the device has come so far."""
+        """Whether the device has reached it."""
 
     def wait(self) -> None:
-        """Wait until it has."""
+        """Wait until the device has reached it."""
 
     def seconds_since(self, earlier: Any) -> float:
-        """Device time between two marks of one launcher that are done."""
+        """Return the device time between two fences of one launcher that are done."""
 
 
 class Launcher(Protocol):
-    """Asks the device for things in order; only `Fence.wait` waits for any of them."""
+    """Gives operations to a device in order; only `run`, `check` and `Fence.wait` wait for them.
+
+    Every method may raise DeviceLostError because of an operation that was given earlier.
+    """
 
     def step_runner(self, step: TrainingStep) -> StepRunner:
         """Return what runs the steps of `step` ahead of the host.
@@ -33,25 +38,42 @@ class Launcher(Protocol):
         """
 
     def run(self, plan: LaunchPlan) -> None:
-        """Launch the items one after the other. Raises NotPlannedError where one cannot be."""
+        """Launch the items one after the other, and wait: only then does a faulty kernel show."""
 
     def capture(self, plan: LaunchPlan) -> Callable[[], None]:
-        """Return what launches them all at once, again and again: a CUDA graph.
+        """Return a function that launches all items at once: a CUDA graph."""
 
-        Raises NotPlannedError where an item cannot be captured.
-        """
+    def check(self) -> None:
+        """Wait for the device. Raises DeviceLostError if it cannot be used any more."""
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Host:
-        """Allocate host memory that the device copies to and from on its own."""
+        """Allocate page-locked host memory, which the device copies to and from by itself."""
 
     def upload(self, values: Host, to: Array) -> None:
-        """Have pinned `values` copied to the device; they must stay until that is done."""
+        """Start to copy pinned `values` to the device; they must not change until it is done."""
 
     def download(self, values: Array, to: Host) -> None:
-        """Have device `values` copied to pinned memory."""
+        """Start to copy device `values` to pinned memory."""
 
-    def mark(self) -> Fence:
-        """Return a mark behind all that was asked for until now."""
+    def fence(self) -> Fence:
+        """Return a fence after all operations that were given so far."""
 
     def pointer(self, array: Array) -> int:
         """Return the device address of a C-contiguous array."""
+
+
+@contextmanager
+def refusing(launcher: Launcher) -> Iterator[None]:
+    """Raise NotPlannedError for any error in the block, or DeviceLostError if the device is lost.
+
+    After an error of CuPy, NVRTC or cuBLAS, a lack of memory or a size that overflows, the step can
+    still run operation by operation.
+    """
+    try:
+        yield
+    except Exception as error:
+        launcher.check()
+        if isinstance(error, NotPlannedError):
+            raise
+        reason = str(error) or type(error).__name__
+        raise NotPlannedError(f"the step could not be captured: {reason}") from error

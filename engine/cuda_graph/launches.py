@@ -1,6 +1,7 @@
 """Launches of single kernels: their grids, their arguments, and the scratch space they need."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -10,16 +11,20 @@ from engine.activations.piecewise import ELU, SELU, Identity, LeakyReLU, ReLU
 from engine.activations.smooth import GELU, Sigmoid, SiLU, Softplus, Tanh
 from engine.backends.base import Array, Backend
 from engine.cuda_graph.plan import Launch
+from engine.layers.batch_norm import BatchNorm
 from engine.losses import Loss, MeanSquaredError, MulticlassSVM, SoftmaxCrossEntropy
 
-WARP: Final = 32  # these four are as in kernels/common.cu
+WARP: Final = 32  # the first five are the same as in kernels/common.cu
 THREADS: Final = 256
 TILE_ROWS: Final = 8
+NORM_ROWS: Final = 32
 ROWS_A_BLOCK: Final = 32
 ELEMENTS_A_THREAD: Final = 4
-"""Of kernels over flat arrays: a thread that starts for less costs more than it does."""
+"""In kernels over flat arrays: for fewer elements, starting a thread costs more than its work."""
 MOST_BLOCKS: Final = 1 << 12
-"""Of kernels over flat arrays; their partial sums are added up by one block."""
+"""In kernels over flat arrays; one block adds up the partial sums of all."""
+MOST_TILES: Final = 1 << 9
+"""Blocks that share the rows of a column; one of them adds up the partial sums of all."""
 
 Settings = tuple[float, float]
 ACTIVATIONS: Final[dict[type[Activation], tuple[str, Callable[[Any], Settings]]]] = {
@@ -44,14 +49,14 @@ LOSSES: Final[dict[type[Loss], tuple[str, Callable[[Any], float]]]] = {
 
 
 def zeros(backend: Backend, count: int, dtype: Any) -> Array:
-    """Allocate (count,) of zeros."""
-    found = backend.empty((count,), dtype)
-    found.fill(0)
-    return found
+    """Return an array (count,) of zeros."""
+    array = backend.empty((count,), dtype)
+    array.fill(0)
+    return array
 
 
 def ceil_div(size: int, part: int) -> int:
-    """Return how many parts cover the size."""
+    """Return the number of parts that cover `size`."""
     return -(-size // part)
 
 
@@ -66,19 +71,19 @@ def over_flat(kernel: str, size: int, *arguments: Any) -> Launch:
 
 
 def summing(backend: Backend, size: int) -> tuple[Array, Array]:
-    """Return partial sums and counter of a kernel that sums over a flat array."""
+    """Return the scratch arrays of a kernel that sums over a flat array: partial sums, counter."""
     return backend.empty(flat(size), np.float64), zeros(backend, 1, np.int32)
 
 
 def gather(x: Array, y: Array, rows: Array, batch_x: Array, batch_y: Array) -> Launch:
-    """batch_x[i] = x[rows[i]], and the same of the labels."""
+    """Return the launch of batch_x[i] = x[rows[i]], and the same for the labels."""
     features = batch_x[0].size
     grid = (len(batch_y), min(ceil_div(features, THREADS), 1 << 15))
     return Launch("gather", grid, (THREADS,), (x, y, rows, batch_x, batch_y, np.int32(features)))
 
 
 def activation_kernel(activation: Activation) -> tuple[str, Settings] | None:
-    """Return the kernel and the settings of an activation that has one."""
+    """Return the kernel and the settings of an activation; None without a kernel."""
     if isinstance(activation, GELU) and activation.approximate != "none":
         return None
     if type(activation) not in ACTIVATIONS:
@@ -88,7 +93,7 @@ def activation_kernel(activation: Activation) -> tuple[str, Settings] | None:
 
 
 def activate(activation: Activation, x: Array, bias: Array | None, y: Array) -> Launch:
-    """x ← x + bias, where there is one; y = f(x)."""
+    """Return the launch of x ← x + bias, if there is one, and y = f(x)."""
     kernel, settings = activation_kernel(activation) or ("", (0, 0))
     return Launch(
         f"{kernel}_forward",
@@ -102,17 +107,17 @@ def activate(activation: Activation, x: Array, bias: Array | None, y: Array) -> 
     )
 
 
-def activate_backwards(
+def activate_backward(
     activation: Activation,
     arrays: Sequence[Array],
     bias_gradient: Array | None,
     backend: Backend,
 ) -> Launch:
-    """dx = dy · f′(x) of the arrays (x, y, dy, dx), and its sums over the batch."""
+    """Return the launch of dx = dy · f′(x), of (x, y, dy, dx), and its sums over the batch."""
     kernel, settings = activation_kernel(activation) or ("", (0, 0))
     columns = arrays[0].shape[-1]
     rows = arrays[0].size // columns
-    grid = ceil_div(columns, WARP), ceil_div(rows, ROWS_A_BLOCK)
+    grid = ceil_div(columns, WARP), min(ceil_div(rows, ROWS_A_BLOCK), MOST_TILES)
     summed = bias_gradient is not None
     partial = backend.empty((grid[1] * columns if summed else 1,))
     return Launch(
@@ -128,6 +133,43 @@ def activate_backwards(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """The launches of a batch normalisation of x (rows, columns), with the arrays they share."""
+
+    mean: Array
+    inv_std: Array
+
+    def forward(
+        self, layer: BatchNorm, arrays: Sequence[Array], averages: Sequence[Array], alive: Array
+    ) -> Launch:
+        """Return the launch that sets y of (x, γ, β, y) and updates the running averages."""
+        x = arrays[0]
+        columns = x.shape[-1]
+        return Launch(
+            "batch_norm_forward",
+            (ceil_div(columns, WARP),),
+            (WARP, NORM_ROWS),
+            (
+                *(*arrays, self.mean, self.inv_std, *averages, alive),
+                *(np.int32(x.size // columns), np.int32(columns)),
+                *(np.float64(layer.momentum), np.float64(layer.epsilon)),
+            ),
+        )
+
+    def backward(self, arrays: Sequence[Array], gradients: Sequence[Array]) -> Launch:
+        """Return the launch that sets the gradients (dx, dγ, dβ) from the arrays (x, dy, γ)."""
+        x = arrays[0]
+        columns = x.shape[-1]
+        sizes = np.int32(x.size // columns), np.int32(columns)
+        return Launch(
+            "batch_norm_backward",
+            (ceil_div(columns, WARP),),
+            (WARP, NORM_ROWS),
+            (*arrays, self.mean, self.inv_std, *gradients, *sizes),
+        )
+
+
 def loss(
     loss: Loss,
     arrays: tuple[Array, Array, Array],
@@ -135,7 +177,7 @@ def loss(
     alive: Array,
     backend: Backend,
 ) -> Launch:
-    """Loss and accuracy of (scores, labels) into `result`; the gradient into the third array."""
+    """Return the launch that sets `result` and dscores of the arrays (scores, labels, dscores)."""
     kernel, setting = LOSSES[type(loss)]
     batch, classes = arrays[0].shape
     blocks = ceil_div(batch, THREADS // WARP)
@@ -145,29 +187,32 @@ def loss(
 
 
 def max_norm(weight: Array, scalars: Array, alive: Array) -> Launch:
-    """Scale the incoming weights (inputs, units) of each unit back to the limit."""
+    """Return the launch that scales the weights (inputs, units) of each unit down to the limit."""
     inputs, units = weight.shape
     arguments = (weight, scalars, alive, np.int32(inputs), np.int32(units))
     return Launch("max_norm", (ceil_div(units, WARP),), (WARP, TILE_ROWS), arguments)
 
 
-def silent_units(
-    watched: Sequence[tuple[Array, Array]],
+def highest_outputs(
+    tracked: Sequence[tuple[Array, Array]],
     alive: Array,
     backend: Backend,
     pointer: Callable[[Array], int],
 ) -> Launch | None:
-    """Raise `highest` (units,) to the outputs (rows, units) of each layer; None without layers."""
-    if not watched:
+    """Return the launch that updates `highest` (units,) of each layer; None without layers.
+
+    `tracked` has the outputs (rows, units) and `highest` of each layer.
+    """
+    if not tracked:
         return None
-    layers = [[pointer(y), pointer(highest), *y.shape] for y, highest in watched]
+    layers = [[pointer(y), pointer(highest), *y.shape] for y, highest in tracked]
     tiles = [
         [layer, first]
-        for layer, (_, highest) in enumerate(watched)
+        for layer, (_, highest) in enumerate(tracked)
         for first in range(0, len(highest), WARP)
     ]
     tables = (
         backend.to_device(np.array(layers, np.int64)),
         backend.to_device(np.array(tiles, np.int32)),
     )
-    return Launch("silent_units", (len(tiles),), (WARP, TILE_ROWS), (*tables, alive))
+    return Launch("highest_outputs", (len(tiles),), (WARP, TILE_ROWS), (*tables, alive))

@@ -1,11 +1,14 @@
-"""The text of all kernels, for one dtype."""
+"""The source text of all kernels for one dtype."""
 
+import re
 from importlib.resources import files
 from typing import Any, Final
 
 import numpy as np
 
-PARTS: Final = ("common", "batch", "activations", "losses", "optimizers", "statistics")
+PARTS: Final = (
+    *("common", "batch", "activations", "normalization", "losses", "optimizers", "statistics"),
+)
 
 SCALARS: Final = (
     "rate",
@@ -22,8 +25,8 @@ SCALARS: Final = (
     "root",
     "shrink",
 )
-"""What a step reads from device memory, in float64 and in this order: hyper-parameters as they
-are at that step, and what follows from them (`root`, `shrink`: see `adam` in optimizers.cu)."""
+"""The scalars that a step reads from device memory, in float64 and in this order: the current
+hyper-parameters and values derived from them (`root`, `shrink`: see `adam` in optimizers.cu)."""
 
 PREFIX: Final = """\
 #define REAL {real}
@@ -34,9 +37,13 @@ enum {{ {scalars} }};
 
 
 def source(dtype: np.dtype[Any]) -> str:
-    """Return CUDA C++ whose REAL is `dtype` (float32 or float64)."""
+    """Return CUDA C++ in which REAL is `dtype` (float32 or float64).
+
+    Comments are removed. CuPy writes the text to a file in the encoding of the locale, so it must
+    be ASCII.
+    """
     real = {"float32": "float", "float64": "double"}[dtype.name]
     prefix = PREFIX.format(real=real, scalars=", ".join(name.upper() for name in SCALARS))
     folder = files("engine.cuda_graph") / "kernels"
     texts = [(folder / f"{part}.cu").read_text(encoding="utf-8") for part in PARTS]
-    return "\n".join([prefix, *texts])
+    return re.sub(r" *//.*", "", "\n".join([prefix, *texts]))

@@ -1,8 +1,8 @@
-"""The statistics of all layers in three launches, and the snapshot that comes out of them.
+"""The statistics of all layers in three launches, and the snapshot made from them.
 
-The same table that `engine.training.probes` fills on the host, in one buffer, so that one copy
-moves it. The update is measured as the difference of the weights after and before it, all else
-with what the update has not touched: so everything can be measured at the end of the step.
+They are the same as those of `engine.training.probes`, in one buffer that one copy transfers. The
+update is measured as the difference between the weights after and before it. The update does not
+change any other tensor, so everything can be measured at the end of the step.
 """
 
 from collections.abc import Iterator
@@ -23,10 +23,11 @@ from engine.statistics.symmetry import EXAMPLES, WEIGHTS, row_stride
 from engine.statistics.tensor_statistics import TensorSource
 from engine.training.probes import Probes, with_update_ratio
 
-PART: Final = 8192  # elements a block measures, as in kernels/statistics.cu
-MOMENTS: Final = 7  # of a part, as there
-UNIT_ROWS: Final = 32
-"""Rows of a weight whose asymmetry one block measures: the host adds the blocks up."""
+PART: Final = 8192  # elements that a block measures, as in kernels/statistics.cu
+MOMENTS: Final = 7  # numbers for each part, as in kernels/statistics.cu
+UNIT_ROWS: Final = 8
+"""Rows of a weight (asymmetry) or examples (one-signed gradients) that a block measures, one warp
+for each. The host adds up the blocks."""
 ASYMMETRY, ONE_SIGNED = range(2)
 
 
@@ -35,7 +36,7 @@ def measured(probes: Probes) -> list[TensorSource]:
     rows = []
     for layer in probes.layers:
         tensors, f = dict(zip(TENSORS, layer.tensors, strict=True)), layer.activation
-        before = tensors["update"]  # where the weights are kept as they were before the update
+        before = tensors["update"]  # holds a copy of the weights from before the update
         rows += [
             TensorSource(tensors["activation"], None, f.bounds, f.saturated),
             *(TensorSource(tensors[name]) for name in ("pre_activation", "activation_grad")),
@@ -43,26 +44,26 @@ def measured(probes: Probes) -> list[TensorSource]:
             TensorSource(tensors["weight_grad"]),
             TensorSource(tensors["weight"], before),
         ]
-    if not all(each.a.flags.c_contiguous for each in rows):
-        raise NotPlannedError("a tensor of the statistics is no contiguous array")
+    if not all(row.a.flags.c_contiguous for row in rows):
+        raise NotPlannedError("a tensor of the statistics is not a contiguous array")
     return rows
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the numbers of `n` tensors and so many blocks of unit statistics lie in one buffer."""
+    """The layout of one buffer with the statistics of `tensors` and of `blocks` of units."""
 
     tensors: int
     blocks: int
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        """Words of 8 bytes of table, ranges, unit statistics and histograms."""
+        """Sizes of table, ranges, unit statistics and histograms, in words of 8 bytes."""
         n = self.tensors
         return n * len(FIELDS), n * 2, self.blocks * 2, n * (BINS + 2)
 
     def split(self, words: Array) -> tuple[Array, Array, Array, Array]:
-        """Return views of the four; the last as int64."""
+        """Return views of these four; the last as int64."""
         table, ranges, units, histograms = np.cumsum((0, *self.sizes))[:-1].tolist()
         return (
             words[table:ranges],
@@ -72,8 +73,14 @@ class Layout:
         )
 
 
+def _parts(rows: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each block and its number of rows."""
+    for first in range(0, rows, UNIT_ROWS):
+        yield first, min(UNIT_ROWS, rows - first)
+
+
 class Statistics:
-    """The launches that measure the layers of `probes`, and what they say."""
+    """The launches that measure the layers of `probes`, and their results."""
 
     def __init__(self, probes: Probes, network: BoundNetwork, launcher: Launcher) -> None:
         self._probes, self._network, self._launcher = probes, network, launcher
@@ -82,15 +89,15 @@ class Statistics:
         self._jobs = list(self._unit_jobs())
         self.layout = Layout(len(self._rows), len(self._jobs))
         self.words = self._backend.empty((sum(self.layout.sizes),), np.float64)
-        """What is measured, in one buffer."""
+        """The measured numbers, on the device."""
 
     def before_update(self) -> Item:
-        """Keep the weights as they are before the update."""
+        """Return the item that copies the weights before the update."""
         probes, store, xp = self._probes, self._network.store, self._backend.xp
         return EagerCall("weights → before", lambda: xp.copyto(probes.before, store.values))
 
     def after_update(self) -> Iterator[Item]:
-        """Measure everything into `words`."""
+        """Yield the launches that measure everything into `words`."""
         to_device, pointer = self._backend.to_device, self._launcher.pointer
         table, ranges, units, histograms = self.layout.split(self.words)
         rows: list[list[int]] = []
@@ -100,14 +107,16 @@ class Statistics:
             count, stride = row.a.size, sample_stride(row.a)
             samples = ceil_div(count, stride)
             b = 0 if row.b is None else pointer(row.b)
-            of_it = ceil_div(count, PART)
-            rows.append([pointer(row.a), b, count, stride, samples, len(parts), of_it])
-            parts += [[at, part] for part in range(of_it)]
+            in_row = ceil_div(count, PART)
+            rows.append([pointer(row.a), b, count, stride, samples, len(parts), in_row])
+            parts += [[at, part] for part in range(in_row)]
             sampled += [[at, part] for part in range(ceil_div(samples, PART))]
         tensors = to_device(np.array(rows, np.int64))
         bounds = to_device(np.array([row.limits for row in self._rows]), np.float64)
         partial = self._backend.empty((len(parts) * MOMENTS,), np.float64)
-        in_parts, in_sampled = (to_device(np.array(each, np.int32)) for each in (parts, sampled))
+        in_parts, in_sampled = (
+            to_device(np.array(blocks, np.int32)) for blocks in (parts, sampled)
+        )
         moments = (tensors, bounds, in_parts, partial, histograms)
         yield Launch("moments", (len(parts),), (THREADS,), moments)
         counted = (tensors, bounds, in_sampled, partial, table, ranges, histograms)
@@ -116,25 +125,26 @@ class Statistics:
         yield Launch("unit_statistics", (len(self._jobs),), (THREADS,), (jobs, units))
 
     def _unit_jobs(self) -> Iterator[list[int]]:
-        """Yield what each block of `unit_statistics` works on, after the number of its layer."""
+        """Yield the layer of each block of `unit_statistics`, followed by its row of `jobs`."""
         pointer = self._launcher.pointer
         for layer, probed in enumerate(self._probes.layers):
             weight = probed.tensors[TENSORS.index("update")]
             inputs, units = weight.shape
             stride = row_stride(inputs, WEIGHTS // units)
             rows = ceil_div(inputs, stride)
-            for first in range(0, rows, UNIT_ROWS):
+            for first, count in _parts(rows):
                 start = pointer(weight[first * stride :])
-                count = min(UNIT_ROWS, rows - first)
                 yield [layer, ASYMMETRY, start, units, 0, 0, stride, count]
         for layer, inputs_of, gradient in self._probes.affine:
             x = inputs_of()
             stride = row_stride(len(x), EXAMPLES)
-            ends = pointer(x), x.shape[1], pointer(gradient), gradient.shape[1]
-            yield [layer, ONE_SIGNED, *ends, stride, ceil_div(len(x), stride)]
+            for first, count in _parts(ceil_div(len(x), stride)):
+                at = first * stride
+                ends = pointer(x[at:]), x.shape[1], pointer(gradient[at:]), gradient.shape[1]
+                yield [layer, ONE_SIGNED, *ends, stride, count]
 
     def snapshot(self, words: Host, step: int, epoch: float, dead_fraction: Floats) -> Snapshot:
-        """Return what `words`, copied to the host, say of a step."""
+        """Return the snapshot of a step from its `words`, copied to the host."""
         table, ranges, units, histograms = self.layout.split(words)
         shape = len(self._probes.layers), len(TENSORS)
         asymmetry, one_signed = self._of_units(units.reshape(-1, 2))
@@ -155,12 +165,12 @@ class Statistics:
     def _of_units(self, sums: Floats) -> tuple[Floats, Floats]:
         """Return asymmetry and share of one-signed pairs of each layer, from sums by block."""
         layers, kinds = np.array([job[:2] for job in self._jobs]).T
-        found = []
-        for kind, nothing in ((ASYMMETRY, 0.0), (ONE_SIGNED, np.nan)):
+        shares = []
+        for kind, empty in ((ASYMMETRY, 0.0), (ONE_SIGNED, np.nan)):
             of_kind = kinds == kind
             totals = np.zeros((len(self._probes.layers), 2))
             np.add.at(totals, layers[of_kind], sums[of_kind])
             part, whole = totals.T
             with np.errstate(invalid="ignore", divide="ignore"):
-                found.append(np.where(whole == 0, nothing, np.maximum(part, 0) / whole))
-        return np.sqrt(found[0]), found[1]
+                shares.append(np.where(whole == 0, empty, np.maximum(part, 0) / whole))
+        return np.sqrt(shares[0]), shares[1]

@@ -1,8 +1,8 @@
-"""Steps that are asked for ahead of the device, and whose results arrive later.
+"""Steps that are submitted ahead of the device; their results arrive later.
 
-A step is one small packet to the device, one graph, and one small copy back; only where the device
-is DEPTH steps behind does the host wait for it. Statistics come back the same way, into a few
-places of their own: when these are all on their way a sample is dropped, never a step.
+A step is one small packet to the device, one graph, and one small copy back. The host waits only
+when the device is DEPTH steps behind. Statistics are copied back in the same way, into SNAPSHOTS
+buffers: if all of these are in use, a snapshot is dropped, but never a step.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from engine.backends.base import Host
-from engine.cuda_graph.launcher import Fence, Launcher
+from engine.cuda_graph.launcher import Fence, Launcher, refusing
 from engine.cuda_graph.plan import Item, LaunchPlan
 from engine.cuda_graph.sources import SCALARS
 from engine.cuda_graph.statistics import Statistics
@@ -23,16 +23,16 @@ from engine.training.step_runner import CompletedStep
 from engine.training.training_step import StepResult, TrainingStep
 
 DEPTH: Final = 32
-"""Steps that may be on their way: so much later, in steps, does a command act at most."""
+"""Steps that may be in flight; also the greatest delay of a command, in steps."""
 SNAPSHOTS: Final = 8
-"""Snapshots that may be on their way."""
-KEPT: Final = 0.1
-"""Share by which a step counts in the average time of a step without statistics."""
+"""Snapshots that may be in flight."""
+SMOOTHING: Final = 0.1
+"""Weight of the newest step in the average time of a step without statistics."""
 
 
 @dataclass(slots=True)
-class _Asked:
-    """A step on its way."""
+class _InFlight:
+    """A step that was submitted and has not been collected."""
 
     step: int
     epoch: float
@@ -41,15 +41,20 @@ class _Asked:
     slot: int
     before: Fence
     after: Fence
-    words: int | None  # the place of its statistics
+    words: int | None  # index of the buffer for its statistics
     dead_fraction: Host
 
 
 class StepQueue:
-    """Makes the steps of a TrainingStep on a device. Raises NotPlannedError where it cannot."""
+    """Runs the steps of a TrainingStep on a device. Raises NotPlannedError if it cannot."""
 
     def __init__(self, step: TrainingStep, launcher: Launcher) -> None:
         self._step, self._launcher = step, launcher
+        with refusing(launcher):
+            self._build()
+
+    def _build(self) -> None:
+        step, launcher = self._step, self._launcher
         backend, batch = step.network.backend, step.network.batch_shape[0]
         self._memory = Memory(backend, batch)
         self._plan = StepPlan(step, self._memory, launcher)
@@ -61,17 +66,17 @@ class StepQueue:
         words = self._statistics.words.size if self._statistics is not None else 1
         self._words = launcher.pinned((SNAPSHOTS, words), np.float64)
         self._graphs: dict[tuple[Switches, bool], tuple[Callable[[], None], LaunchPlan]] = {}
-        self._asked: deque[_Asked] = deque()
+        self._in_flight: deque[_InFlight] = deque()
         self._free = list(range(SNAPSHOTS))
         self._slot = 0
         self._plain = 0.0  # average seconds of a step without statistics
         self._warm_up()
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._in_flight)
 
     def plan(self, switches: Switches, *, measure: bool) -> list[Item]:
-        """Return what a step launches; with statistics it is the same and theirs besides."""
+        """Return the items of a step, with or without those of the statistics."""
         statistics = self._statistics if measure else None
         items = list(self._plan.gradients(switches))
         if statistics is not None:
@@ -82,55 +87,75 @@ class StepQueue:
         return items
 
     def _warm_up(self) -> None:
-        """Load every kernel, which must not happen during a capture, and change nothing.
+        """Load every kernel, which must not happen during a capture, without changing anything.
 
-        For `alive` is 0 yet; what is run as it is written may touch running averages and noise.
+        `alive` is still 0. An EagerCall may change running averages and noise, which are restored.
         """
         everything = Switches(penalty=True, clip_norm=True, max_norm=True)
         with self._step.network.undisturbed():
             self._launcher.run(self.plan(everything, measure=self._statistics is not None))
-        self._graph(self._switches(), measure=False)
-        if self._statistics is not None:
-            self._graph(self._switches(), measure=True)
+        self.prepare()
         self._memory.alive.fill(1)
 
-    def _switches(self) -> Switches:
-        return Switches.of(self._step.hyper, self._step.optimizer_kind)
+    def prepare(self) -> None:
+        """Capture the graphs for the current hyper-parameters, unless that was done before.
 
-    def _graph(self, switches: Switches, *, measure: bool) -> Callable[[], None]:
-        key = switches, measure
-        if key not in self._graphs:
-            plan = self.plan(switches, measure=measure)
-            # With its plan, for a graph knows addresses and keeps nothing alive that lies there.
-            self._graphs[key] = self._launcher.capture(plan), plan
-        return self._graphs[key][0]
+        Raises NotPlannedError; steps that are in flight are completed nevertheless.
+        """
+        self._prepared()
+
+    def _prepared(self) -> Switches:
+        """Return the switches of the next step, after capturing its graphs."""
+        switches = Switches.of(self._step.hyper, self._step.optimizer_kind)
+        if (switches, False) not in self._graphs:
+            with refusing(self._launcher):
+                self._capture(switches)
+        return switches
+
+    def _capture(self, switches: Switches) -> None:
+        """Capture the graphs with these switches, and test each while it cannot change anything."""
+        alive, xp = self._memory.alive, self._step.network.backend.xp
+        before = alive.copy()
+        alive.fill(0)
+        try:
+            graphs = {}
+            for measure in (False, True)[: 1 if self._statistics is None else 2]:
+                plan = self.plan(switches, measure=measure)
+                # The plan keeps the arrays alive; a graph has only their addresses.
+                graphs[switches, measure] = graph, _ = self._launcher.capture(plan), plan
+                graph()
+                self._launcher.fence().wait()  # only here does a faulty kernel show
+        finally:
+            xp.copyto(alive, before)
+        self._graphs |= graphs
 
     def submit(
         self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool = False
     ) -> bool:
-        """Ask for a step; see StepRunner.
+        """Submit a step; see StepRunner.
 
-        `completed` must be called between two steps: it makes room. No statistics while those of
-        SNAPSHOTS steps are on their way. `ends_epoch` waits for the step.
+        Call `completed` between two steps: it makes room. There are no statistics while those of
+        SNAPSHOTS steps are in flight. `ends_epoch` waits for the step. Raises NotPlannedError, as
+        `prepare` does, before anything has changed.
         """
+        switches = self._prepared()
         measure = measure and self._statistics is not None and bool(self._free)
+        graph, _ = self._graphs[switches, measure]
         slot, self._slot = self._slot, (self._slot + 1) % DEPTH
         launcher, memory = self._launcher, self._memory
-        graph = self._graph(self._switches(), measure=measure)
         self._fill(self._packets[slot], rows)
         launcher.upload(self._packets[slot], memory.packet)
-        before = launcher.mark()
+        before = launcher.fence()
         graph()
         launcher.download(memory.result, self._results[slot])
         words = None
         if measure and self._statistics is not None:
             words = self._free.pop()
             launcher.download(self._statistics.words, self._words[words])
-        after, rate = launcher.mark(), self._step.hyper.rate
+        after, rate = launcher.fence(), self._step.hyper.rate
         dead = self._dead_fraction(ends_epoch)
-        rows = rows.copy()  # they may be a view of an order that is drawn anew
-        asked = _Asked(step, epoch, rate, rows, slot, before, after, words, dead)
-        self._asked.append(asked)
+        rows = rows.copy()  # may be a view of an order that will be shuffled again
+        self._in_flight.append(_InFlight(step, epoch, rate, rows, slot, before, after, words, dead))
         return measure
 
     def _fill(self, packet: Host, rows: Host) -> None:
@@ -141,9 +166,9 @@ class StepQueue:
         packet[len(SCALARS) :].view(np.int64)[:] = rows
 
     def _updates(self) -> Host:
-        """Return the optimiser's own count of updates, shape (1,); some keep none."""
-        counted = self._step.optimizer.state.get("step")
-        return np.zeros(1, np.int64) if counted is None else np.asarray(counted)
+        """Return the optimiser's own count of updates, shape (1,), or a zero if it has none."""
+        count = self._step.optimizer.state.get("step")
+        return np.zeros(1, np.int64) if count is None else np.asarray(count)
 
     def _dead_fraction(self, ends_epoch: bool) -> Host:
         if self._step.probes is None:
@@ -153,41 +178,41 @@ class StepQueue:
         return self._step.probes.dead_units.fraction.copy()
 
     def completed(self, *, wait: bool = False) -> Iterator[CompletedStep]:
-        """Yield the steps that the device has made, in order; all that were asked for if `wait`.
+        """Yield the steps that are complete, in order; all that were submitted if `wait`.
 
-        Waits for one where DEPTH are on their way.
+        Waits for one step if DEPTH are in flight.
         """
         return self.down_to(0 if wait else DEPTH - 1)
 
     def down_to(self, at_most: int) -> Iterator[CompletedStep]:
-        """Yield those that are made, and wait for others while more than so many are not."""
-        asked = self._asked
-        while asked and (len(asked) > at_most or asked[0].after.done):
-            asked[0].after.wait()
-            yield self._arrived(asked.popleft())
+        """Yield complete steps, and wait for more while more than `at_most` are in flight."""
+        queue = self._in_flight
+        while queue and (len(queue) > at_most or queue[0].after.done):
+            queue[0].after.wait()
+            yield self._collect(queue.popleft())
 
-    def _arrived(self, asked: _Asked) -> CompletedStep:
-        seconds = asked.after.seconds_since(asked.before)
+    def _collect(self, step: _InFlight) -> CompletedStep:
+        seconds = step.after.seconds_since(step.before)
         snapshot, probing = None, 0.0
-        if asked.words is None or self._statistics is None:
-            self._plain += KEPT * (seconds - self._plain) if self._plain else seconds
+        if step.words is None or self._statistics is None:
+            self._plain += SMOOTHING * (seconds - self._plain) if self._plain else seconds
         else:
             probing = max(0.0, seconds - self._plain) if self._plain else 0.0
-            words = self._words[asked.words].copy()
+            words = self._words[step.words].copy()
             snapshot = partial(
-                self._statistics.snapshot, words, asked.step, asked.epoch, asked.dead_fraction
+                self._statistics.snapshot, words, step.step, step.epoch, step.dead_fraction
             )
-            self._free.append(asked.words)
-        result = StepResult(*self._results[asked.slot].tolist())
-        return CompletedStep(asked.step, asked.rate, asked.rows, result, snapshot, probing)
+            self._free.append(step.words)
+        result = StepResult(*self._results[step.slot].tolist())
+        return CompletedStep(step.step, step.rate, step.rows, result, snapshot, probing)
 
     def roll_back(self, completed: CompletedStep) -> None:
-        """Forget what is on its way, and make that step once more up to its gradients."""
-        if self._asked:
-            self._asked[-1].after.wait()
+        """Drop all steps in flight, and compute the gradients of the completed step again."""
+        if self._in_flight:
+            self._in_flight[-1].after.wait()
         updates = self._updates()
-        updates -= len(self._asked) + 1
-        self._asked.clear()
+        updates -= len(self._in_flight) + 1
+        self._in_flight.clear()
         with self._step.network.undisturbed():
             self._step.take(completed.rows)
             self._step.gradients()

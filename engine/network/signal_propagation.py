@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from engine.activations import Activation, activations
-from engine.backends.base import NumPyBackend
+from engine.backends import NumPyBackend
 from engine.statistics.frames import Floats, LayerInfo, gain
 
 NODES: Final = 24  # in a panel: enough for E[tanh] to 1e-12

@@ -8,7 +8,7 @@ descent, 0.01.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from operator import call
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,21 +19,24 @@ from engine.registry import Registry
 
 optimizers: Registry["Optimizer"] = Registry("optimizer")
 
-BLOCK: Final = 1 << 17
-"""Number of elements that all passes work on before the next block: few enough to stay in a cache,
-many enough that neither the calls nor Python's lock matter."""
 
-
-def cuts(length: int) -> list[slice]:
-    """Return slices that divide a vector of `length` into blocks of BLOCK."""
-    return [slice(start, start + BLOCK) for start in range(0, length, BLOCK)]
+def cuts(length: int, block: int) -> list[slice]:
+    """Return slices that divide a vector of `length` into blocks."""
+    return [slice(start, start + block) for start in range(0, length, block)]
 
 
 def blocks(backend: Backend, *flat: Array) -> list[tuple[Array, ...]]:
-    """Return blocks of vectors of one length, with a shared scratch block at the end of each."""
+    """Return blocks of vectors of one length, with a shared scratch block at the end of each.
+
+    All passes work on a block before the next one, while it is in a cache. On a GPU there is one
+    block, because there the number of calls matters.
+    """
     length = len(flat[0])
-    scratch = backend.empty((min(BLOCK, length),))
-    return [(*(a[cut] for a in flat), scratch[: len(flat[0][cut])]) for cut in cuts(length)]
+    scratch = backend.empty((min(backend.block, length),))
+    return [
+        (*(vector[cut] for vector in flat), scratch[: len(flat[0][cut])])
+        for cut in cuts(length, min(backend.block, max(1, length)))
+    ]
 
 
 def sweep(
@@ -45,7 +48,7 @@ def sweep(
     `change`: it takes one pass and gives the same bits.
     """
     team = backend.thread_team.worth(len(flat[0]))
-    parts = [[vector[part] for vector in flat] for part in team.parts(len(flat[0]), BLOCK)]
+    parts = [[vector[part] for vector in flat] for part in team.parts(len(flat[0]), backend.block)]
     works = [
         backend.kernel(kernel, *part, len(part[0])) or _blockwise(change, blocks(backend, *part))
         for part in parts

@@ -8,7 +8,7 @@ from typing import Final
 
 from engine.network import BoundNetwork
 from engine.optimization.hyperparameters import Hyperparameters
-from engine.optimization.optimizers import BLOCK, blocks
+from engine.optimization.optimizers import blocks
 
 TINY: Final = 1e-6
 """PyTorch's clip_grad_norm_ adds this to the norm before dividing."""
@@ -72,7 +72,7 @@ class MaxNorm:
         for views in network.store.value_views:
             if (weight := views.get("weight")) is not None:
                 inputs, units = weight.shape
-                rows = min(inputs, max(1, BLOCK // units))
+                rows = min(inputs, max(1, backend.block // units))
                 squares, ones = backend.empty((rows, units)), backend.full((rows,), 1.0)
                 norm, part = backend.empty((units,)), backend.empty((units,))
                 row_blocks = [

@@ -39,27 +39,33 @@ class ArrayBackend(Protocol):
         """Return the compiled kernel `name` with its first arguments bound; None without one."""
 
 
-class NumPyArrays:
-    """Plain NumPy arrays of one dtype, without compiled kernels."""
+class ArrayModule:
+    """Arrays of one dtype from an array module with the interface of NumPy; no kernels."""
 
-    xp: Any = np
+    xp: Any
 
     def __init__(self, dtype: Any = np.float32) -> None:
         self.dtype = np.dtype(dtype)
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        return np.empty(shape, self.dtype if dtype is None else dtype)
+        return self.xp.empty(shape, self.dtype if dtype is None else dtype)
 
     def full(self, shape: tuple[int, ...], value: float) -> Array:
-        return np.full(shape, value, self.dtype)
-
-    def to_host(self, values: Array) -> Host:
-        return np.asarray(values)
+        return self.xp.full(shape, value, self.dtype)
 
     def kernel(
         self, name: str, *fixed: Any, sizes: Sequence[int] = ()
     ) -> Callable[..., Any] | None:
         return None
+
+
+class NumPyArrays(ArrayModule):
+    """Plain NumPy arrays."""
+
+    xp: Any = np
+
+    def to_host(self, values: Array) -> Host:
+        return np.asarray(values)
 
 
 class Workspace:

@@ -231,7 +231,10 @@ class BatchDependence:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened between steps: a command that was applied, or a divergence."""
+    """Something that happened between steps: a command that was applied, or a divergence.
+
+    An `eager` event gives the reason why a GPU runs steps operation by operation, or not at all.
+    """
 
     step: int
     time: float  # seconds since the run began

@@ -3,6 +3,7 @@
 The trainer submits steps and collects those that are complete, whichever way they are run.
 """
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ class StepRunner(Protocol):
 
     def __len__(self) -> int: ...
 
+    def prepare(self) -> None:
+        """Get ready for steps with the current hyper-parameters.
+
+        Raises NotPlannedError if another runner is needed for them.
+        """
+
     def submit(
         self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool
     ) -> bool:
@@ -62,6 +69,9 @@ class EagerStepRunner:
 
     def __len__(self) -> int:
         return len(self._completed)
+
+    def prepare(self) -> None:
+        """Do nothing: a step reads the hyper-parameters when it runs."""
 
     def submit(
         self, step: int, epoch: float, rows: Host, *, measure: bool, ends_epoch: bool
@@ -108,12 +118,17 @@ class EagerStepRunner:
 class StepRunnerChoice:
     """The step runner in use: that of the device where it can run the step, else the eager one.
 
-    `reason` is why steps are run eagerly on a device, or "".
+    `reason` is why steps are run eagerly although there is a GPU, or "".
     """
 
-    def __init__(self, on_device: Callable[[TrainingStep], StepRunner] | None) -> None:
-        """`on_device` makes the runner of a device; it raises NotPlannedError where it cannot."""
-        self._on_device = on_device
+    def __init__(
+        self, on_device: Callable[[TrainingStep], StepRunner] | None, reason: str = ""
+    ) -> None:
+        """`on_device` makes the runner of a device; it raises NotPlannedError where it cannot.
+
+        It is None on a back-end without a device; `reason` is why, if a GPU ought to work.
+        """
+        self._on_device, self._no_device = on_device, reason
         self._step: TrainingStep | None = None
         self.current: StepRunner | None = None
         self.reason = ""
@@ -126,6 +141,9 @@ class StepRunnerChoice:
         if self.current is None or step is not self._step:
             self.forget()  # its memory may be needed for the next
             self._step, self.current = step, self._made(step)
+        elif self._on_device is not None and not self.current and not self._prepared(self.current):
+            self.current = None
+            self.current = self._eager(step)
         return self.current
 
     def forget(self) -> None:
@@ -133,11 +151,25 @@ class StepRunnerChoice:
         self._step = self.current = None
 
     def _made(self, step: TrainingStep) -> StepRunner:
-        self.reason = ""
+        self.reason = self._no_device
         if self._on_device is None:
             return EagerStepRunner(step)
         try:
             return self._on_device(step)
         except NotPlannedError as error:
             self.reason = str(error)
-            return EagerStepRunner(step)
+        return self._eager(step)
+
+    def _prepared(self, runner: StepRunner) -> bool:
+        """Prepare a runner that has no steps in flight; return False if it cannot run the next."""
+        try:
+            runner.prepare()
+        except NotPlannedError as error:
+            self.reason = str(error)
+            return False
+        return True
+
+    def _eager(self, step: TrainingStep) -> StepRunner:
+        """Return an eager runner, after freeing the memory of the runner that it replaces."""
+        gc.collect()
+        return EagerStepRunner(step)

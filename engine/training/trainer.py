@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.commands import Command
 from engine.data.augmentation import Augmentation
 from engine.data.batches import check_batch_size
@@ -83,7 +84,9 @@ class Trainer:
         self._clock = Clock()
         self._next_frame = FrameBuilder(self._clock)
         launcher = self.backend.launcher
-        self.step_runners = StepRunnerChoice(None if launcher is None else launcher.step_runner)
+        self.step_runners = StepRunnerChoice(
+            None if launcher is None else launcher.step_runner, self.backend.instead
+        )
         """What runs the steps, on a GPU ahead of the host, and why it does not where it cannot."""
 
     @property

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from engine.backends.base import Array, Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Array, Backend
 from engine.layers.base import Scope
 from engine.layers.conv2d import Conv2d
 from engine.network.parameters import allocate

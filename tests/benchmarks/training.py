@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from engine.activations import Activation, Identity, ReLU, Tanh
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.data.dataset import Examples
 from engine.initializers import He
 from engine.losses import SoftmaxCrossEntropy

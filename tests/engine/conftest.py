@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.backends.base import Backend, NumPyBackend, make_backend
+from engine.backends import NumPyBackend, make_backend
+from engine.backends.base import Backend
 from engine.errors import BackendError
 from engine.layers.base import Bound, Layer, Scope
 from engine.network.parameters import ParameterStore, allocate
@@ -48,5 +49,4 @@ def bind_layer(backend: Backend) -> BindLayer:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make passes over the parameters work in blocks that are shorter than a test's network."""
-    monkeypatch.setattr("engine.optimization.optimizers.BLOCK", 50)
-    monkeypatch.setattr("engine.optimization.regularization.BLOCK", 50)
+    monkeypatch.setattr(NumPyBackend, "block", 50)

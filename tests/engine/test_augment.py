@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from engine.activations import ReLU
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.data.augmentation import Augmentation, Change, HorizontalFlip, RandomCrop, augmentations
 from engine.data.augmentation import bind_all as bind
 from engine.data.dataset import Dataset, Examples

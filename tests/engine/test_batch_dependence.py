@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU, Tanh
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.initializers import He
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.dropout import Dropout

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.backends.cpu_kernels import compiler, library
 from engine.backends.cpu_kernels.compiler import NotCompiledError
 
@@ -88,7 +88,7 @@ def test_it_has_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_it_is_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "gcc '")
-    assert library.missing("float32") == "CC is no command: No closing quotation"
+    assert library.missing("float32") == "CC is not a command: No closing quotation"
 
 
 def test_they_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_what_was_kept_is_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     real()
     assert library.kernels("float32") is not None
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    assert "is another's" in library.missing("float32")
+    assert "belongs to another user" in library.missing("float32")
 
 
 def test_temporary_files_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

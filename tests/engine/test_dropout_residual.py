@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from engine.activations import Tanh
-from engine.backends.base import make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError, ShapeError
 from engine.initializers import He, Normal
@@ -76,28 +77,34 @@ def test_dropout_is_a_hyper_parameter_and_its_masks_do_not_depend_on_probes() ->
 BLOCK = Residual((Linear(4, Normal(0.5)), BatchNorm(), Nonlinearity(Tanh()), Linear(5)))
 
 
-def test_a_residual_block_agrees_with_centred_differences(bind_layer: BindLayer) -> None:
+def test_a_residual_block_agrees_with_centred_differences(
+    bind_layer: BindLayer, backend: Backend
+) -> None:
     bound, store = bind_layer(BLOCK, (6, 5))
     x = np.random.default_rng(0).normal(size=(6, 5))
     weights = np.random.default_rng(3).normal(size=(6, 5))
-    values = np.array(store.values)
+    values = backend.to_host(store.values).copy()
 
     def f() -> float:
-        store.values[...] = values
-        return float((bound.forward(x, True) * weights).sum())
+        store.values[...] = backend.to_device(values)
+        y = bound.forward(backend.to_device(x), True)
+        return float((backend.to_host(y) * weights).sum())
 
     f()
-    dx = bound.backward(weights).copy()
-    gradients = np.array(store.gradients)
+    dx = backend.to_host(bound.backward(backend.to_device(weights))).copy()
+    gradients = backend.to_host(store.gradients).copy()
     assert relative_error(dx, numerical_gradient(f, x)) < 1e-7
     assert relative_error(gradients, numerical_gradient(f, values)) < 1e-7
 
 
-def test_a_residual_block_of_zero_weights_is_the_identity(bind_layer: BindLayer) -> None:
+def test_a_residual_block_of_zero_weights_is_the_identity(
+    bind_layer: BindLayer, backend: Backend
+) -> None:
     bound, store = bind_layer(BLOCK, (6, 5))
     store.values[...] = 0
     x = np.random.default_rng(0).normal(size=(6, 5))
-    np.testing.assert_array_equal(bound.forward(x, True), x)
+    y = bound.forward(backend.to_device(x), True)
+    np.testing.assert_array_equal(backend.to_host(y), x)
 
 
 def test_a_residual_block_must_keep_the_shape_and_have_weights() -> None:

@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pytest
 
 from engine.activations import Activation, Identity, ReLU, Tanh
-from engine.backends.base import Array, Backend, NumPyBackend, make_backend
+from engine.backends import NumPyBackend, make_backend
+from engine.backends.base import Array, Backend
 from engine.data.dataset import Dataset, Examples
 from engine.initializers import Normal
 from engine.network import Network, mlp

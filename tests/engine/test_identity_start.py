@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from engine.activations import Tanh
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.commands import Command
 from engine.data.augmentation import HorizontalFlip
 from engine.data.dataset import Dataset, Examples

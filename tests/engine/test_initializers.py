@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.errors import ConfigError
 from engine.initializers import (
     Constant,

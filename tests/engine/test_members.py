@@ -18,7 +18,8 @@ from engine.activations import (
     activations,
 )
 from engine.activations.special import ERF_SCRATCH, erf
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.errors import BackendError, ConfigError, ShapeError, TuilabError, UnknownNameError
 from engine.initializers import Constant, He, Normal, Orthogonal, Uniform, initializers
 from engine.layers.base import Scope

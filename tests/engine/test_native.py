@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.activations import Activation, Identity, ReLU, Sigmoid, Tanh, activations
-from engine.backends.base import Backend, NumPyBackend, make_backend
+from engine.backends import NumPyBackend, make_backend
+from engine.backends.base import Backend
 from engine.backends.cpu_kernels import compiler, library
 from engine.data.dataset import Dataset, Examples
 from engine.initializers import He

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.activations import Tanh
-from engine.backends.base import Backend, make_backend
+from engine.backends import make_backend
+from engine.backends.base import Backend
 from engine.data.dataset import Examples
 from engine.errors import ConfigError
 from engine.initializers import Normal

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine.activations import ReLU, Sigmoid, Tanh
-from engine.backends.base import Backend, NumPyBackend, make_backend
+from engine.backends import NumPyBackend, make_backend
+from engine.backends.base import Backend
 from engine.backends.cpu_kernels.library import kernels, missing
 from engine.initializers import Normal
 from engine.losses import SoftmaxCrossEntropy

@@ -17,7 +17,7 @@ from engine.activations import (
     Tanh,
     activations,
 )
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.initializers import (
     Constant,
     GlorotNormal,

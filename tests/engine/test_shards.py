@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU, Tanh
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.backends.threads import Barrier
 from engine.initializers import He
 from engine.layers.base import Bound, Layer, Scope, Shape, start_row

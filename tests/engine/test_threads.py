@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.backends.threads import ALONE, WORTH, Barrier, ThreadTeam
 from engine.layers.linear import Linear
 from engine.network.parameters import allocate
-from engine.optimization.optimizers import BLOCK, SGD, Adam, AdamW, Optimizer, RMSProp
+from engine.optimization.optimizers import SGD, Adam, AdamW, Optimizer, RMSProp
 
 
 @pytest.mark.parametrize("length", [1, 9, 10, 11, 25, 100])
@@ -168,7 +168,9 @@ def test_an_update_is_the_same_to_the_last_bit_however_many_threads(optimizer: O
     for threads in (1, 2, 3):
         backend = make_backend("numpy", threads=threads)
         generator = np.random.default_rng(0)
-        store = allocate([layer.parameters((2 * BLOCK // 1000 + 5,))], [{}], backend, generator)
+        store = allocate(
+            [layer.parameters((2 * backend.block // 1000 + 5,))], [{}], backend, generator
+        )
         update = optimizer.bind(store, optimizer.hyperparameters(), backend).update
         for _ in range(3):
             store.gradients[...] = generator.normal(size=store.gradients.shape)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.activations import ReLU, Tanh
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.commands import Command
 from engine.data.dataset import Dataset, Examples
 from engine.errors import ConfigError

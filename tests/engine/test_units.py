@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.activations import Activation, ReLU, Tanh
-from engine.backends.base import NumPyBackend
+from engine.backends import NumPyBackend
 from engine.data.dataset import Dataset, Examples
 from engine.initializers import Normal
 from engine.layers.batch_norm import BatchNorm

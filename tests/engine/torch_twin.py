@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.activations import Activation, Tanh, activations
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.data.dataset import Examples
 from engine.initializers import Normal
 from engine.layers.base import Layer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.commands import Command
 from engine.training.trainer import Trainer
 from tests.tuilab.support import write_scenario

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.commands import Command
 from engine.training.checkpoint import Checkpoint
 from tests.tuilab.conftest import Cli

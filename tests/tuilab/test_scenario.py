@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.errors import ConfigError, DataError, TuilabError
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError

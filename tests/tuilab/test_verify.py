@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.backends.base import NumPyBackend, make_backend
+from engine.backends import NumPyBackend, make_backend
 from engine.commands import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (

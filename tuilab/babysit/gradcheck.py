@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.data.dataset import Dataset
 from engine.training.gradcheck import ParameterCheck, check_parameters
 from tuilab.reports.run_report import aligned

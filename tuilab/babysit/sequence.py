@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from tuilab.babysit import (
     generalization,
     gradients,

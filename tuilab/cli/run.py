@@ -175,7 +175,7 @@ def _run_headless(begin: "Callable[[], Worker]", as_json: bool) -> int:
 
 
 def _compare_headless(file: "ScenarioFile", out: Path, options: "Options", as_json: bool) -> int:
-    from engine.backends.base import usable_cores
+    from engine.backends.threads import usable_cores
     from tuilab.process.comparison import begin, folders, keep_expectations, result
     from tuilab.process.headless import held_signals
     from tuilab.process.run_pool import Job, run_all

@@ -51,7 +51,7 @@ def test(
     PATHS are scenario files, or folders that contain them [default: scenarios/]. Exits with 1 if a
     claim does not hold.
     """
-    from engine.backends.base import usable_cores
+    from engine.backends.threads import usable_cores
     from tuilab.errors import RunError
     from tuilab.process.launch import Options, write_atomically
     from tuilab.process.testing import TestPlan, collect, run_suite

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from engine.backends.base import usable_cores
+from engine.backends.threads import usable_cores
 from engine.commands import Command
 from tuilab.errors import RunError
 from tuilab.record import Fork, RunInfo, RunReader

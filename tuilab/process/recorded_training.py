@@ -9,7 +9,7 @@ from typing import Final
 
 from threadpoolctl import threadpool_limits
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.commands import Command
 from engine.data.dataset import Dataset
 from engine.data.input_statistics import describe

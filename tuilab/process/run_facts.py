@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.backends.base import NumPyBackend
+from engine.backends import NumPyBackend
 from engine.data.dataset import Dataset
 from engine.initializers import initializers
 from engine.losses import Loss

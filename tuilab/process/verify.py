@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.commands import Command
 from engine.states import EventKind
 from engine.statistics.frames import Event, Floats, Frame

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from engine.backends.base import BACKENDS, make_backend, usable_cores
+from engine.backends import BACKENDS, make_backend
 from engine.backends.cpu_kernels.library import missing
+from engine.backends.threads import usable_cores
 from engine.data.dataset import sources
 from engine.errors import BackendError
 from tuilab import __version__

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.backends.base import usable_cores
+from engine.backends.threads import usable_cores
 from engine.errors import ConfigError, TuilabError
 from tuilab.claims.summary import to_json
 from tuilab.errors import SearchError

@@ -1,5 +1,5 @@
-"""Kernels in C for what takes NumPy many passes: compiled where there is a compiler, else not used.
+"""Kernels in C for formulas that take NumPy many passes, compiled if there is a compiler.
 
-Each does what a formula of the engine does, which stands beside its use and runs where there are
-none. They are compiled for this very processor when they are first needed, and kept.
+Each kernel replaces a formula of the engine, which is written where the kernel is used and runs if
+there are none. Kernels are compiled for this processor on first use and cached.
 """

@@ -1,4 +1,4 @@
-"""From C to a library of this machine: made once, and kept in the user's cache."""
+"""Compiles C to a library for this machine, once; it is stored in the user's cache folder."""
 
 import ctypes
 import hashlib
@@ -24,30 +24,30 @@ REALS: Final = {
 }
 FLAGS: Final = (
     *("-std=gnu11", "-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-fopenmp-simd"),
-    # As NumPy computes: nothing fused, nothing reordered; but nobody looks at errno or traps.
+    # Rounding as in NumPy: nothing is fused or reordered. Nothing depends on errno or traps.
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
 FOR_THIS_PROCESSOR: Final = (("-march=native",), ("-mcpu=native",), ())
-"""Flags to try, one after the other: which of them a compiler knows depends on the processor."""
+"""Flags to try in order: which of them a compiler accepts depends on the processor."""
 MARCH: Final = "TUILAB_MARCH"
-"""Environment variable: the processors to compile for, as -march names them (x86-64-v2)."""
-PATIENCE: Final = 60.0  # seconds for a compiler, which needs one
+"""Environment variable with the processors to compile for, as in -march (x86-64-v2)."""
+PATIENCE: Final = 60.0  # seconds after which a compiler, which takes one, is stopped
 UNUSED: Final = 60 * 86400.0
-"""Seconds after which a library that nobody has loaded is deleted, when another is made."""
+"""Seconds without use after which a library is deleted, when another is compiled."""
 
 
 class NotCompiledError(Exception):
-    """There are no compiled kernels here; its text says why."""
+    """Kernels cannot be compiled; the message is the reason."""
 
 
 def source(dtype: str, **constants: float) -> str:
-    """Return the text of all kernels, for float32 or float64; it has these constants."""
+    """Return the text of all kernels for float32 or float64, with these constants defined."""
     folder = files("engine.backends.cpu_kernels") / "kernels"
     defined = {**REALS[dtype], **constants}
     texts = {
-        each.name: each.read_text(encoding="utf-8")
-        for each in folder.iterdir()
-        if each.name.endswith(".c")
+        file.name: file.read_text(encoding="utf-8")
+        for file in folder.iterdir()
+        if file.name.endswith(".c")
     }
     return "\n".join(
         [
@@ -59,94 +59,99 @@ def source(dtype: str, **constants: float) -> str:
 
 
 def library(text: str) -> tuple[ctypes.CDLL, str]:
-    """Return `text` as a loaded library, compiled unless that was done before on this machine.
+    """Return `text` as a loaded library, and its name; compile it unless it is in the cache.
 
-    Its name tells it from what another text, compiler or processor would make. Raises
-    NotCompiledError.
+    The name depends on text, flags, compiler and processor. Raises NotCompiledError.
     """
     compiler = _compiler()
-    made_of = [text, *FLAGS, str(_processor_flags()), _version(compiler), _processor()]
-    name = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:20]
-    kept = user_cache_path("tuilab", appauthor=False) / f"kernels-{name}.so"
+    identity = [text, *FLAGS, str(_processor_flags()), _version(compiler), _processor()]
+    name = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:20]
+    cached = user_cache_path("tuilab", appauthor=False) / f"kernels-{name}.so"
     with suppress(OSError):
-        return _loaded(kept), name
+        return _loaded(cached), name
     with tempfile.TemporaryDirectory(prefix="tuilab-") as folder:
-        made = _compiled(compiler, text, Path(folder))
-        # A cache that cannot be written is none: it is made anew each time. What is in it comes
-        # first, for libraries in a folder for temporary files may be forbidden.
+        compiled = _compiled(compiler, text, Path(folder))
+        # If the cache cannot be written, every process compiles the library. The cache comes first
+        # because loading a library from a temporary folder may be forbidden.
         with suppress(OSError):
-            _keep(made, kept)
-            return _loaded(kept), name
+            _store(compiled, cached)
+            return _loaded(cached), name
         try:
-            return _loaded(made), name
+            return _loaded(compiled), name
         except OSError as error:
-            raise NotCompiledError(f"what {compiler[0]} made cannot be loaded: {error}") from error
+            reason = f"the library that {compiler[0]} compiled cannot be loaded: {error}"
+            raise NotCompiledError(reason) from error
 
 
 def _loaded(path: Path) -> ctypes.CDLL:
-    """Load a library that we wrote; raises OSError."""
+    """Load a library of this user. Raises OSError."""
     if path.stat().st_uid != os.geteuid():
-        raise PermissionError(f"{path} is another's")
+        raise PermissionError(f"{path} belongs to another user")
     return ctypes.CDLL(str(path))
 
 
-def _keep(made: Path, kept: Path) -> None:
-    """Copy `made` whole or not at all: others may look for it, and the power may fail, any moment.
+def _store(compiled: Path, cached: Path) -> None:
+    """Copy the library completely or not at all, whatever other processes or a power failure do.
 
-    A library that is cut short does not fail to load: it ends the process that does.
+    A truncated library would not fail to load: it would crash the process that loads it.
     """
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    for old in kept.parent.glob("kernels-*.so"):  # of versions that nobody runs any more
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    for old in cached.parent.glob("kernels-*.so"):  # of versions that are no longer used
         if time.time() - old.stat().st_atime > UNUSED:
             old.unlink(missing_ok=True)
-    with tempfile.NamedTemporaryFile(dir=kept.parent, prefix=kept.stem, delete=False) as partial:
+    with tempfile.NamedTemporaryFile(
+        dir=cached.parent, prefix=cached.stem, delete=False
+    ) as partial:
         try:
-            partial.write(made.read_bytes())
+            partial.write(compiled.read_bytes())
             partial.flush()
             os.fsync(partial.fileno())
-            Path(partial.name).replace(kept)
+            Path(partial.name).replace(cached)
         finally:
             Path(partial.name).unlink(missing_ok=True)
 
 
 def _compiler() -> list[str]:
-    """Return the command that compiles: what CC says ("ccache gcc" too), or what is found."""
+    """Return the command of the compiler: $CC, which may have arguments, or an installed one."""
     try:
-        wanted = shlex.split(os.environ.get("CC", ""))
+        from_environment = shlex.split(os.environ.get("CC", ""))
     except ValueError as error:
-        raise NotCompiledError(f"CC is no command: {error}") from error
-    for words in (wanted, ["cc"], ["gcc"], ["clang"]):
-        if words and (found := shutil.which(words[0])) is not None:
+        raise NotCompiledError(f"CC is not a command: {error}") from error
+    for words in (from_environment, ["cc"], ["gcc"], ["clang"]):
+        if words and (path := shutil.which(words[0])) is not None:
             if sys.platform == "darwin" and not _developer_tools():
-                raise NotCompiledError("there is no C compiler: xcode-select --install gets one")
-            return [found, *words[1:]]
+                raise NotCompiledError(
+                    "there is no C compiler: install one with xcode-select --install"
+                )
+            return [path, *words[1:]]
     raise NotCompiledError("there is no C compiler (cc, gcc or clang)")
 
 
 def _developer_tools() -> bool:
-    """Tell whether cc of macOS is a compiler, and not what asks in a window to install one."""
+    """Return whether cc of macOS is a compiler rather than a stub that offers to install one."""
     return _run(["xcode-select", "-p"], Path.cwd()).returncode == 0
 
 
 def _compiled(compiler: Sequence[str], text: str, folder: Path) -> Path:
     """Compile into `folder`; return the library."""
     (folder / "kernels.c").write_text(text, encoding="utf-8")
-    made, said = folder / "kernels.so", ""
+    library, message = folder / "kernels.so", ""
     for flags in _processor_flags():
-        command = [*compiler, *FLAGS, *flags, "kernels.c", "-o", made.name, "-lm"]
+        command = [*compiler, *FLAGS, *flags, "kernels.c", "-o", library.name, "-lm"]
         done = _run(command, folder)
-        if done.returncode == 0 and made.exists():
-            return made
-        if done.returncode < 0:  # by a signal: nothing is known of the flags
+        if done.returncode == 0 and library.exists():
+            return library
+        if done.returncode < 0:  # by a signal, which says nothing about the flags
             raise NotCompiledError(f"{compiler[0]} was killed")
-        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
+        lines = done.stderr.splitlines()
+        message = next((line for line in lines if "error" in line), done.stderr)
     raise NotCompiledError(
-        f"{compiler[0]} cannot compile them: {said.strip() or 'it says nothing'}"
+        f"{compiler[0]} cannot compile the kernels: {message.strip() or 'no message'}"
     )
 
 
 def _processor_flags() -> Sequence[Sequence[str]]:
-    """Return the flags to try: for the processors that MARCH names, else for this one."""
+    """Return the flags to try: for the processors named by MARCH, or for this one."""
     march = os.environ.get(MARCH, "")
     return ((f"-march={march}",),) if march else FOR_THIS_PROCESSOR
 
@@ -156,7 +161,7 @@ def _run(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[s
         return subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, "LC_ALL": "C"},  # for an "error" that is called so
+            env={**os.environ, "LC_ALL": "C"},  # so that errors are reported as "error"
             capture_output=True,
             text=True,
             errors="replace",
@@ -168,17 +173,17 @@ def _run(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[s
 
 
 def _version(compiler: Sequence[str]) -> str:
-    """Return what tells a compiler, and what it links to, from others of its name."""
-    found = [Path(each).stat() for word in compiler if (each := shutil.which(word)) is not None]
-    dates = [f"{each.st_size} {each.st_mtime_ns}" for each in found]
+    """Return what distinguishes a compiler and its C library from others with the same name."""
+    paths = [path for word in compiler if (path := shutil.which(word)) is not None]
+    dates = [f"{stat.st_size} {stat.st_mtime_ns}" for stat in map(os.stat, paths)]
     return " ".join([*compiler, *dates, *platform.libc_ver()])
 
 
 def _processor() -> str:
-    """Return what tells this processor from others that may share the cache."""
+    """Return what distinguishes this processor from others that may share the cache."""
     with suppress(OSError):
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        wanted = ("model name", "flags", "Features", "CPU part", "isa")
-        lines = told.split("\n\n", maxsplit=1)[0].splitlines()
-        return "\n".join(line for line in lines if line.startswith(wanted))
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        keys = ("model name", "flags", "Features", "CPU part", "isa")
+        lines = text.split("\n\n", maxsplit=1)[0].splitlines()
+        return "\n".join(line for line in lines if line.startswith(keys))
     return " ".join(platform.uname())

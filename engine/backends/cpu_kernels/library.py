@@ -15,7 +15,7 @@ from engine.statistics.frames import BINS, FIELDS, WIDTH_IN_RMS
 Array = npt.NDArray[Any]
 
 SWITCH: Final = "TUILAB_KERNELS"
-"""Environment variable: "off" leaves the kernels alone, where they are suspected of something."""
+"""Environment variable: "off" disables the kernels, to see whether they cause a problem."""
 HEAD: Final = re.compile(r"^KERNEL (void|double|int64_t) (\w+)\(([^)]*)\)", re.MULTILINE)
 C_TYPES: Final[Mapping[str, Any]] = {
     "length": ctypes.c_int64,
@@ -30,34 +30,34 @@ class Kernels:
     """The kernels of one dtype."""
 
     def __init__(self, dtype: str) -> None:
-        """Compile and load them; raises NotCompiledError."""
-        # Only who computes shall load what compiles.
+        """Compile and load them. Raises NotCompiledError."""
+        # Imported only by processes that compute.
         from engine.backends.cpu_kernels.compiler import NotCompiledError, library, source
 
         text = source(dtype, BINS=BINS, FIELDS=len(FIELDS), WIDTH_IN_RMS=WIDTH_IN_RMS)
-        loaded, made_of = library(text)
-        self.name = made_of[:8]
-        """Tells them from others: of another version, another compiler or processor."""
+        loaded, name = library(text)
+        self.name = name[:8]
+        """Identifies the kernels: it differs for another version, compiler or processor."""
         self._arguments: dict[str, list[str]] = {}
         self._functions: dict[str, Any] = {}
         self._elements = {**ELEMENTS, "REAL": np.dtype(dtype).type}
-        for returns, name, inside in HEAD.findall(text):
-            arguments = [_type(each) for each in inside.split(",")]
+        for returns, name, declared in HEAD.findall(text):
+            arguments = [_type(argument) for argument in declared.split(",")]
             try:
                 function = getattr(loaded, name)
             except AttributeError as error:
-                raise NotCompiledError(f"the library that was kept is broken: {error}") from error
+                raise NotCompiledError(f"the cached library is damaged: {error}") from error
             function.restype = C_TYPES[returns]
-            function.argtypes = [C_TYPES.get(each, ctypes.c_void_p) for each in arguments]
+            function.argtypes = [C_TYPES.get(type_, ctypes.c_void_p) for type_ in arguments]
             self._arguments[name], self._functions[name] = arguments, function
 
     def bind(self, name: str, *fixed: Any, sizes: Sequence[int] = ()) -> Callable[..., Any]:
-        """Return kernel `name` with its first arguments given: it takes the others.
+        """Return kernel `name` with its `fixed` first arguments bound; it takes the others.
 
-        Arrays must be of the kernel's type and contiguous. Those given here are kept. One that is
-        only read may be otherwise if it is given later, and is copied then. `sizes` are the numbers
-        of elements of those given later, as far as they are known. The call belongs to one thread
-        at a time; it raises TypeError, ValueError.
+        Arrays must have the kernel's type and be contiguous. The fixed ones are kept alive. If an
+        array that is passed later is only read, it may have another type or layout, and is copied.
+        `sizes` are the numbers of elements of the later arrays, as far as they are known. Only one
+        thread at a time may call the result, which raises TypeError or ValueError.
         """
         function, types = self._functions[name], self._arguments[name]
         given = [self._fixed(type_, value) for type_, value in zip(types, fixed, strict=False)]
@@ -71,12 +71,12 @@ class Kernels:
         return _Call(function, given, later, fixed)
 
     def _fixed(self, type_: str, value: Any) -> Any:
-        """Return what C takes: where an array lies, or the number itself."""
+        """Return the argument for C: the address of an array, or the number itself."""
         if not type_.endswith("*"):
             return value
-        wanted = self._elements_of(type_)
-        if value.dtype != wanted or not value.flags.c_contiguous:
-            raise TypeError(f"a kernel keeps contiguous {wanted.__name__}, not {value.dtype}")
+        dtype = self._elements_of(type_)
+        if value.dtype != dtype or not value.flags.c_contiguous:
+            raise TypeError(f"a kernel needs contiguous {dtype.__name__}, not {value.dtype}")
         return address(value)
 
     def _elements_of(self, type_: str) -> type[Any]:
@@ -84,12 +84,12 @@ class Kernels:
 
 
 def address(array: Array) -> int:
-    """Return where the elements of a contiguous array begin."""
+    """Return the address of the first element of a contiguous array."""
     return array.ctypes.data
 
 
 class _Call:
-    """A kernel whose first arguments are given; it keeps the arrays among them."""
+    """A kernel whose first arguments are bound; it keeps the arrays among them alive."""
 
     __slots__ = "_function", "_given", "_kept", "_later"
 
@@ -108,10 +108,10 @@ class _Call:
 
 
 class _Place:
-    """Where an array lies, remembered as long as it is the same one."""
+    """The address of an array argument, remembered as long as the array is the same."""
 
     def __init__(self, dtype: type[Any], read: bool, size: int | None) -> None:
-        """`read`: a kernel only reads it. `size` None: any."""
+        """`read`: the kernel only reads the array. `size` None: any number of elements."""
         self._dtype, self._read, self._size = dtype, read, size
         self._array: Array | None = None
         self._at = 0
@@ -125,9 +125,9 @@ class _Place:
             self._array, self._at = array, address(array)
             return self._at
         if not self._read or not np.can_cast(array.dtype, self._dtype, "same_kind"):
-            wanted = "takes" if self._read else "writes into contiguous"
-            raise TypeError(f"a kernel {wanted} {self._dtype.__name__}, not {array.dtype}")
-        self._array = None  # a copy is what the array is only now
+            verb = "takes" if self._read else "writes into contiguous"
+            raise TypeError(f"a kernel {verb} {self._dtype.__name__}, not {array.dtype}")
+        self._array = None  # the copy is valid only for this call
         self._copy = np.ascontiguousarray(array, self._dtype)
         return address(self._copy)
 
@@ -144,24 +144,28 @@ def _type(argument: str) -> str:
 
 @cache
 def _loaded(dtype: str) -> Kernels | str:
-    """Return the kernels, or why there are none."""
+    """Return the kernels, or the reason why there are none."""
     from engine.backends.cpu_kernels.compiler import NotCompiledError
 
     if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
         return f"{SWITCH} is off"
     try:
         return Kernels(dtype)
-    except (NotCompiledError, OSError, RuntimeError) as error:  # a home, a disk, a compiler
+    except (
+        NotCompiledError,
+        OSError,
+        RuntimeError,
+    ) as error:  # of the home folder, the disk, the compiler
         return str(error) or type(error).__name__
 
 
 def kernels(dtype: str) -> Kernels | None:
-    """Return the kernels of float32 or float64; None where there are none, see `missing`."""
-    found = _loaded(dtype)
-    return found if isinstance(found, Kernels) else None
+    """Return the kernels of float32 or float64; None if there are none (see `missing`)."""
+    result = _loaded(dtype)
+    return result if isinstance(result, Kernels) else None
 
 
 def missing(dtype: str) -> str:
-    """Say why there are no kernels; "" where there are."""
-    found = _loaded(dtype)
-    return found if isinstance(found, str) else ""
+    """Return why there are no kernels; "" if there are."""
+    result = _loaded(dtype)
+    return result if isinstance(result, str) else ""

@@ -1,4 +1,4 @@
-// Activations, fused with what stands around them: the bias before, its gradient behind.
+// Activations, fused with the bias before them and with its gradient.
 // f(x) is `forward`, dy · f′(x) is `backward`; a and b are the settings of the activation.
 
 struct Identity {
@@ -68,7 +68,7 @@ struct Gelu {
     }
 };
 
-// z ← z + bias (where there is one), y = f(z). `y` may be `z`. One thread an element and stride.
+// z ← z + bias (if there is one), y = f(z). `y` may be `z`. One thread per element, with a stride.
 template <class F>
 __device__ void forward(F f, REAL* z, const REAL* bias, REAL* y, int size, int columns,
                         int biased) {
@@ -79,17 +79,19 @@ __device__ void forward(F f, REAL* z, const REAL* bias, REAL* y, int size, int c
     }
 }
 
-// dx = dy · f′(x), and db = Σ dx over the rows where it is wanted. `dx` may be `dy`.
-// Grid: (columns / WARP, rows / ROWS_A_BLOCK); `partial` (grid.y, columns), `arrived` (grid.x).
+// dx = dy · f′(x), and if `summed`, db = Σ dx over the rows. `dx` may be `dy`.
+// Grid: (columns / WARP, at most rows / ROWS_A_BLOCK); `partial` (grid.y, columns), `arrived`
+// (grid.x).
 template <class F>
 __device__ void backward(F f, const REAL* x, const REAL* y, const REAL* dy, REAL* dx, REAL* db,
                          REAL* partial, int* arrived, int rows, int columns, int summed) {
     __shared__ REAL part[TILE_ROWS][WARP];
     int column = blockIdx.x * WARP + threadIdx.x;
-    int first = blockIdx.y * ROWS_A_BLOCK, end = min(rows, first + ROWS_A_BLOCK);
+    int first = blockIdx.y * ROWS_A_BLOCK;
     REAL sum = 0;
-    if (column < columns)
-        for (int row = first + threadIdx.y; row < end; row += TILE_ROWS) {
+    for (; column < columns && first < rows; first += gridDim.y * ROWS_A_BLOCK)
+        for (int row = first + threadIdx.y; row < min(rows, first + ROWS_A_BLOCK);
+             row += TILE_ROWS) {
             int i = row * columns + column;
             REAL d = f.backward(x[i], y[i], dy[i]);
             dx[i] = d;

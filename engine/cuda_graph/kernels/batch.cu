@@ -7,9 +7,9 @@ extern "C" __global__ void gather(const REAL* x, const long long* y, const long 
     if (blockIdx.y == 0 && threadIdx.x == 0) batch_y[blockIdx.x] = y[rows[blockIdx.x]];
 }
 
-// Which units ever rose above their floor: highest = max(highest, each column of a layer's output).
+// highest = max(highest, column of a layer's output) for every unit: those that rise are not dead.
 // `layers` (n, 4): output, highest, rows, units; `tiles` (blocks, 2): layer, first column.
-extern "C" __global__ void silent_units(const long long* layers, const int* tiles,
+extern "C" __global__ void highest_outputs(const long long* layers, const int* tiles,
                                         const int* alive) {
     __shared__ REAL part[TILE_ROWS][WARP];
     const long long* layer = layers + 4 * tiles[2 * blockIdx.x];
@@ -28,4 +28,11 @@ extern "C" __global__ void silent_units(const long long* layers, const int* tile
     REAL most = part[0][threadIdx.x];
     for (int k = 1; k < TILE_ROWS; ++k) most = larger(most, part[k][threadIdx.x]);
     highest[unit] = most;
+}
+
+// Restore the running averages from before a forward pass if an earlier loss was not finite.
+extern "C" __global__ void restore_averages(REAL* state, const REAL* before, const int* alive, int size) {
+    if (*alive) return;
+    for (int i = blockIdx.x * THREADS + threadIdx.x; i < size; i += gridDim.x * THREADS)
+        state[i] = before[i];
 }

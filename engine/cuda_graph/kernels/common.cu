@@ -1,17 +1,18 @@
-// What all kernels share. Before this text the host writes `#define REAL float` (or double) and the
-// names of the scalars of a step, in their order: `enum { RATE, MOMENTUM, … }`.
+// Shared by all kernels. The host puts `#define REAL float` (or double) before this text, and the
+// names of the scalars of a step in their order: `enum { RATE, MOMENTUM, … }`.
 //
-// Every sum has a fixed order, so that a run can be repeated bit for bit: no atomics on floats.
+// Every sum has a fixed order, so that runs are reproducible bit for bit: no atomics on floats.
 
 #define WARP 32
 #define THREADS 256        // of a block in kernels over flat arrays
 #define TILE_ROWS 8        // a block of a kernel over columns is WARP × TILE_ROWS threads
-#define ROWS_A_BLOCK 32    // and walks over so many rows
+#define ROWS_A_BLOCK 32    // and loops over this many rows
+#define NORM_ROWS 32       // of a block of a kernel over columns that reads its rows twice
 #define ALL_LANES 0xffffffffu
 
-__device__ bool is_finite(double v) { return v - v == 0; }
+template <class V> __device__ bool is_finite(V v) { return v - v == 0; }
 
-// The larger or smaller of two, and NaN where one of them is, as NumPy has it.
+// The larger or smaller of two values, or NaN if one of them is NaN, as in NumPy.
 template <class V> __device__ V larger(V a, V b) { return a > b || a != a ? a : b; }
 template <class V> __device__ V smaller(V a, V b) { return a < b || a != a ? a : b; }
 
@@ -35,7 +36,7 @@ template <class V, class Op> __device__ V over_warp(V v, Op op) {
 template <class Op> __device__ double over_block(double v, Op op) {
     __shared__ double of_warp[THREADS / WARP];
     v = over_warp(v, op);
-    __syncthreads();  // what an earlier call left may still be read
+    __syncthreads();  // the results of an earlier call may still be read
     if (threadIdx.x % WARP == 0) of_warp[threadIdx.x / WARP] = v;
     __syncthreads();
     v = of_warp[0];
@@ -43,9 +44,9 @@ template <class Op> __device__ double over_block(double v, Op op) {
     return v;
 }
 
-// Tell the whole block whether all others of its group have written what they were to write.
-// `arrived` counts them, and is 0 again for the next launch. (CUDA samples call it the
-// thread-fence reduction: write, fence, count; who comes last may read.)
+// Return true to all threads of the last block of a group: the other blocks have written their
+// results by then. `arrived` counts the blocks and is reset to 0 for the next launch. (The
+// thread-fence reduction of the CUDA samples: write, fence, count; the last block may read.)
 __device__ bool is_last(int* arrived, int blocks) {
     __shared__ bool last;
     bool first_thread = threadIdx.x == 0 && threadIdx.y == 0;
@@ -58,7 +59,7 @@ __device__ bool is_last(int* arrived, int blocks) {
     return last;
 }
 
-// The sum over all threads of all blocks; the one block that gets `true` has it in `sum`.
+// The sum over all threads of all blocks: in `sum` of the one block for which this returns true.
 __device__ bool over_grid(double* sum, double* partial, int* arrived) {
     double of_block = over_block(*sum, Sum());
     if (threadIdx.x == 0) partial[blockIdx.x] = of_block;

@@ -1,6 +1,6 @@
-// Losses, one warp an example: its loss, dL/dscores, and whether its highest score is its label's.
-// The block that ends last sums them up: result = (loss, data loss, accuracy), and no later kernel
-// changes anything any more (`alive` = 0) once the loss is not finite.
+// Losses, one warp per example: its loss, dL/dscores, and whether its highest score is that of its
+// label. The last block adds them up: result = (loss, data loss, accuracy). If the loss is not
+// finite, `alive` becomes 0 and later kernels change nothing.
 
 struct Softmax {  // a: label smoothing
     double a;
@@ -52,7 +52,7 @@ struct SquaredError {
     }
 };
 
-// Position of the highest score, the first of equal ones, and of a NaN where there is one.
+// Position of the highest score: the first of equal scores, and of a NaN if there is one.
 __device__ int highest(const REAL* s, int classes) {
     int at = threadIdx.x % WARP;
     REAL most = at < classes ? s[at] : REAL(-INFINITE);
@@ -70,7 +70,7 @@ __device__ int highest(const REAL* s, int classes) {
     return at;
 }
 
-// `partial` is (2, blocks): loss and number of right answers of each block.
+// `partial` is (2, blocks): the loss and the number of correct predictions of each block.
 template <class F>
 __device__ void loss(F f, const REAL* scores, const long long* labels, REAL* dscores,
                      double* partial, int* arrived, double* result, int* alive, int batch,

@@ -1,12 +1,12 @@
-// Optimisers: one pass over the flat vector of parameters, with all that they read a step in
-// `scalars`. None changes anything once the loss was not finite (`alive` = 0).
+// Optimisers: one pass over the flat vector of parameters. `scalars` has the values that depend on
+// the step. Nothing changes once a loss was not finite (`alive` = 0).
 
-// Each element of the gradient within ±limit; 0: no limit.
+// An element of the gradient, clipped to ±limit; 0: no limit.
 __device__ REAL clipped(REAL g, REAL limit) {
     return limit > 0 ? smaller(larger(g, -limit), limit) : g;
 }
 
-// factor ← what brings the norm of the whole clipped gradient down to the limit, or 1.
+// factor ← limit / norm of the whole (elementwise clipped) gradient, or 1 if that is larger.
 extern "C" __global__ void clip_norm(const REAL* gradients, const double* scalars, double* partial,
                                      int* arrived, double* factor, int size) {
     REAL limit = scalars[CLIP_VALUE];
@@ -20,7 +20,7 @@ extern "C" __global__ void clip_norm(const REAL* gradients, const double* scalar
     *factor = norm > scalars[CLIP_NORM] ? scalars[CLIP_NORM] / norm : 1;
 }
 
-// For each parameter: its gradient `g` as it is to be used.
+// Loop over the parameters; GRADIENT is the clipped gradient of the current one.
 #define EACH_PARAMETER                                                                             \
     if (!*alive) return;                                                                           \
     REAL limit = scalars[CLIP_VALUE], down = *factor, rate = scalars[RATE];                        \
@@ -75,7 +75,7 @@ extern "C" __global__ void rmsprop(REAL* values, const REAL* gradients, REAL* sq
     }
 }
 
-// RATE is divided by 1 − β₁ᵗ already, ROOT is √(1 − β₂ᵗ), SHRINK what is left of decaying weights.
+// RATE is already divided by 1 − β₁ᵗ, ROOT is √(1 − β₂ᵗ), SHRINK the factor of decaying weights.
 extern "C" __global__ void adam(REAL* values, const REAL* gradients, REAL* mean, REAL* squares,
                                 const double* scalars, const double* factor, const int* alive,
                                 int size, int decaying) {
@@ -90,7 +90,7 @@ extern "C" __global__ void adam(REAL* values, const REAL* gradients, REAL* mean,
     }
 }
 
-// Scale the incoming weights of each unit back to the limit: `weight` (inputs, units).
+// Scale the incoming weights of each unit down to the limit: `weight` (inputs, units).
 // Grid: (units / WARP), blocks of (WARP, TILE_ROWS).
 extern "C" __global__ void max_norm(REAL* weight, const double* scalars, const int* alive,
                                     int inputs, int units) {

@@ -2,8 +2,8 @@
 // ranges follow from the moments, and `unit_statistics`.
 //
 // A tensor is a row of `tensors` (n, 7): a, b, count, stride, samples, first part, parts. Its values
-// are a[i], or a[i] − b[i] where b is given. `bounds` (n, 4): lowest and highest possible value, and
-// between which it is not saturated; NaN where there is none.
+// are a[i], or a[i] − b[i] if b is given. `bounds` (n, 4): the lowest and highest possible value, and
+// the limits beyond which a value is saturated; NaN where there is none.
 // A block works on one part of PART elements, `parts` (blocks, 2): tensor, number of the part.
 
 #define PART 8192
@@ -11,6 +11,8 @@
 #define FIELDS 8   // of a tensor, as engine.statistics.frames names them
 #define BINS 64
 #define WIDTH_IN_RMS 2.5
+
+const int AT_ONCE = 8;  // values that a thread reads before it uses them
 
 struct Moments {
     double n, mean, m2;
@@ -29,13 +31,30 @@ __device__ REAL value_at(const long long* tensor, long long i) {
     return b ? a[i] - b[i] : a[i];
 }
 
-// The sums are of differences from the part's first value, in float64: a large mean cannot ruin the
-// variance, nor float32 overflow or vanish.
+// The values for AT_ONCE iterations of a thread: these reads do not wait for each other.
+__device__ void values_from(const long long* tensor, long long start, long long stride,
+                            long long end, REAL* values) {
+    const REAL *a = (const REAL*)tensor[0], *b = (const REAL*)tensor[1];
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) {
+        long long i = start + k * THREADS;
+        values[k] = i < end ? a[i * stride] : REAL(0);
+    }
+    if (!b) return;
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) {
+        long long i = start + k * THREADS;
+        if (i < end) values[k] -= b[i * stride];
+    }
+}
+
+// Sums are of differences from the part's first value, in float64, so that neither a large mean nor
+// the range of float32 affects the variance.
 extern "C" __global__ void moments(const long long* tensors, const double* bounds, const int* parts,
                                    double* partial, long long* histogram) {
     int at = parts[2 * blockIdx.x], part = parts[2 * blockIdx.x + 1];
     const long long* tensor = tensors + 7 * at;
-    double low = REAL(bounds[4 * at + 2]), high = REAL(bounds[4 * at + 3]);
+    REAL low = bounds[4 * at + 2], high = bounds[4 * at + 3];
     long long begin = (long long)part * PART, end = begin + PART;
     if (end > tensor[2]) end = tensor[2];
     if (part == 0)
@@ -43,41 +62,53 @@ extern "C" __global__ void moments(const long long* tensors, const double* bound
             histogram[(BINS + 2) * at + bin] = 0;
     double first = value_at(tensor, begin);
     if (!is_finite(first)) first = 0;
-    double n = 0, sum = 0, squares = 0, zeros = 0, saturated = 0;
-    double least = INFINITE, most = -INFINITE;
-    for (long long i = begin + threadIdx.x; i < end; i += THREADS) {
-        double v = value_at(tensor, i);
-        least = smaller(least, v);
-        most = larger(most, v);
-        zeros += v == 0;
-        saturated += v <= low || v >= high;
-        if (is_finite(v)) {
-            n += 1;
-            sum += v - first;
-            squares += (v - first) * (v - first);
+    // Whatever REAL and int represent exactly is counted in them: float64 limits this kernel's speed.
+    double sum = 0, squares = 0;
+    int n = 0, zeros = 0, saturated = 0;
+    REAL least = INFINITE, most = -INFINITE;
+    for (long long start = begin + threadIdx.x; start < end; start += THREADS * AT_ONCE) {
+        REAL values[AT_ONCE];
+        values_from(tensor, start, 1, end, values);
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k) {
+            if (start + k * THREADS >= end) continue;
+            REAL v = values[k];
+            least = smaller(least, v);
+            most = larger(most, v);
+            zeros += v == 0;
+            saturated += v <= low || v >= high;
+            if (is_finite(v)) {
+                double shifted = v - first;
+                n += 1;
+                sum += shifted;
+                squares += shifted * shifted;
+            }
         }
     }
-    n = over_block(n, Sum());
-    sum = over_block(sum, Sum());
-    squares = over_block(squares, Sum());
-    least = over_block(least, Smaller());
-    most = over_block(most, Larger());
-    zeros = over_block(zeros, Sum());
-    saturated = over_block(saturated, Sum());
+    __shared__ double of_warp[THREADS / WARP][MOMENTS];
+    double all[MOMENTS] = {double(over_warp(n, Sum())),        over_warp(sum, Sum()),
+                           over_warp(squares, Sum()),          over_warp(least, Smaller()),
+                           over_warp(most, Larger()),          double(over_warp(zeros, Sum())),
+                           double(over_warp(saturated, Sum()))};
+    if (threadIdx.x % WARP == 0)
+        for (int k = 0; k < MOMENTS; ++k) of_warp[threadIdx.x / WARP][k] = all[k];
+    __syncthreads();
     if (threadIdx.x > 0) return;
+    for (int warp = 1; warp < THREADS / WARP; ++warp)
+        for (int k = 0; k < MOMENTS; ++k) {
+            double v = of_warp[warp][k];
+            all[k] = k == 3 ? smaller(all[k], v) : k == 4 ? larger(all[k], v) : all[k] + v;
+        }
     double* out = partial + (long long)MOMENTS * blockIdx.x;
-    double shift = n > 0 ? sum / n : 0;
-    out[0] = n;
+    double shift = all[0] > 0 ? all[1] / all[0] : 0;
+    out[0] = all[0];
     out[1] = first + shift;
-    out[2] = larger(squares - n * shift * shift, 0.0);
-    out[3] = least;
-    out[4] = most;
-    out[5] = zeros;
-    out[6] = saturated;
+    out[2] = larger(all[2] - all[0] * shift * shift, 0.0);
+    for (int k = 3; k < MOMENTS; ++k) out[k] = all[k];
 }
 
-// Combine the parts of a tensor: fill `row` (FIELDS), and return the root mean square of what is
-// finite. By the first warp of a block, for its lane 0.
+// Combine the parts of a tensor: fill `row` (FIELDS), and return the root mean square of the finite
+// values. Run by the first warp of a block; its lane 0 has the result.
 __device__ double combine(const long long* tensor, const double* partial, double* row) {
     int lane = threadIdx.x;
     Moments m = {0, 0, 0};
@@ -113,7 +144,7 @@ __device__ double combine(const long long* tensor, const double* partial, double
     return m.n > 0 ? hypot(m.mean, std) : 0;
 }
 
-// The least power of two that is not below x, within 2^±120; 1 for a signal that vanished.
+// The smallest power of two that is not below x, within 2^±120; 1 for a signal that is all zeros.
 __device__ double power_above(double x) {
     if (!(x > 0) || !is_finite(x)) return 1;
     int exponent;
@@ -143,17 +174,21 @@ extern "C" __global__ void histograms(const long long* tensors, const double* bo
     }
     for (int bin = threadIdx.x; bin < BINS + 2; bin += THREADS) counts[bin] = 0;
     __syncthreads();
-    // What lies exactly on a natural bound (tanh at 1) belongs into the last bin, not above it.
+    // A value exactly on a natural bound (tanh at 1) belongs in the last bin, not above it.
     REAL ceiling = BINS + 1 - (natural_high == natural_high ? 0.5 : 0.0);
     REAL scale = BINS / (range[1] - range[0]), first = 1 - REAL(range[0]) * scale;
     long long end = (long long)(part + 1) * PART;
     if (end > tensor[4]) end = tensor[4];
-    for (long long k = (long long)part * PART + threadIdx.x; k < end; k += THREADS) {
-        REAL v = value_at(tensor, k * tensor[3]);
-        if (is_finite(v)) {
-            REAL bin = v * scale + first;
-            atomicAdd(&counts[(int)smaller(larger(bin, REAL(0)), ceiling)], 1);
-        }
+    long long begin = (long long)part * PART + threadIdx.x;
+    for (long long start = begin; start < end; start += THREADS * AT_ONCE) {
+        REAL values[AT_ONCE];
+        values_from(tensor, start, tensor[3], end, values);
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k)
+            if (start + k * THREADS < end && is_finite(values[k])) {
+                REAL bin = values[k] * scale + first;
+                atomicAdd(&counts[(int)smaller(larger(bin, REAL(0)), ceiling)], 1);
+            }
     }
     __syncthreads();
     for (int bin = threadIdx.x; bin < BINS + 2; bin += THREADS)
@@ -162,10 +197,10 @@ extern "C" __global__ void histograms(const long long* tensors, const double* bo
                       (unsigned long long)counts[bin]);
 }
 
-// A part and the whole that it is of: ‖W − mean over units‖² and ‖W‖² of some rows of a weight; or
-// of an affine layer how many (example, unit) pairs have a weight gradient of one sign, and how many
-// have one at all.
-// `jobs` (blocks, 7): kind, a, columns of a, b, columns of b, row stride, rows. One warp a row.
+// A part and its whole: ‖W − mean over units‖² and ‖W‖² of some rows of a weight, or the number of
+// (example, unit) pairs of an affine layer whose weight gradient has one sign, and the number of
+// pairs that have a gradient at all.
+// `jobs` (blocks, 7): kind, a, columns of a, b, columns of b, row stride, rows. One warp per row.
 extern "C" __global__ void unit_statistics(const long long* jobs, double* out) {
     const long long* job = jobs + 7 * blockIdx.x;
     const REAL *a = (const REAL*)job[1], *b = (const REAL*)job[3];
@@ -176,7 +211,7 @@ extern "C" __global__ void unit_statistics(const long long* jobs, double* out) {
         if (job[0] == 0) {
             double squares = 0, sum = 0, differences = 0;
             for (long long j = lane; j < job[2]; j += WARP) {
-                double w = x[j], d = w - (double)x[0];  // equal units leave exactly nothing
+                double w = x[j], d = w - (double)x[0];  // exactly 0 for equal units
                 squares += w * w;
                 sum += d;
                 differences += d * d;

@@ -1,7 +1,7 @@
-"""A device that is none: the kernels, compiled by g++, run on NumPy's arrays, one thread at a time.
+"""An emulated device: the kernels, compiled by g++, run on NumPy arrays, one thread at a time.
 
-It takes the place of the driver in tests. What it captures it does not run, as a GPU does not; what
-it was asked for arrives only `lag` marks later, so that whoever reads too early is found out.
+It replaces the driver in tests. As on a GPU, what is captured does not run. Fences are done only
+`lag` fences later, so that reading too early fails.
 """
 
 import ctypes
@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.backends.base import NumPyBackend
+from engine.backends import NumPyBackend
 from engine.cuda_graph.launcher import Launcher
-from engine.cuda_graph.plan import EagerCall, Launch, LaunchPlan, Product, products
+from engine.cuda_graph.plan import EagerCall, Join, Launch, LaunchPlan, Product, products
 from engine.cuda_graph.sources import source
 from engine.cuda_graph.step_queue import StepQueue
 from engine.errors import NotPlannedError
@@ -31,6 +31,7 @@ from engine.training.training_step import TrainingStep
 Array = npt.NDArray[Any]
 SHIM = Path(__file__).with_name("shim.h")
 FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-ipa-reference", "-fPIC", "-shared", "-w"]
+FLAGS += ["-U_FORTIFY_SOURCE"]  # which mistakes a jump between fibres for an attack
 TYPES = {"int": np.int32, "double": np.float64, "long long": np.int64}
 
 
@@ -44,9 +45,9 @@ class Compiled:
 
 @cache
 def compiled(dtype: str) -> Compiled:
-    """Compile all kernels for the CPU; skips the test where there is no g++."""
+    """Compile all kernels for the CPU; skip the test without g++."""
     if (compiler := shutil.which("g++")) is None:
-        pytest.skip("g++ is not here, which compiles the kernels for the CPU")
+        pytest.skip("g++, which compiles the kernels for the CPU, is not installed")
     folder = Path(tempfile.mkdtemp(prefix="tuilab-kernels-"))
     text = f'#include "{SHIM}"\n{source(np.dtype(dtype))}'
     whole = folder / "kernels.cpp"
@@ -76,11 +77,11 @@ def _type(argument: str) -> str:
 
 
 class HostWaitError(Exception):
-    """A plan read a value back, for which a GPU would have to be waited."""
+    """A plan read a value back, which would have to wait for a GPU."""
 
 
 class Later:
-    """What a recorded operation returns: nothing that can be looked at."""
+    """The result of a recorded operation, which cannot be read."""
 
     def _wait(self, *_: object) -> Any:
         raise HostWaitError("a value was read while the step was recorded")
@@ -89,7 +90,7 @@ class Later:
 
 
 class DeviceArray(np.ndarray[Any, Any]):
-    """An array whose `fill` is an operation of the device, as all others come from the module."""
+    """An array whose `fill` is an operation of the device, as all functions of the module are."""
 
     launcher: "Emulator"
 
@@ -102,7 +103,7 @@ class DeviceArray(np.ndarray[Any, Any]):
 
 
 class RecordingModule:
-    """numpy, whose functions are written down and run later while a capture goes on."""
+    """numpy, whose functions are recorded during a capture and run later."""
 
     def __init__(self, launcher: "Emulator") -> None:
         self._launcher = launcher
@@ -119,17 +120,17 @@ class RecordingModule:
 
 
 @dataclass(eq=False)
-class Mark:
-    """Done when so many more marks were made, or when it was waited for."""
+class EmulatedFence:
+    """Done once `lag` more fences were made, or when it was waited for."""
 
     launcher: "Emulator"
     number: int
-    work: int  # what was done before it, each as long as a microsecond
+    work: int  # number of operations before it, of a microsecond each
 
     @property
     def done(self) -> bool:
         return (
-            self.launcher.marks - self.number >= self.launcher.lag
+            self.launcher.fences - self.number >= self.launcher.lag
             or self.number <= self.launcher.waited
         )
 
@@ -137,8 +138,8 @@ class Mark:
         self.launcher.waits += not self.done
         self.launcher.waited = max(self.launcher.waited, self.number)
 
-    def seconds_since(self, earlier: "Mark") -> float:
-        assert self.done, "a time is asked for that is not known yet"
+    def seconds_since(self, earlier: "EmulatedFence") -> float:
+        assert self.done, "the time is not known yet"
         return 1e-6 * (self.work - earlier.work)
 
 
@@ -147,14 +148,14 @@ class Emulator:
 
     def __init__(self, dtype: str, *, order: int = 0, lag: int = 5) -> None:
         self._kernels, self._dtype, self._order = compiled(dtype), np.dtype(dtype), order
-        self.lag, self.marks, self.waited, self.waits = lag, 0, -1, 0
+        self.lag, self.fences, self.waited, self.waits = lag, 0, -1, 0
         self.done = 0
         self.captures: list[list[str]] = []
         self._recording: list[Callable[[], object]] | None = None
         self.running = False
 
     def do(self, action: Callable[[], Any]) -> Any:
-        """Do it, or write it down while a capture goes on."""
+        """Run an action, or record it during a capture."""
         if self._recording is None:
             self.done += 1
             return action()
@@ -165,14 +166,21 @@ class Emulator:
         return StepQueue(step, self)
 
     def run(self, plan: LaunchPlan) -> None:
-        for item in plan:
+        concurrent: list[Product] = []  # run as late as they may
+        for item in [*plan, Join()]:
             match item:
                 case Launch():
                     self.do(self._prepared(item))
+                case Product() if item.concurrent:
+                    concurrent.append(item)
                 case Product():
                     self.do(lambda item=item: multiply(item))  # type: ignore[misc]
                 case EagerCall():
                     item.run()
+                case Join():
+                    for product in concurrent:
+                        self.do(lambda item=product: multiply(item))  # type: ignore[misc]
+                    concurrent = []
 
     def capture(self, plan: LaunchPlan) -> Callable[[], None]:
         recorded: list[Callable[[], object]] = []
@@ -192,8 +200,11 @@ class Emulator:
 
         return replay
 
+    def check(self) -> None:
+        pass
+
     def _prepared(self, item: Launch) -> Callable[[], None]:
-        """Return the launch with addresses, as a graph has it: it keeps no array alive."""
+        """Return the launch with addresses, like that of a graph: it does not keep arrays alive."""
         check(item, self._kernels.signatures, self._dtype)
         kernel = item.kernel
         run = getattr(self._kernels.library, f"run_{kernel}")
@@ -220,9 +231,9 @@ class Emulator:
     def download(self, values: Array, to: Array) -> None:
         to[...] = values
 
-    def mark(self) -> Mark:
-        self.marks += 1
-        return Mark(self, self.marks, self.done)
+    def fence(self) -> EmulatedFence:
+        self.fences += 1
+        return EmulatedFence(self, self.fences, self.done)
 
     def pointer(self, array: Array) -> int:
         assert array.flags.c_contiguous
@@ -258,7 +269,7 @@ def multiply_all(items: Iterable[Product]) -> None:
 
 
 class EmulatedBackend(NumPyBackend):
-    """NumPy's arrays, with an emulated device that steps are queued on."""
+    """NumPy arrays, with an emulated device that runs queued steps."""
 
     name = "emulated"
 

@@ -6,6 +6,7 @@ does, so that a wrong size, stride or transposition shows. That a GPU takes it a
 
 import ast
 import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +19,17 @@ import pytest
 
 from engine.cuda_graph import cupy_launcher
 from engine.cuda_graph.cupy_launcher import CuPyLauncher
-from engine.cuda_graph.plan import EagerCall, Launch, Product
-from engine.errors import NotPlannedError
+from engine.cuda_graph.launcher import refusing
+from engine.cuda_graph.plan import EagerCall, Join, Launch, Product
+from engine.errors import DeviceLostError, NotPlannedError
 
 ROOTS = {"cupy.": "", "self._cupy.": "", "self._runtime.": "cuda.runtime."}
 OF_WHAT_IS_MADE = [
-    ("cuda.Stream", ("begin_capture", "end_capture", "__enter__")),
+    ("cuda.Stream", ("begin_capture", "end_capture", "wait_event", "__enter__")),
     ("cuda.Graph", ("launch",)),
     ("cuda.Event", ("record", "done", "synchronize")),
     ("cuda.MemoryPool", ("malloc",)),
+    ("cuda.runtime", ("CUDARuntimeError", "deviceSynchronize", "driverGetVersion")),
     ("RawModule", ("get_function",)),
     ("RawKernel", ("__call__",)),
 ]
@@ -77,14 +80,22 @@ def device(array: npt.NDArray[Any]) -> Any:
     return array.view(Device)
 
 
+class CUDARuntimeError(RuntimeError):
+    """What CuPy raises for an error of CUDA."""
+
+
 class StandIn:
     """What the launcher needs of CuPy; `log` says what was called."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
         self.stream = SimpleNamespace(ptr=0)
-        self.fail_at_end = False
+        self.fail_at_end, self.streams = False, 0
+        self.errors: list[str] = []  # what the next calls that wait or launch report
+        self.asarray, self.asnumpy = lambda values, dtype: device(np.array(values, dtype)), np.array
         runtime = SimpleNamespace(
+            CUDARuntimeError=CUDARuntimeError,
+            deviceSynchronize=self._report,
             memcpyHostToDevice=1,
             memcpyDeviceToHost=2,
             memcpyAsync=self._copy,
@@ -94,12 +105,22 @@ class StandIn:
             runtime=runtime,
             MemoryPool=lambda: SimpleNamespace(malloc="the pool's"),
             Stream=self._stream,
-            Event=lambda: SimpleNamespace(record=lambda: self.log.append("event"), done=True),
+            Event=self._event,
             get_current_stream=lambda: self.stream,
             using_allocator=self._allocator,
             alloc_pinned_memory=ctypes.create_string_buffer,
             get_elapsed_time=lambda earlier, later: 1500.0,
         )
+
+    def _report(self) -> None:
+        if self.errors:
+            raise CUDARuntimeError(self.errors.pop(0))
+
+    def _event(self, *, disable_timing: bool = False) -> Any:
+        def record(stream: Any = None) -> None:
+            self.log.append("event" if stream is None else f"event on {stream.ptr}")
+
+        return SimpleNamespace(record=record, done=True, synchronize=self._report)
 
     def _copy(self, to: int, of: int, size: int, kind: int, stream: int) -> None:
         self.log.append(f"copy {kind} on {stream}")
@@ -115,8 +136,13 @@ class StandIn:
         assert non_blocking
         owner = self
 
+        self.streams += 1
+
         class Stream:
-            ptr = 77
+            ptr = 76 + self.streams
+
+            def wait_event(self, _: Any) -> None:
+                owner.log.append(f"{self.ptr} waits")
 
             def __enter__(self) -> None:
                 self.previous, owner.stream = owner.stream, self  # type: ignore[assignment]
@@ -126,12 +152,18 @@ class StandIn:
 
             def begin_capture(self) -> None:
                 owner.log.append("begin")
+                assert not gc.isenabled()
 
             def end_capture(self) -> Any:
                 owner.log.append("end")
                 if owner.fail_at_end:
                     raise RuntimeError("capture was invalidated")
-                return SimpleNamespace(launch=lambda: owner.log.append("graph"))
+
+                def launch() -> None:
+                    owner._report()
+                    owner.log.append("graph")
+
+                return SimpleNamespace(launch=launch)
 
         return Stream()
 
@@ -214,7 +246,13 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 
 def launcher(cupy: StandIn, **settings: bool) -> CuPyLauncher:
-    return CuPyLauncher(cupy, np.dtype("float32"), **settings)
+    made = CuPyLauncher(cupy, np.dtype("float32"), **settings)
+    x = device(np.ones((1, 1), np.float32))
+    product = Product(x, x, device(x.copy()))
+    made.run([product])  # which tries cuBLAS first
+    made.capture([product])
+    cupy.log.clear()
+    return made
 
 
 @pytest.mark.parametrize("turn_a", [False, True])
@@ -239,7 +277,6 @@ def test_a_stack_of_products_is_one_call(cupy: StandIn, turned: bool, shared: bo
     b = generator.normal(size=(4, 3) if shared else (6, 4, 3)).astype(np.float32)
     view = device(a)[:, 1:] if not turned else device(a)  # matrices with gaps between them
     out = device(np.zeros((6, *((4, 3) if not turned else (5, 3))), np.float32))
-    cupy.log.clear()
     launcher(cupy).run([Product(view, device(b), out, transpose_a=turned)])
     assert [call for call in cupy.log if "gemm" in call] == ["batched gemm"]
     expected = (a.transpose(0, 2, 1) if turned else a[:, 1:]) @ b
@@ -288,20 +325,78 @@ def test_a_graph_is_captured_on_a_stream_and_in_a_pool_of_its_own(cupy: StandIn)
     graph()
     assert cupy.log[-1] == "graph"
     assert not made.running
+    assert gc.isenabled()
 
 
 def test_what_cannot_be_captured_says_why_and_ends_the_capture(cupy: StandIn) -> None:
     def read() -> None:
         raise ValueError("a value is needed")
 
-    for way in (launcher(cupy).run, launcher(cupy).capture):
-        with pytest.raises(NotPlannedError, match="a value is needed"):
+    made = launcher(cupy)
+    for way in (made.run, made.capture):
+        with pytest.raises(NotPlannedError, match="a value is needed"), refusing(made):
             way([EagerCall("curious", read)])
     assert cupy.log.count("end") == 1
     cupy.fail_at_end = True
-    with pytest.raises(NotPlannedError, match="invalidated"):
-        launcher(cupy).capture(plan())
+    with pytest.raises(NotPlannedError, match="invalidated"), refusing(made):
+        made.capture(plan())
     assert cupy.stream.ptr == 0
+    assert gc.isenabled()
+
+
+def test_a_fault_shows_when_the_plan_was_run_and_not_later(cupy: StandIn) -> None:
+    made = launcher(cupy)
+    cupy.errors = ["invalid configuration"]  # of that launch alone
+    with pytest.raises(NotPlannedError, match="invalid configuration"), refusing(made):
+        made.run(plan())
+    cupy.errors = ["illegal address"] * 3  # it stays: whatever is asked, the answer is this
+    with pytest.raises(DeviceLostError, match=r"illegal address.*--backend numpy"), refusing(made):
+        made.run(plan())
+
+
+def test_a_device_that_fails_in_the_middle_of_a_run_is_told_of_in_words(cupy: StandIn) -> None:
+    made = launcher(cupy)
+    graph, fence = made.capture(plan()), made.fence()
+    for ask in (graph, fence.wait):
+        cupy.errors = ["illegal address"]
+        with pytest.raises(DeviceLostError, match="resume the run from its last checkpoint"):
+            ask()
+
+
+def test_a_library_that_multiplies_wrongly_is_not_trusted(cupy: StandIn) -> None:
+    cupy.blas._multiply = lambda *_: None  # type: ignore[attr-defined]
+    cupy.blas.cublasGemmEx = cupy.blas._call(cupy.log, "gemm")  # type: ignore[attr-defined]
+    with pytest.raises(NotPlannedError, match="another product"):
+        launcher(cupy)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_product_that_nothing_needs_yet_is_a_branch_of_the_graph(
+    cupy: StandIn, branches: bool
+) -> None:
+    made, x = launcher(cupy), device(np.ones((2, 2), np.float32))
+    made.branches = branches
+    aside = Product(x, x, device(x.copy()), concurrent=True)
+    items: list[Any] = [Launch("dz", (1,), (1,), ()), aside, Launch("dx", (1,), (1,), ()), Join()]
+    made.capture(items)
+    made.capture(items)
+    calls = cupy.log[cupy.log.index("begin") + 1 : cupy.log.index("end")]
+    where = [call for call in calls if call not in ("stream", "workspace")]
+    branch = ["event on 77", "78 waits", "gemm", "dx on 77", "event on 78", "77 waits"]
+    assert where == ["dz on 77", *(branch if branches else ["gemm", "dx on 77"])]
+    cupy.log.clear()
+    made.run(items)
+    assert "78 waits" not in cupy.log
+
+
+def test_each_graph_has_a_pool_of_its_own(cupy: StandIn) -> None:
+    pools = iter(" ab")
+    cupy.cuda.MemoryPool = lambda: SimpleNamespace(malloc=next(pools))
+    made = launcher(cupy)
+    made.capture(plan())
+    made.capture(plan())
+    allocators = [line for line in cupy.log if line.startswith("allocate by")]
+    assert allocators == ["allocate by a", "allocate by b"]
 
 
 def test_copies_are_asked_for_on_the_current_stream(cupy: StandIn) -> None:
@@ -319,6 +414,6 @@ def test_copies_are_asked_for_on_the_current_stream(cupy: StandIn) -> None:
 
 def test_marks_are_events_with_their_time_in_seconds(cupy: StandIn) -> None:
     made = launcher(cupy)
-    first, second = made.mark(), made.mark()
+    first, second = made.fence(), made.fence()
     assert second.done
     assert second.seconds_since(first) == 1.5

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from engine.activations import activations
-from engine.backends.base import NumPyBackend
+from engine.backends import NumPyBackend
 from engine.cuda_graph import launches
 from engine.cuda_graph.plan import Item, Launch
-from engine.cuda_graph.sources import SCALARS
+from engine.cuda_graph.sources import SCALARS, source
 from engine.losses import MulticlassSVM, SoftmaxCrossEntropy, losses
 from engine.statistics.frames import BINS, FIELDS
 from engine.training.training_step import bind_accuracy
@@ -53,7 +53,7 @@ def test_activations_backwards_sum_over_blocks_in_a_fixed_order(name: str) -> No
 
     def backwards() -> tuple[Launch, list[Array]]:
         dx, db = np.empty_like(x), np.empty(COLUMNS)
-        return launches.activate_backwards(f, (x, y, dy, dx), db, NUMPY), [dx, db]
+        return launches.activate_backward(f, (x, y, dy, dx), db, NUMPY), [dx, db]
 
     dx, db = in_both_orders(backwards)
     np.testing.assert_allclose(dx, expected, rtol=1e-9, atol=1e-12)
@@ -72,7 +72,7 @@ def test_activations_pass_on_what_is_not_finite(name: str, bad: float) -> None:
         f.backward(NUMPY, x, expected, dy, slope, scratch)
     Emulator("float64").run([launches.activate(f, x.copy(), None, y)])
     np.testing.assert_allclose(y, expected, rtol=1e-9)
-    Emulator("float64").run([launches.activate_backwards(f, (x, y, dy, dx), None, NUMPY)])
+    Emulator("float64").run([launches.activate_backward(f, (x, y, dy, dx), None, NUMPY)])
     np.testing.assert_allclose(dx, slope, rtol=1e-9)
 
 
@@ -216,7 +216,7 @@ def test_the_highest_of_every_unit_is_kept() -> None:
         highest = [each.copy() for each in first]
         watched = list(zip(outputs, highest, strict=True))
         pointer = Emulator("float64").pointer
-        launch = launches.silent_units(watched, np.ones(1, np.int32), NUMPY, pointer)
+        launch = launches.highest_outputs(watched, np.ones(1, np.int32), NUMPY, pointer)
         assert launch is not None
         return launch, highest
 
@@ -237,12 +237,37 @@ def test_the_batch_is_gathered_from_rows_of_any_length() -> None:
     np.testing.assert_array_equal(batch_y, y[rows])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_compiled_is_ascii(dtype: str) -> None:
+    """CuPy writes it in the encoding of the locale, which may know no other letters."""
+    assert source(np.dtype(dtype)).isascii()
+
+
+def test_the_rows_of_a_tall_array_are_shared_between_a_few_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A grid has at most 65,535 blocks along y: 2,097,120 rows would be the most."""
+    monkeypatch.setattr(launches, "MOST_TILES", 3)
+    x, dy = random(20 * launches.ROWS_A_BLOCK + 5, 40), random(20 * launches.ROWS_A_BLOCK + 5, 40)
+
+    def backwards() -> tuple[Launch, list[Array]]:
+        dx, db = np.empty_like(x), np.empty(40)
+        launch = launches.activate_backward(
+            dict(activations.items())["tanh"](), (x, np.tanh(x), dy, dx), db, NUMPY
+        )
+        assert launch.grid == (2, 3)
+        return launch, [dx, db]
+
+    dx, db = in_both_orders(backwards)
+    np.testing.assert_allclose(dx, (1 - np.tanh(x) ** 2) * dy, rtol=1e-9)
+    np.testing.assert_allclose(db, dx.sum(axis=0), rtol=1e-9)
+
+
 def test_the_constants_are_those_of_the_kernels() -> None:
     """What Python and C++ must agree on is written in both: here they are compared."""
     import re
 
     from engine.cuda_graph import statistics
-    from engine.cuda_graph.sources import source
     from engine.statistics.frames import WIDTH_IN_RMS
 
     defined = dict(re.findall(r"#define (\w+) +([\d.]+)\b", source(np.dtype("float64"))))
@@ -250,6 +275,7 @@ def test_the_constants_are_those_of_the_kernels() -> None:
         "WARP": launches.WARP,
         "THREADS": launches.THREADS,
         "TILE_ROWS": launches.TILE_ROWS,
+        "NORM_ROWS": launches.NORM_ROWS,
         "ROWS_A_BLOCK": launches.ROWS_A_BLOCK,
         "PART": statistics.PART,
         "MOMENTS": statistics.MOMENTS,

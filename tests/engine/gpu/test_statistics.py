@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.activations import Activation, Identity, ReLU, Tanh
-from engine.backends.base import NumPyBackend
+from engine.backends import NumPyBackend
 from engine.cuda_graph.statistics import PART, Statistics
 from engine.initializers import Normal
 from engine.network import BoundNetwork, mlp

@@ -8,8 +8,10 @@ import pytest
 
 from engine.activations import Activation, ReLU, Tanh, activations
 from engine.activations.smooth import GELU
-from engine.backends.base import Backend, make_backend
+from engine.backends import NumPyBackend, make_backend
+from engine.backends.base import Backend
 from engine.commands import Command
+from engine.cuda_graph import step_plan
 from engine.cuda_graph.plan import describe
 from engine.cuda_graph.step_plan import Switches
 from engine.cuda_graph.step_queue import DEPTH, StepQueue
@@ -146,12 +148,27 @@ def test_penalties_and_limits(optimizer: Optimizer) -> None:
     both(net(), optimizer=optimizer)
 
 
-def test_what_has_no_kernel_is_captured_as_it_is_written() -> None:
-    ours, _ = both(net(batch_norm=True))
-    queue = ours.step_runners.current
+def test_a_layer_without_a_kernel_is_captured_as_an_eager_call() -> None:
+    plan = plan_of(both(Network([*ROWS["layer_norm"], Linear(3, He())]))[0])
+    assert list(items(plan)).count("EagerCall") == 2  # forwards and backwards
+
+
+def plan_of(trainer: Trainer) -> list[Any]:
+    queue = trainer.step_runners.current
     assert isinstance(queue, StepQueue)
-    plan = queue.plan(Switches(False, False, False), measure=False)
-    assert list(items(plan)).count("EagerCall") == 4  # two batch norms, forwards and backwards
+    return queue.plan(Switches(False, False, False), measure=False)
+
+
+def test_batch_norm_has_kernels_but_over_the_pixels_of_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernels = ["batch_norm_forward", "batch_norm_backward"]
+    plan = list(items(plan_of(both(net(batch_norm=True))[0])))
+    assert [plan.count(each) for each in ("EagerCall", *kernels)] == [0, 2, 2]
+    monkeypatch.setattr(step_plan, "MOST_ROWS", 19)
+    plan = list(items(plan_of(both(net(batch_norm=True))[0])))
+    assert [plan.count(each) for each in kernels] == [0, 0]
+    assert plan.count("EagerCall") == 5  # both, there and back, and a copy of their averages
 
 
 ROWS: dict[str, list[Layer]] = {
@@ -225,12 +242,23 @@ def test_dropout_is_made_operation_by_operation_and_says_so() -> None:
     assert frames[-1].state == "finished"
 
 
-@pytest.mark.parametrize("order", [0, 1])
-@pytest.mark.parametrize("optimizer", [SGD(1e200), Adam(1e200)])
-def test_divergence_stops_at_the_step_that_diverged(optimizer: Optimizer, order: int) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "order", "batch_norm"),
+    [
+        *((SGD(1e200), 0, False), (SGD(1e200), 1, False), (Adam(1e200), 0, False)),
+        *((Adam(1e200), 1, False), (SGD(1e200, momentum=0.9), 0, True)),
+        (SGD(1e200, momentum=0.9), 1, True),
+    ],
+)
+def test_divergence_stops_at_the_step_that_diverged(
+    optimizer: Optimizer, order: int, batch_norm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if order:  # then as it is written
+        monkeypatch.setattr(step_plan, "MOST_ROWS", 19)
     settings: dict[str, Any] = {"optimizer": optimizer, "steps": 3 * DEPTH}
-    ours, frames = train(EmulatedBackend(order=order), net(), **settings)
-    eager, expected = train(make_backend("numpy", "float64"), net(), **settings)
+    network = net(batch_norm=batch_norm)
+    ours, frames = train(EmulatedBackend(order=order, lag=1000), network, **settings)
+    eager, expected = train(NumPyBackend("float64"), network, **settings)
     assert frames[-1].state == expected[-1].state == "diverged"
     assert ours.step == eager.step
     (event,) = [e for f in frames for e in f.events]
@@ -242,7 +270,7 @@ def test_divergence_stops_at_the_step_that_diverged(optimizer: Optimizer, order:
         )
         np.testing.assert_allclose(ours_of, eagers, rtol=1e-7, err_msg=field)
     for name in (
-        "parameters",
+        *("parameters", "running"),
         *(f"optimizer.{key}" for key in eager.training_step.optimizer.state),
     ):
         found, wanted_array = (each.training_step.arrays[name] for each in (ours, eager))

@@ -182,7 +182,7 @@ class TestGradients:
 
         monkeypatch.setattr(Tanh, "backward", wrong)
         monkeypatch.setattr(
-            "engine.backends.base.kernels", lambda dtype: None
+            "engine.backends.selection.kernels", lambda dtype: None
         )  # they ask no formula
         found = gradients.check(subject(network={"activation": "tanh"}))
         assert found.verdict == "wrong"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from engine.statistics.frames import Event
 from tuilab.diagnosis import Finding, Monitor
 from tuilab.diagnosis.finding import all_found

@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 import pytest
 
-from engine.backends.base import make_backend
+from engine.backends import make_backend
 from tuilab.data.folder import data_folder
 from tuilab.process.launch import Options
 from tuilab.scenario.building import build_trainer, load_data

@@ -1,5 +1,5 @@
-// Activations whose formulas need more passes of NumPy than one, and no function of the
-// mathematical library: y = f(x) is `name_forward`, dx = dy · f′(x) is `name_backward`.
+// Activations whose formulas take NumPy more than one pass and need no function of the mathematical
+// library: y = f(x) is `name_forward`, dx = dy · f′(x) is `name_backward`.
 
 KERNEL void relu_forward(REAL *restrict y, length size, const REAL *restrict x) {
     SIMD for (length i = 0; i < size; ++i) y[i] = x[i] <= 0 ? (REAL)0 : x[i];

@@ -1,6 +1,6 @@
 // Batch normalisation of (rows, columns), some columns at a time: few enough that their rows are
-// still in the second-level cache when they are gone through again. These go by tiles, so narrow that
-// all that belongs to a column stays in a register. Sums are made a tile at a time and merged in
+// still in the second-level cache when they are read again. The columns are divided into tiles, narrow
+// enough that the sums of a column stay in registers. Sums are computed for each tile and merged in
 // float64.
 
 #define COLUMNS 64
@@ -8,8 +8,8 @@
 #define TILE_COLUMNS 32
 #define TILE static inline __attribute__((always_inline)) void
 
-// Calls work(columns of the tile, __VA_ARGS__) for tiles side by side: `j` is the first column of
-// each, of `width`. With a constant for its columns the compiler knows how many registers it needs.
+// Calls work(columns of the tile, __VA_ARGS__) for adjacent tiles: `j` is the first column of a tile,
+// of `width`. Because the number of columns is a constant, the compiler can use registers.
 #define ACROSS(work, ...)                                                                          \
     for (length j = 0; j < width; j += TILE_COLUMNS)                                               \
         if (width - j >= TILE_COLUMNS)                                                             \
@@ -64,7 +64,7 @@ TILE backward_in(const length width, REAL *restrict dx, length height, length co
             dx[i + j] = (dy[i + j] - ((x[i + j] - mean[j]) * slope[j] + shift[j])) * factor[j];
 }
 
-// Declares `at`, where the first row of each tile begins, and `height`, how many it has.
+// Declares `at`, where the first row of a tile begins, and `height`, its number of rows.
 #define DOWN                                                                                       \
     for (length row = 0, height, at = 0; height = at_most(TILE_ROWS, rows - row), row < rows;      \
          row += TILE_ROWS, at += TILE_ROWS * columns)
@@ -115,12 +115,12 @@ static void backward_of(REAL *restrict dx, length rows, length columns, length w
                 slope + j, shift + j, factor + j)
 }
 
-// Declares `at`, the first column of a part, and `width`, how many it has.
+// Declares `at`, the first column of a part, and `width`, its number of columns.
 #define EACH_PART                                                                                  \
     for (length at = 0, width = at_most(COLUMNS, columns); at < columns;                           \
          at += COLUMNS, width = at_most(COLUMNS, columns - at))
 
-// A whole batch forwards: its mean and 1/std, the running averages, and y.
+// Forward pass of a whole batch: its mean and 1/std, the running averages, and y.
 KERNEL void batch_norm_forward(REAL *restrict y, REAL *restrict mean, REAL *restrict scale,
                                REAL *restrict factor, const REAL *restrict gamma,
                                const REAL *restrict beta, REAL *restrict running_mean,
@@ -141,7 +141,7 @@ KERNEL void batch_norm_forward(REAL *restrict y, REAL *restrict mean, REAL *rest
     }
 }
 
-// A whole batch backwards: dgamma, dbeta and dx.
+// Backward pass of a whole batch: dgamma, dbeta and dx.
 KERNEL void batch_norm_backward(REAL *restrict dx, REAL *restrict dgamma, REAL *restrict dbeta,
                                 const REAL *restrict scale, const REAL *restrict factor,
                                 length rows, length columns, const REAL *restrict x,
@@ -161,7 +161,7 @@ KERNEL void batch_norm_backward(REAL *restrict dx, REAL *restrict dgamma, REAL *
     }
 }
 
-// The same in passes, between which those who have other rows of the batch are asked for theirs.
+// The same in several passes, between which the sums of other shards of the batch are added.
 
 // sum = Σ x, middle = sum / rows and squares = Σ (x − middle)².
 KERNEL void batch_norm_sums(REAL *restrict middle, REAL *restrict squares, length rows,
@@ -177,7 +177,7 @@ KERNEL void batch_norm_sums(REAL *restrict middle, REAL *restrict squares, lengt
     }
 }
 
-// total = Σ (x − mean)², by what `batch_norm_sums` found about another middle.
+// total = Σ (x − mean)², from what `batch_norm_sums` computed about another middle.
 KERNEL void batch_norm_squares(const REAL *restrict middle, const REAL *restrict squares,
                                length rows, length columns, REAL *restrict total,
                                const REAL *restrict mean) {

@@ -1,9 +1,10 @@
-// What all kernels share. Before this text the host writes `#define REAL float` (or double).
+// Shared by all kernels. The host puts `#define REAL float` (or double) before this text.
 //
-// A kernel is a line `KERNEL type name(arguments) {`, from which the host reads how to call it: what
-// is always the same comes first, what changes from call to call last. None allocates or keeps
-// anything, and every sum has a fixed order. Where a kernel makes the operations of a formula in Python
-// one by one, it does so to the last bit: the compiler must not fuse a product and a sum.
+// A kernel begins with a line `KERNEL type name(arguments) {`, from which the host reads its signature:
+// first the arguments that are always the same, then those that change from call to call. A kernel
+// does not allocate or keep anything, and every sum has a fixed order. A kernel that performs the
+// operations of a Python formula in the same order gives the same bits: the compiler must not fuse a
+// product and a sum.
 
 #include <math.h>
 #include <stdint.h>

@@ -1,19 +1,19 @@
 // Losses of (batch, classes) of scores at (batch,) of labels.
 
 #define BIAS ((1 << (8 * sizeof(WORD) - DIGITS - 2)) - 1) // of an exponent
-#define LN2_HIGH 0.693359375                              // so few digits that products are exact
+#define LN2_HIGH 0.693359375                              // few enough digits that products are exact
 #define LN2_LOW -2.1219444005469058277e-4
 #define TERMS (sizeof(REAL) == 4 ? 7 : 13)
 
-// eˣ = 2ⁿ eʳ for x ≤ 0, with |r| ≤ ½ ln 2, of which TERMS of Taylor's series are all that can be told:
-// to 1.2 units in the last place. 0 where it would be subnormal. Unlike the C library's it becomes
-// vectors, four times as fast.
+// eˣ = 2ⁿ eʳ for x ≤ 0, with |r| ≤ ½ ln 2, from TERMS of the Taylor series:
+// accurate to 1.2 units in the last place. 0 where it would be subnormal. Unlike the C library's
+// function it is vectorised, which is four times as fast.
 static inline REAL exponential(REAL x) {
     static const REAL factors[] = {1, 1, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720,
                                    1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800,
                                    1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
     const REAL least = -(BIAS - 1) * (LN2_HIGH + LN2_LOW), within = x < least ? least : x;
-    const REAL rounder = 1.5 * ((WORD)1 << DIGITS); // what is added to it loses its fraction
+    const REAL rounder = 1.5 * ((WORD)1 << DIGITS); // a number added to it loses its fraction
     const REAL n = within * (REAL)(1 / (LN2_HIGH + LN2_LOW)) + rounder - rounder;
     const REAL r = within - n * (REAL)LN2_HIGH - n * (REAL)LN2_LOW;
     REAL series = factors[TERMS], power;
@@ -24,7 +24,7 @@ static inline REAL exponential(REAL x) {
 }
 
 // The mean of −Σ target · log softmax(s), with 1 − smoothing + smoothing/C at the label and
-// smoothing/C elsewhere; and its gradient. One score that is no number makes all of its row none.
+// smoothing/C elsewhere; and its gradient. A score that is NaN makes its whole row NaN.
 KERNEL double softmax_cross_entropy(REAL *restrict ds, length batch, length classes,
                                     double smoothing, const REAL *restrict s,
                                     const int64_t *restrict labels) {
@@ -50,8 +50,8 @@ KERNEL double softmax_cross_entropy(REAL *restrict ds, length batch, length clas
     return loss / batch;
 }
 
-// How many examples have their highest score at their label: of equal ones the first counts, and a
-// NaN is higher than all.
+// The number of examples whose highest score is that of their label. The first of equal scores counts,
+// and NaN is higher than all numbers.
 KERNEL int64_t right_answers(length batch, length classes, const REAL *restrict s,
                              const int64_t *restrict labels) {
     int64_t right = 0;

@@ -1,5 +1,5 @@
-// Optimisers: each loop is a formula of engine/optimization/optimizers.py in one pass, where NumPy makes one for
-// each operation.
+// Optimisers: each loop is a formula of engine/optimization/optimizers.py in one pass, where NumPy
+// takes one for each operation.
 
 KERNEL void sgd(REAL *restrict w, const REAL *restrict g, REAL *restrict v, length size,
                 double rate, double momentum) {

@@ -1,14 +1,14 @@
-// The statistics of tensors: for each its moments, and from these the range of its histogram.
+// The statistics of tensors: the moments of each, and from these the range of its histogram.
 //
 // A tensor is a row of `tensors` (n, 5): a, b, count, stride, samples. Its values are a[i], or
-// a[i] − b[i] where b is given. `bounds` (n, 4): lowest and highest possible value, and between which
-// it is not saturated; NaN where there is none. The host defines FIELDS, BINS and WIDTH_IN_RMS, as
-// engine.statistics.frames has them.
+// a[i] − b[i] if b is given. `bounds` (n, 4): the lowest and highest possible value, and the limits
+// beyond which a value is saturated; NaN where there is none. The host defines FIELDS, BINS and
+// WIDTH_IN_RMS, as in engine.statistics.frames.
 
 #define TENSOR 5
 #define BLOCK 4096   // values that stay in the first-level cache
 #define LANES 64     // values compared side by side
-#define TABLES 4     // of counts: neighbours in one bin do not wait for each other
+#define TABLES 4     // of counts: neighbours in the same bin do not wait for each other
 #define SHORT 256
 
 struct range {
@@ -20,8 +20,8 @@ struct moments {
     struct range range;
 };
 
-// The least and the most of `size` values. By lanes, for not every compiler makes vectors of a
-// reduction to a minimum.
+// The minimum and maximum of `size` values. By lanes, because not every compiler vectorises such a
+// reduction.
 static struct range range_of(const REAL *restrict v, length size) {
     REAL least[LANES], most[LANES];
     struct range found = {v[0], v[0]};
@@ -43,9 +43,9 @@ static struct range range_of(const REAL *restrict v, length size) {
     return found;
 }
 
-// Take in `size` values, at most BLOCK. Sums are of differences from the first of them, which is no
-// farther from their mean than √size standard deviations: so none is lost in float64. What is not
-// finite makes the mean not finite.
+// Add `size` values, at most BLOCK. Sums are of differences from the first value, which is at most
+// √size standard deviations from the mean, so float64 is precise enough. A value that is not finite
+// makes the mean not finite.
 static void take_in(struct moments *m, const REAL *restrict v, length size, REAL low, REAL high) {
     double sum = 0, squares = 0;
     int32_t zeros = 0, saturated = 0;
@@ -71,7 +71,7 @@ static void take_in(struct moments *m, const REAL *restrict v, length size, REAL
     if (range.most > m->range.most) m->range.most = range.most;
 }
 
-// The least power of two that is not below x, within 2^±120; 1 for a signal that vanished.
+// The smallest power of two that is not below x, within 2^±120; 1 for a signal that is all zeros.
 static double power_above(double x) {
     int exponent;
     if (!(x > 0)) return 1;
@@ -94,8 +94,8 @@ static void count(int32_t (*counts)[BINS + 2], const REAL *restrict v, length si
 }
 
 // Measure the tensors from `begin` to before `end`: fill `table` (n, FIELDS), `ranges` (n, 2) and
-// `histograms` (n, 1 + BINS + 1: below, the bins, above). `left` (n,) becomes 1 for a tensor that has
-// values which are not finite, or too large to be squared: its rows say nothing then.
+// `histograms` (n, 1 + BINS + 1: below, the bins, above). `left` (n,) becomes 1 for a tensor with
+// values that are not finite or too large to be squared: its rows are not valid then.
 KERNEL void measure(const int64_t *restrict tensors, const double *restrict bounds,
                     double *restrict table, double *restrict ranges, int64_t *restrict histograms,
                     uint8_t *restrict left, length begin, length end) {
@@ -127,7 +127,7 @@ KERNEL void measure(const int64_t *restrict tensors, const double *restrict boun
         const double high = bound[1] == bound[1] ? bound[1] : power;
         ranges[2 * at] = low;
         ranges[2 * at + 1] = high;
-        // What lies exactly on a natural bound (tanh at 1) belongs into the last bin, not above it.
+        // A value exactly on a natural bound (tanh at 1) belongs in the last bin, not above it.
         const REAL ceiling = BINS + 1 - (bound[1] == bound[1] ? 0.5 : 0);
         const double scale = BINS / (high - low), first = 1 - low * scale;
         int32_t counts[TABLES][BINS + 2] = {{0}};
@@ -147,8 +147,8 @@ KERNEL void measure(const int64_t *restrict tensors, const double *restrict boun
     }
 }
 
-// highest = infinity for each column of x (rows, columns) that rises above `floor`, or is no number.
-// Return whether all have risen, now or before.
+// highest = infinity for each column of x (rows, columns) that rises above `floor` or is NaN.
+// Returns whether all have risen, now or earlier.
 KERNEL int64_t rise(REAL *restrict highest, const REAL *restrict x, length rows, length columns,
                     double floor) {
     const REAL lowest = floor;
@@ -161,8 +161,8 @@ KERNEL int64_t rise(REAL *restrict highest, const REAL *restrict x, length rows,
     return above == columns;
 }
 
-// What each unit does over the rows of x (rows, units), which lie `stride` values apart: its mean,
-// and the shares of rows in which it is above `floor` and in which it is saturated.
+// For each unit, over the rows of x (rows, units), `stride` values apart: its mean, and the shares of
+// rows in which it is above `floor` and in which it is saturated.
 KERNEL void units(REAL *restrict mean, double *restrict active, double *restrict saturated,
                   double floor, double low, double high, length rows, length columns,
                   length stride, const REAL *restrict x) {
@@ -187,12 +187,12 @@ KERNEL void units(REAL *restrict mean, double *restrict active, double *restrict
     }
 }
 
-// ‖W − mean over units‖ / ‖W‖ of rows of a weight, `stride` values apart; NaN where that is nothing.
+// ‖W − mean over units‖ / ‖W‖ of rows of a weight, `stride` values apart; NaN if ‖W‖ is 0.
 KERNEL double asymmetry(length rows, length columns, length stride, const REAL *restrict weight) {
     double whole = 0, spread = 0;
     for (length i = 0; i < rows; ++i, weight += stride) {
         double squares = 0, sum = 0, differences = 0;
-        const double first = weight[0];  // equal units leave exactly nothing
+        const double first = weight[0];  // exactly 0 for equal units
 #pragma omp simd reduction(+ : squares, sum, differences)
         for (length j = 0; j < columns; ++j) {
             const double w = weight[j], d = w - first;
@@ -203,12 +203,12 @@ KERNEL double asymmetry(length rows, length columns, length stride, const REAL *
         whole += squares;
         spread += differences - sum * sum / columns;
     }
-    const int measurable = whole > 1e-250 && whole < 1e250;  // else squares were lost
+    const int measurable = whole > 1e-250 && whole < 1e250;  // otherwise squares overflow or vanish
     return measurable ? sqrt((spread > 0 ? spread : 0) / whole) : NAN;
 }
 
 // Share of (example, unit) pairs whose weight gradient has one sign, of the inputs x (rows, inputs)
-// of an affine layer and dL/dz (rows, units) of what it gives; NaN where there are none.
+// of an affine layer and dL/dz (rows, units) of its output; NaN if there are none.
 KERNEL double one_signed(length rows, length columns, length gradient_stride,
                          const REAL *restrict dz, length inputs, length stride,
                          const REAL *restrict x) {
