@@ -1,12 +1,12 @@
-"""What a rule is, what it is given and what it reports; and the registry of rules.
+"""The interface of a rule, its input and output, and the registry of rules.
 
     @rules.register("saturation")
     @dataclass(frozen=True)
     class Saturation(Rule):
         share: float = 0.5
 
-The fields of a rule are its thresholds: keys of `[diagnosis.saturation]` in a scenario file, of
-which the first may also be given alone (`saturation = 0.6`).
+The fields of a rule are its thresholds: keys of `[diagnosis.saturation]` in a scenario file. The
+first may also be given alone (`saturation = 0.6`).
 """
 
 import math
@@ -36,7 +36,7 @@ class Symptom:
     threshold: float
     key: str  # the rule's setting that holds the threshold
     cause: str  # a sentence with the number in it
-    advice: str  # what helps, and the key that does it
+    advice: str  # what helps, and the key to set
     layers: tuple[int, ...] = ()  # from 1
 
 
@@ -53,24 +53,24 @@ class RuleContext:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The newest statistics; there are some at every moment of the kind "snapshot"."""
+        """The newest statistics; they exist at every moment of the kind "snapshot"."""
         assert self.past.newest is not None
         return self.past.newest
 
     def hidden(self, values: Floats) -> Floats:
-        """Return the values of the hidden layers, of one value a layer."""
+        """Return the values of the hidden layers, given one value per layer."""
         return values[: self.run.hidden]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule without state; its docstring says the condition and where it is from."""
+    """A rule without state; its docstring states the condition and its source."""
 
     moment: ClassVar[Moment] = "snapshot"
     at_start: ClassVar[bool] = False
-    """Whether one moment is enough at step 0, where there is no training noise to wait out."""
+    """Whether one moment is enough at step 0, before there is training noise."""
     only_at_start: ClassVar[bool] = False
-    """Whether it can begin at step 0 only; it may still clear later."""
+    """Whether it can begin only at step 0; it may still clear later."""
     patient: ClassVar[bool] = True
     """Whether it must hold for several moments; False if one is enough."""
     tensor: ClassVar[str] = "activation"
@@ -99,7 +99,7 @@ def below(value: float, threshold: float, slack: float) -> bool:
 
 
 def loosened(factor: float, slack: float) -> float:
-    """Return a threshold of a factor whose healthy value is 1: 1/slack of its way in logarithm."""
+    """Return a threshold closer to 1, the healthy factor: its logarithm divided by `slack`."""
     return math.exp(math.log(factor) / slack)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from engine.commands import Command
 from engine.statistics.frames import LayerInfo
 
-HEALTHY: Final = 1e-3  # an update, as a share of the weights (lecture 6)
+HEALTHY: Final = 1e-3  # size of an update relative to the weights (lecture 6)
 FAR: Final = 10.0  # the largest factor by which a learning rate is changed at once
 RATE: Final = "optimizer.learning_rate"
 
@@ -26,7 +26,7 @@ class Fix:
 
     @property
     def how(self) -> str:
-        """How it is applied, in words."""
+        """How the fix is applied, in words."""
         if self.command is not None:
             return "now, from the next step on"
         return "resumes from the last good checkpoint" if self.go_on else "restarts the run"
@@ -34,11 +34,11 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What has to be known of a run to offer changes."""
+    """What is known about a run when fixes are offered."""
 
-    layers: Sequence[LayerInfo]  # hidden ones from 1, the output layer last
+    layers: Sequence[LayerInfo]  # hidden layers first, the output layer last
     initializer: str = ""  # by its name
-    own_layers: bool = False  # written in [[layer]] tables, which settings do not reach
+    own_layers: bool = False  # defined in [[layer]] tables, which settings cannot change
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     live: bool = True
 
@@ -61,7 +61,7 @@ def good_initializer(activation: str) -> str:
 
 
 def set_rate(case: Case, factor: float) -> list[Fix]:
-    """Return the fix that multiplies the learning rate: live, or else in a new run."""
+    """Return the fix that multiplies the learning rate: live, or in a new run."""
     rate = case.hyperparameters.get("learning_rate", 0.0)
     if rate <= 0:
         return []
@@ -73,13 +73,13 @@ def set_rate(case: Case, factor: float) -> list[Fix]:
 
 
 def healthy_rate(case: Case, ratio: float) -> list[Fix]:
-    """Return the fix that brings updates of `ratio` of the weights to a healthy size."""
+    """Return the fix that brings updates, `ratio` of the weights, to a healthy size."""
     factor = HEALTHY / ratio if ratio > 0 else FAR
     return set_rate(case, min(max(factor, 1 / FAR), FAR))
 
 
 def initialize(case: Case) -> list[Fix]:
-    """Return the fixes for the first weights: those that suit the non-linearity, or normalise."""
+    """Return fixes for the initial weights: an initialiser that fits, or batch normalisation."""
     if case.own_layers:
         return []
     fixes = []
@@ -95,7 +95,7 @@ def activate(case: Case, name: str) -> list[Fix]:
     """Return the fix that replaces the non-linearity."""
     if case.own_layers or case.activation == name:
         return []
-    return [Fix(f"{name} as non-linearity", settings=(f'network.activation="{name}"',))]
+    return [Fix(f"{name} activation", settings=(f'network.activation="{name}"',))]
 
 
 def set_hyperparameter(case: Case, key: str, value: float, path: str) -> list[Fix]:

@@ -106,7 +106,7 @@ def test_a_signal_that_dies_is_mended_before_the_rate() -> None:
 def test_units_that_died_while_training_want_a_lower_rate() -> None:
     died = offers("dead_units", case(), advice=f"{LOWER}, or …")
     assert died[0].command == Command("set", "learning_rate", 0.01)
-    assert offers("dead_units", case())[0].label == "leaky_relu as non-linearity"
+    assert offers("dead_units", case())[0].label == "leaky_relu activation"
 
 
 def test_after_a_divergence_it_goes_on_from_before() -> None:
@@ -124,23 +124,23 @@ def test_the_initializer_suits_the_non_linearity(activation: str, name: str) -> 
     assert second.settings == ("network.batch_norm=true",)
 
 
-def test_what_is_there_already_is_not_offered() -> None:
+def test_what_the_network_already_has_is_not_offered() -> None:
     layers = [LayerInfo(1, "relu", "linear", 9, "relu", "batch_norm"), *layer_infos(1)]
     assert initialize(Case(layers, "he")) == []
     assert initialize(Case(layer_infos(), "he", own_layers=True)) == []
     assert [f.label for f in offers("dead_units", case(activation="leaky_relu"))] == [
-        "biases that start at 0.01"
+        "initial biases of 0.01"
     ]
     assert offers("vanishing_gradient", case(activation="tanh"))[-1].label == "batch normalisation"
 
 
-def test_a_loss_below_guessing_is_not_mended_by_weights() -> None:
+def test_a_loss_below_guessing_has_no_fix_by_weights() -> None:
     assert offers("initial_loss", case(), measured=0.2) == []
 
 
 def test_centring_helps_the_first_layer_only() -> None:
     assert offers("not_zero_centered", case())[0].settings == ('data.preprocess=["zero_mean"]',)
-    assert offers("not_zero_centered", case(), layers=(2,))[0].label == "tanh as non-linearity"
+    assert offers("not_zero_centered", case(), layers=(2,))[0].label == "tanh activation"
 
 
 def test_every_rule_says_what_it_looks_for() -> None:

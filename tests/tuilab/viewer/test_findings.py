@@ -15,14 +15,16 @@ from tuilab.viewer.panels.findings import finding_lines
 
 SHRINKING = Finding(
     "shrinking_activations", "warning", tuple(range(1, 11)), 0, 0.71, 0.8,
-    "the spread of activations shrinks ×0.71 a layer, ×0.046 over 10 layers",
+    "the spread of activations shrinks by a factor of 0.71 per layer (0.046 over 10 layers)",
     'network.initializer = "he", or network.batch_norm = true',
 )  # fmt: skip
 DEAD = Finding(
     "dead_units", "error", (3, 4), 1, 0.5, 0.4, "50 % of the units of layer 3 are silent",
     "lower optimizer.learning_rate",
 )  # fmt: skip
-OVER = Finding("overfitting", "info", (), 1, 0.3, 0.1, "90 % are right, 60 % of the others", "more")
+OVER = Finding(
+    "overfitting", "info", (), 1, 0.3, 0.1, "training accuracy is 90 %", "more"
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def shown(store: RunStore, cells: int = 60, room: int = 0) -> list[str]:
     return [plain(line) for line in explanation_lines(store, Claims(), cells, room=room)]
 
 
-def test_the_gravest_stands_first_with_layers_evidence_and_advice(diagnosed: RunStore) -> None:
+def test_the_gravest_comes_first_with_layers_evidence_and_advice(diagnosed: RunStore) -> None:
     lines = shown(diagnosed)
     assert lines[:3] == [
         "✕ dead units  layers 3, 4",
@@ -47,20 +49,20 @@ def test_the_gravest_stands_first_with_layers_evidence_and_advice(diagnosed: Run
     assert lines[3] == "▲ shrinking activations  layers 1–10"
     assert '  → network.initializer = "he", or network.batch_norm = true' in lines
     assert lines.index("worth knowing") > lines.index(lines[3])
-    assert "○ overfitting: 90 % are right, 60 % of the others" in lines
+    assert "○ overfitting: training accuracy is 90 %" in lines
     roles = [line[0][1] if line else "" for line in explanation_lines(diagnosed, Claims(), 60)]
     assert (roles[0], roles[3]) == ("error", "warning")
 
 
 def test_what_a_finding_says_is_not_said_again(diagnosed: RunStore) -> None:
     lines = shown(diagnosed)
-    assert not any("activations shrink ×" in line for line in lines)
+    assert not any("activations shrink: ×" in line for line in lines)
     said = " ".join(" ".join(lines).split())  # and what is expected stays
-    assert "theory, step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu keeps ×0.71)" in said
+    assert "theory at step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu preserves ×0.71)" in said
     assert any(line.startswith("▲ gradients shrink: ×") for line in lines)
 
 
-def test_what_has_cleared_leaves_its_place_to_how_things_stand(
+def test_what_has_cleared_leaves_its_place_to_the_current_state(
     diagnosed: RunStore, recording: Recording
 ) -> None:
     cleared = {"rule": "shrinking_activations", "first_step": 0}
@@ -68,7 +70,7 @@ def test_what_has_cleared_leaves_its_place_to_how_things_stand(
     assert diagnosed.poll().events
     lines = shown(diagnosed)
     assert not any("shrinking" in line for line in lines)
-    assert any("activations shrink ×" in line for line in lines)
+    assert any("activations shrink: ×" in line for line in lines)
     assert lines[0] == "✕ dead units  layers 3, 4"
 
 

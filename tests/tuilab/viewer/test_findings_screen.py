@@ -255,7 +255,7 @@ async def test_after_a_divergence_it_goes_back(diagnosed: Recording, client: Fak
 
     async with viewing(diagnosed.folder, client, launchers=Launchers(go_on=go_on)) as (app, pilot):
         await opened(app, pilot)
-        assert "before it, at a lower learning rate" in text(app)
+        assert "continue from before it, at a lower learning rate" in text(app)
         await pilot.press("1")
         await sent(app)
         assert asked == [diagnosed.folder]

@@ -1,11 +1,11 @@
-"""What looking costs."""
+"""The cost of the statistics."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from tuilab.diagnosis.base import Rule, RuleContext, Symptom, percent, rules
 
-SETTLED: Final = 2.0  # seconds: before, the statistics of step 0 are most of what was done
+SETTLED: Final = 2.0  # seconds: earlier, the statistics of step 0 dominate
 
 
 @rules.register("probe_cost")
@@ -21,5 +21,5 @@ class ProbeCost(Rule):
         if seen.frame.time < SETTLED or not share > self.share / slack:
             return None
         cause = f"statistics take {percent(share)} of the training time"
-        advice = "none needed: they are taken less often by themselves; larger batches cost less"
+        advice = "nothing to do: they are now taken less often; larger batches reduce their share"
         return Symptom("info", share, self.share, "share", cause, advice)

@@ -16,12 +16,12 @@ LOWER: Final = "lower optimizer.learning_rate"
 @rules.register("dead_units")
 @dataclass(frozen=True)
 class DeadUnits(Rule):
-    """A share of a layer's units is silent over a whole epoch (lecture 6, "dead ReLUs").
+    """Too many units of a layer are inactive over a whole epoch (lecture 6, "dead ReLUs").
 
-    Depth alone makes some: the deeper, the more alike all examples look, so that some units are off
-    for all of them. Of ten healthy layers of 500 the last have 8–14 % from the first step on. What
-    a layer after the first began with is therefore accepted, up to the share `by_depth`; more than
-    `error` in all is always too much.
+    Depth alone causes some: examples look more alike from layer to layer, so that some units are
+    inactive for all of them. In ten healthy layers of 500 units, the last have 8–14 % from the
+    first step on. The share that a layer after the first starts with is therefore accepted, up to
+    `by_depth`; a total of more than `error` is always too much.
     """
 
     warning: float = 0.1
@@ -56,12 +56,12 @@ class DeadUnits(Rule):
         worst = float(shares[at])
         first = seen.past.first
         began = float(seen.hidden(first.dead_fraction)[at]) if first is not None else 0.0
-        cause = f"{percent(worst)} of the units of layer {at + 1} are silent on every example"
+        cause = f"{percent(worst)} of the units of layer {at + 1} are inactive on every example"
         if began > worst / 2:
-            cause += f", {percent(began)} from the start"
+            cause += f" ({percent(began)} from the start)"
             advice = "start with biases at or above 0 (network.bias = 0.01), or leaky_relu"
             if severity == "info":
-                advice = "depth alone makes some; leaky_relu has none"
+                advice = "depth alone causes some; leaky_relu has none"
         else:
             advice = f'{LOWER}, or network.activation = "leaky_relu"'
         return Symptom(severity, worst, threshold, key, cause, advice, numbered(over))
@@ -70,5 +70,5 @@ class DeadUnits(Rule):
         slower = set_rate(case, 1 / FAR) if finding.advice.startswith(LOWER) else []
         if case.own_layers:
             return slower
-        bias = Fix("biases that start at 0.01", settings=("network.bias=0.01",))
+        bias = Fix("initial biases of 0.01", settings=("network.bias=0.01",))
         return [*slower, *activate(case, "leaky_relu"), bias]

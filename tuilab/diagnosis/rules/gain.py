@@ -20,16 +20,16 @@ from tuilab.diagnosis.finding import Finding, Severity
 from tuilab.diagnosis.fixes import Case, Fix, activate, initialize
 
 SATURATED: Final = 0.5
-"""Share of saturated activations in a layer from which the gradient suffers from them."""
-Levels = Mapping[Severity, tuple[str, float]]  # severity → setting and threshold, the worst last
+"""Share of saturated activations in a layer above which they reduce the gradient."""
+Levels = Mapping[Severity, tuple[str, float]]  # severity → key and threshold, the worst last
 
 
 def trend(
     seen: RuleContext, gain: float, levels: Levels, what: str, slack: float
 ) -> Symptom | None:
-    """Return a symptom where `gain`, a factor a layer, is beyond a level on its side of 1.
+    """Return a symptom if `gain`, a factor per layer, is beyond a level, below or above 1.
 
-    None with fewer than DEEP hidden layers: over one or two, a factor is not a trend.
+    None with fewer than DEEP hidden layers: one or two layers do not make a trend.
     """
     depth = seen.run.hidden
     reached = None
@@ -41,8 +41,8 @@ def trend(
         return None
     severity, key, level = reached
     word = "shrinks" if level < 1 else "grows"
-    whole = np.float64(gain) ** (depth - 1)  # may be infinite, where a float of Python raises
-    cause = f"{what} {word} ×{gain:.2f} a layer, ×{whole:.2g} over {depth} layers"
+    whole = np.float64(gain) ** (depth - 1)  # may be infinite; a Python float would raise
+    cause = f"{what} {word} by a factor of {gain:.2f} per layer ({whole:.2g} over {depth} layers)"
     layers = tuple(range(1, depth + 1))
     return Symptom(severity, gain, level, key, cause, initializer_advice(seen.run), layers)
 
@@ -52,10 +52,10 @@ def trend(
 class ShrinkingActivations(Rule):
     """gain.forward is below a threshold at the start: the initial scale is too small.
 
-    Each layer multiplies the spread by its gain: after ten layers of gain 0.5, a thousandth is left
-    (lecture 6, "weight initialization").
+    Each layer multiplies the spread by its gain: after ten layers with a gain of 0.5, a thousandth
+    is left (lecture 6, "weight initialization").
 
-    Only the start shows the initial scale; later, layers scale as they learn to.
+    Only the start shows the initial scale; training changes it later.
     """
 
     at_start: ClassVar = True
@@ -77,7 +77,7 @@ class ShrinkingActivations(Rule):
 class GrowingActivations(ShrinkingActivations):
     """gain.forward is above a threshold at the start: the initial scale is too large.
 
-    Large pre-activations saturate tanh and sigmoid, and make a loss far above that of guessing
+    Large pre-activations saturate tanh and sigmoid, and cause a loss far above that of guessing
     (lecture 6, "weight initialization").
     """
 
@@ -88,10 +88,10 @@ class GrowingActivations(ShrinkingActivations):
 @rules.register("vanishing_gradient")
 @dataclass(frozen=True)
 class VanishingGradient(Rule):
-    """gain.backward is below a threshold, at any time: the first layers learn next to nothing.
+    """gain.backward is below a threshold, at any time: the first layers hardly learn.
 
-    On its way back dL/dA is multiplied by weights and slopes of each layer; a sigmoid's slope is
-    ¼ at most (lecture 6, "activation functions").
+    Backpropagation multiplies dL/dA by the weights and slopes of each layer; the slope of a sigmoid
+    is at most ¼ (lecture 6, "activation functions").
     """
 
     tensor: ClassVar = "activation_grad"
@@ -100,12 +100,12 @@ class VanishingGradient(Rule):
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         gain = seen.snapshot.gain_backward
-        what = "on its way back dL/dA"
+        what = "towards the input, dL/dA"
         if saturated := _saturated(seen):
             what = f"{saturated} of the activations in a layer are saturated; {what}"
         symptom = trend(seen, gain, {"error": ("gain", self.gain)}, what, slack)
         if symptom is not None and seen.run.layers[0].activation == "sigmoid":
-            advice = f"a sigmoid passes on a quarter at most, tanh and relu more; {symptom.advice}"
+            advice = f"a sigmoid passes on at most a quarter, tanh and relu more; {symptom.advice}"
             return replace(symptom, advice=advice)
         return symptom
 
@@ -117,9 +117,9 @@ class VanishingGradient(Rule):
 @rules.register("exploding_gradient")
 @dataclass(frozen=True)
 class ExplodingGradient(VanishingGradient):
-    """gain.backward is above a threshold, at any time: the first layers are thrown about.
+    """gain.backward is above a threshold, at any time: updates of the first layers are erratic.
 
-    So it goes with weights of std 1 (lecture 6, "weight initialization").
+    Weights with a std of 1 cause it (lecture 6, "weight initialization").
     """
 
     gain: float = 2.0

@@ -1,4 +1,4 @@
-"""Training and validation accuracy apart, or both low."""
+"""Training and validation accuracy that are far apart, or both low."""
 
 import math
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, set_hyperparameter
 from tuilab.diagnosis.past import SMOOTHED, Checked
 
-SURE: Final = 3.0  # standard errors from which a difference of accuracies is not chance
+SURE: Final = 3.0  # standard errors above which a difference of accuracies is not chance
 
 
 def _gap(checks: Sequence[Checked]) -> float:
-    """Return the mean gap between training and validation; NaN where there are too few."""
+    """Return the mean gap between training and validation; NaN if there are too few checks."""
     if len(checks) < SMOOTHED:
         return math.nan
     return float(np.mean([check.training_accuracy - check.accuracy for check in checks]))
@@ -25,11 +25,11 @@ def _gap(checks: Sequence[Checked]) -> float:
 @rules.register("overfitting")
 @dataclass(frozen=True)
 class Overfitting(Rule):
-    """Training accuracy is above validation accuracy by more than `gap`, and more so than before.
+    """Training accuracy exceeds validation accuracy by more than `gap`, and the gap is growing.
 
-    An info, as a gap by itself costs nothing: a teacher's random labels have no other end. A
-    warning where validation accuracy has fallen from its best by more than `fall`, and more than
-    chance explains: then training for less long was better.
+    An info, because a gap alone does no harm: with random labels it is unavoidable. A warning if
+    validation accuracy has fallen from its best by more than `fall`, and by more than chance
+    explains: training should have stopped earlier.
     """
 
     moment: ClassVar = "validation"
@@ -44,20 +44,20 @@ class Overfitting(Rule):
             return None
         last = checks[-1]
         cause = (
-            f"{percent(last.training_accuracy)} of the training examples are right, "
-            f"{percent(last.accuracy)} of the others"
+            f"training accuracy is {percent(last.training_accuracy)}, "
+            f"validation accuracy {percent(last.accuracy)}"
         )
         advice = "regularise: optimizer.weight_decay, dropout, more data or data.augment"
         fallen = self._fallen(seen)
         if fallen > self.fall / slack:
-            cause += f", {percent(fallen)} below their best"
+            cause += f", down by {percent(fallen)} from its best"
             advice = f"stop earlier, or {advice}"
             return Symptom("warning", fallen, self.fall, "fall", cause, advice)
         return Symptom("info", gap, self.gap, "gap", cause, advice)
 
     @staticmethod
     def _fallen(seen: RuleContext) -> float:
-        """Return how far validation accuracy is below its best, 0 where that may be chance."""
+        """Return how far validation accuracy is below its best; 0 if that may be chance."""
         best = seen.past.best_accuracy
         now = float(np.mean([check.accuracy for check in [*seen.past.checks][-SMOOTHED:]]))
         examples = max(seen.run.validation_examples, 1)
@@ -81,8 +81,8 @@ class Overfitting(Rule):
 class Underfitting(Rule):
     """Training and validation accuracy are within `gap`, and both low, in the second half of a run.
 
-    Accuracies count from guessing (0) to perfect (1): low is below `low`. A network that is hardly
-    better than guessing does not learn at all, which is for other rules to explain.
+    On a scale from guessing (0) to perfect (1), low means below `low`. A network that is hardly
+    better than guessing does not learn at all; other rules explain that.
     """
 
     moment: ClassVar = "validation"
@@ -102,7 +102,7 @@ class Underfitting(Rule):
         if not (halfway and low and abs(gap) < self.gap * slack):
             return None
         cause = f"training and validation accuracy are both about {percent(accuracy)}"
-        advice = "more capacity: network.hidden; or train for longer"
+        advice = "more capacity: network.hidden; or train longer"
         return Symptom("info", gap, self.gap, "gap", cause, advice)
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:

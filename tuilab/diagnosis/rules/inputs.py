@@ -13,11 +13,11 @@ from tuilab.diagnosis.fixes import Case, Fix, activate
 @rules.register("not_zero_centered")
 @dataclass(frozen=True)
 class NotZeroCentered(Rule):
-    """Nearly all weight gradients of a layer have, for one example, one sign: updates zigzag.
+    """For one example, the weight gradients of a unit nearly all have one sign: updates zigzag.
 
-    A warning where it can be had better: in layer 1, whose inputs are the data, and behind layers
-    whose activations have a mean of more than `offset` times their std, as after a sigmoid. After
-    ReLU it is so too (mean about 0.7 std) and does little harm: an info.
+    A warning where it can be avoided: in layer 1, whose inputs are the data, and after layers whose
+    activations have a mean of more than `offset` times their std, such as a sigmoid. It is also the
+    case after ReLU (mean about 0.7 std), where it does little harm: an info.
     """
 
     share: float = 0.9
@@ -31,20 +31,20 @@ class NotZeroCentered(Rule):
         severe = over & (self._offsets(seen) > self.offset / slack)
         layers = numbered(severe if severe.any() else over)
         measured = float(shares[layers[0] - 1])
-        what = "the data" if layers[0] == 1 else "inputs"
-        cause = f"{what} have one sign, so all weight gradients of a unit do too, for one example"
-        cause += f" ({percent(measured)} of all)"
+        what = "the data" if layers[0] == 1 else "all inputs"
+        cause = f"{what} have one sign, so all weight gradients of a unit do too"
+        cause += f" (for {percent(measured)} of examples and units)"
         advice = 'centre the data: data.preprocess = ["zero_mean"]'
         if layers[0] > 1:
-            advice = 'network.activation = "tanh" or "elu" has a mean nearer to zero'
+            advice = 'network.activation = "tanh" or "elu" has a mean closer to zero'
             if not severe.any():
-                advice = f"usual behind {seen.run.layers[0].activation}; {advice}"
+                advice = f"usual after {seen.run.layers[0].activation}; {advice}"
         severity: Severity = "warning" if severe.any() else "info"
         return Symptom(severity, measured, self.share, "share", cause, advice, layers)
 
     @staticmethod
     def _offsets(seen: RuleContext) -> Floats:
-        """Return |mean| / std of what goes into each layer; of the data, infinite."""
+        """Return |mean| / std of the inputs of each layer; infinite for the data."""
         mean = seen.hidden(seen.snapshot.field("activation", "mean"))
         std = seen.hidden(seen.snapshot.field("activation", "std"))
         with np.errstate(all="ignore"):

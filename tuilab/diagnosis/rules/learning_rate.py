@@ -20,10 +20,10 @@ from tuilab.diagnosis.fixes import FAR, Case, Fix, healthy_rate, initialize, set
 from tuilab.diagnosis.past import Past
 
 RATE: Final = "optimizer.learning_rate"
-DYING: Final = 0.8  # gain a layer below which it is not the learning rate that is to blame
-BLOCKED: Final = 0.9  # share of dead units in a layer beyond which next to no gradient passes
-FIX_SIGNAL: Final = "fix the signal first, which fades on its way"
-PROGRESS: Final = 0.98  # of the lowest loss so far: below, there is progress
+DYING: Final = 0.8  # gain per layer below which the learning rate is not to blame
+BLOCKED: Final = 0.9  # share of dead units in a layer above which hardly any gradient passes
+FIX_SIGNAL: Final = "fix the fading signal first"
+PROGRESS: Final = 0.98  # a loss below this share of the lowest so far is progress
 
 
 def _median_ratio(seen: RuleContext) -> float:
@@ -33,8 +33,8 @@ def _median_ratio(seen: RuleContext) -> float:
     return float(np.median(ratios)) if ratios.size else math.nan
 
 
-def _lately(past: Past, epochs: int) -> int:
-    """Return the number of windows in `epochs`, or in half of a run if that has fewer."""
+def _recent_windows(past: Past, epochs: int) -> int:
+    """Return the number of windows in `epochs`, or in half of a run if that is fewer."""
     windows = past.windows_in(epochs)
     if past.run.total_steps:
         windows = min(windows, past.run.total_steps // (2 * past.window))
@@ -42,7 +42,7 @@ def _lately(past: Past, epochs: int) -> int:
 
 
 def _stuck(past: Past, span: int) -> bool:
-    """Return whether the loss is not low, and no lower in the last windows than before them."""
+    """Return whether the loss is not yet low, and did not fall in the last windows."""
     if past.learned or len(past.loss) <= span:
         return False
     return bool(past.loss[-span:].min() > PROGRESS * past.loss[:-span].min())
@@ -53,8 +53,8 @@ def _stuck(past: Past, span: int) -> bool:
 class LowLearningRate(Rule):
     """The median update is a tiny part of the weights, or the loss stagnates over `epochs`.
 
-    Not where the training data are learned, for then gradients are small, nor where dead units let
-    none through; nor where a schedule has lowered the rate. Lecture 6: about 1e-3 is healthy.
+    Not if the training data are learned, because gradients are small then; if dead units block the
+    gradient; or if a schedule has lowered the rate. Lecture 6: about 1e-3 is healthy.
     """
 
     tensor: ClassVar = "update"
@@ -96,12 +96,12 @@ class LowLearningRate(Rule):
 @rules.register("high_learning_rate")
 @dataclass(frozen=True)
 class HighLearningRate(Rule):
-    """The median update is a large part of the weights, or the loss jumps about on a plateau.
+    """The median update is a large part of the weights, or the loss jumps on a plateau.
 
-    A ratio above `error` is too much in any case, above `warning` only where the loss has not come
-    lower for `epochs`: before batch normalisation small weights take large steps, and the loss may
-    rise for five of them until they have grown and all is well. On a plateau the loss varies by
-    more than `oscillation` of its mean.
+    A ratio above `error` is always too much; above `warning`, only if the loss has not fallen for
+    `epochs`: before batch normalisation, small weights take large steps, and the loss may rise for
+    five epochs until they have grown. On a plateau, the loss varies by more than `oscillation`
+    of its mean.
     """
 
     tensor: ClassVar = "update"
@@ -113,7 +113,7 @@ class HighLearningRate(Rule):
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)
         advice = f"lower {RATE}"
-        span = _lately(past, self.epochs)
+        span = _recent_windows(past, self.epochs)
         stuck = _stuck(past, span)
         cause = f"each update changes the weights by {percent(ratio)} (healthy: about 0.1 %)"
         if ratio > self.error / slack:
@@ -124,7 +124,7 @@ class HighLearningRate(Rule):
         last = past.loss[-span:]
         swing = float(last.std() / abs(last.mean())) if stuck else 0.0
         if swing > self.oscillation / slack:
-            cause = f"the loss stays about {last.mean():.3g} and varies by {percent(swing)}"
+            cause = f"the loss stays around {last.mean():.3g} and varies by {percent(swing)}"
             return Symptom("warning", swing, self.oscillation, "oscillation", cause, advice)
         return None
 

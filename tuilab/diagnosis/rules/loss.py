@@ -11,7 +11,7 @@ from tuilab.diagnosis.finding import Finding, Severity
 from tuilab.diagnosis.fixes import FAR, Case, Fix, initialize, set_hyperparameter, set_rate
 
 EXPLODED: Final = 3.0
-"""The lecture's limit: with a loss above 3 × that at first, it is not heading the right way."""
+"""The lecture's limit: a loss above 3 times the first one is not heading the right way."""
 
 
 @rules.register("initial_loss")
@@ -19,9 +19,9 @@ EXPLODED: Final = 3.0
 class InitialLoss(Rule):
     """The first data loss is not that of guessing, ln C with a softmax (lecture 6, sanity checks).
 
-    Scores with a spread of their own miss it: about ½·std² above it, harmless for a std near 1,
-    as He gives. So it is an info when more than a share `off` away, and a warning from `warning`
-    times more, or less, on.
+    Scores with a spread raise it by about ½·std², which is harmless for a std near 1, such as He
+    initialisation gives. It is an info if the loss differs by more than the share `off`, and a
+    warning from a factor of `warning` on, in either direction.
     """
 
     at_start: ClassVar = True
@@ -38,13 +38,13 @@ class InitialLoss(Rule):
         severity: Severity = "warning" if far else "info"
         std = float(seen.snapshot.field("pre_activation", "std")[-1])
         cause = f"the first loss is {loss:.3g}; guessing would give {guess:.3g}; "
-        cause += f"scores have a std of {std:.2g}"
+        cause += f"the scores have a std of {std:.2g}"
         if ratio < 1:
-            advice = "check labels and loss: before training, nothing can be known"
+            advice = "check the labels and the loss: without training, nothing beats guessing"
         elif far:
             advice = f"weights start too large: {initializer_advice(seen.run)}"
         else:
-            advice = "a smaller scale in the output layer would start at it"
+            advice = "a smaller scale in the output layer would start closer to it"
         if far:
             return Symptom(severity, ratio, self.warning, "warning", cause, advice)
         return Symptom(severity, abs(ratio - 1), self.off, "off", cause, advice)
@@ -80,8 +80,8 @@ class ExplodingLoss(Rule):
 class LateStart(Rule):
     """The loss stays within `flat` of its first value for a share `of_run`, then falls by `fall`.
 
-    "Flat for a while, then it trains: bad initialisation" (lecture 6). For at least `steps`:
-    a healthy network also needs some before anything shows, more with momentum.
+    "Flat for a while, then it trains: bad initialisation" (lecture 6). Flat for at least `steps`: a
+    healthy network also needs some steps to show progress, more with momentum.
     """
 
     moment: ClassVar = "window"

@@ -1,4 +1,4 @@
-"""Where training broke."""
+"""A loss that is not finite."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ STILL_BROKEN: Final = Symptom("error", math.nan, math.inf, "", "no step since", 
 @rules.register("not_finite")
 @dataclass(frozen=True)
 class NotFinite(Rule):
-    """The loss is NaN or infinite; the trainer names the first layer and tensor that is.
+    """The loss is NaN or infinite; the finding names the first layer and tensor.
 
     "NaN almost always means high learning rate" (lecture 6, "babysitting the learning process").
     """
@@ -27,7 +27,7 @@ class NotFinite(Rule):
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         event = next((e for e in seen.frame.events if e.kind == EventKind.DIVERGED), None)
-        if event is None:  # it remains until a step succeeds
+        if event is None:  # the finding remains until a step succeeds
             trained = seen.frame.steps and bool(np.isfinite(seen.frame.loss).all())
             return None if slack == 1 or trained else STILL_BROKEN
         layer, tensor = event.detail.get("layer"), event.detail.get("tensor")
@@ -36,13 +36,13 @@ class NotFinite(Rule):
         if layer is not None:
             cause += f"; first not finite: {tensor} of layer {layer} ({event.detail.get('name')})"
         advice = (
-            "lower optimizer.learning_rate, or limit steps: optimizer.clip_norm = 1.0; g in the "
-            "view, or tuilab run --resume RUN --set optimizer.learning_rate=…, goes back before it"
+            "lower optimizer.learning_rate, or limit steps: optimizer.clip_norm = 1.0; to continue "
+            "from before it, press g, or tuilab run --resume RUN --set optimizer.learning_rate=…"
         )
         layers = (int(layer),) if layer is not None else ()
         return Symptom("error", float(loss), math.inf, "", cause, advice, layers)
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:
-        back = Fix("before it, at a lower learning rate", go_on=True)
-        clip = Fix("steps of limited size", settings=("optimizer.clip_norm=1.0",))
+        back = Fix("continue from before it, at a lower learning rate", go_on=True)
+        clip = Fix("gradient clipping", settings=("optimizer.clip_norm=1.0",))
         return ([] if case.live else [back]) + set_rate(case, 1 / FAR) + [clip]

@@ -1,4 +1,4 @@
-"""Activations so flat that they pass on almost no gradient."""
+"""Activations in the flat part of their function, which pass on almost no gradient."""
 
 from dataclasses import dataclass
 
@@ -20,9 +20,9 @@ from tuilab.diagnosis.fixes import FAR, Case, Fix, initialize, set_rate
 @rules.register("saturation")
 @dataclass(frozen=True)
 class Saturation(Rule):
-    """More than a share of a layer's activations saturated: |tanh| > 0.97, sigmoid < 0.03 or …
+    """Too many activations of a layer are saturated: |tanh| > 0.97, sigmoid < 0.03 or > 0.97.
 
-    The bounds are those of the non-linearity (lecture 6, "saturated neurons kill the gradients").
+    Each non-linearity defines the bounds (lecture 6, "saturated neurons kill the gradients").
     """
 
     share: float = 0.5
@@ -37,7 +37,7 @@ class Saturation(Rule):
         advice = f"weights start too large: {initializer_advice(seen.run)}"
         if begun is not None:
             at_first = seen.hidden(begun.field("activation", "saturated_fraction"))
-            if not (at_first > self.share).any():  # it came while training
+            if not (at_first > self.share).any():  # saturated only during training
                 advice = "steps are too large: lower optimizer.learning_rate"
         cause = f"{percent(worst)} of a layer's activations are saturated: no gradient passes there"
         return Symptom("warning", worst, self.share, "share", cause, advice, numbered(over))

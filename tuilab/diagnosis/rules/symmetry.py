@@ -1,4 +1,4 @@
-"""Units that are all the same."""
+"""Units of a layer that are all equal."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,9 +13,9 @@ from tuilab.diagnosis.fixes import Case, Fix, initialize
 @rules.register("symmetric_units")
 @dataclass(frozen=True)
 class SymmetricUnits(Rule):
-    """All columns of a weight matrix are equal: units that begin the same stay the same.
+    """All columns of a weight matrix are equal: units that start equal stay equal.
 
-    An output layer may begin with zeros: the first update breaks its symmetry, because the labels
+    An output layer may start with zeros: the first update breaks its symmetry, because the labels
     of the classes differ. Nothing distinguishes hidden units (lecture 6, "W = 0").
     """
 
