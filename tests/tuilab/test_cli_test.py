@@ -23,7 +23,7 @@ from tests.tuilab.support import (
 from tuilab.errors import ScenarioError
 from tuilab.process.testing import ScenarioResult, SeedRun, collect
 from tuilab.record.run_folder import RunFolder
-from tuilab.reports.test_reports import junit
+from tuilab.reports.suite_report import junit
 
 TRUE = {"claim": "it learns", "metric": "loss", "at": "end", "below": 5.0}
 FALSE = {"claim": "it learns at once", "metric": "loss", "at": "start", "below": 0.0}

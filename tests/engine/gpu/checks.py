@@ -41,7 +41,7 @@ from engine.layers.prelu import PReLU
 from engine.layers.reshape import Flatten, Image
 from engine.layers.residual import Residual
 from engine.losses import losses
-from engine.network import Network, mlp
+from engine.network import BoundNetwork, Network, mlp
 from engine.network.parameters import allocate
 from engine.optimization.optimizers import SGD, Adam, AdamW, Optimizer, RMSProp, optimizers
 from engine.statistics.frames import TENSORS, Snapshot
@@ -470,7 +470,7 @@ def same_snapshot(found: Snapshot, expected: Snapshot, most: float, what: str) -
 def check_statistics(backend: Backend, repeats: int) -> float:
     """All statistics of a step against the probes', of the same arrays."""
     network = mlp([300], 5, activation=Tanh(), initializer=He())
-    bound = network.bind((64, 250), backend, generator=np.random.default_rng(0))
+    bound = BoundNetwork.of(network, (64, 250), backend, generator=np.random.default_rng(0))
     scores, batch = backend.empty((64, 5)), backend.empty((64, 250))
     probes = Probes(bound, scores, lambda: batch)
     arrays = [array for each in bound.bound for array in (each.output, each.input_gradient)]
