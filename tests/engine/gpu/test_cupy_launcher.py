@@ -9,6 +9,7 @@ import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.cuda_graph import cupy_launcher
+from engine.cuda_graph import cublas, cupy_launcher
 from engine.cuda_graph.cupy_launcher import CuPyLauncher
 from engine.cuda_graph.launcher import refusing
 from engine.cuda_graph.plan import EagerCall, Join, Launch, Product
@@ -37,8 +38,11 @@ OF_WHAT_IS_MADE = [
 
 def names() -> Iterator[str]:
     """Yield what the launcher takes from CuPy: "cuda.runtime.memcpyAsync"."""
-    tree = ast.parse(Path(cupy_launcher.__file__).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    trees = [
+        ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        for module in (cublas, cupy_launcher)
+    ]
+    for node in chain.from_iterable(map(ast.walk, trees)):
         words = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
         for root, prefix in ROOTS.items():
             if words.startswith(root) and "(" not in words:
