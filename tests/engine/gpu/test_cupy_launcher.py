@@ -370,11 +370,11 @@ def test_a_device_that_fails_in_the_middle_of_a_run_is_told_of_in_words(cupy: St
 def test_a_library_that_multiplies_wrongly_is_not_trusted(cupy: StandIn) -> None:
     cupy.blas._multiply = lambda *_: None  # type: ignore[attr-defined]
     cupy.blas.cublasGemmEx = cupy.blas._call(cupy.log, "gemm")  # type: ignore[attr-defined]
-    with pytest.raises(NotPlannedError, match="another product"):
+    with pytest.raises(NotPlannedError, match="a wrong product"):
         launcher(cupy)
 
 
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("branches", [False, True])
 def test_a_product_that_nothing_needs_yet_is_a_branch_of_the_graph(
     cupy: StandIn, branches: bool
 ) -> None:
