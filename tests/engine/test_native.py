@@ -382,7 +382,7 @@ class TestCalls:
             self.kernel(y, 4)(np.ones(4, complex))
 
     def test_it_writes_into_no_array_of_another_type(self) -> None:
-        with pytest.raises(TypeError, match="keeps contiguous float32, not float64"):
+        with pytest.raises(TypeError, match="needs contiguous float32, not float64"):
             self.kernel(np.empty(4), 4)
 
     def test_an_array_of_another_size_is_refused(self) -> None:

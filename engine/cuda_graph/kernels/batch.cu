@@ -31,7 +31,8 @@ extern "C" __global__ void highest_outputs(const long long* layers, const int* t
 }
 
 // Restore the running averages from before a forward pass if an earlier loss was not finite.
-extern "C" __global__ void restore_averages(REAL* state, const REAL* before, const int* alive, int size) {
+extern "C" __global__ void restore_averages(REAL* state, const REAL* before, const int* alive,
+                                            int size) {
     if (*alive) return;
     for (int i = blockIdx.x * THREADS + threadIdx.x; i < size; i += gridDim.x * THREADS)
         state[i] = before[i];

@@ -211,7 +211,7 @@ extern "C" __global__ void unit_statistics(const long long* jobs, double* out) {
         if (job[0] == 0) {
             double squares = 0, sum = 0, differences = 0;
             for (long long j = lane; j < job[2]; j += WARP) {
-                double w = x[j], d = w - (double)x[0];  // exactly 0 for equal units
+                double w = x[j], d = w - (double)x[0];  // all differences of equal units are 0
                 squares += w * w;
                 sum += d;
                 differences += d * d;

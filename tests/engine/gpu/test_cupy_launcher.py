@@ -9,6 +9,7 @@ import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.cuda_graph import cupy_launcher
+from engine.cuda_graph import cublas, cupy_launcher
 from engine.cuda_graph.cupy_launcher import CuPyLauncher
 from engine.cuda_graph.launcher import refusing
 from engine.cuda_graph.plan import EagerCall, Join, Launch, Product
@@ -37,8 +38,11 @@ OF_WHAT_IS_MADE = [
 
 def names() -> Iterator[str]:
     """Yield what the launcher takes from CuPy: "cuda.runtime.memcpyAsync"."""
-    tree = ast.parse(Path(cupy_launcher.__file__).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    trees = [
+        ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        for module in (cublas, cupy_launcher)
+    ]
+    for node in chain.from_iterable(map(ast.walk, trees)):
         words = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
         for root, prefix in ROOTS.items():
             if words.startswith(root) and "(" not in words:
@@ -366,11 +370,11 @@ def test_a_device_that_fails_in_the_middle_of_a_run_is_told_of_in_words(cupy: St
 def test_a_library_that_multiplies_wrongly_is_not_trusted(cupy: StandIn) -> None:
     cupy.blas._multiply = lambda *_: None  # type: ignore[attr-defined]
     cupy.blas.cublasGemmEx = cupy.blas._call(cupy.log, "gemm")  # type: ignore[attr-defined]
-    with pytest.raises(NotPlannedError, match="another product"):
+    with pytest.raises(NotPlannedError, match="a wrong product"):
         launcher(cupy)
 
 
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("branches", [False, True])
 def test_a_product_that_nothing_needs_yet_is_a_branch_of_the_graph(
     cupy: StandIn, branches: bool
 ) -> None:

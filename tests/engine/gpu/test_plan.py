@@ -357,7 +357,7 @@ def test_a_plan_can_be_read() -> None:
     plan: list[Item] = [
         Launch("sgd", (4,), (256,), (x, np.int32(6))),
         Product(x, x, np.empty((3, 3)), transpose_a=True),
-        EagerCall("batch_norm, layer 2, forwards", lambda: None),
+        EagerCall("batch_norm, layer 2, forward", lambda: None),
     ]
     assert describe(plan).splitlines() == [
         "  1  sgd                      4 blocks of 256: (2×3)",

@@ -192,7 +192,7 @@ KERNEL double asymmetry(length rows, length columns, length stride, const REAL *
     double whole = 0, spread = 0;
     for (length i = 0; i < rows; ++i, weight += stride) {
         double squares = 0, sum = 0, differences = 0;
-        const double first = weight[0];  // exactly 0 for equal units
+        const double first = weight[0];  // all differences of equal units are 0
 #pragma omp simd reduction(+ : squares, sum, differences)
         for (length j = 0; j < columns; ++j) {
             const double w = weight[j], d = w - first;
