@@ -33,12 +33,15 @@ def test_charts_without_a_series_are_missing(folder: RunFolder, follow: Follow) 
 async def test_the_dashboard_names_what_is_not_recorded(
     folder: RunFolder, client: FakeClient
 ) -> None:
-    async with viewing(folder, client) as (app, _):
+    async with viewing(folder, client) as (app, pilot):
         shown = text(app)
         assert "this run has no accuracy" in shown
         assert "not recorded: dL/dA" in shown
         assert NOT_FINITE.glyph not in shown
         assert "NaN" not in shown
+        await pilot.press("4")
+        await settle(app, pilot)
+        assert "backward: dL/dA is not recorded" in text(app)
 
 
 async def test_a_layer_names_the_tensors_that_are_not_recorded(
