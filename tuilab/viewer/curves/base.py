@@ -106,6 +106,10 @@ class Kind(ABC):
         """Return whether there is nothing to draw yet."""
         return not len(scene.store.series)
 
+    def missing(self, scene: Scene) -> bool:
+        """Return whether the run, and those beside it, record nothing of the kind."""
+        return False
+
     def broken(self, scene: Scene) -> int:
         """Return the number of steps in sight whose value is not finite."""
         return 0
@@ -116,6 +120,8 @@ class ByLayer(Kind):
 
     awaited = "the first snapshot"
     field: ClassVar[Literal["update_ratio", "gradient_norm"]]
+    tensors: ClassVar[frozenset[str]]
+    """Those that it is computed from."""
 
     @staticmethod
     @abstractmethod
@@ -135,6 +141,11 @@ class ByLayer(Kind):
     def waits(self, scene: Scene) -> bool:
         """Return whether there is no snapshot yet."""
         return not len(scene.store.layer_series())
+
+    def missing(self, scene: Scene) -> bool:
+        """Return whether snapshots lack the tensors."""
+        snapshot = scene.store.snapshot
+        return snapshot is not None and not self.tensors <= set(snapshot.tensors)
 
 
 def frame(chart: plot.Chart, scene: Scene) -> plot.Chart:
@@ -159,6 +170,12 @@ def line(scene: Scene, steps: Floats, values: Floats, role: str) -> list[plot.Cu
     elif not bool((raw.low < raw.high).any()):
         return [plot.Curve(raw, role)]
     return [plot.Curve(raw, f"{role}.dim", band=True), plot.Curve(trend, role)]
+
+
+def unrecorded(scene: Scene, field: str) -> bool:
+    """Return whether no run has a series of that name."""
+    runs = (scene.store.series, *(other.series for other in scene.others))
+    return not any(field in series.names for series in runs)
 
 
 def beside(scene: Scene, field: str) -> list[plot.Curve]:
@@ -192,6 +209,11 @@ class TrainAndValidation(Kind):
         series = scene.store.series
         own = line(scene, series.steps, getattr(series, self.field), "train")
         return [*beside(scene, self.field), *own, *measured(scene, self.field)]
+
+    def missing(self, scene: Scene) -> bool:
+        """Return whether neither split has such values."""
+        validated = any(self.field in v.values for v in scene.store.validations)
+        return not validated and unrecorded(scene, self.field)
 
     def values(self, scene: Scene, at: int | None) -> list[Value]:
         """Return the training and the validation value."""

@@ -18,6 +18,7 @@ class GradientNorm(ByLayer):
     """‖dL/dW‖ of each layer and of all together, on a logarithmic axis; without biases."""
 
     name = field = "gradient_norm"
+    tensors = frozenset(("weight_grad",))
     order = 40
     title = "Gradient norm"
     help = "‖dL/dW‖ of each layer, blue at the input, and of all weights together"

@@ -3,7 +3,7 @@
 from typing import Final
 
 from tuilab.charts import formats, plot
-from tuilab.viewer.curves.base import Kind, Scene, Value, frame
+from tuilab.viewer.curves.base import Kind, Scene, Value, frame, unrecorded
 from tuilab.viewer.curves.loss import logarithmic
 
 
@@ -27,6 +27,10 @@ class LearningRate(Kind):
         own = scene.reduced(series.steps, series.learning_rate)
         curves.append(plot.Curve(own, "update"))
         return frame(plot.Chart(curves, logarithmic=logarithmic(scene, curves)), scene)
+
+    def missing(self, scene: Scene) -> bool:
+        """Return whether no run records its learning rate."""
+        return unrecorded(scene, self.name)
 
     def values(self, scene: Scene, at: int | None) -> list[Value]:
         """Return the learning rate."""

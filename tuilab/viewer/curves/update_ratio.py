@@ -22,6 +22,7 @@ class UpdateRatio(ByLayer):
     """log₁₀ ‖ΔW‖/‖W‖ of each layer; the dashed level is −3."""
 
     name = field = "update_ratio"
+    tensors = frozenset(("update", "weight"))
     order = 30
     title = "Update ratio"
     help = "log₁₀ ‖ΔW‖/‖W‖ of each layer, blue at the input; dashed: −3, about healthy"

@@ -77,7 +77,7 @@ class ChartPanel(LinesPanel):
         if scene.viewport.smoothing and self.kind.smoothed:
             flags.append([(f"~{scene.viewport.smoothing:g}", "muted")])
         tail: Line = [("  ", ""), *join(flags)] if flags else []
-        values = self.kind.values(scene, scene.store.at)
+        values = [] if self._missing(scene) else self.kind.values(scene, scene.store.at)
         return [*legend(self.kind.title, values, cells - width(tail)), *tail]
 
     def _subtitle(self, scene: Scene, cells: int) -> Line:
@@ -96,6 +96,9 @@ class ChartPanel(LinesPanel):
         others = names(self.kind.beside(scene, scene.store.at), room)
         return join([piece for piece in (part, others) if piece])
 
+    def _missing(self, scene: Scene) -> bool:
+        return not self.kind.waits(scene) and self.kind.missing(scene)
+
     def _words(self, scene: Scene) -> list[Line]:
         """Return why there is no chart."""
         live = scene.store.live
@@ -103,6 +106,8 @@ class ChartPanel(LinesPanel):
             words = "not enough room for a chart"
         elif self.kind.waits(scene):
             words = f"waiting for {self.kind.awaited} …" if live else "nothing was recorded"
+        elif self.kind.missing(scene):
+            words = f"this run has no {self.kind.title.lower()}"
         else:
             words = "no finite values" if not scene.viewport.zoomed else "no data in this window"
         return [[(words, "muted")]]

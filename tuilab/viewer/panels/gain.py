@@ -46,6 +46,7 @@ class Direction:
     expected: Floats  # (hidden,): NaN where theory has no answer
     left: Floats  # (hidden,): share of the std at the start
     cause: str  # of the predicted factor, as a formula
+    missing: str  # the tensor, where the run does not record it
 
 
 def directions(
@@ -67,10 +68,12 @@ def directions(
     return (
         Direction("forward", FORWARD, "forward →", "activation", snapshot.gain_forward,
             first.gain_forward if first else math.nan, theory.gain_forward,
-            table.gains_forward()[:-1], forward, onward, why_forward),
+            table.gains_forward()[:-1], forward, onward, why_forward,
+            "" if "activation" in snapshot.tensors else "activation"),
         Direction("backward", BACKWARD, "← backward", "gradient", snapshot.gain_backward,
             first.gain_backward if first else math.nan, theory.gain_backward,
-            table.gains_backward()[:-1], backward, back, why_backward),
+            table.gains_backward()[:-1], backward, back, why_backward,
+            "" if "activation_grad" in snapshot.tensors else "dL/dA"),
     ), theory  # fmt: skip
 
 
@@ -105,6 +108,8 @@ def close(a: float, b: float) -> bool:
 
 def verdict(direction: Direction, theory: SignalTheory, info: RunInfo, step: int) -> str:
     """Return a sentence that compares the measured factor per layer with the predicted one."""
+    if direction.missing:
+        return f"{direction.word}: {direction.missing} is not recorded"
     if math.isnan(direction.gain):
         return f"{direction.word}: no factor per layer"
     head = f"{direction.word} {formats.factor(direction.gain)} per layer"

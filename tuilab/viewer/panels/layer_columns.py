@@ -121,15 +121,18 @@ def _values(tensor: str, field: str) -> Callable[[Table], Cells]:
     def cells(table: Table) -> Cells:
         values = table.snapshot.field(tensor, field).tolist()
         bad = table.snapshot.field(tensor, "nonfinite").tolist()
-        return [
-            (
-                formats.sci(v) if not n else f"{NOT_FINITE.glyph} NaN",
-                "error" if n else "faint" if v == 0 else "",
-            )
-            for v, n in zip(values, bad, strict=True)
-        ]
+        return [statistic(v, n) for v, n in zip(values, bad, strict=True)]
 
     return cells
+
+
+def statistic(value: float, nonfinite: float) -> Span:
+    """Return a statistic of a tensor; `nonfinite`, its broken values, is NaN without a tensor."""
+    if math.isnan(nonfinite):
+        return UNKNOWN.glyph, "faint"
+    if nonfinite:
+        return f"{NOT_FINITE.glyph} NaN", "error"
+    return formats.sci(value), "" if value else "faint"
 
 
 def _where_finite(table: Table, shares: Floats) -> list[float]:
@@ -184,21 +187,31 @@ def _can_saturate(table: Table) -> bool:
     return table.any_activation("saturated")
 
 
+def _has(*tensors: str) -> Callable[[Table], bool]:
+    return lambda table: set(tensors) <= set(table.snapshot.tensors)
+
+
 COLUMNS: Final = (
-    Column("activation", "activation", "", 7, 95, weight=3),
-    Column("mean", "activation", "mean", 8, 60, _values("activation", "mean")),
-    Column("std", "activation", "std", 7, 100, _values("activation", "std")),
+    Column("activation", "activation", "", 7, 95, weight=3, shown=_has("activation")),
+    Column("mean", "activation", "mean", 8, 60, _values("activation", "mean"),
+           shown=_has("activation")),
+    Column("std", "activation", "std", 7, 100, _values("activation", "std"),
+           shown=_has("activation")),
     Column("zero", "activation", "zero", 4, 55, _zeros, shown=_can_die),
     Column("sat", "activation", "sat.", 4, 75, _saturated, shown=_can_saturate),
     Column("dead", "activation", "dead", 4, 70, _dead, shown=_can_die),
-    Column("gradient", "gradient", "", 9, 65, weight=2),
-    Column("gstd", "gradient", "std", 7, 90, _values("activation_grad", "std")),
-    Column("gnorm", "gradient", "norm", 7, 40, _values("activation_grad", "norm")),
-    Column("weight", "update", "", 14, 20, weight=2),
-    Column("wnorm", "update", "norm", 7, 50, _values("weight_grad", "norm")),
-    Column("ratio", "update", "log₁₀ΔW/W", 9, 85, _update_ratio),
-    Column("forward", "gain", "fwd →", 6, 93, _forward),
-    Column("backward", "gain", "← bwd", 6, 91, _backward),
+    Column("gradient", "gradient", "", 9, 65, weight=2, shown=_has("activation_grad")),
+    Column("gstd", "gradient", "std", 7, 90, _values("activation_grad", "std"),
+           shown=_has("activation_grad")),
+    Column("gnorm", "gradient", "norm", 7, 40, _values("activation_grad", "norm"),
+           shown=_has("activation_grad")),
+    Column("weight", "update", "", 14, 20, weight=2, shown=_has("weight_grad")),
+    Column("wnorm", "update", "norm", 7, 50, _values("weight_grad", "norm"),
+           shown=_has("weight_grad")),
+    Column("ratio", "update", "log₁₀ΔW/W", 9, 85, _update_ratio,
+           shown=_has("update", "weight")),
+    Column("forward", "gain", "fwd →", 6, 93, _forward, shown=_has("activation")),
+    Column("backward", "gain", "← bwd", 6, 91, _backward, shown=_has("activation_grad")),
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ STRIPS: Final = {
     "weight": ("weight_grad", "update"),
 }
 """Columns of strips, with the tensor that each shows and its role."""
+LABELS: Final = {"activation": "activation", "activation_grad": "dL/dA", "weight_grad": "dL/dW"}
 HEADER_LINES: Final = 2
 
 
@@ -232,7 +233,14 @@ class Layers(ScrolledPanel):
 
 
 def subtitle(table: Table, scroll: str, cells: int) -> str:
-    """Return the text of the lower border: scroll position and gains, as far as they fit."""
+    """Return the text of the lower border: scroll position and gains, as far as they fit.
+
+    Tensors that the run does not record have no column; they are named instead.
+    """
+    recorded = table.snapshot.tensors
+    missing = [label for tensor, label in LABELS.items() if tensor not in recorded]
+    if missing:
+        scroll = f"{scroll}   not recorded: {', '.join(missing)}".strip()
     forward = formats.factor(table.snapshot.gain_forward)
     backward = formats.factor(table.snapshot.gain_backward)
     low, high = table.thresholds.healthy_gain

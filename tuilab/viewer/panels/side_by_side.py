@@ -8,7 +8,6 @@ from engine.statistics.frames import Floats
 from tuilab.charts import distributions as charts
 from tuilab.charts import formats
 from tuilab.charts.distributions import Axis, Histogram
-from tuilab.charts.symbols import NOT_FINITE
 from tuilab.charts.text import Line, Piece, Span, crop, fit, join, pad
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import RunStore
@@ -20,7 +19,7 @@ from tuilab.viewer.panels.base import (
     ScrolledPanel,
     Styles,
 )
-from tuilab.viewer.panels.layer_columns import Table
+from tuilab.viewer.panels.layer_columns import Table, statistic
 
 CHOICES: Final[tuple[ComparedTensors, ...]] = get_args(ComparedTensors)
 TITLES: Final = {"activation": "activation", "gradient": "dL/dA"}
@@ -255,10 +254,7 @@ def _stds(table: Table, column: Column) -> list[Span]:
     tensor = TENSORS[column.role]
     values = table.snapshot.field(tensor, "std").tolist()
     bad = table.snapshot.field(tensor, "nonfinite").tolist()
-    return [
-        (f"{NOT_FINITE.glyph} NaN", "error") if n else (formats.sci(v), "" if v else "faint")
-        for v, n in zip(values, bad, strict=True)
-    ]
+    return [statistic(v, n) for v, n in zip(values, bad, strict=True)]
 
 
 def _gains(table: Table, column: Column) -> list[Span]:

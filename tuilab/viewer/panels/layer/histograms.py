@@ -40,9 +40,9 @@ def draw(subject: Subject, cells: int, height: int) -> list[Line]:
         return upper[:height]
     state = subject.state
     history = subject.history(state.tensor)
-    if history is None or not len(history.steps):
-        return upper[:height]
     name, role = NAMES[state.tensor]
+    if history is None or not len(history.steps):
+        return [*upper, [], [(f"  {name} over time: not recorded", "muted")]][:height]
     below = over_time(name, role, state, subject.snapshot.step, history, cells, room)
     return [*upper, [], *below][:height]
 
@@ -120,7 +120,7 @@ def _numbers(h: Histogram, cells: int) -> Line:
     if h.nonfinite:
         return [(f"  {h.nonfinite:,.0f} not finite", "error")]
     if math.isnan(h.mean):
-        return [("  not measured", "faint")]
+        return [("  not recorded", "faint")]
     mean, std = formats.sci(h.mean), formats.sci(h.std)
     for before, between in (("  mean ", "  std "), ("  μ ", "  σ ")):
         line: Line = [(before, "muted"), (mean, ""), (between, "muted"), (std, "")]
@@ -130,7 +130,12 @@ def _numbers(h: Histogram, cells: int) -> Line:
 
 
 def _scale(h: Histogram, axis: Axis, cells: int) -> Line:
-    """Return both ends of the axis, and between them what the histogram leaves out."""
+    """Return both ends of the axis, and between them what the histogram leaves out.
+
+    A tensor that is not recorded has no axis.
+    """
+    if not h.nonfinite and math.isnan(h.mean):
+        return []
     low, high = formats.short(axis.low), formats.short(axis.high)
     zeros = h.zeros / h.total if h.total else 0.0
     middle = f"{formats.percent(zeros)} zero" if zeros >= 0.005 else ""
