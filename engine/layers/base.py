@@ -139,7 +139,7 @@ class Shard:
 class Scope:
     """What a layer binds into: a batch size on a back-end, its parameters, and its buffers.
 
-    A name stands for one buffer of a layer. Shards of the batch get rows of the whole batch's
+    A name identifies one buffer of a layer. Shards of the batch get rows of the whole batch's
     buffer of that name, in whatever order they ask.
     """
 

@@ -60,7 +60,7 @@ def fork(
             return _from_checkpoint(folder, point, options, steps, sets, path)
         except FileNotFoundError:
             if not left:
-                raise RunError(f"{point.path if point else folder.path} is gone") from None
+                raise RunError(f"{point.path if point else folder.path} no longer exists") from None
     raise AssertionError
 
 

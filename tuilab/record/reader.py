@@ -38,7 +38,7 @@ class RunReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise RunError(f"{path} does not exist; tuilab list shows the runs there are")
+            raise RunError(f"{path} does not exist; tuilab list shows all runs")
         try:
             version = self._open("mode=rw")
         except sqlite3.Error:
