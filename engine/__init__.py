@@ -5,7 +5,7 @@
     from engine.data.sources.digits import Digits
 
 Arrays in, frames out: it knows no terminal, no file format and no database. The names here are
-loaded when they are first asked for: a command that trains nothing does not wait for them.
+loaded on first use: a command that trains nothing does not wait for them.
 """
 
 from importlib import import_module

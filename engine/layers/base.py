@@ -236,7 +236,7 @@ class Layer:
 
     kind: ClassVar[str]
     weighted: ClassVar[bool] = False
-    """Whether it has a parameter "weight": the layers that are shown begin at such a one."""
+    """Whether it has a parameter "weight": each layer that is shown begins with one."""
     activates: ClassVar[bool] = False
     """Whether it can be chosen, by its own name, where a network asks for an activation."""
     normalizes: ClassVar[bool] = False

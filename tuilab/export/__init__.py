@@ -21,7 +21,7 @@ Write = Callable[..., list[Path]]  # (reader, target, and the options of a pictu
 class Format:
     """Where a format's code is, and what its target is called beside the run."""
 
-    module: str  # imported when it is asked for
+    module: str  # imported on use
     suffix: str  # of a file; "" for a folder
     function: str = "write"
     picture: bool = False

@@ -1,7 +1,7 @@
 """Forks: a run that branches off another at one of its checkpoints, with settings changed.
 
 A fork holds what both have in common, and draws the same batches in the same order from there on;
-its parent stays as it is, or goes on.
+its parent does not change, and may continue.
 """
 
 import time

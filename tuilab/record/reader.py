@@ -221,7 +221,7 @@ class RunReader:
     def units(self, layer: int, step: int) -> tuple[int, Units] | None:
         """Return what the units of a layer (from 1) did at `step`, and at which step that was.
 
-        That is an earlier step where the units were not kept. None where nothing is known: the
+        That is an earlier step where the units were not recorded. None if nothing is known: the
         layer has too many units, or the source does not measure them.
         """
         rows = self._rows(

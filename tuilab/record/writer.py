@@ -1,4 +1,4 @@
-"""The writer's end of `run.db`: whoever trains, and nobody else."""
+"""Writes `run.db`; only the training process does."""
 
 import dataclasses
 import sqlite3
