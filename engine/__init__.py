@@ -5,7 +5,7 @@
     from engine.data.sources.digits import Digits
 
 Arrays in, frames out: it knows no terminal, no file format and no database. The names here are
-loaded when they are first asked for: a command that trains nothing does not wait for them.
+loaded on first use: a command that trains nothing does not wait for them.
 """
 
 from importlib import import_module
@@ -31,5 +31,5 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return found
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value

@@ -10,10 +10,10 @@ os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")  # nothing looks at what is 
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector look at what tests make, and seldom, not at all that was imported.
+    """Collect the objects of tests only, and seldom, instead of everything that was imported.
 
-    A change between two steps of a run asks it to collect: that took half a second of each. And a
-    screen makes so many objects that it took a fifth of the time by itself.
+    A change between two steps of a run asks it to collect, which took half a second each time. A
+    screen creates many objects; collecting them took a fifth of the time.
     """
     gc.collect()
     gc.freeze()

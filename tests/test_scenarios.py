@@ -47,7 +47,7 @@ def claims(file: ScenarioFile) -> list[Expectation]:
 
 
 def of_start(claim: Expectation) -> bool:
-    """Tell whether the first step decides it."""
+    """Return whether the first step decides it."""
     return claim.expression.moments(claim.at) == {"start"}
 
 

@@ -139,7 +139,7 @@ class Shard:
 class Scope:
     """What a layer binds into: a batch size on a back-end, its parameters, and its buffers.
 
-    A name stands for one buffer of a layer. Shards of the batch get rows of the whole batch's
+    A name identifies one buffer of a layer. Shards of the batch get rows of the whole batch's
     buffer of that name, in whatever order they ask.
     """
 
@@ -236,7 +236,7 @@ class Layer:
 
     kind: ClassVar[str]
     weighted: ClassVar[bool] = False
-    """Whether it has a parameter "weight": the layers that are shown begin at such a one."""
+    """Whether it has a parameter "weight": each layer that is shown begins with one."""
     activates: ClassVar[bool] = False
     """Whether it can be chosen, by its own name, where a network asks for an activation."""
     normalizes: ClassVar[bool] = False

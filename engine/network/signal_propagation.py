@@ -81,7 +81,7 @@ class Passage:
     std: float  # of its activations
     forward: float  # std over that of the layer before, or of the inputs
     weights: float  # σ_w √fan_in
-    kept: float  # root mean square after over before the non-linearity
+    preserved: float  # root mean square after the non-linearity over that before it
     slope: float  # √E[φ′²], the same for gradients
     backward: float = math.nan  # std of dL/dA over that of the layer after; NaN for the last
 
@@ -125,9 +125,9 @@ def expected(
         down = first.std * math.sqrt(first.fan_out * after.slope_square)
         backward.append(down / (weights * std) if norm and weights * std else down)
         reached = math.hypot(before, 0.0 if norm else first.bias)
-        kept = math.sqrt(after.square) / reached if reached else math.nan
+        preserved = math.sqrt(after.square) / reached if reached else math.nan
         gained, slope = after.std / std if std else math.nan, math.sqrt(after.slope_square)
-        passages.append(Passage(after.std, gained, weights, kept, slope))
+        passages.append(Passage(after.std, gained, weights, preserved, slope))
         square, std = after.square, after.std
     relative = np.cumprod([1.0, *backward[:0:-1]])[::-1].tolist() if passages else []
     for at, factor in enumerate(backward[1:]):

@@ -73,7 +73,7 @@ class LayerInfo:
     between: tuple[str, ...] = ()  # kinds of what else the layer contains: "dropout"
     sees: tuple[int, ...] = ()  # what one unit is connected to: (inputs,), or a window (h, w, c)
     frozen: bool = False  # its parameters stay as they are
-    path: str = ""  # unique: "3", or "encoder.0"; "" stands for the index
+    path: str = ""  # unique: "3", or "encoder.0"; "" means the index
     parent: str = ""  # path of the layer that contains it
     role: Role = "hidden"
     bounds: tuple[float | None, float | None] = (None, None)  # lowest and highest activation

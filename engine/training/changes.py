@@ -55,7 +55,7 @@ def changed(config: TrainingConfig, command: Command, step: int, examples: int) 
     kind = CHANGES[command.kind]
     new = kind.apply(config, command, step, examples)
     if new == config and not kind.draws:
-        raise ConfigError("nothing would change, it is so already", command.kind)
+        raise ConfigError("nothing would change: it is already set", command.kind)
     return new
 
 
@@ -69,7 +69,7 @@ def replayed(
             config = changed(config, Command(**values), recorded["step"], examples)
         except (TuilabError, TypeError, KeyError) as error:
             raise CheckpointError(
-                f"the checkpoint is of another run: it has a change that cannot be made here "
+                f"the checkpoint belongs to another run: it has a change that cannot be made here "
                 f"({recorded}): {error}"
             ) from None
     return config

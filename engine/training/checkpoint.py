@@ -177,6 +177,6 @@ def _same(
         there = form(saved[name]) if name in saved else "nothing"
         if here != there:
             raise CheckpointError(
-                f"the checkpoint is of another run: {what} differ in '{name}': "
+                f"the checkpoint belongs to another run: {what} differ in '{name}': "
                 f"{there} there, {here} here"
             )

@@ -45,7 +45,7 @@ class TrainingConfig:
             )
         if self.schedule.needs_validation and data.validation is None:
             raise ConfigError(
-                "this one goes by the validation loss: hold some data out", "schedule"
+                "this schedule depends on the validation loss: hold out some data", "schedule"
             )
 
     def epoch(self, step: int, per_epoch: int) -> float:

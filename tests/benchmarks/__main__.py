@@ -137,7 +137,7 @@ def resident() -> float:
 
 def held(number: int) -> None:
     """Print the megabytes that a network and its steps take, beyond the imports and the data."""
-    ours(SMALL[1])()  # what is loaded at first use is no part of a step
+    ours(SMALL[1])()  # what is loaded at first use is not part of a step
     data = DEEP[number].examples()
     before = resident()
     run = ours(DEEP[number])

@@ -49,7 +49,7 @@ def _stolen() -> int:
     with suppress(OSError, IndexError, ValueError):
         text = Path("/proc/stat").read_text(encoding="ascii")
         return int(text.splitlines()[0].split()[STOLEN])
-    return 0  # there is no such file, or this is no virtual machine
+    return 0  # there is no such file, or this is not a virtual machine
 
 
 def table(values: Mapping[str, Sequence[float]], unit: str, scale: float = 1.0) -> None:

@@ -22,7 +22,7 @@ INPUTS, OUTPUTS = 5000, 530  # of one layer with as many weights as the network 
 
 
 def streaming(floats: int) -> Callable[[], object]:
-    """Copy half of so many 32-bit floats over the other half: each is read or written once."""
+    """Copy half of an array of 32-bit floats over the other half: each is read or written once."""
     source = np.ones(floats // 2, np.float32)
     target = np.empty_like(source)
     return lambda: np.copyto(target, source)

@@ -443,7 +443,7 @@ def test_a_plateau_needs_validation() -> None:
         steps=5,
     )
     refusal = trainer.refusal(Command("schedule", name="reduce_on_plateau"))
-    assert "goes by the validation loss" in refusal
+    assert "depends on the validation loss" in refusal
 
 
 def test_batch_norm_with_one_example_is_refused_when_it_comes_to_it() -> None:

@@ -1,4 +1,4 @@
-"""Layers that stand for an activation: PReLU and maxout."""
+"""Layers that replace an activation: PReLU and maxout."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Compiled kernels against the formulas that they stand for."""
+"""Compiled kernels against the formulas that they replace."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -166,7 +166,7 @@ def test_the_lectures_networks(
     assert theory.gain_forward == pytest.approx(forward, abs=0.01)
     assert theory.gain_backward == pytest.approx(backward, rel=0.02)
     if isinstance(activation, ReLU):
-        assert theory.passages[3].kept == pytest.approx(math.sqrt(0.5))
+        assert theory.passages[3].preserved == pytest.approx(math.sqrt(0.5))
 
 
 def test_a_positive_bias_counts() -> None:

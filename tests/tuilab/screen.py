@@ -24,7 +24,7 @@ def _kind(code: str) -> str:
 
 
 class Screen:
-    """Cells as (character, codes that are on); right of a wide character stands ""."""
+    """Cells as (character, codes that are on); right of a wide character there is ""."""
 
     def __init__(self) -> None:
         self.cells: dict[tuple[int, int], tuple[str, Look]] = {}
@@ -70,7 +70,7 @@ class Screen:
 
     @property
     def text(self) -> str:
-        """Return what stands there, line by line."""
+        """Return the text of the screen, line by line."""
         if not self.cells:
             return ""
         rows = range(max(row for row, _ in self.cells) + 1)

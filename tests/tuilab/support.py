@@ -121,7 +121,7 @@ def kill_workers(root: Path) -> None:
 
 
 def snapshot(step: int, *, layers: int = 3, value: float | None = None) -> Snapshot:
-    """A snapshot whose every number can be told from every other (or is `value`)."""
+    """A snapshot whose numbers all differ (or is `value`)."""
     shape = (layers, len(TENSORS), len(FIELDS))
     statistics = step + np.arange(np.prod(shape), dtype=np.float64).reshape(shape) / 7
     if value is not None:

@@ -54,6 +54,6 @@ def test_it_judges_by_what_was_published_and_never_by_the_trainer(trainer: Train
 def test_what_the_source_does_not_take_is_refused(trainer: Trainer) -> None:
     source = Source(source="other", capabilities=("set", "stop"), settable=("learning_rate",))
     check = CommandCheck(source, trainer)
-    assert check.refusal(Command("pause")) == "this run does not take the command 'pause'"
+    assert check.refusal(Command("pause")) == "this run does not accept the command 'pause'"
     assert "'set momentum'" in check.refusal(Command("set", "momentum", 0.5))
     assert check.refusal(Command("set", "learning_rate", 0.5)) == ""

@@ -37,18 +37,18 @@ def fails() -> Worker:
 
 
 def run(jobs: list[Job], limit: int, stop: list[int] | None = None) -> tuple[list[Done], list[int]]:
-    """Run `jobs`; return what was done, and how many ran whenever that was told."""
-    told: list[int] = []
+    """Run `jobs`; return what was done, and the numbers of running jobs that were reported."""
+    running: list[int] = []
     found = run_all(
-        jobs, limit=limit, stop=stop or [], report=lambda names: told.append(len(names))
+        jobs, limit=limit, stop=stop or [], report=lambda names: running.append(len(names))
     )
-    return list(found), told
+    return list(found), running
 
 
 def test_no_more_than_so_many_run_at_a_time(sleeping: Callable[[float], Begin]) -> None:
-    done, told = run([Job(str(n), sleeping(0.2)) for n in range(5)], 2)
+    done, running = run([Job(str(n), sleeping(0.2)) for n in range(5)], 2)
     assert sorted(each.place for each in done) == [0, 1, 2, 3, 4]
-    assert max(told) == 2
+    assert max(running) == 2
     assert all(each.worker is not None and has_ended(each.worker) for each in done)
     assert all(each.seconds > 0.15 for each in done)
 

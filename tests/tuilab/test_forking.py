@@ -68,8 +68,8 @@ def test_a_fork_with_changes_sees_the_same_batches(cli: Cli, parent: Path) -> No
     assert ours.arrays["order"].tolist() == theirs.arrays["order"].tolist()
     assert ours.arrays["parameters"].tolist() != theirs.arrays["parameters"].tolist()
     with RunReader(child / "run.db") as reader:
-        told = [(e.kind, e.step, e.detail.get("value")) for e in carried_out(reader)]
-    assert told[-2:] == [("resumed", 120, None), ("set", 120, 0.02)]
+        changes = [(e.kind, e.step, e.detail.get("value")) for e in carried_out(reader)]
+    assert changes[-2:] == [("resumed", 120, None), ("set", 120, 0.02)]
     assert info_of(child).fork == Fork("parent", 120, {"learning_rate": 0.02})
     assert verify(RunFolder(child)).difference == ""
 

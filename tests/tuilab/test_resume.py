@@ -203,7 +203,7 @@ def test_a_checkpoint_of_another_run_is_refused(cli: Cli, ended: Path) -> None:
     shutil.copy(checkpoints(ended.parent / "other")[-1].path, checkpoints(ended)[-1].path)
     code, _, err = cli("run", "--resume", "cut", "--steps", "60", "--headless")
     assert code == 2
-    assert "the checkpoint is of another run: what was trained differ in 'layer 3'" in err
+    assert "the checkpoint belongs to another run: what was trained differ in 'layer 3'" in err
     with RunReader(ended / "run.db") as reader:
         assert [block.next_step for block in reader.blocks()][-1] == 20
 
@@ -222,7 +222,7 @@ def test_a_run_that_is_alive_is_left_alone(cli: Cli, lab: Path) -> None:
     wait_for(lambda: checkpoints(lab / "cut"))
     code, _, err = cli("run", "--resume", "cut", "--headless")
     assert code == 2
-    assert "is being trained: tuilab attach cut" in err
+    assert "is still training; view it: tuilab attach cut" in err
     assert worker.process.poll() is None
     worker.process.kill()
     worker.process.wait()

@@ -344,7 +344,7 @@ class Live:
         return self.client.send(Command(kind, key, value)).error
 
     def events(self, number: int) -> list[tuple[str, int]]:
-        """The first `number` commands that were carried out, when there are so many."""
+        """The first `number` commands that were carried out, once there are that many."""
         wait_for(lambda: len(carried_out(self.reader)) >= number)
         return [(event.kind, event.step) for event in carried_out(self.reader)]
 

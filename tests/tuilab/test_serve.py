@@ -145,7 +145,7 @@ def test_what_a_visitor_gets_can_be_said_shortly(run: RunFolder, live: RunFolder
         full_command(["nothing"])
 
 
-def test_where_nobody_can_listen_it_is_told(cli: Cli, run: RunFolder) -> None:
+def test_where_nobody_can_listen_it_is_port_file(cli: Cli, run: RunFolder) -> None:
     with socket.create_server(("localhost", 0)) as taken:
         code, _, err = cli("serve", "--port", str(taken.getsockname()[1]), "replay", "run")
     assert code == 2
@@ -241,9 +241,11 @@ async def browser(lab: Path, address: str) -> AsyncIterator[Callable[..., Any]]:
         [found, *arguments, address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        told = lab / "browser" / "DevToolsActivePort"
-        await asyncio.to_thread(wait_for, lambda: told.exists() and told.read_text().count("\n"))
-        port = int(told.read_text().split()[0])
+        port_file = lab / "browser" / "DevToolsActivePort"
+        await asyncio.to_thread(
+            wait_for, lambda: port_file.exists() and port_file.read_text().count("\n")
+        )
+        port = int(port_file.read_text().split()[0])
         async with aiohttp.ClientSession() as session:
             async with session.get(f"http://127.0.0.1:{port}/json") as answer:
                 page = next(one for one in await answer.json() if one["type"] == "page")

@@ -1,4 +1,4 @@
-"""TOML into structs: the messages, `--set`, and where in the file a key stands."""
+"""TOML into structs: the messages, `--set`, and the place of a key in the file."""
 
 from typing import Annotated, Any, Literal
 

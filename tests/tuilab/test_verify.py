@@ -1,4 +1,4 @@
-"""A run that is computed anew, with what was changed by key, is the run that was recorded."""
+"""A run that is computed again, with its changes by key, equals the recorded run."""
 
 import os
 import signal
@@ -121,8 +121,8 @@ def test_a_run_that_was_changed_live_and_killed_goes_on_and_replays(cli: Cli, la
     folder = changed_live(lab, "run")
     with RunReader(folder.database) as reader:
         steps, info = saved_checkpoints(folder, reader)[-1].step + 30, reader.info()
-        told = [event.kind for event in carried_out(reader)]
-    assert told == [{"scale": "set"}.get(c.kind, c.kind) for c in CHANGES]
+        kinds = [event.kind for event in carried_out(reader)]
+    assert kinds == [{"scale": "set"}.get(c.kind, c.kind) for c in CHANGES]
     assert (info.batch_size, info.schedule, info.speed_limit) == (7, "inverse_time", 500)
     assert [layer.activation for layer in info.layers] == ["tanh", "tanh", "identity"]
     assert [layer.normalization for layer in info.layers] == ["", "batch_norm", ""]

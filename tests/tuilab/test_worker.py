@@ -56,9 +56,9 @@ def last_word(folder: RunFolder) -> tuple[str, str]:
 
 class TestFullDisk:
     def test_training_waits_until_there_is_room(self, capsys: pytest.CaptureFixture[str]) -> None:
-        disk, told = FullDisk(3), frame(0, [1.0])
-        recorded_training.record_frame(disk, told, SimpleQueue())
-        assert disk.written == [told]
+        disk, pending = FullDisk(3), frame(0, [1.0])
+        recorded_training.record_frame(disk, pending, SimpleQueue())
+        assert disk.written == [pending]
         err = capsys.readouterr().err
         assert err.count("training waits") == 1
         assert "disk is full" in err

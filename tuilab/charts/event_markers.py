@@ -32,7 +32,7 @@ class EventMarker:
     glyph: str
     label: str
     role: str
-    count: int = 1  # markers that it stands for
+    count: int = 1  # markers that it represents
 
 
 def of_events(events: Iterable[Event]) -> list[EventMarker]:

@@ -228,7 +228,7 @@ class Reduced(NamedTuple):
 
 
 def visible(steps: Floats, window: tuple[float, float]) -> slice:
-    """Return the points within a window, and a neighbour on either side for lines to go on to."""
+    """Return the points within a window, and one neighbour on either side."""
     first = int(np.searchsorted(steps, window[0])) - 1
     last = int(np.searchsorted(steps, window[1], side="right")) + 1
     return slice(max(first, 0), last)

@@ -31,7 +31,7 @@ _GRAMMAR: Final = "write METRIC, or two of them (or one and a number) with one o
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A metric of a run, with the moment it is asked for where it has one of its own."""
+    """A metric of a run, and its moment, if it has its own."""
 
     metric: Metric
     variant: str = ""  # "": of the one run there is

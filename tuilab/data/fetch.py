@@ -140,7 +140,7 @@ def fetch(
         for file, sha256 in remote.files.items():
             path = target / file
             if path.is_file() and _sha256(path) == sha256:
-                report(f"{name}: {file} is already there")
+                report(f"{name}: {file} already exists")
             else:
                 report(f"{name}: {remote.url}{file}")
                 _download(remote.url + file, path, sha256, make_bar and make_bar())

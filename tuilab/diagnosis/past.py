@@ -11,8 +11,8 @@ import numpy as np
 from engine.statistics.frames import Floats, Frame, LayerInfo, Snapshot, Validation
 
 Moment = Literal["snapshot", "window", "validation", "frame"]
-"""When a rule is asked: at a snapshot, at the end of a window of the curves, after a validation,
-or at every frame."""
+"""When a rule examines a run: at a snapshot, at the end of a window of the curves, after a
+validation, or at every frame."""
 
 WINDOWS: Final = 250  # of a whole run, at most
 FEW: Final = 20  # epochs of a run of fewer are cut into shorter windows

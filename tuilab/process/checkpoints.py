@@ -1,4 +1,4 @@
-"""The checkpoints of a run: saved as it goes, a few of them kept, and loaded to resume from.
+"""The checkpoints of a run: saved during training, thinned out, and loaded to resume from.
 
 A checkpoint is taken right after a frame was recorded, and then recorded itself. So what the
 database held at that moment is known, and a resumed run begins by rewinding to it.

@@ -50,7 +50,7 @@ class CommandCheck:
         """Return why `command` cannot be applied, or ""."""
         if not self._source.can(command.kind, command.key):
             words = f"{command.kind} {command.key}".strip()
-            return f"this run does not take the command '{words}'"
+            return f"this run does not accept the command '{words}'"
         now = self._published
         try:
             if command.kind in CHANGES:

@@ -45,7 +45,7 @@ class Outcome:
 
     document: Summary | ComparisonSummary
     verdicts: Sequence[tuple[str, Verdict]]  # with the variant that it is about, "" for several
-    diverged: Sequence[str]  # variants that diverged although no expectation says so
+    diverged: Sequence[str]  # variants that diverged although no expectation allows it
 
     @property
     def problem(self) -> str:
@@ -55,7 +55,7 @@ class Outcome:
         if not self.diverged:
             return ""
         which = f" ({', '.join(self.diverged)})" if any(self.diverged) else ""
-        return f"training diverged{which}, and no expectation says so"
+        return f"training diverged{which}, but no expectation allows it"
 
 
 def folders(out: Path, file: ScenarioFile) -> dict[str, Path]:

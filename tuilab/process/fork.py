@@ -1,7 +1,7 @@
 """Forks: a run that branches off another at one of its checkpoints, with settings changed.
 
 A fork holds what both have in common, and draws the same batches in the same order from there on;
-its parent stays as it is, or goes on.
+its parent does not change, and may continue.
 """
 
 import time
@@ -60,7 +60,7 @@ def fork(
             return _from_checkpoint(folder, point, options, steps, sets, path)
         except FileNotFoundError:
             if not left:
-                raise RunError(f"{point.path if point else folder.path} is gone") from None
+                raise RunError(f"{point.path if point else folder.path} no longer exists") from None
     raise AssertionError
 
 

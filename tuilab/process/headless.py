@@ -30,10 +30,10 @@ def train(begin: Callable[[], Worker], *, progress: bool) -> tuple[Worker, bool]
     with held_signals() as stop:
         worker = begin()
         bar = _Bar() if progress else None
-        asked = False
+        stopping = False
         while not has_ended(worker):
-            if stop and not asked:
-                asked = True
+            if stop and not stopping:
+                stopping = True
                 end(worker)
             if bar is not None:
                 bar.update(info_of(worker))
@@ -62,7 +62,7 @@ def outcome(worker: Worker) -> tuple[Summary, list[Verdict]]:
         if not info.ended:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             raise WorkerError(
-                f"the training process {how}; what it recorded can be seen: "
+                f"the training process {how}; view what it recorded: "
                 f"{shell_command('replay', folder.path)} (log: {folder.log})"
             )
         return summarize(folder, reader, run_expectations(folder))

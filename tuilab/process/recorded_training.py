@@ -1,4 +1,4 @@
-"""One run in the training process: from the scenario to the last frame, recorded as it goes."""
+"""One run in the training process: from the scenario to the last frame, recorded step by step."""
 
 import os
 import sys

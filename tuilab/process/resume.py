@@ -31,7 +31,7 @@ def resume(
     """
     if folder.is_alive():
         raise RunError(
-            f"{folder.path} is being trained: {shell_command('attach', folder.path)} shows it"
+            f"{folder.path} is still training; view it: {shell_command('attach', folder.path)}"
         )
     last, checkpoint = newest(folder)
     hyper = Hyperparameters(checkpoint.hyperparameters)

@@ -33,7 +33,7 @@ class Done:
     def started(self) -> Worker:
         """Return the worker that ran it, or raise why there is none."""
         if self.worker is None:
-            raise self.error or RunError("it was not started")
+            raise self.error or RunError("the run was not started")
         return self.worker
 
 
@@ -51,7 +51,7 @@ def run_all(
     """
     waiting = deque(enumerate(jobs))
     running: dict[int, tuple[Worker, float]] = {}
-    asked = False
+    stopping = False
     try:
         while running or (waiting and not stop):
             while waiting and len(running) < limit and not stop:
@@ -61,8 +61,8 @@ def run_all(
                     running[place] = job.begin(), begin
                 except TuilabError as error:
                     yield Done(place, time.monotonic() - begin, error=error)
-            if stop and not asked:
-                asked = True
+            if stop and not stopping:
+                stopping = True
                 _end([worker for worker, _ in running.values()])
             report([jobs[place].label for place in running])
             for place in [place for place, (worker, _) in running.items() if has_ended(worker)]:

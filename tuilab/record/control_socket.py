@@ -90,7 +90,7 @@ class ControlServer:
 
 
 class ControlClient:
-    """The viewer's end; connects when first used, raises RunError when nobody listens."""
+    """The viewer's end; connects when first used, raises RunError if no worker listens."""
 
     def __init__(self, address: str) -> None:
         self._address = address

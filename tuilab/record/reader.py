@@ -38,7 +38,7 @@ class RunReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise RunError(f"{path} does not exist; tuilab list shows the runs there are")
+            raise RunError(f"{path} does not exist; tuilab list shows all runs")
         try:
             version = self._open("mode=rw")
         except sqlite3.Error:
@@ -221,7 +221,7 @@ class RunReader:
     def units(self, layer: int, step: int) -> tuple[int, Units] | None:
         """Return what the units of a layer (from 1) did at `step`, and at which step that was.
 
-        That is an earlier step where the units were not kept. None where nothing is known: the
+        That is an earlier step where the units were not recorded. None if nothing is known: the
         layer has too many units, or the source does not measure them.
         """
         rows = self._rows(

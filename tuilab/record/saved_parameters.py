@@ -81,7 +81,9 @@ def read_layer(path: Path, layer: int) -> dict[str, Array]:
             metadata: Mapping[str, str] = file.metadata() or {}
             if metadata.get("format") != CHECKPOINT_FORMAT:
                 written = metadata.get("format", "no format")
-                raise CheckpointError(f"{path}: not a checkpoint of this tuilab (it has {written})")
+                raise CheckpointError(
+                    f"{path}: not a checkpoint of this version of tuilab (it has {written})"
+                )
             slices: list[dict[str, Any]] = json.loads(metadata["state"])["slices"]
             return {
                 piece["name"]: _read_slice(file, piece)

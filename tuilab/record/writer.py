@@ -1,4 +1,4 @@
-"""The writer's end of `run.db`: whoever trains, and nobody else."""
+"""Writes `run.db`; only the training process does."""
 
 import dataclasses
 import sqlite3
@@ -228,10 +228,10 @@ class RunWriter:
 
     def _write_snapshot(self, snapshot: Snapshot, *, keep: bool) -> None:
         self._ordinal += 1
-        kept = keep or self._ordinal <= KEPT_FIRST
+        permanent = keep or self._ordinal <= KEPT_FIRST
         cursor = self._db.execute(
             "INSERT INTO snapshot (step, epoch, kept) VALUES (?,?,?)",
-            (snapshot.step, snapshot.epoch, kept),
+            (snapshot.step, snapshot.epoch, permanent),
         )
         key = cursor.lastrowid
         by_layer = np.stack([getattr(snapshot, name) for name in PER_LAYER], axis=1).tolist()

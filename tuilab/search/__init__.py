@@ -14,7 +14,7 @@ of a scenario file) are in `tuilab.scenario.search`.
     stage_study     one study: asking, reporting, heartbeats, lost trials
     narrowing       the next range around the best trials; best values at the edge of a range
     results         rows, ranks, JSON, CSV
-    study_reader    reads a search while it goes on
+    study_reader    reads a search while it runs
     report          the output for people: progress, tables, the best scenario
     extras          optional packages
 """

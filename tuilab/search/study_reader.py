@@ -1,4 +1,4 @@
-"""Reads a search while it goes on, for `search show` and the view."""
+"""Reads a search while it runs, for `search show` and the view."""
 
 import warnings
 from collections.abc import Mapping

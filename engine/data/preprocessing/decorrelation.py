@@ -66,7 +66,7 @@ def principal_axes(x: Table, k: int) -> tuple[Matrix, Matrix, Matrix]:
     component is made positive.
     """
     features = x.shape[1]
-    require(k <= features, "k", f"must be at most {features}, the features there are, is {k}")
+    require(k <= features, "k", f"must be at most {features}, the number of features, is {k}")
     mean = x.mean(axis=0, dtype=np.float64)
     variance, axes = np.linalg.eigh(_covariance(x, mean))  # smallest first
     largest_first = slice(None, -1 - (k or features), -1)

@@ -85,8 +85,8 @@ class TestLowLearningRate:
 class TestHighLearningRate:
     def test_large_updates_are_well_where_the_loss_falls(self) -> None:
         assert findings(run_of(FALLING, update_ratio=[0.05] * 5)) == {}
-        stands = np.random.default_rng(0).normal(1.0, 0.01, 40).tolist()
-        made = findings(run_of(stands, update_ratio=[0.05] * 5))["high_learning_rate"]
+        plateau = np.random.default_rng(0).normal(1.0, 0.01, 40).tolist()
+        made = findings(run_of(plateau, update_ratio=[0.05] * 5))["high_learning_rate"]
         assert (made.severity, made.measured) == ("warning", 0.05)
 
     def test_above_a_tenth_they_are_an_error_in_any_case(self) -> None:
@@ -144,7 +144,7 @@ class TestDeadUnits:
             ([0, 0, 0, 0.15], [0, 0, 0, 0.15], "info"),  # depth makes some
             ([0.15, 0, 0, 0], [0.15, 0, 0, 0], "warning"),  # but not in the first layer
             ([0, 0, 0, 0.15], [0, 0, 0, 0.3], "warning"),  # and they become no more
-            ([0, 0, 0, 0.35], [0, 0, 0, 0.35], "warning"),  # nor are they so many
+            ([0, 0, 0, 0.35], [0, 0, 0, 0.35], "warning"),  # nor are there that many
             ([0, 0, 0, 0.45], [0, 0, 0, 0.45], "error"),
             ([0, 0, 0, 0], [0, 0.5, 0, 0], "error"),
         ],

@@ -1,4 +1,4 @@
-"""Findings as events and back, and what stands after some of them."""
+"""Findings as events and back, and which are open after some of them."""
 
 import math
 

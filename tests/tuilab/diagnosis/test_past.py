@@ -115,6 +115,6 @@ def test_learned_is_a_small_part_of_the_first_loss_or_of_guessing() -> None:
     list(seen.take(frame(0, [30.0] * 5)))
     assert not seen.learned
     list(seen.take(frame(5, [1.0] * 5)))
-    assert not seen.learned  # it is no better than guessing
+    assert not seen.learned  # not better than guessing
     list(seen.take(frame(10, [0.01] * 5)))
     assert seen.learned

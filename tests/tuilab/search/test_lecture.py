@@ -86,6 +86,6 @@ def test_the_edge_warning_fires_on_the_lectures_own_coarse_range(tmp_path: Path)
         pytest.skip("needs CIFAR-10; set TUILAB_DATA to the folder that has it")
     folder = new_folder(scenario, tmp_path / "s", "", Options(data_dir=str(data)))
     assert launch.search(folder, SearchOptions(), Listener()).stages[0].count("complete") > 15
-    told = StudyReader(folder).result().edges["coarse"]
-    (rate,) = [text for text in told if text.startswith("optimizer.learning_rate: best at")]
+    edges = StudyReader(folder).result().edges["coarse"]
+    (rate,) = [text for text in edges if text.startswith("optimizer.learning_rate: best at")]
     assert "the upper edge of 1e-06 … 0.001" in rate

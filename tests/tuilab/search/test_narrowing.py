@@ -14,7 +14,7 @@ LECTURE = Range(1e-6, 1e-3, logarithmic=True)
 
 
 def result(parameter: Parameter, values: list[object], keep: int = 3) -> StageResult:
-    """A stage whose trials are the better the earlier they stand."""
+    """A stage whose trials are better the earlier they come."""
     space = Space({LR: parameter})
     stage = Stage("coarse", len(values), {}, Random(), Never(), keep, space)
     rows = [Row(n, "complete", {LR: v}, value=1.0 - n / 100) for n, v in enumerate(values)]

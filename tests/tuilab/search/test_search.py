@@ -318,5 +318,7 @@ def test_help_needs_neither_optuna_nor_the_engine(lab: Path) -> None:
     look = (
         "import sys, tuilab.cli.main; print([m for m in ('optuna', 'numpy') if m in sys.modules])"
     )
-    told = subprocess.run([*command()[:1], "-c", look], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    output = subprocess.run(
+        [*command()[:1], "-c", look], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""What the viewer's tests share: recorded runs, a clock that stands still, a fake worker's end."""
+"""What the viewer's tests share: recorded runs, a clock that is stopped, a fake worker's end."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ def follow() -> Iterator[Follow]:
 
 @dataclass
 class Clock:
-    """A clock that goes on only when told."""
+    """A clock that advances only on request."""
 
     now: float = 100.0
 
@@ -62,7 +62,7 @@ class Clock:
 
 @dataclass
 class FakeClient:
-    """Stands for a `ControlClient`: remembers what it was sent, and answers as told."""
+    """Replaces a `ControlClient`: remembers what it was sent, and gives prepared answers."""
 
     sent: list[Command] = field(default_factory=list)
     reply: Reply = field(default_factory=lambda: Reply(True))

@@ -1,4 +1,4 @@
-"""Changing what is trained from the view: what is offered, what is sent, and what is told."""
+"""Changing what is trained from the view: what is offered, sent and reported."""
 
 from dataclasses import replace
 
@@ -350,8 +350,10 @@ def test_layers_are_shown_as_they_were_at_the_step_that_is_looked_at(
     before = store.info.layers
     after = [*before]
     after[0] = LayerInfo(1, "tanh", "linear", 24, "tanh", frozen=True)
-    told = [msgspec.to_builtins(layer) for layer in before]
-    recording.steps(1, events=[event("activation", 1, name="tanh", anew=[], layers_before=told)])
+    before_change = [msgspec.to_builtins(layer) for layer in before]
+    recording.steps(
+        1, events=[event("activation", 1, name="tanh", anew=[], layers_before=before_change)]
+    )
     describe(recording.writer, layers=after)
     recording.steps(1)
     store.poll()

@@ -1,4 +1,4 @@
-"""What each kind of chart draws and tells, from a recorded run; no app."""
+"""What each kind of chart draws and states, from a recorded run; no app."""
 
 from dataclasses import replace
 

@@ -368,7 +368,7 @@ async def test_what_keys_do_is_told_where_the_status_line_is_covered(
         rate = {"key": "learning_rate", "value": 0.02, "previous": 0.01}
         diagnosed.steps(1, events=[Event(1, 0.1, "pause", {}), Event(1, 0.1, "set", rate)])
         await settle(app, pilot)
-        assert list(app._notifications) == []  # the status line tells it
+        assert list(app._notifications) == []  # the status line shows it
         await opened(app, pilot)
         diagnosed.steps(1, events=[Event(1, 0.1, "resume", {}), Event(1, 0.1, "set", rate)])
         await settle(app, pilot)

@@ -1,4 +1,4 @@
-"""Twins of characters: as wide as what they stand for, and plain where that is asked for."""
+"""Twins of characters: as wide as what they replace, and plain where that is asked for."""
 
 import io
 import locale

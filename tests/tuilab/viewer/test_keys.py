@@ -463,8 +463,8 @@ async def test_a_run_alone_has_no_next_one(record: Record, client: FakeClient) -
     async with viewing(record().folder, client) as (app, pilot):
         assert "next variant" not in text(app)
         await pilot.press("v")
-        (told,) = app._notifications
-        assert told.message.startswith("there is no other run")
+        (notice,) = app._notifications
+        assert notice.message.startswith("there is no other run")
 
 
 async def test_a_restart_takes_the_place_of_the_run_that_was_shown(

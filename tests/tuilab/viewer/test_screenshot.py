@@ -100,13 +100,13 @@ async def test_a_key_keeps_the_screen_in_the_run_folder(record: Record, client: 
             await pilot.press("P")
             await app.workers.wait_for_complete()
         await pilot.pause()
-        told = " ".join(n.message for n in app._notifications)
+        messages = " ".join(n.message for n in app._notifications)
         shown = text(app)
     place = recording.folder.path / "pictures"
     assert {p.name for p in place.iterdir()} == {
         "step-31.svg", "step-31.png", "step-31-2.svg", "step-31-2.png",
     }  # fmt: skip
-    assert "pictures/step-31" in told
+    assert "pictures/step-31" in messages
     picture = (place / "step-31.svg").read_text(encoding="utf-8")
     assert size(picture) == (120, 36)
     assert "xavier_relu" in words(picture)

@@ -38,7 +38,7 @@ def found(record: Record) -> Recording:
         "measured": 0.18,
         "threshold": 0.1,
         "key": "diagnosis.dead_units.warning",
-        "cause": "18 % of the units of layer 8 are inactive on every example",
+        "cause": "18 % of the units of layer 8 are silent on every example",
         "advice": "a lower learning rate",
     }
     recording.steps(3, events=[Event(recording.made, 0.2, EventKind.FINDING, detail)])

@@ -220,7 +220,7 @@ def test_a_living_worker_is_looked_at_only_once_a_second(
 def test_a_file_that_is_no_database_is_unreadable_after_a_while(
     follow: Follow, tmp_path: Path, clock: Clock
 ) -> None:
-    (tmp_path / "run.db").write_text("this is no database, and never was one")
+    (tmp_path / "run.db").write_text("this is not a database, and never was one")
     store = follow(RunFolder(tmp_path), clock=clock)
     store.poll()
     assert store.state == "starting"

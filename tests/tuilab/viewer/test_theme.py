@@ -1,4 +1,4 @@
-"""The themes: text that can be read, hues that can be told apart, and roles without colours."""
+"""The themes: text that can be read, distinguishable hues, and roles without colours."""
 
 import itertools
 

@@ -43,7 +43,7 @@ MISSING = "cifar10 is missing; fetch it: tuilab data fetch cifar10"
 
 @dataclass
 class Starts:
-    """Stands for the start of a run: remembers which, and gives folders prepared before."""
+    """Replaces the start of a run: remembers which, and gives folders prepared before."""
 
     record: Record
     names: list[str] = field(default_factory=list)
@@ -108,7 +108,7 @@ class TestPicker:
     @pytest.mark.parametrize(
         ("keys", "name"),
         [
-            (["enter"], "xavier_relu"),  # where the tour stands
+            (["enter"], "xavier_relu"),  # the place in the tour
             (["up", "enter"], "he_relu"),
             (["k", "enter"], "he_relu"),
             (["down", "down", "enter"], "digits_mlp"),  # over a heading
@@ -152,7 +152,7 @@ class TestPicker:
             assert "✓ he_relu" in screen(app)
 
 
-def told(app: ViewerApp) -> list[str]:
+def messages(app: ViewerApp) -> list[str]:
     return [notification.message for notification in app._notifications]
 
 
@@ -219,7 +219,7 @@ class TestOnTheWay:
             assert [command.kind for command in client.sent] == ["stop"]
             await pilot.press("greater_than_sign")
             await self.following(app, pilot)
-            assert "this is the last scenario" in told(app)
+            assert "this is the last scenario" in messages(app)
             await pilot.press("less_than_sign")
             await self.following(app, pilot)
             await pilot.press("less_than_sign")
@@ -227,7 +227,7 @@ class TestOnTheWay:
             await pilot.press("less_than_sign")
             await self.following(app, pilot)
             assert starts.names == ["digits_mlp", "xavier_relu", "he_relu"]
-            assert "this is the first scenario" in told(app)
+            assert "this is the first scenario" in messages(app)
 
     async def test_back_to_the_list_and_to_another(
         self, record: Record, client: FakeClient, tour: Tour, starts: Starts
@@ -236,7 +236,7 @@ class TestOnTheWay:
             await pilot.press("t")
             await pilot.pause()
             assert isinstance(app.screen, PickerScreen)
-            assert app.screen.query_one(OptionList).highlighted == 2  # where the tour stands
+            assert app.screen.query_one(OptionList).highlighted == 2  # the place in the tour
             await pilot.press("escape")
             await self.following(app, pilot)
             assert not starts.names
@@ -294,7 +294,7 @@ class TestOnTheWay:
         async with viewing(record().folder, client, tour=tour) as (app, pilot):
             await pilot.press("greater_than_sign")
             await self.following(app, pilot)
-            assert "runs/ cannot be written" in told(app)
+            assert "runs/ cannot be written" in messages(app)
             assert "tour 2/4" in text(app)  # where it was
 
     @pytest.mark.parametrize("key", ["greater_than_sign", "less_than_sign", "t"])
@@ -305,7 +305,7 @@ class TestOnTheWay:
             assert "next scenario" not in text(app)
             await pilot.press(key)
             await pilot.pause()
-            assert "tuilab tour goes through the scenarios" in told(app)
+            assert "tuilab tour goes through the scenarios" in messages(app)
             assert client.sent == []
 
     async def test_a_scenario_that_says_nothing_to_look_at_shows_its_title(

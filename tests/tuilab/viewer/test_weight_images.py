@@ -19,7 +19,7 @@ Weights = npt.NDArray[Any]
 
 
 def flat(units: int = 6, pixels: tuple[int, int, int] = (1, 8, 8)) -> Subject:
-    """A first layer over pixels, with weights that can be told apart."""
+    """A first layer over pixels, with distinct weights."""
     inputs = int(np.prod(pixels))
     weight = np.random.default_rng(0).normal(size=(inputs, units)).astype(np.float32)
     info = LayerInfo(1, "relu", "linear", units, "relu", sees=(inputs,))

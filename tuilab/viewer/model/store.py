@@ -297,7 +297,9 @@ class RunStore:
             code = self._exit_code()
             if code is not None and not self.folder.database.is_file():
                 self.state = RunState.FAILED
-                self.message = f"the training process ended with exit code {code} before it began"
+                self.message = (
+                    f"the training process ended with exit code {code} before training began"
+                )
             return
         if self.folder.is_alive():
             self._silent_checks = 0

@@ -63,8 +63,8 @@ def explanation_lines(
     if notes := note_lines([f for f in store.findings if f not in grave], cells):
         lines += [[], *notes]
     if question and store.info.question:
-        asked = wrap([(store.info.question, "italic")], cells)
-        lines += [[], [("question", "muted")], *asked]
+        paragraph = wrap([(store.info.question, "italic")], cells)
+        lines += [[], [("question", "muted")], *paragraph]
     if store.info.look_at:
         lines += [[], [("look at", "muted")], *wrap([(store.info.look_at, "")], cells)]
     return lines if lines and lines[0] else lines[1:]
@@ -121,7 +121,7 @@ def _shallow(table: Table, cells: int) -> list[Line]:
 
 
 def forward_words(table: Table, info: RunInfo, cells: int) -> list[Line]:
-    """Return how the signal changes on its way to the output, and what theory predicts."""
+    """Return how the signal changes towards the output, and what theory predicts."""
     value = table.snapshot.gain_forward
     std = table.snapshot.field("activation", "std")[:-1]
     start = table.input_std or float(std[0])
@@ -138,7 +138,7 @@ def forward_words(table: Table, info: RunInfo, cells: int) -> list[Line]:
 
 
 def backward_words(table: Table, cells: int) -> list[Line]:
-    """Return how dL/dA changes on its way back to the first layer."""
+    """Return how dL/dA changes from the last layer back to the first."""
     value = table.snapshot.gain_backward
     std = table.snapshot.field("activation_grad", "std")[:-1]
     left = float(std[0]) / float(std[-1]) if std[-1] else math.nan
@@ -191,7 +191,7 @@ class Explanation(TextPanel):
         self.border_title = "Explanation"
 
     def present(self, context: PanelContext) -> None:
-        """Show what is known of the run at the step that is looked at."""
+        """Show what is known of the run at the step that is shown."""
         self.draw_by(lambda: self._update(context))
 
     def _update(self, context: PanelContext) -> None:

@@ -92,7 +92,7 @@ def causes(theory: SignalTheory, info: RunInfo) -> tuple[str, str]:
     name = info.activation
     if info.batch_norm:
         return "batch normalisation gives every layer unit Gaussian inputs", ""
-    up, down = formats.factor(passage.weights), formats.factor(passage.kept)
+    up, down = formats.factor(passage.weights), formats.factor(passage.preserved)
     there = f"σ_w√fan_in {up}, of which {name} preserves {down}"
     if math.isnan(passage.backward):
         return there, ""
@@ -142,7 +142,7 @@ def remains(direction: Direction) -> str:
 
 
 def share_of(left: float) -> str:
-    """Return a share in words, to stand before what it is of."""
+    """Return a share in words, to be followed by what it is a share of."""
     small = left == 0 or 5e-4 <= left < 1.5
     return f"{formats.percent(left)} of" if small else f"{formats.significant(left)} times"
 

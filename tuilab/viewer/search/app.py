@@ -341,10 +341,10 @@ class SearchApp(TuilabApp[RunFolder | None]):
     def _ask_to_prune(self, stage: str, number: int) -> None:
         reader = StudyReader(self._reader.folder)  # of this thread's own
         try:
-            asked = reader.prune(stage, number)
+            accepted = reader.prune(stage, number)
         finally:
             reader.close()
-        words = f"pruning trial {number}" if asked else f"trial {number} has just ended"
+        words = f"pruning trial {number}" if accepted else f"trial {number} has just ended"
         self.call_from_thread(self.notify, words, timeout=3)
 
     def action_stop(self) -> None:
