@@ -132,11 +132,11 @@ def test_a_checkpoint_with_changes_of_another_network_is_refused_and_changes_not
     taken = change(at(make(), 5), Command("activation", layer=2, name="tanh")).checkpoint()
     shallow = make(mlp([8], 3, activation=ReLU(), initializer=He()))
     before = shallow.checkpoint()
-    with pytest.raises(CheckpointError, match="of another run: it has a change"):
+    with pytest.raises(CheckpointError, match="belongs to another run: it has a change"):
         shallow.restore(taken)
     other = make(mlp([8, 7], 3, activation=ReLU(), initializer=He()))
     streams = other.checkpoint().generators
-    with pytest.raises(CheckpointError, match="of another run: what was trained"):
+    with pytest.raises(CheckpointError, match="belongs to another run: what was trained"):
         other.restore(taken)
     assert other.checkpoint().generators == streams
     np.testing.assert_array_equal(

@@ -203,7 +203,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_changes_nothing() -> None:
     }
     for difference, trainer in others.items():
         before = state_of(trainer)
-        with pytest.raises(CheckpointError, match=f"of another run: .* '{difference}'"):
+        with pytest.raises(CheckpointError, match=f"belongs to another run: .* '{difference}'"):
             trainer.restore(taken)
         assert state_of(trainer) == before
 

@@ -207,7 +207,7 @@ def test_where_theory_ends_it_says_why(wrong: LayerInfo, reason: str) -> None:
     assert len(found.passages) == 1
     assert math.isnan(found.gain_forward)
     assert math.isnan(found.gain_backward)
-    assert "not known" in expected([good, good], 0.0).reason
+    assert "is unknown" in expected([good, good], 0.0).reason
 
 
 def test_a_network_says_what_theory_needs() -> None:

@@ -148,21 +148,24 @@ def test_a_change_that_is_forgotten_is_told_as_a_difference(cli: Cli, lab: Path)
     assert "differ" in out
 
 
-def test_what_differs_is_told_with_its_step(cli: Cli, lab: Path) -> None:
+def test_what_differs_is_reported_with_its_step(cli: Cli, lab: Path) -> None:
     write_scenario(lab / "s.toml")
     cli("run", "s.toml", "--headless", "--out", "run")
     with closing(sqlite3.connect(lab / "run" / "run.db")) as db:
-        key, blob = db.execute("SELECT id, loss FROM block ORDER BY id DESC").fetchone()
-        loss = np.frombuffer(blob, "<f8").copy()
-        loss[-1] = np.nextafter(loss[-1], 9)
-        db.execute("UPDATE block SET loss = ? WHERE id = ?", (loss.tobytes(), key))
+        block, form, blob = db.execute(
+            "SELECT block, type, data FROM series WHERE name = 'loss' ORDER BY block DESC"
+        ).fetchone()
+        loss = np.frombuffer(blob, f"<{form}").copy()
+        loss[-1] = np.nextafter(loss[-1], loss.dtype.type(9))
+        row = (loss.tobytes(), block)
+        db.execute("UPDATE series SET data = ? WHERE block = ? AND name = 'loss'", row)
         db.commit()
     code, out, _ = cli("replay", "run", "--verify")
     assert code == 1
     assert "loss differs first at step 11" in out
 
 
-def test_another_network_is_told_by_its_parameters(cli: Cli, lab: Path) -> None:
+def test_another_network_is_detected_by_its_parameters(cli: Cli, lab: Path) -> None:
     write_scenario(lab / "s.toml")
     cli("run", "s.toml", "--headless", "--out", "run")
     file = lab / "run" / "scenario.toml"
