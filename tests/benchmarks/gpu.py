@@ -1,7 +1,7 @@
 """A training step on a GPU: `python -m tests.benchmarks.gpu --minutes 7 --out DIR`.
 
-First what a device must compute (`tests.engine.gpu.checks`), then how fast: this engine's step as
-CUDA graphs, without statistics, with all of them at every step and ten times a second, and
+First what a device must compute (`tests.engine.cuda_graph.checks`), then how fast: this engine's
+step as CUDA graphs, without statistics, with all of them at every step and ten times a second, and
 operation by operation; PyTorch eager, as a captured CUDA graph, and compiled with
 `mode="reduce-overhead"`; and the matrix products alone. All gather their batches from a data set on
 the device and read no loss back in between; that losses are finite is asserted after each turn.
@@ -40,7 +40,7 @@ from engine.network import mlp
 from engine.optimization.optimizers import SGD, Adam, Optimizer
 from engine.training.trainer import Trainer
 from tests.benchmarks.paired import paired
-from tests.engine.gpu.checks import REPEATS, checks, launcher_of
+from tests.engine.cuda_graph.checks import REPEATS, checks, launcher_of
 
 EXAMPLES: Final = 8192
 CADENCE: Final = 0.1  # seconds between snapshots, as a run has them
@@ -362,7 +362,7 @@ class Session:
     def _backend(self, dtype: str) -> Backend:
         if not self._rehearse:
             return make_backend("cupy", dtype)
-        from tests.engine.gpu.emulator import EmulatedBackend
+        from tests.engine.cuda_graph.emulator import EmulatedBackend
 
         return EmulatedBackend(dtype)
 

@@ -15,7 +15,7 @@ from engine.optimization.optimizers import SGD
 from engine.optimization.regularization import Penalty
 from engine.training.gradcheck import numerical_gradient, relative_error
 from tests.engine.conftest import Array, BindLayer
-from tests.engine.test_images import IMAGE_LAYERS
+from tests.engine.layers.test_images import IMAGE_LAYERS
 from tests.engine.variants import ACTIVATIONS, LAYERED, LOSSES, name
 
 SMOOTH, KINKED = 1e-7, 1e-4
