@@ -91,6 +91,8 @@ async def test_a_screen_is_as_it_was_kept(
         for key in keys:
             await pilot.press(key)
             await settle(app, pilot)
+        while app.screen.query(Input) and app.focused is None:  # then its cursor is drawn
+            await pilot.pause()
         picture = take(app)
     kept = KEPT / f"{name}_{size[0]}x{size[1]}.svg.gz"
     if os.environ.get("TUILAB_SNAPSHOTS") == "keep":
