@@ -54,9 +54,9 @@ def test_the_gravest_stands_first_with_layers_evidence_and_advice(diagnosed: Run
 
 def test_what_a_finding_says_is_not_said_again(diagnosed: RunStore) -> None:
     lines = shown(diagnosed)
-    assert not any("activations shrink ×" in line for line in lines)
+    assert not any("activations shrink: ×" in line for line in lines)
     said = " ".join(" ".join(lines).split())  # and what is expected stays
-    assert "theory, step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu keeps ×0.71)" in said
+    assert "theory at step 0: ×0.71 (σ_w√fan_in ×1.00, of which relu preserves ×0.71)" in said
     assert any(line.startswith("▲ gradients shrink: ×") for line in lines)
 
 
@@ -68,7 +68,7 @@ def test_what_has_cleared_leaves_its_place_to_how_things_stand(
     assert diagnosed.poll().events
     lines = shown(diagnosed)
     assert not any("shrinking" in line for line in lines)
-    assert any("activations shrink ×" in line for line in lines)
+    assert any("activations shrink: ×" in line for line in lines)
     assert lines[0] == "✕ dead units  layers 3, 4"
 
 
