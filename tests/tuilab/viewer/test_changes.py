@@ -107,7 +107,7 @@ def test_batch_sizes_are_whole_numbers_within_the_examples() -> None:
     assert changes.batch_size(" 64 ", 800) == 64
     assert changes.batch_size("all", 800) == 800
     for typed in ("0", "801", "-3", "2.5", "x", "1e2", "²"):
-        with pytest.raises(ConfigError, match=r"whole number|must be 1 … 800"):
+        with pytest.raises(ConfigError, match=r"whole number|must be between 1 and 800"):
             changes.batch_size(typed, 800)
 
 
@@ -143,7 +143,7 @@ def test_it_is_told_what_became_of_a_change() -> None:
         event("reinitialize", layer=2, name="he", anew=[])
     )
     assert changes.sentence(event("freeze", layer=2)).startswith("layer 2 frozen from step 12")
-    assert changes.sentence(event("batch_size", value=50.0)).startswith("batches of 50 from")
+    assert changes.sentence(event("batch_size", value=50.0)).startswith("batch size 50 from")
     assert "cosine from step 12" in changes.sentence(event("schedule", name="cosine"))
 
 
@@ -203,7 +203,7 @@ async def test_a_batch_size_is_typed(record: Record, client: FakeClient) -> None
         assert "now 100 of 800 training examples" in text(app)
         await pilot.press(*"801", "enter")
         assert isinstance(app.screen, EntryScreen)
-        assert "must be 1 … 800" in str(app.screen.query_one("#wrong", Static).render())
+        assert "must be between 1 and 800" in str(app.screen.query_one("#wrong", Static).render())
         await pilot.press("backspace", "enter")
         await sent(app)
         assert client.sent == [Command("batch_size", value=80.0)]
@@ -336,7 +336,7 @@ async def test_what_was_done_is_told_and_what_was_not_with_its_reason(
         recording.steps(1, events=[made, refused])
         await settle(app, pilot)
         assert [n.message for n in app._notifications] == [
-            "network rebuilt at step 1 with tanh in all hidden layers: all weights are kept",
+            "network rebuilt at step 1 with tanh in all hidden layers: all weights are unchanged",
             "needs at least 2 examples",
         ]
 

@@ -150,7 +150,7 @@ def test_findings_and_actions_become_marks_once() -> None:
         (3, "▾", "lr ×2", "update"),
         (5, "▼", "❄ 2", "update"),
         (6, "▾", "schedule cosine", "update"),
-        (7, "●", "dead units", "error"),
+        (7, "✕", "dead units", "error"),
         (8, "○", "overfitting", "muted"),
     ]
 

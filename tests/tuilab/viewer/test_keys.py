@@ -352,7 +352,7 @@ async def test_back_in_time_weights_of_later_are_told_apart(
         assert "at step 2  ◀ an earlier step" in text(app)
         assert "weights as of step 3" in text(app)
         assert isinstance(app.screen, LayerScreen)
-        panel = app.screen.query_one("#detail", LinesPanel)
+        panel = app.screen.query_one("#layer", LinesPanel)
         assert ("as of step 3", "warning") in panel.lines[0]
 
 
@@ -398,7 +398,7 @@ async def test_a_run_that_ended_can_go_on(record: Record, client: FakeClient, st
         assert {n.message for n in app._notifications} == {"the run has not ended"}
         old.end(state)
         await settle(app, pilot)
-        assert "g go on" in text(app)
+        assert "g resume" in text(app)
         await pilot.press("g")
         await sent(app)
         await settle(app, pilot)

@@ -114,7 +114,7 @@ def test_tints(role: object, value: float, expected: str) -> None:
 
 def test_the_lower_border_shortens_before_it_cuts(table: Table) -> None:
     long = subtitle(table, "", 100)
-    assert long.startswith("gain a layer: forward ×0.")
+    assert long.startswith("gain per layer: forward ×0.")
     assert subtitle(table, "", 30).startswith("gain → ×0.")
     scroll = "layers 1–2 of 11 ↑↓"
     assert subtitle(table, scroll, 30) == scroll

@@ -3,7 +3,6 @@
 import gc
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,7 +102,6 @@ class TuilabApp(App[Result]):
             self.register_theme(theme)
         theme_name = options.theme or self.settings.theme
         self.theme = theme_name if theme_name in self.available_themes else THEMES[0].name
-        self._shown_until: dict[tuple[str, str], float] = {}  # (title, message) of notifications
 
     def run(self, *args: Any, **settings: Any) -> Result | None:
         """Run the app until its user leaves.
@@ -131,12 +129,10 @@ class TuilabApp(App[Result]):
 
     def notify(self, message: str, *, title: str = "", timeout: float | None = None,
                **rest: Any) -> None:  # fmt: skip
-        """Show a message for a while, unless the same one is still on the screen."""
-        now, duration = time.monotonic(), timeout or self.NOTIFICATION_TIMEOUT
-        if now < self._shown_until.get((title, message), 0.0):
-            return
-        self._shown_until = {key: end for key, end in self._shown_until.items() if now < end}
-        self._shown_until[title, message] = now + duration
+        """Show a message for a while, in place of the same one if that is on the screen."""
+        for shown in [*self._notifications]:
+            if (shown.title, shown.message) == (title, message):
+                self._unnotify(shown, refresh=False)
         super().notify(message, title=title, timeout=timeout, **rest)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
