@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 from engine.commands import Command
+from engine.states import RunState
 from engine.statistics.frames import Event
 from tuilab.charts import formats
 from tuilab.record import RunInfo
@@ -50,7 +51,7 @@ class Controls:
 
     def toggle_pause(self) -> None:
         """Pause or resume; a request of a moment ago counts more than what is recorded."""
-        paused, requested = self._app.store.state == "paused", self._requested_pause
+        paused, requested = self._app.store.state == RunState.PAUSED, self._requested_pause
         if requested is not None and time.monotonic() < requested[1]:
             paused = requested[0]
         self._requested_pause = (not paused, time.monotonic() + PATIENCE)

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from engine.states import RunState
 from tuilab.charts.text import Line
 from tuilab.viewer.action import Action, hints
 from tuilab.viewer.layout import Layout, arrange
@@ -249,9 +250,9 @@ class Dashboard(Vertical):
         shown = hints(
             self._actions,
             store.info,
-            paused=store.state == "paused",
+            paused=store.state == RunState.PAUSED,
             ended=not store.live,
-            finished=store.state == "finished",
+            finished=store.state == RunState.FINISHED,
             several=self.several,
             touring=self.guide_lines is not None,
         )

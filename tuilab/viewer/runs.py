@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import TuilabError
+from engine.states import RunState
 from tuilab.diagnosis.fixes import Fix
 from tuilab.process import fork as forking
 from tuilab.process import launch
@@ -77,7 +78,7 @@ class Runs:
         store = self._app.store
         if store.live:
             self._app.notify("the run has not ended", timeout=3)
-        elif store.state == "finished":
+        elif store.state == RunState.FINISHED:
             more = shell_command("run", "--resume", store.folder.path, "--steps", "N")
             self._app.notify(f"the run finished all its steps; train longer: {more}", timeout=6)
         else:

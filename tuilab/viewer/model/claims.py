@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import TuilabError
+from engine.states import RunState
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tuilab.claims.expectations import Expectation, Verdict
 
 PERIOD = 1.0  # seconds between two judgements at least
-COMPLETE = ("finished", "diverged")  # a run that was stopped proves nothing
+COMPLETE = (RunState.FINISHED, RunState.DIVERGED)  # a run that was stopped proves nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from engine.states import RunState
 from tuilab.charts import formats
 from tuilab.charts.symbols import OK, SEVERITIES, UNKNOWN, Symbol
 from tuilab.charts.text import Line, plain, wrap
@@ -47,7 +48,7 @@ def explanation_lines(
     left out where it would take too many of `room` lines (0: the panel scrolls).
     """
     lines: list[Line] = []
-    tail = store.folder.log_tail(8) if store.state in ("killed", "failed") else ""
+    tail = store.folder.log_tail(8) if store.state in (RunState.KILLED, RunState.FAILED) else ""
     if tail:
         lines += [[("end of the log", "muted")], *([(row, "")] for row in tail.splitlines()), []]
     grave = [finding for finding in store.findings if finding.severity != "info"]

@@ -3,6 +3,7 @@
 import math
 from typing import Final
 
+from engine.states import RunState
 from tuilab.charts import formats
 from tuilab.charts.rounding import settled
 from tuilab.charts.symbols import PAST, RUN_STATES
@@ -71,7 +72,7 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
     info, block = store.info, store.last_block
     glyph, role = RUN_STATES.get(store.state, ("?", "warning"))
     pieces = [Piece(100, [(f"{glyph} {store.state}", f"{role}.bold")])]
-    if store.state == "starting" and info.phase:
+    if store.state == RunState.STARTING and info.phase:
         pieces.append(Piece(98, [(f"{info.phase} …", "muted")]))
     if block is None:
         return pieces
@@ -89,7 +90,7 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
     share = _share(store)
     if not math.isnan(share):
         pieces.append(Piece(85, [(f"{math.floor(settled(share * 100)):3d} %", "")]))
-    if store.state == "running":
+    if store.state == RunState.RUNNING:
         pieces.append(Piece(60, [(f"{block.steps_per_second:4.0f}", ""), (" steps/s", "muted")]))
         cost = 100 * block.probe_share
         role = "warning" if cost > 10 else ""

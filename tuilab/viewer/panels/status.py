@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from engine.states import RunState
 from tuilab.charts.symbols import RUN_STATES, SEVERITIES
 from tuilab.charts.text import Line, crop, pad, wrap
 from tuilab.viewer.model.store import RunStore
@@ -10,16 +11,21 @@ from tuilab.viewer.panels.base import LinesPanel
 
 NOTICE: Final = 3  # lines of the notice at most
 NARROW: Final = 60  # cells below which it may have one more
-BROKEN: Final = ("diverged", "killed", "failed", "unreadable")
+BROKEN: Final = (
+    RunState.DIVERGED,
+    RunState.KILLED,
+    RunState.FAILED,
+    RunState.UNREADABLE,
+)
 
 
 def what_happened(store: RunStore) -> str:
     """Return in a sentence why a run ended badly."""
     message = store.message or store.info.message
     divergence = store.divergence
-    if store.state == "diverged" and divergence is not None:
+    if store.state == RunState.DIVERGED and divergence is not None:
         message = str(divergence.detail.get("message", message))
-    if store.state == "killed" and store.step:
+    if store.state == RunState.KILLED and store.step:
         message = f"{message}; last recorded step {store.step}"
     return message or "no reason was given"
 
@@ -31,7 +37,7 @@ def notice(store: RunStore, cells: int) -> list[Line]:
     glyph, _ = RUN_STATES[store.state]
     tag: Line = [(f" {glyph} {store.state} ", "error.tag")]
     then = f"log: {store.folder.log}"
-    if store.state == "diverged":
+    if store.state == RunState.DIVERGED:
         then = "g resumes from before that, at a lower learning rate"
         if cells < NARROW:
             then = "g resumes at a lower rate"
