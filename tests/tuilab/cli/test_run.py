@@ -665,7 +665,7 @@ class TestBadInput:
         code, _, err = cli("run", "c.toml", "--headless", *where)
         assert code == 2
         assert (
-            "no cifar10 in data: expected cifar-10-batches-bin/"
+            "no cifar10 in data; expected cifar-10-batches-bin/"
             if given
             else "--data-dir or TUILAB_DATA"
         ) in err

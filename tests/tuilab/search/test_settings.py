@@ -134,9 +134,9 @@ def test_it_is_known_what_the_scenario_would_refuse() -> None:
     assert not is_allowed(base, base.search, "optimizer.learning_rate", -1.0)
 
 
-def test_the_example_in_the_readme_can_be_searched(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```\n(\[search\]\n.*?)```", text, re.DOTALL)
+def test_the_example_in_the_docs_can_be_searched(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs/search.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(\[search\]\n.*?)```", text, re.DOTALL)
     path = tmp_path / "x.toml"
     path.write_text(tomli_w.dumps(small()) + example, encoding="utf-8")
     base = load(path)
