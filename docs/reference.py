@@ -122,7 +122,7 @@ def commands() -> str:
 
 
 def _commands(command: click.Command, name: str) -> Iterable[str]:
-    context = click.Context(command, info_name=name)
+    context = click.Context(command, info_name=name, **command.context_settings)
     if name != "tuilab":
         pieces = " ".join(command.collect_usage_pieces(context))
         yield f"## `{name}`\n\n```text\n{name} {pieces}\n```\n"

@@ -38,6 +38,7 @@ NOT_RUN: Final = {
     "python3 -m venv .venv": "installs",
     ". .venv/bin/activate": "changes the shell",
     "pytest": "this is pytest",
+    "pytest -n 0 FILE": "this is pytest",
     "pytest -m slow": "this is pytest",
     "pytest -m parity": "this is pytest",
     "ruff check .": "CI runs it",

@@ -101,7 +101,7 @@ def constants(path: Path) -> Iterator[tuple[int, str]]:
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
     """Yield (name, help text) of a command and all its subcommands."""
-    yield name, command.get_help(click.Context(command, info_name=name))
+    yield name, command.get_help(click.Context(command, info_name=name, **command.context_settings))
     if isinstance(command, click.Group):
         for inner, subcommand in command.commands.items():
             yield from commands(subcommand, f"{name} {inner}")

@@ -71,11 +71,12 @@ class Screen:
     @property
     def text(self) -> str:
         """Return the text of the screen, line by line."""
-        if not self.cells:
+        cells = self.cells.copy()  # another thread may be writing
+        if not cells:
             return ""
-        rows = range(max(row for row, _ in self.cells) + 1)
-        columns = range(max(column for _, column in self.cells) + 1)
+        rows = range(max(row for row, _ in cells) + 1)
+        columns = range(max(column for _, column in cells) + 1)
         blank = (" ", frozenset[str]())
         return "\n".join(
-            "".join(self.cells.get((row, column), blank)[0] for column in columns) for row in rows
+            "".join(cells.get((row, column), blank)[0] for column in columns) for row in rows
         )

@@ -47,7 +47,8 @@ def _row(values: Floats, level: float, ends: tuple[float, float], row: int, rows
     """Return one row of half blocks: filled where it lies between a value and the level."""
     low, high = ends
     half = (high - low) / rows / 2
-    tips, base = settled((high - values) / half), settled((high - level) / half)  # from the top
+    with np.errstate(all="ignore"):  # of numbers at the ends of what floats hold
+        tips, base = settled((high - values) / half), settled((high - level) / half)  # from the top
     cells = np.zeros(len(values), int)
     for bit, middle in ((2, 2 * row + 0.5), (1, 2 * row + 1.5)):
         up = (tips < base) & (tips - 0.5 < middle) & (middle < base)

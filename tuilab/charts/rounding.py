@@ -13,6 +13,8 @@ from engine.statistics.frames import Floats
 
 DECIMALS: Final = 9
 """Decimals of a place in cells, or of a share of an axis, that count: far more than can be seen."""
+SMALLEST: Final = 1e-300
+"""Lengths below this cannot be divided into cells: half a cell would be 0."""
 
 
 @overload
@@ -25,10 +27,12 @@ def settled(place: float | Floats) -> float | Floats:
     The borders are still somewhere, but half a billionth of a cell beside all round numbers.
     """
     if isinstance(place, np.ndarray):
-        return np.asarray(np.round(place, DECIMALS))
+        with np.errstate(over="ignore", invalid="ignore"):  # NumPy rounds by way of 10⁹ place
+            rounded = np.round(place, DECIMALS)
+        return np.where(np.isfinite(rounded), rounded, place)
     return round(place, DECIMALS)
 
 
 def apart(low: float, high: float) -> bool:
     """Return whether two numbers differ by more than their last bits do."""
-    return high - low > 10.0**-DECIMALS * max(abs(low), abs(high))
+    return high - low > max(10.0**-DECIMALS * max(abs(low), abs(high)), SMALLEST)

@@ -143,7 +143,7 @@ def test_the_rate_falls_when_the_validation_loss_no_longer_does() -> None:
 
 def test_a_plateau_cannot_be_seen_without_validation() -> None:
     data = blobs()
-    with pytest.raises(ConfigError, match="hold some data out") as error:
+    with pytest.raises(ConfigError, match="hold out some data") as error:
         make(Dataset(data.name, data.classes, data.train, None), schedule=ReduceOnPlateau())
     assert error.value.path == "schedule"
 

@@ -42,7 +42,8 @@ def draw(subject: Subject, cells: int, height: int) -> list[Line]:
     history = subject.history(state.tensor)
     name, role = NAMES[state.tensor]
     if history is None or not len(history.steps):
-        return [*upper, [], [(f"  {name} over time: not recorded", "muted")]][:height]
+        words: Line = [(f"  {name} over time: not recorded", "muted")]
+        return [*upper, [], crop(words, cells)][:height]
     below = over_time(name, role, state, subject.snapshot.step, history, cells, room)
     return [*upper, [], *below][:height]
 
