@@ -39,10 +39,10 @@ def chosen(subject: Subject) -> View:
 
 def layer_lines(subject: Subject, cells: int, height: int) -> list[Line]:
     """Return the names of the views, the settings, and the chosen view below."""
-    view = chosen(subject)
-    if height < LEAST:
-        return view.draw(subject, cells, height)
-    return [tabs(subject, cells), [], *view.draw(subject, cells, height - 2)]
+    view, roomy = chosen(subject), height >= LEAST
+    lines = view.draw(subject, cells, height - 2 * roomy)
+    cropped = [crop(line, cells) for line in lines]
+    return [tabs(subject, cells), [], *cropped] if roomy else cropped
 
 
 def tabs(subject: Subject, cells: int) -> Line:
