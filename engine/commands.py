@@ -12,8 +12,12 @@ ChangeKind: TypeAlias = Literal[
     "batch_size", "schedule", "freeze", "unfreeze", "reinitialize", "activation", "batch_norm"
 ]
 PaceKind: TypeAlias = Literal["pause", "resume", "step", "run_to_epoch", "speed", "stop"]
-Kind: TypeAlias = HyperKind | ChangeKind | PaceKind | Literal["checkpoint"]
-KINDS: Final[tuple[str, ...]] = tuple(kind for kinds in get_args(Kind) for kind in get_args(kinds))
+TrainerKind: TypeAlias = HyperKind | ChangeKind | PaceKind | Literal["checkpoint"]
+Kind: TypeAlias = TrainerKind | Literal["arm"]
+KINDS: Final[tuple[str, ...]] = tuple(
+    kind for kinds in get_args(TrainerKind) for kind in get_args(kinds)
+)
+"""Kinds of commands that a `Trainer` takes."""
 
 
 @dataclass(frozen=True, slots=True)

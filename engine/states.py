@@ -43,6 +43,7 @@ class EventKind(StrEnum):
     RUN_TO_EPOCH = "run_to_epoch"
     SPEED = "speed"
     STOP = "stop"
+    ARM = "arm"
     CHECKPOINT = "checkpoint"
     BATCH_SIZE = "batch_size"
     SCHEDULE = "schedule"
@@ -52,6 +53,7 @@ class EventKind(StrEnum):
     ACTIVATION = "activation"
     BATCH_NORM = "batch_norm"
     REFUSED = "refused"  # a command that could not be applied
+    SKIPPED = "skipped"  # a step that was not made: its gradient was not finite
     RESUMED = "resumed"  # training continued from a checkpoint
     DIVERGED = "diverged"
     EAGER = "eager"  # a GPU computes operation by operation, and why

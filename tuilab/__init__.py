@@ -1,3 +1,20 @@
 """tuilab: see, live in a terminal, why a neural network does or does not learn."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuilab.adapters.watch import watch as watch
+    from tuilab.adapters.watched_run import Stopped as Stopped
+    from tuilab.adapters.watched_run import WatchedRun as WatchedRun
+
 __version__ = "0.2.0"
+_PUBLIC = {"watch": "watch", "Stopped": "watched_run", "WatchedRun": "watched_run"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: importing tuilab takes no time."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'tuilab' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"tuilab.adapters.{_PUBLIC[name]}"), name)

@@ -72,7 +72,7 @@ class StatisticsTable:
 
     def __init__(self, backend: ArrayBackend, tensors: Sequence[TensorSource]) -> None:
         n = len(tensors)
-        self._backend, self._tensors = backend, tensors
+        self._backend, self._tensors = backend, [*tensors]
         self._workspace = Workspace(backend.dtype)
         self.statistics = np.empty((n, len(FIELDS)))
         self.histograms = np.empty((n, BINS + 2), np.int64)
@@ -84,10 +84,16 @@ class StatisticsTable:
         available = self._backend.kernel("measure") is not None
         if not available or not all(tensor.a.flags.c_contiguous for tensor in self._tensors):
             return None
-        rows = np.array([_described(tensor) for tensor in self._tensors], np.int64)
-        limits = np.array([tensor.limits for tensor in self._tensors])
+        self._rows = np.array([_described(tensor) for tensor in self._tensors], np.int64)
+        self._limits = np.array([tensor.limits for tensor in self._tensors])
         filled = self.statistics, self.ranges, self.histograms, self._left
-        return self._backend.kernel("measure", rows, limits, *filled)
+        return self._backend.kernel("measure", self._rows, self._limits, *filled)
+
+    def point(self, row: int, tensor: TensorSource) -> None:
+        """Measure another tensor in a row from now on, contiguous and of the back-end's dtype."""
+        self._tensors[row], self._left[row] = tensor, True
+        if self._kernel is not None:  # which reads the arrays at each call
+            self._rows[row], self._limits[row] = _described(tensor), tensor.limits
 
     @property
     def compiled(self) -> bool:

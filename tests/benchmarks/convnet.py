@@ -67,7 +67,7 @@ def peer(*, channels_last: bool = False) -> Callable[[], object]:
     side = SIZE // 2 ** len(FILTERS)
     row += [torch.nn.Flatten(), torch.nn.Linear(FILTERS[-1] * side**2, 10)]
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = torch.nn.Sequential(*row).to(memory_format=layout)  # type: ignore[call-overload]
+    network = torch.nn.Sequential(*row).to(memory_format=layout)
     data = examples()
     x = torch.from_numpy(data.x.transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
     y, loss_of = torch.from_numpy(data.y), torch.nn.CrossEntropyLoss()

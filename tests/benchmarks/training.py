@@ -216,7 +216,7 @@ def watched(work: Work) -> Callable[[], object]:
         before = [weight.detach().clone() for weight in weights]
         for weight in weights:
             look(weight)
-            look(weight.grad)  # type: ignore[arg-type]
+            look(weight.grad)
         optimizer.step()
         for weight, old in zip(weights, before, strict=True):
             look(weight.detach() - old)

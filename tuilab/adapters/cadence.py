@@ -1,0 +1,88 @@
+"""When a watcher measures: at which steps the statistics are worth their cost."""
+
+from time import perf_counter
+from typing import Final, Literal, TypeAlias
+
+from engine.errors import ConfigError
+
+Every: TypeAlias = float | int | Literal["never"]
+"""A share of the training time below 1, a number of steps from 1 on, or "never": on request."""
+SHARE: Final = 0.03
+SHORTEST: Final = 0.1  # seconds between two snapshots: no eye follows more
+EARLY: Final = 3
+"""So many steps are measured from the start, as far as the share allows: the first updates show
+most of what is wrong."""
+REMEMBERED: Final = 0.9  # of the mean duration of a step that is not measured, at each of them
+
+
+def checked(every: Every) -> Every:
+    """Return `every` if it has a meaning. Raises ConfigError."""
+    if every == "never":
+        return every
+    number = isinstance(every, int | float) and not isinstance(every, bool)
+    if number and (0 < every < 1 or (every >= 1 and every == int(every))):
+        return every
+    raise ConfigError(
+        'must be a share of the time (0.03), a whole number of steps (100) or "never",'
+        f" is {every!r}",
+        "every",
+    )
+
+
+class Cadence:
+    """Decides after each step whether the next is measured; step 0 always is, unless "never".
+
+    With a share of the time, what a measured step costs more than the others is spread over the
+    time until the next. `arm` asks for one more step.
+    """
+
+    def __init__(self, every: Every = SHARE) -> None:
+        self.every = checked(every)
+        self._asked = 0
+        self._cost = self._elapsed = 0.0  # seconds
+        self._plain = float("nan")  # mean duration of a step that was not measured
+        self._next = 0.0  # when the next may be measured
+        self._last = perf_counter()
+
+    @property
+    def cost_share(self) -> float:
+        """The share of the time since the start that measuring took."""
+        return self._cost / self._elapsed if self._elapsed else float("nan")
+
+    def arm(self, steps: int = 1) -> None:
+        """Measure the next `steps` steps, whatever they cost."""
+        self._asked = max(self._asked, steps)
+
+    def first(self) -> bool:
+        """Return whether step 0 is measured."""
+        self._last = perf_counter()
+        return self.every != "never" or bool(self._asked)
+
+    def after(self, step: int, measured: bool, spent: float) -> bool:
+        """Return whether the step after `step`, from 0, is measured.
+
+        `spent` is the time in seconds that the watcher itself used in `step`. What else a measured
+        step costs, such as the loss of compiled code, shows in its duration.
+        """
+        now = perf_counter()
+        duration, self._last = now - self._last, now
+        self._elapsed += duration
+        cost = spent
+        if measured:
+            if step and duration > self._plain:
+                cost = max(spent, min(duration - self._plain, duration))
+            self._asked = max(0, self._asked - 1)
+            if isinstance(self.every, float) and self.every < 1:
+                self._next = now + max(SHORTEST, cost / self.every)
+        else:
+            past = self._plain if self._plain == self._plain else duration
+            self._plain = REMEMBERED * past + (1 - REMEMBERED) * duration
+        self._cost += cost
+        return bool(self._asked) or self._due(step + 1, now)
+
+    def _due(self, step: int, now: float) -> bool:
+        if self.every == "never":
+            return False
+        if self.every >= 1:
+            return step % int(self.every) == 0
+        return now >= self._next

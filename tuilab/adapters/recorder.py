@@ -1,0 +1,154 @@
+"""Writes a watched run in a thread of its own, so that the program never waits for the disk."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from engine.states import RunState
+from engine.statistics.frames import Event, Frame, Snapshot, TrainingStatus, Validation
+from tuilab.adapters.scalars import Scalars, as_series
+from tuilab.diagnosis import Diagnosis, Monitor, RunFacts
+from tuilab.errors import RunError
+from tuilab.record import Part, RunWriter, Status
+
+RETRY: Final = 1.0  # seconds between two attempts to write to a full disk
+POLL: Final = 0.01  # seconds until a device is asked again whether it has computed
+MOST_WAITING: Final = 512
+"""Frames that may wait for the disk; further ones are dropped rather than fill the memory."""
+FAREWELL: Final = 5.0  # seconds that the end of the program waits for the last frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packet:
+    """What a frame is made of, some of it not computed yet: the thread waits until it is."""
+
+    first_step: int
+    steps: Sequence[Scalars] = ()
+    time: float = 0.0  # seconds since the run began
+    epoch: float = 0.0
+    steps_per_second: float = float("nan")
+    probe_share: float = float("nan")
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    validations: Sequence[tuple[int, float, Scalars]] = ()  # after so many steps, at this epoch
+    snapshot: Callable[[], Snapshot] | None = None
+    events: Sequence[Event] = ()
+    status: TrainingStatus | None = None
+    state: RunState = RunState.RUNNING
+    ready: Callable[[], bool] = lambda: True
+    to_floats: Callable[[Sequence[Scalars]], list[dict[str, float]]] = lambda rows: [
+        {name: float(value) for name, value in row.items()} for row in rows
+    ]
+
+    def frame(self) -> Frame:
+        """Return the frame, once everything in it is computed."""
+        numbers = self.to_floats([*self.steps, *(row for _, _, row in self.validations)])
+        of_steps, rest = numbers[: len(self.steps)], numbers[len(self.steps) :]
+        return Frame(
+            first_step=self.first_step,
+            series=as_series(of_steps),
+            time=self.time,
+            epoch=self.epoch,
+            steps_per_second=self.steps_per_second,
+            probe_share=self.probe_share,
+            hyperparameters=self.hyperparameters,
+            validations=[
+                Validation(step, epoch, values)
+                for (step, epoch, _), values in zip(self.validations, rest, strict=True)
+            ],
+            snapshot=None if self.snapshot is None else self.snapshot(),
+            events=self.events,
+            status=self.status,
+            state=self.state,
+        )
+
+
+@dataclass(frozen=True)
+class _Describe:
+    """Parts of what is known of the run, to be recorded."""
+
+    parts: tuple[Part, ...]
+
+
+class Recorder:
+    """The thread that turns packets into frames, diagnoses them and writes them.
+
+    Nothing in it raises into the program: what goes wrong calls `failed`, once.
+    """
+
+    def __init__(
+        self, writer: RunWriter, facts: RunFacts, failed: Callable[[BaseException], None]
+    ) -> None:
+        self._writer, self._facts, self._failed = writer, facts, failed
+        self._inbox: SimpleQueue[Packet | _Describe | None] = SimpleQueue()
+        self._monitor: Monitor | None = None  # once the layers are known
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="tuilab recorder")
+        self._thread.start()
+        self.dropped = 0
+
+    def put(self, packet: Packet) -> None:
+        """Record a packet, soon."""
+        if self._inbox.qsize() < MOST_WAITING or packet.events:
+            self._inbox.put(packet)
+        else:
+            self.dropped += 1
+
+    def describe(self, *parts: Part) -> None:
+        """Record parts of what is known of the run, soon."""
+        self._inbox.put(_Describe(parts))
+
+    def close(self, status: Status) -> None:
+        """Record how the run ended, and wait for that, but not for ever."""
+        self.describe(status)
+        self._closing.set()
+        self._inbox.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(FAREWELL)
+
+    def _run(self) -> None:
+        try:
+            while (item := self._inbox.get()) is not None:
+                if isinstance(item, _Describe):
+                    self._persistently(partial(self._writer.describe, *item.parts))
+                else:
+                    self._record(item)
+        except Exception as error:  # noqa: BLE001  (the program must go on)
+            self._failed(error)
+        finally:
+            with suppress(RunError):
+                self._writer.close()
+
+    def _record(self, packet: Packet) -> None:
+        deadline = time.monotonic() + FAREWELL
+        while not packet.ready():
+            if self._closing.is_set() and time.monotonic() > deadline:
+                return  # a device that no longer answers
+            time.sleep(POLL)
+        frame = packet.frame()
+        if frame.status is not None:
+            self._facts = replace(self._facts, layers=tuple(frame.status.layers))
+            if self._monitor is None and self._facts.layers:
+                self._monitor = Monitor(Diagnosis(), self._facts)
+        if self._monitor is not None:
+            frame = replace(frame, events=(*frame.events, *self._monitor.see(frame)))
+        self._persistently(partial(self._writer.write, frame))
+
+    def _persistently(self, write: Callable[[], None]) -> None:
+        """Write; on a full disk, try again until there is room or the run is over."""
+        while True:
+            try:
+                return write()
+            except RunError:
+                if self._closing.wait(RETRY):
+                    return write()
+
+    def drain(self) -> None:
+        """Discard everything that waits: in a process that was forked off."""
+        with suppress(Empty):
+            while True:
+                self._inbox.get_nowait()

@@ -1,0 +1,61 @@
+"""Named numbers of each step, as a program logs them: before or after its optimiser steps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from engine.statistics.frames import Floats
+
+Scalars = dict[str, Any]  # by name: numbers, or tensors that are not yet computed
+
+
+class StepScalars:
+    """Assigns what is logged to steps.
+
+    A program may log the loss before its optimiser steps or after it. Which of them is seen at the
+    first call for a name: before the first step has ended, or after. A value that is logged after
+    the gradient was computed always belongs to the step that is under way.
+    """
+
+    def __init__(self) -> None:
+        self._ended: list[Scalars] = []  # steps that ended and were not taken yet
+        self._open: Scalars = {}  # of the step under way
+        self._gradient_known = False
+        self._before: dict[str, bool] = {}  # by name: whether it is logged before its step ends
+        self.steps = 0
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Add values to the step that they belong to."""
+        for name, value in values.items():
+            first = self.steps == 0 or self._gradient_known
+            before = self._before.setdefault(name, first) or self._gradient_known
+            target = self._open if before or not self._ended else self._ended[-1]
+            target[name] = value
+
+    def gradient_known(self) -> None:
+        """Remember that the gradient of the step under way was computed."""
+        self._gradient_known = True
+
+    def end_step(self, values: Mapping[str, Any]) -> None:
+        """End the step; `values` are measured by the watcher and yield to those logged."""
+        self._ended.append({**values, **self._open})
+        self._open, self._gradient_known = {}, False
+        self.steps += 1
+
+    def skip_step(self) -> None:
+        """Discard what was logged for a step that was not made."""
+        self._open, self._gradient_known = {}, False
+
+    def take(self, *, all_of_them: bool = False) -> list[Scalars]:
+        """Return the steps that have ended, but for the last, to which values may be added."""
+        until = len(self._ended) if all_of_them else max(0, len(self._ended) - 1)
+        taken, self._ended = self._ended[:until], self._ended[until:]
+        return taken
+
+
+def as_series(steps: list[dict[str, float]]) -> dict[str, Floats]:
+    """Return the values of steps as arrays by name, (steps,): NaN where a step has none."""
+    names = dict.fromkeys(name for step in steps for name in step)
+    nan = float("nan")
+    return {name: np.array([step.get(name, nan) for step in steps]) for name in names}

@@ -1,0 +1,383 @@
+"""Follows the passes of a measured step: which layers there are, and what flows through them.
+
+Global hooks see every call of a module while they are installed, which is during measured steps
+only: nothing is attached to the model, so that copying, saving and compiling it are as before. A
+`TorchFunctionMode`, active inside the model's forward pass, sees the functions that are called.
+"""
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from engine.statistics.units import MOST_UNITS, VALUES, measure_units
+from tuilab.adapters.torch.nonlinearities import FUNCTIONS, Response
+from tuilab.adapters.torch.rows import (
+    PASSING,
+    Known,
+    Row,
+    first_tensor,
+    tensors_in,
+)
+from tuilab.adapters.torch.tensors import HostSlots
+
+OF_FORWARD: Final = ("pre_activation", "activation", "activation_grad")
+LINKS: Final = frozenset(
+    function
+    for name in ("view", "reshape", "flatten", "contiguous", "dropout", "squeeze", "unsqueeze",
+                 "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "max_pool1d", "clone")
+    for owner in (F, torch, torch.Tensor)
+    if (function := getattr(owner, name, None)) is not None
+)  # fmt: skip
+"""Functions whose result belongs to the same layer as their argument, though changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A tensor that a layer returned: what follows may still belong to that layer."""
+
+    tensor: "weakref.ref[torch.Tensor]"
+    row: Row
+    stage: str  # "linear", "normalized", "closed"
+    handle: RemovableHandle | None = None  # of the hook on its gradient
+
+
+class Trace:
+    """The layers of a model, and hooks that measure them while they are installed.
+
+    `install` before a step that is measured, `remove` after it. `spent` sums up the seconds that
+    the hooks took.
+    """
+
+    def __init__(
+        self, slots: HostSlots, failed: Callable[[BaseException], None], *, functions: bool = True
+    ) -> None:
+        self._slots, self._failed, self._functions = slots, failed, functions
+        self._known: Mapping[int, Known] = {}
+        self.rows: dict[tuple[str, int], Row] = {}  # by path and number of the call in a pass
+        self.spent = 0.0
+        self.batch_size = 0
+        self.passes = 0  # that were measured in this step
+        self.passes_in_evaluation = 0  # with gradients, and not measured
+        self.accept_evaluation = False  # whether passes in evaluation mode are measured
+        self._handles: list[RemovableHandle] = []
+        self._stack: list[Known] = []
+        self._inside = 0  # depth inside of a leaf
+        self._counting = False
+        self._calls: Counter[str] = Counter()
+        self._without_gradient: Counter[str] = Counter()  # calls that a checkpoint will repeat
+        self._open: dict[int, Open] = {}
+        self._mode = _Functions(self)
+        self._mode_entered = False
+
+    @property
+    def installed(self) -> bool:
+        """Whether calls of modules are seen."""
+        return bool(self._handles)
+
+    def install(self, known: Mapping[int, Known]) -> None:
+        """See every call of the `known` modules from now on."""
+        self._known = known
+        self.passes = self.passes_in_evaluation = 0
+        self._without_gradient.clear()
+        if not self._handles:
+            self._handles = [
+                register_module_forward_pre_hook(self._before),
+                register_module_forward_hook(self._after, with_kwargs=True, always_call=True),
+            ]
+
+    def remove(self) -> None:
+        """See no calls any more."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._leave_mode()
+        self._stack.clear()
+        self._open.clear()
+        self._inside = 0
+
+    # Calls of modules.
+
+    def _before(self, module: nn.Module, args: Any) -> None:
+        known = self._known.get(id(module))
+        if known is None or not self._handles:
+            return
+        if not self._stack:
+            self._begin_pass(module, args)
+        self._stack.append(known)
+        self._inside += known.leaf
+
+    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        known = self._known.get(id(module))
+        if known is None or not self._handles:
+            return
+        while self._stack:  # calls that ended with an error have left their names
+            last = self._stack.pop()
+            self._inside -= last.leaf
+            if last is known:
+                break
+        if self._counting and known.leaf and not self._inside and output is not None:
+            begin = perf_counter()
+            try:
+                self._leaf(known, args, kwargs, output)
+            except Exception as error:  # noqa: BLE001  (never into the program)
+                self._failed(error)
+            self.spent += perf_counter() - begin
+        if not self._stack:
+            self._end_pass(output)
+
+    def _begin_pass(self, module: nn.Module, args: Any) -> None:
+        repeated = torch._C._current_graph_task_id() != -1  # by a checkpoint, in a backward pass
+        if repeated:
+            self._counting = bool(self._without_gradient)
+            return
+        self._calls.clear()
+        training = module.training or self.accept_evaluation
+        self._counting = torch.is_grad_enabled() and training
+        if not self._counting:
+            self.passes_in_evaluation += torch.is_grad_enabled()
+            return
+        self.passes += 1
+        if (x := first_tensor(args)) is not None and x.ndim:
+            self.batch_size = len(x)
+        if self._functions and not self._mode_entered:
+            self._mode.__enter__()
+            self._mode_entered = True
+
+    def _end_pass(self, output: Any) -> None:
+        self._leave_mode()
+        if self._counting:
+            for tensor in tensors_in(output):
+                if (entry := self._entry(tensor)) is not None:
+                    entry.row.is_output = True
+        self._counting = False
+        self._open.clear()
+
+    def _leave_mode(self) -> None:
+        if self._mode_entered:
+            self._mode_entered = False
+            self._mode.__exit__(None, None, None)
+
+    def _leaf(self, known: Known, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+        call = self._calls[known.path]
+        self._calls[known.path] += 1
+        if not torch.is_grad_enabled():
+            self._without_gradient[known.path] += 1
+            return
+        if torch._C._current_graph_task_id() != -1:
+            if self._without_gradient[known.path] <= 0:
+                return
+            self._without_gradient[known.path] -= 1
+        y, x = first_tensor(output), first_tensor(args)
+        if x is None:
+            x = first_tensor(kwargs)
+        if y is None:
+            return
+        entry = None if x is None else self._entry(x)
+        if known.response is not None:
+            self.nonlinearity(known.path, known.kind, known.response, entry, y, call)
+        elif known.weight:
+            self._weighted(known, entry, y, call)
+        elif entry is not None and x is not None:
+            if not known.kind.startswith(NAMES_OF_PASSING) and x.shape == y.shape:
+                own = Response(known.kind.lower())  # a non-linearity that somebody wrote
+                self.nonlinearity(known.path, known.kind, own, entry, y, call)
+            else:
+                self.link(entry, y, known.kind)
+
+    # Layers.
+
+    def _row(self, path: str, call: int, kind: str) -> Row:
+        row = self.rows.get((path, call))
+        if row is None:
+            shown = path or kind.lower()
+            row = Row(f"{shown}#{call + 1}" if call else shown, kind)
+            self.rows[path, call] = row
+        return row
+
+    def slot(self, row: Row, tensor: str) -> int:
+        """Return the slot of a tensor of a row."""
+        slot = row.slots.get(tensor)
+        if slot is None:
+            slot = row.slots[tensor] = self._slots.new()
+        return slot
+
+    def _weighted(self, known: Known, entry: Open | None, y: torch.Tensor, call: int) -> None:
+        joins = known.normalizes and entry is not None and entry.stage == "linear"
+        if joins and entry is not None and "Norm" not in entry.row.kind:
+            row, stage = entry.row, "normalized"
+            row.normalization = _normalization(known.kind)
+            if entry.handle is not None:
+                entry.handle.remove()
+        else:
+            row, stage = self._row(known.path, call, known.kind), "linear"
+            row.parameter, row.parameters = known.weight, known.parameters
+            row.channels_first = known.channels_first and y.ndim > 2
+        row.units = y.shape[1 if row.channels_first else -1] if y.ndim else 1
+        slot = self.slot(row, "pre_activation")
+        if stage == "normalized" and not row.normalized:
+            self._slots.clear(slot)  # what was measured before the normalisation was known
+            row.normalized = True
+        if stage == "normalized" or not row.normalized:
+            self._slots.measure(slot, y)
+        if not row.joined:
+            self._see_units(row, y)
+        self._keep_open(row, y, stage)
+
+    def nonlinearity(
+        self,
+        path: str,
+        kind: str,
+        response: Response,
+        entry: Open | None,
+        y: torch.Tensor,
+        call: int,
+    ) -> None:
+        """Measure the output of a non-linearity; it joins the layer whose output it takes."""
+        open_ = entry is not None and entry.stage != "closed" and entry.row.response is not None
+        if entry is not None and open_ and response.elementwise and entry.row.kind not in OWN:
+            row = entry.row
+            if entry.handle is not None:
+                entry.handle.remove()
+        else:
+            row = self._row(path, call, kind)
+            row.channels_first = response.elementwise and y.ndim > 3
+            row.units = y.shape[1 if row.channels_first else -1] if y.ndim else 1
+        row.response, row.joined = response, True
+        self._slots.measure(
+            self.slot(row, "activation"),
+            y,
+            bounds=response.bounds,
+            saturation=response.saturated,
+        )
+        self._see_units(row, y)
+        self._keep_open(row, y, "closed")
+
+    def function(self, response: Response, args: Sequence[Any], result: Any, kind: str) -> None:
+        """Measure the result of a function that is a non-linearity."""
+        y, x = first_tensor(result), first_tensor(args)
+        if y is None:
+            return
+        where = self._stack[-1].path if self._stack else ""
+        path = f"{where}.{response.name}" if where else response.name
+        call = self._calls[path]
+        self._calls[path] += 1
+        entry = None if x is None else self._entry(x)
+        self.nonlinearity(path, kind, response, entry, y, call)
+
+    def linked(self, args: Sequence[Any], result: Any, kind: str) -> None:
+        """Let the result of a function belong to the layer of its argument."""
+        x = first_tensor(args)
+        entry = None if x is None else self._entry(x)
+        if entry is not None and isinstance(result, torch.Tensor):
+            self.link(entry, result, kind)
+
+    def link(self, entry: Open, y: torch.Tensor, kind: str) -> None:
+        """Let a tensor belong to the layer of another: what was in between is remembered."""
+        row = entry.row
+        if kind not in ("view", "reshape", "contiguous", "Identity") and kind not in row.between:
+            row.between = (*row.between, kind)
+        stage = entry.stage if kind in ("view", "contiguous", "Identity") else "closed"
+        self._open[id(y)] = Open(weakref.ref(y), row, stage, entry.handle)
+
+    def _keep_open(self, row: Row, y: torch.Tensor, stage: str) -> None:
+        handle = None
+        if y.requires_grad:
+            handle = y.register_hook(partial(self._gradient, row))
+        self._open[id(y)] = Open(weakref.ref(y), row, stage, handle)
+
+    def _entry(self, tensor: torch.Tensor) -> Open | None:
+        entry = self._open.get(id(tensor))
+        return entry if entry is not None and entry.tensor() is tensor else None
+
+    def _gradient(self, row: Row, gradient: torch.Tensor) -> None:
+        if not self._handles:
+            return
+        begin = perf_counter()
+        try:
+            self._slots.measure(self.slot(row, "activation_grad"), gradient)
+        except Exception as error:  # noqa: BLE001  (never into the program)
+            self._failed(error)
+        self.spent += perf_counter() - begin
+
+    def _see_units(self, row: Row, y: torch.Tensor) -> None:
+        """Measure the units of a layer, and remember which of them were active."""
+        if y.ndim < 2 or row.units > MOST_UNITS or y.dtype.is_complex:
+            return
+        y = y.detach()
+        axis = 1 if row.channels_first else y.ndim - 1
+        if row.response.silent_at is not None:
+            others = [at for at in range(y.ndim) if at != axis]
+            row.see_highest(y.amax(others).double().numpy())
+        stride = -(-y.numel() // VALUES)
+        sample = (y[::stride] if stride < len(y) else y[:1]).float().movedim(axis, -1)
+        row.unit_statistics = measure_units(
+            sample.numpy(), floor=row.response.silent_at, saturation=row.response.saturated
+        )
+
+
+NAMES_OF_PASSING: Final = (
+    *(cls.__name__ for cls in PASSING),
+    *("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "LPPool", "Upsample"),
+    *(
+        "ZeroPad",
+        "ReflectionPad",
+        "ReplicationPad",
+        "ConstantPad",
+        "PixelShuffle",
+        "Fold",
+        "Unfold",
+    ),
+)
+OWN: Final = frozenset(response.name for response in FUNCTIONS.values())
+
+
+def _normalization(kind: str) -> str:
+    if kind.startswith(("BatchNorm", "LazyBatchNorm", "SyncBatchNorm")):
+        return "batch_norm"
+    return {"LayerNorm": "layer_norm", "RMSNorm": "rms_norm", "GroupNorm": "group_norm"}.get(
+        kind, kind
+    )
+
+
+class _Functions(TorchFunctionMode):
+    """Sees the functions that are called inside of the model, but outside of its leaves."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self._trace = trace
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        trace = self._trace
+        if trace._inside or not trace._counting:
+            return result
+        response = FUNCTIONS.get(func)
+        if response is None and func not in LINKS:
+            return result
+        begin = perf_counter()
+        try:
+            given = args or tuple((kwargs or {}).values())
+            if response is not None:
+                trace.function(response, given, result, response.name)
+            else:
+                trace.linked(given, result, func.__name__)
+        except Exception as error:  # noqa: BLE001  (never into the program)
+            trace._failed(error)
+        trace.spent += perf_counter() - begin
+        return result

@@ -1,0 +1,416 @@
+"""A run that is watched: its folder, its record, its commands; the same for every framework."""
+
+import atexit
+import os
+import sys
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import IO, Any, Final, Protocol
+
+from engine.commands import Command
+from engine.errors import TuilabError
+from engine.states import EventKind, RunState
+from engine.statistics.frames import Event, Snapshot, TrainingStatus
+from engine.training.run_control import RunControl
+from tuilab import __version__
+from tuilab.adapters.cadence import SHARE, Cadence, Every
+from tuilab.adapters.recorder import Packet, Recorder
+from tuilab.adapters.scalars import Scalars, StepScalars
+from tuilab.diagnosis import RunFacts
+from tuilab.record import (
+    Compute,
+    DataInfo,
+    Origin,
+    Part,
+    Plan,
+    Process,
+    RunWriter,
+    ScenarioInfo,
+    Source,
+    Status,
+)
+from tuilab.record.control_socket import ControlServer
+from tuilab.record.run_folder import create, default_path, hold_lock
+from tuilab.terminal import shell_command
+
+FRAME_INTERVAL: Final = 0.1  # seconds
+PATIENCE: Final = 0.2  # seconds between two looks for a signal while the run is paused
+PACE: Final = ("pause", "resume", "step", "speed", "stop", "arm")
+"""Commands that any loop takes that asks between its steps."""
+
+
+class Stopped(Exception):  # noqa: N818  (it is not an error)
+    """Raised by the step at which a watched program was stopped from the view."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchOptions:
+    """What is recorded of a program, and where."""
+
+    out: str | os.PathLike[str] | None = None  # the run folder; None: below runs/
+    title: str = ""
+    every: Every = SHARE
+    classes: int = 0  # 0: not known
+    total_steps: int = 0
+    steps_per_epoch: int = 0
+    quiet: bool = False  # whether the folder is not printed
+
+
+class Controls(Protocol):
+    """What a framework lets the view change; called by the program's thread, between two steps."""
+
+    def hyperparameters(self) -> Mapping[str, float]:
+        """Return the numbers that can be changed, as they are now."""
+
+    def refusal(self, command: Command) -> str:
+        """Return why a command cannot be applied, or ""; called by other threads."""
+
+    def apply(self, command: Command) -> Mapping[str, object]:
+        """Apply a command; return the detail of its event. Raises ConfigError."""
+
+    def save(self, path: Path) -> None:
+        """Save the parameters to a file."""
+
+    def detach(self) -> None:
+        """Take all hooks away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a watcher measured in one step; `snapshot` builds it once `ready`."""
+
+    snapshot: Callable[[], Snapshot]
+    status: TrainingStatus | None = None  # where the layers are new
+    ready: Callable[[], bool] = lambda: True
+
+
+class WatchedRun:
+    """A training program that is recorded while it runs; `tuilab.watch` returns one.
+
+    run.log(loss=loss, accuracy=accuracy)    # any names; numbers, arrays or tensors
+    run.validation(loss=…, accuracy=…)
+    run.arm(5)                               # measure the next five steps
+    run.close()                              # or at the end of the program, or of a `with` block
+    """
+
+    def __init__(
+        self, options: WatchOptions, controls: Controls, source: Source, compute: Compute
+    ) -> None:
+        """Create the run folder and start to record. Raises ConfigError, RunError."""
+        self._options, self._controls = options, controls
+        self.cadence = Cadence(options.every)
+        program = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c") else "watch"
+        path = Path(options.out) if options.out is not None else default_path(program)
+        self._folder = create(path)
+        self._lock: IO[bytes] | None = hold_lock(self._folder)
+        self._inbox: SimpleQueue[Command] = SimpleQueue()
+        self._source = source
+        writer = RunWriter(self._folder.database)
+        self._server = ControlServer(self._folder.path, self._inbox, self._refusal)
+        self._began = time.perf_counter()
+        self._control = RunControl(lambda: 0)
+        self._events: list[Event] = []
+        self._validations: list[tuple[int, float, Scalars]] = []
+        self._scalars = StepScalars()
+        self._written = 0  # steps handed to the recorder
+        self._last_frame = 0.0
+        self._speed = float("nan")
+        self._at_speed = (0.0, 0)
+        self._closed = False
+        self.classes = options.classes
+        facts = RunFacts(
+            layers=(),
+            classes=options.classes,
+            total_steps=options.total_steps,
+            steps_per_epoch=options.steps_per_epoch or 1,
+            own_layers=True,
+        )
+        writer.describe(
+            source,
+            Origin(created=time.time()),
+            ScenarioInfo(title=options.title or program, version=__version__),
+            DataInfo(classes=options.classes),
+            compute,
+            Plan(total_steps=options.total_steps),
+            Process(pid=os.getpid(), socket=self._server.address),
+            Status(state=RunState.RUNNING),
+        )
+        self._recorder = Recorder(writer, facts, self._fail)
+        self._previous_hook = sys.excepthook
+        self._error = ""
+        sys.excepthook = self._uncaught
+        atexit.register(self.close)
+        os.register_at_fork(after_in_child=_weak(self._forked))
+        if not options.quiet:
+            print(
+                f"tuilab: recording to {path}; watch it with: {shell_command('attach', path)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    # What the program calls.
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._folder.path
+
+    @property
+    def step(self) -> int:
+        """Number of updates made."""
+        return self._scalars.steps
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of updates in an epoch; 0: not known."""
+        return self._options.steps_per_epoch
+
+    @property
+    def epoch(self) -> float:
+        """Epochs completed, with fraction; 0 where their length is not known."""
+        return self.step / self.steps_per_epoch if self.steps_per_epoch else 0.0
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is recorded any more."""
+        return self._closed
+
+    def log(self, **values: Any) -> None:
+        """Record values of a step by name: numbers, arrays with one element, or tensors.
+
+        "loss" and "accuracy" have charts of their own. Tensors on a device are not waited for.
+        Called after the gradient was computed, the values belong to the step under way; otherwise
+        to the step that has just ended, unless the first call came before the first step.
+        """
+        if not self._closed:
+            self._scalars.log({name: _kept(value) for name, value in values.items()})
+
+    def validation(self, **values: Any) -> None:
+        """Record values that were measured on other data, after the steps made so far."""
+        if not self._closed:
+            kept = {name: _kept(value) for name, value in values.items()}
+            self._validations.append((self.step, self.epoch, kept))
+
+    def arm(self, steps: int = 1) -> None:
+        """Measure the next `steps` steps, whatever the cadence."""
+        self.cadence.arm(steps)
+
+    def close(self) -> None:
+        """End the record; the program goes on without being watched. Does nothing twice."""
+        state = RunState.FAILED if self._error else self._control.state
+        self._end(state if state.ended else RunState.FINISHED, self._error)
+
+    def __enter__(self) -> "WatchedRun":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._note_error(error)
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "recording"
+        return f"<tuilab run {self.folder}: {state}, {self.step} steps>"
+
+    # What a watcher calls.
+
+    def gradient_known(self) -> None:
+        """Remember that the gradient of the step under way was computed."""
+        self._scalars.gradient_known()
+
+    def skip_step(self) -> None:
+        """Record that a step was not made, because its gradient was not finite."""
+        self._scalars.skip_step()
+        self._event("skipped", {"message": "the step was skipped: its gradient was not finite"})
+
+    def end_step(self, values: Mapping[str, Any], measured: Measured | None, spent: float) -> bool:
+        """End a step; return whether the next is measured. Waits while the run is paused.
+
+        `values` are numbers that the watcher knows by name; `spent` is the time in seconds that it
+        used. Raises Stopped.
+        """
+        step = self._scalars.steps
+        self._scalars.end_step(values)
+        self._control.count_step(epoch_ended=False)
+        armed = self.cadence.after(step, measured is not None, spent)
+        now = time.perf_counter()
+        if measured is not None or now - self._last_frame >= FRAME_INTERVAL:
+            self._send(now, measured)
+        self._obey()
+        return armed or self._control.may_pause
+
+    def _obey(self) -> None:
+        """Apply the commands that have come; wait while the run is paused. Raises Stopped."""
+        self._drain()
+        if self._control.waiting:
+            self._send(time.perf_counter(), state=RunState.PAUSED)
+            while self._control.waiting and not self._closed:
+                try:
+                    self._apply(self._inbox.get(timeout=PATIENCE))
+                except Empty:
+                    continue
+            self._send(time.perf_counter())
+        while (command := self._control.wait(self._inbox)) is not None:
+            self._apply(command)
+        if self._control.state is RunState.STOPPED:
+            self.close()
+            raise Stopped(f"stopped from the view after {self.step:,} steps")
+
+    def _drain(self) -> None:
+        while not self._inbox.empty():
+            self._apply(self._inbox.get())
+
+    def _apply(self, command: Command) -> None:
+        try:
+            if command.kind == "arm":
+                self.cadence.arm(max(1, int(command.value)))
+                detail: Mapping[str, object] = {"value": max(1.0, command.value)}
+            elif command.kind in PACE:
+                detail = self._control.apply(command)
+            elif command.kind == "checkpoint":
+                detail = self._save()
+            else:
+                detail = self._controls.apply(command)
+        except (TuilabError, OSError) as error:
+            self._event(EventKind.REFUSED, {**command.plain(), "message": str(error)})
+        else:
+            self._event(command.kind, dict(detail))
+
+    def _save(self) -> Mapping[str, object]:
+        path = self._folder.checkpoints / f"step-{self.step:09}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        self._controls.save(path)
+        return {"file": path.name}
+
+    def _refusal(self, command: Command) -> str:
+        if not self._source.can(command.kind, command.key):
+            return f"this run does not accept the command '{command.kind} {command.key}'".rstrip()
+        return RunControl.refusal(command) or self._controls.refusal(command)
+
+    def _event(self, kind: str, detail: Mapping[str, object]) -> None:
+        self._events.append(Event(self.step, self._elapsed(), kind, dict(detail)))
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    def describe(self, *parts: Part) -> None:
+        """Record parts of what is known of the run."""
+        self._recorder.describe(*parts)
+
+    def _send(
+        self,
+        now: float,
+        measured: Measured | None = None,
+        *,
+        state: RunState | None = None,
+        last: bool = False,
+    ) -> None:
+        """Hand what has happened since the last frame to the recorder."""
+        steps = self._scalars.take(all_of_them=last or state is RunState.PAUSED)
+        if not (steps or self._events or self._validations or measured or state):
+            return
+        since, at = self._at_speed
+        if self.step > at and now > since:
+            self._speed = (self.step - at) / (now - since) if since else float("nan")
+            self._at_speed = now, self.step
+        self._recorder.put(
+            Packet(
+                first_step=self._written,
+                steps=steps,
+                time=now - self._began,
+                epoch=self.epoch,
+                steps_per_second=self._speed,
+                probe_share=self.cadence.cost_share,
+                hyperparameters=dict(self._controls.hyperparameters()),
+                validations=self._validations,
+                events=self._events,
+                snapshot=None if measured is None else measured.snapshot,
+                status=None if measured is None else measured.status,
+                ready=(lambda: True) if measured is None else measured.ready,
+                state=state
+                or (RunState.RUNNING if self._control.state.ended else self._control.state),
+            )
+        )
+        self._written += len(steps)
+        self._events, self._validations = [], []
+        self._last_frame = now
+
+    # How it ends.
+
+    def _end(self, state: RunState, message: str = "") -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._controls.detach()
+        self._send(time.perf_counter(), state=RunState.RUNNING, last=True)
+        self._recorder.close(Status(state=state, message=message))
+        self._server.close()
+        if self._lock is not None:
+            self._lock.close()
+        atexit.unregister(self.close)
+        if sys.excepthook == self._uncaught:
+            sys.excepthook = self._previous_hook
+
+    def _uncaught(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        """Note the error that ends the program, then let it be reported as usual."""
+        if isinstance(error, Stopped):
+            print(f"tuilab: {error}", file=sys.stderr)
+            return
+        self._note_error(error)
+        self._previous_hook(kind, error, trace)
+
+    def _note_error(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt | Stopped):
+            self._control.end(RunState.STOPPED)
+        elif not isinstance(error, SystemExit) or error.code not in (None, 0):
+            self._error = f"the program ended with {type(error).__name__}: {error}"
+
+    def _fail(self, error: BaseException) -> None:
+        """Switch the watcher off, with one line: the program goes on."""
+        if self._closed:
+            return
+        print(
+            f"tuilab: no longer watching, because of {type(error).__name__}: {error}",
+            file=sys.stderr,
+            flush=True,
+        )
+        self._end(RunState.FAILED, f"the watcher failed: {type(error).__name__}: {error}")
+
+    failed = _fail
+
+    def _forked(self) -> None:
+        """Do nothing in a process that was forked off, such as a loader of data."""
+        if not self._closed:
+            self._closed = True
+            self._controls.detach()
+            if self._lock is not None:
+                self._lock.close()  # the lock itself stays with the parent
+            atexit.unregister(self.close)
+
+
+def _kept(value: Any) -> Any:
+    """Return a value as it can be kept: without the graph of a tensor."""
+    return value.detach() if hasattr(value, "detach") else value
+
+
+def _weak(method: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls a bound method as long as its object exists."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (target := reference()) is not None:
+            target()
+
+    return call
