@@ -59,6 +59,8 @@ class WatchOptions:
     total_steps: int = 0
     steps_per_epoch: int = 0
     quiet: bool = False  # whether the folder is not printed
+    stop: Callable[[], None] | None = None
+    """Ends the training, where a framework has a way for it; None: `Stopped` is raised."""
 
 
 class Controls(Protocol):
@@ -99,16 +101,26 @@ class WatchedRun:
     """
 
     def __init__(
-        self, options: WatchOptions, controls: Controls, source: Source, compute: Compute
+        self,
+        options: WatchOptions,
+        controls: Controls,
+        source: Source,
+        compute: Compute,
+        *,
+        facts: RunFacts | None = None,
+        inbox: SimpleQueue[Command] | None = None,
     ) -> None:
-        """Create the run folder and start to record. Raises ConfigError, RunError."""
+        """Create the run folder and start to record. Raises ConfigError, RunError.
+
+        `facts` are what is known beyond the options; commands come through `inbox`.
+        """
         self._options, self._controls = options, controls
         self.cadence = Cadence(options.every)
         program = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c") else "watch"
         path = Path(options.out) if options.out is not None else default_path(program)
         self._folder = create(path)
         self._lock: IO[bytes] | None = hold_lock(self._folder)
-        self._inbox: SimpleQueue[Command] = SimpleQueue()
+        self._inbox: SimpleQueue[Command] = SimpleQueue() if inbox is None else inbox
         self._source = source
         writer = RunWriter(self._folder.database)
         self._server = ControlServer(self._folder.path, self._inbox, self._refusal)
@@ -123,7 +135,7 @@ class WatchedRun:
         self._at_speed = (0.0, 0)
         self._closed = False
         self.classes = options.classes
-        facts = RunFacts(
+        facts = facts or RunFacts(
             layers=(),
             classes=options.classes,
             total_steps=options.total_steps,
@@ -159,6 +171,11 @@ class WatchedRun:
     def folder(self) -> Path:
         """The run folder."""
         return self._folder.path
+
+    @property
+    def controls(self) -> Controls:
+        """What follows the framework."""
+        return self._controls
 
     @property
     def step(self) -> int:
@@ -264,7 +281,9 @@ class WatchedRun:
             self._apply(command)
         if self._control.state is RunState.STOPPED:
             self.close()
-            raise Stopped(f"stopped from the view after {self.step:,} steps")
+            if self._options.stop is None:
+                raise Stopped(f"stopped from the view after {self.step:,} steps")
+            self._options.stop()
 
     def _drain(self) -> None:
         while not self._inbox.empty():

@@ -14,7 +14,7 @@ from tests.tuilab.support import frame, snapshot
 from tuilab.diagnosis import Diagnosis, Finding, Monitor, RunFacts
 from tuilab.diagnosis.finding import active, all_found
 from tuilab.diagnosis.rules import cost
-from tuilab.process.run_facts import guessing_loss
+from tuilab.adapters.engine.description import guessing_loss
 
 
 def facts(hidden: int = 4, activation: str = "relu", examples: int = 1000) -> RunFacts:

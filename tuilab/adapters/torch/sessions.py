@@ -24,8 +24,10 @@ def begin(
     """Watch models and optimisers. Raises ConfigError, RunError.
 
     Models that are watched already, with the same optimisers, keep their run. With others, as when
-    a cell of a notebook is run again, their run ends and a new one begins.
+    a cell of a notebook is run again, their run ends and a new one begins. Optimisers may be those
+    that Accelerate or Lightning Fabric has prepared.
     """
+    optimizers = [inner_optimizer(optimizer) for optimizer in optimizers]
     for model in models:
         if not isinstance(model, nn.Module):
             raise ConfigError(f"must be a torch.nn.Module, is {type(model).__name__}", "model")
@@ -47,6 +49,17 @@ def begin(
     run = TorchWatcher(models, optimizers, options, layers, compiled).run
     _ACTIVE.append((*ours, run))
     return run
+
+
+def inner_optimizer(optimizer: Any) -> Any:
+    """Return the optimiser inside of a framework's wrapper, whose hooks are those that are called.
+
+    The wrappers of Accelerate, Lightning and Fabric call it `optimizer`; some of them claim to be
+    optimisers themselves.
+    """
+    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inner
+    return optimizer
 
 
 def _check_owned(models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) -> None:

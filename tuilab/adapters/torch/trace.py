@@ -95,8 +95,8 @@ class Trace:
         self._without_gradient.clear()
         if not self._handles:
             self._handles = [
-                register_module_forward_pre_hook(self._before),
-                register_module_forward_hook(self._after, with_kwargs=True, always_call=True),
+                register_module_forward_pre_hook(self.enter),
+                register_module_forward_hook(self.leave, with_kwargs=True, always_call=True),
             ]
 
     def remove(self) -> None:
@@ -111,7 +111,8 @@ class Trace:
 
     # Calls of modules.
 
-    def _before(self, module: nn.Module, args: Any) -> None:
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """See that a module is called."""
         known = self._known.get(id(module))
         if known is None or not self._handles:
             return
@@ -120,7 +121,8 @@ class Trace:
         self._stack.append(known)
         self._inside += known.leaf
 
-    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """See what a module returned."""
         known = self._known.get(id(module))
         if known is None or not self._handles:
             return

@@ -4,6 +4,7 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import wraps
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, Literal, TypeAlias
@@ -162,21 +163,40 @@ class TorchWatcher:
             self._losses.clear()
             self.run.skip_step()
 
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        """Prepare for a step; return its arguments where they are to be others."""
         if self._detached:
-            return
+            return None
         try:
             TAP.steps[optimizer] = TAP.steps.get(optimizer, 0) + 1
+            closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
             if self._frozen:
                 self._drop_frozen_gradients(optimizer)
             if self._armed:
                 begin = perf_counter()
-                closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
                 self._measure_before(optimizer, with_gradients=closure is None)
                 self._step.spent += perf_counter() - begin
             self._undo = self._factors.apply(optimizer)
+            if self._frozen and closure is not None:  # it computes the gradients
+                dropping = self._dropping_frozen(closure, optimizer)
+                return (args[0], dropping, *args[2:]) if len(args) > 1 else args, (
+                    kwargs if len(args) > 1 else {**kwargs, "closure": dropping}
+                )
         except Exception as error:  # noqa: BLE001  (never into the program)
             self._failed(error)
+        return None
+
+    def _dropping_frozen(
+        self, closure: Callable[[], Any], optimizer: Optimizer
+    ) -> Callable[[], Any]:
+        """Return a closure that leaves frozen layers without a gradient."""
+
+        def dropping() -> Any:
+            loss = closure()
+            self._drop_frozen_gradients(optimizer)
+            return loss
+
+        return dropping
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._detached:
@@ -219,6 +239,21 @@ class TorchWatcher:
         self._step, self._trace.spent = _Step(), 0.0
         if self.run.end_step(values, measured, spent) and not self._detached:
             self._arm()
+
+    def as_pass(self, model: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function`, seen as one forward pass of `model` whatever parts of it it calls."""
+
+        @wraps(function)
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            output = None
+            self._trace.enter(model, args)
+            try:
+                output = function(*args, **kwargs)
+            finally:
+                self._trace.leave(model, args, kwargs, output)
+            return output
+
+        return seen
 
     def _failed(self, error: BaseException) -> None:
         self.run.failed(error)
