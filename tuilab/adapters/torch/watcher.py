@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import get_ident
 from time import perf_counter
 from typing import Any, Final, Literal, TypeAlias
 
@@ -65,8 +66,10 @@ class TorchWatcher:
         self._armed = False
         self._stance: Any = None  # forces eager execution while it is active
         self._detached = False
+        self._thread = get_ident()
         self._window = [0, 0]  # examples and snapshots since units were last judged
         self._losses: list[torch.Tensor] = []
+        self._stepping = False  # whether an optimiser is in its `step`
         self._scale: torch.Tensor | None = None
         self._undo: list[tuple[dict[str, Any], str, Any]] = []
         self._seen: list[int] = []  # optimisers that have stepped in this cycle, by id
@@ -143,6 +146,8 @@ class TorchWatcher:
         return any(fnmatchcase(path, pattern) for pattern in self._layers)
 
     def _disarm(self) -> None:
+        if not self._armed:
+            return
         self._armed = False
         self._trace.remove()
         if self._stance is not None:
@@ -152,8 +157,8 @@ class TorchWatcher:
     # Hooks. Nothing but Stopped leaves them.
 
     def _backward(self, loss: torch.Tensor, scale: torch.Tensor | None) -> None:
-        if not self._detached:
-            self._losses.append(loss)
+        if not self._detached and not (self._stepping and self._losses):
+            self._losses.append(loss)  # of a closure, only its first call
             self._scale = scale
             self.run.gradient_known()
 
@@ -164,7 +169,7 @@ class TorchWatcher:
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._detached:
-            return
+            return self._disarm()
         try:
             TAP.steps[optimizer] = TAP.steps.get(optimizer, 0) + 1
             if self._frozen:
@@ -175,13 +180,17 @@ class TorchWatcher:
                 self._measure_before(optimizer, with_gradients=closure is None)
                 self._step.spent += perf_counter() - begin
             self._undo = self._factors.apply(optimizer)
+            self._stepping = True
         except Exception as error:  # noqa: BLE001  (never into the program)
             self._failed(error)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._detached:
-            return
+            restore(self._undo)
+            self._undo = []
+            return self._disarm()
         try:
+            self._stepping = False
             used = self._used(optimizer)
             if self._undo:
                 restore(self._undo)
@@ -224,10 +233,14 @@ class TorchWatcher:
         self.run.failed(error)
 
     def detach(self) -> None:
-        """Take all hooks away, or leave them idle where that could disturb their caller."""
+        """Watch no more.
+
+        What belongs to the program's thread is undone there, at the latest at its next step.
+        """
         self._detached = True
-        self._disarm()
         TAP.remove(self._backward)
+        if get_ident() == self._thread:
+            self._disarm()
 
     # Measuring.
 
@@ -266,6 +279,7 @@ class TorchWatcher:
                 continue
             measured[id(parameter)] = row
             self._slots.measure(self._trace.slot(row, "weight"), parameter)
+            self._step.asymmetry[row] = _asymmetry(parameter)
             before = parameter.detach().clone()
             self._step.before.append((row, parameter, before, optimizer))
             if with_gradients:
@@ -286,7 +300,6 @@ class TorchWatcher:
             if "weight_grad" not in row.slots or not self._slots.filled(row.slots["weight_grad"]):
                 self._measure_gradient(row, parameter, optimizer)  # computed by a closure
             self._slots.measure(self._trace.slot(row, "update"), parameter, before=before)
-            self._step.asymmetry[row] = _asymmetry(parameter)
         for source, target in self._step.tied:
             for tensor in ("weight", "weight_grad", "update"):
                 if tensor in source.slots:
@@ -333,12 +346,13 @@ class TorchWatcher:
         taken = self._slots.take()
         step = self.run.step
         dead = np.array([row.dead_fraction for row in rows])
-        nan = np.full(len(rows), np.nan)
+        ratio = np.full(len(rows), np.nan)
+        signs = np.array([row.one_signed for row in rows])
         unlike = np.array([self._step.asymmetry.get(row, np.nan) for row in rows])
         slots = [dict(row.slots) for row in rows]
         units = [row.unit_statistics for row in rows]
         for row in rows:
-            row.unit_statistics = None
+            row.unit_statistics, row.one_signed = None, float("nan")
         epoch = self.run.epoch
 
         def snapshot() -> Snapshot:
@@ -356,7 +370,7 @@ class TorchWatcher:
                         histograms[at, where] = statistics.histograms[slot]
                         ranges[at, where] = statistics.ranges[slot]
             made = Snapshot(
-                step, epoch, table, histograms, ranges, dead, nan.copy(), unlike, nan.copy(),
+                step, epoch, table, histograms, ranges, dead, ratio, unlike, signs,
                 units, tensors,
             )  # fmt: skip
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -463,7 +477,7 @@ class _Step:
 
 def _asymmetry(parameter: torch.Tensor) -> float:
     """Return the asymmetry of a layer's units: see `engine.statistics.symmetry`."""
-    if parameter.ndim < 2 or parameter.numel() == 0:
+    if parameter.ndim < 2 or parameter.numel() == 0 or parameter.is_complex():
         return float("nan")
     weight = parameter.detach().reshape(len(parameter), -1)
     stride = max(1, -(-weight.numel() // COMPARED))
