@@ -1,5 +1,6 @@
 """Writes a watched run in a thread of its own, so that the program never waits for the disk."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -86,6 +87,7 @@ class Recorder:
         self._writer, self._facts, self._failed = writer, facts, failed
         self._inbox: SimpleQueue[Packet | _Describe | None] = SimpleQueue()
         self._monitor: Monitor | None = None  # once the layers are known
+        self._diagnosed = True
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="tuilab recorder")
         self._thread.start()
@@ -132,10 +134,17 @@ class Recorder:
         frame = packet.frame()
         if frame.status is not None:
             self._facts = replace(self._facts, layers=tuple(frame.status.layers))
-            if self._monitor is None and self._facts.layers:
+            if self._monitor is None and self._diagnosed and self._facts.layers:
                 self._monitor = Monitor(Diagnosis(), self._facts)
         if self._monitor is not None:
-            frame = replace(frame, events=(*frame.events, *self._monitor.see(frame)))
+            try:
+                frame = replace(frame, events=(*frame.events, *self._monitor.see(frame)))
+            except Exception as error:  # noqa: BLE001  (the record is worth more than the diagnosis)
+                self._monitor, self._diagnosed = None, False
+                print(
+                    f"tuilab: no further diagnosis: {type(error).__name__}: {error}",
+                    file=sys.stderr,
+                )
         self._persistently(partial(self._writer.write, frame))
 
     def _persistently(self, write: Callable[[], None]) -> None:

@@ -116,6 +116,8 @@ class Past:
         """Add a frame; yield each moment, with its step, as soon as it is part of the past."""
         if (now := frame.status) is not None:
             layers, steps = tuple(now.layers), now.steps_per_epoch
+            if len(layers) != len(self.run.layers):
+                self.first = None  # its layers are not those of later snapshots
             self.run = replace(self.run, layers=layers, steps_per_epoch=steps)
         if frame.steps and np.isnan(self.first_loss):
             self.begin(float(frame.loss[0]), float(frame.data_loss[0]), frame.snapshot)

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.commands import Command
 from engine.statistics.frames import Event, Floats, Snapshot, Validation
+from tuilab.errors import RunError
 from tuilab.record import RunInfo, RunReader
 from tuilab.record.control_socket import ControlClient
 
@@ -73,10 +74,16 @@ class Viewer(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        wait_for((self._folder / "control.sock").exists)
-        with RunReader(self._folder / "run.db") as run:
-            client = ControlClient(run.info().socket)
+        wait_for(lambda: bool(self._address()))
+        client = ControlClient(self._address())
         for condition, command in self._commands:
             wait_for(condition)
             self.replies.append(client.send(command).error)
         client.close()
+
+    def _address(self) -> str:
+        try:
+            with RunReader(self._folder / "run.db") as run:
+                return run.info().socket
+        except RunError:  # it has not begun
+            return ""

@@ -49,9 +49,8 @@ class BackwardTap:
         tap = self
 
         def watched_backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            result = backward(tensors, *args, **kwargs)
-            tap._heard(tensors)
-            return result
+            tap._heard(tensors)  # before, because an optimiser may step inside
+            return backward(tensors, *args, **kwargs)
 
         def watched_scale(scaler: Any, outputs: Any) -> Any:
             result = scale(scaler, outputs)
@@ -88,6 +87,8 @@ class BackwardTap:
             self._scaled = [*self._scaled[-SCALED:], entry]
 
     def _heard(self, tensors: torch.Tensor | Sequence[torch.Tensor]) -> None:
+        if torch._C._current_graph_task_id() != -1:
+            return  # of a checkpoint, inside of the backward pass of the loss
         for tensor in (tensors,) if isinstance(tensors, torch.Tensor) else tensors:
             loss, scale = tensor.detach(), None
             for entry in self._scaled:

@@ -44,6 +44,7 @@ class Row:
     is_output: bool = False
     parameters: int = 0
     first: FirstWeights | None = None
+    one_signed: float = float("nan")
     unit_statistics: Units | None = None
     highest: npt.NDArray[np.float64] | None = None  # of each unit, in this window
     dead: npt.NDArray[np.bool_] | None = None  # in the last whole window

@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
@@ -23,6 +24,8 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from engine.statistics.arrays import Host
+from engine.statistics.symmetry import EXAMPLES, one_signed, row_stride
 from engine.statistics.units import MOST_UNITS, VALUES, measure_units
 from tuilab.adapters.torch.nonlinearities import FUNCTIONS, Response
 from tuilab.adapters.torch.rows import (
@@ -32,7 +35,7 @@ from tuilab.adapters.torch.rows import (
     first_tensor,
     tensors_in,
 )
-from tuilab.adapters.torch.tensors import HostSlots
+from tuilab.adapters.torch.tensors import HostSlots, host_array
 
 OF_FORWARD: Final = ("pre_activation", "activation", "activation_grad")
 LINKS: Final = frozenset(
@@ -50,6 +53,7 @@ class Open:
     """A tensor that a layer returned: what follows may still belong to that layer."""
 
     tensor: "weakref.ref[torch.Tensor]"
+    version: int  # of its values: an operation in place since then makes others of them
     row: Row
     stage: str  # "linear", "normalized", "closed"
     handle: RemovableHandle | None = None  # of the hook on its gradient
@@ -77,9 +81,12 @@ class Trace:
         self._stack: list[Known] = []
         self._inside = 0  # depth inside of a leaf
         self._counting = False
+        self._repeated = False  # whether a pass is one that a checkpoint repeats to go backwards
         self._calls: Counter[str] = Counter()
         self._without_gradient: Counter[str] = Counter()  # calls that a checkpoint will repeat
         self._open: dict[int, Open] = {}
+        self._given: tuple[Open | None, torch.Size | None] = None, None
+        """What the leaf that is being called was given: by which layer, and its shape."""
         self._mode = _Functions(self)
         self._mode_entered = False
 
@@ -119,6 +126,10 @@ class Trace:
         if not self._stack:
             self._begin_pass(module, args)
         self._stack.append(known)
+        if known.leaf and not self._inside:
+            # Now, because an operation in place leaves another tensor in its place.
+            x = first_tensor(args)
+            self._given = None if x is None else self._entry(x), None if x is None else x.shape
         self._inside += known.leaf
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -142,8 +153,8 @@ class Trace:
             self._end_pass(output)
 
     def _begin_pass(self, module: nn.Module, args: Any) -> None:
-        repeated = torch._C._current_graph_task_id() != -1  # by a checkpoint, in a backward pass
-        if repeated:
+        self._repeated = torch._C._current_graph_task_id() != -1
+        if self._repeated:
             self._counting = bool(self._without_gradient)
             return
         self._calls.clear()
@@ -161,7 +172,7 @@ class Trace:
 
     def _end_pass(self, output: Any) -> None:
         self._leave_mode()
-        if self._counting:
+        if self._counting and not self._repeated:
             for tensor in tensors_in(output):
                 if (entry := self._entry(tensor)) is not None:
                     entry.row.is_output = True
@@ -174,27 +185,30 @@ class Trace:
             self._mode.__exit__(None, None, None)
 
     def _leaf(self, known: Known, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-        call = self._calls[known.path]
-        self._calls[known.path] += 1
         if not torch.is_grad_enabled():
+            if known.weight:  # its place is here, though it is measured in the backward pass
+                self._row(known.path, self._without_gradient[known.path], known.kind)
             self._without_gradient[known.path] += 1
             return
         if torch._C._current_graph_task_id() != -1:
             if self._without_gradient[known.path] <= 0:
                 return
             self._without_gradient[known.path] -= 1
-        y, x = first_tensor(output), first_tensor(args)
-        if x is None:
-            x = first_tensor(kwargs)
-        if y is None:
+        call = self._calls[known.path]
+        self._calls[known.path] += 1
+        y, (entry, shape) = first_tensor(output), self._given
+        if y is None or is_functorch_wrapped_tensor(y):
             return
-        entry = None if x is None else self._entry(x)
+        if shape is None and (x := first_tensor(kwargs)) is not None:
+            entry, shape = self._entry(x), x.shape
         if known.response is not None:
             self.nonlinearity(known.path, known.kind, known.response, entry, y, call)
         elif known.weight:
-            self._weighted(known, entry, y, call)
-        elif entry is not None and x is not None:
-            if not known.kind.startswith(NAMES_OF_PASSING) and x.shape == y.shape:
+            row = self._weighted(known, entry, y, call)
+            if known.kind == "Linear" and (x := first_tensor(args)) is not None:
+                self._see_signs(row, x, y)
+        elif entry is not None:
+            if not known.kind.startswith(NAMES_OF_PASSING) and shape == y.shape:
                 own = Response(known.kind.lower())  # a non-linearity that somebody wrote
                 self.nonlinearity(known.path, known.kind, own, entry, y, call)
             else:
@@ -217,7 +231,7 @@ class Trace:
             slot = row.slots[tensor] = self._slots.new()
         return slot
 
-    def _weighted(self, known: Known, entry: Open | None, y: torch.Tensor, call: int) -> None:
+    def _weighted(self, known: Known, entry: Open | None, y: torch.Tensor, call: int) -> Row:
         joins = known.normalizes and entry is not None and entry.stage == "linear"
         if joins and entry is not None and "Norm" not in entry.row.kind:
             row, stage = entry.row, "normalized"
@@ -238,6 +252,7 @@ class Trace:
         if not row.joined:
             self._see_units(row, y)
         self._keep_open(row, y, stage)
+        return row
 
     def nonlinearity(
         self,
@@ -268,24 +283,16 @@ class Trace:
         self._see_units(row, y)
         self._keep_open(row, y, "closed")
 
-    def function(self, response: Response, args: Sequence[Any], result: Any, kind: str) -> None:
+    def function(self, response: Response, entry: Open | None, result: Any, kind: str) -> None:
         """Measure the result of a function that is a non-linearity."""
-        y, x = first_tensor(result), first_tensor(args)
-        if y is None:
+        y = first_tensor(result)
+        if y is None or is_functorch_wrapped_tensor(y) or not torch.is_grad_enabled():
             return
         where = self._stack[-1].path if self._stack else ""
         path = f"{where}.{response.name}" if where else response.name
         call = self._calls[path]
         self._calls[path] += 1
-        entry = None if x is None else self._entry(x)
         self.nonlinearity(path, kind, response, entry, y, call)
-
-    def linked(self, args: Sequence[Any], result: Any, kind: str) -> None:
-        """Let the result of a function belong to the layer of its argument."""
-        x = first_tensor(args)
-        entry = None if x is None else self._entry(x)
-        if entry is not None and isinstance(result, torch.Tensor):
-            self.link(entry, result, kind)
 
     def link(self, entry: Open, y: torch.Tensor, kind: str) -> None:
         """Let a tensor belong to the layer of another: what was in between is remembered."""
@@ -293,17 +300,19 @@ class Trace:
         if kind not in ("view", "reshape", "contiguous", "Identity") and kind not in row.between:
             row.between = (*row.between, kind)
         stage = entry.stage if kind in ("view", "contiguous", "Identity") else "closed"
-        self._open[id(y)] = Open(weakref.ref(y), row, stage, entry.handle)
+        self._open[id(y)] = Open(weakref.ref(y), y._version, row, stage, entry.handle)
 
     def _keep_open(self, row: Row, y: torch.Tensor, stage: str) -> None:
         handle = None
         if y.requires_grad:
             handle = y.register_hook(partial(self._gradient, row))
-        self._open[id(y)] = Open(weakref.ref(y), row, stage, handle)
+        self._open[id(y)] = Open(weakref.ref(y), y._version, row, stage, handle)
 
     def _entry(self, tensor: torch.Tensor) -> Open | None:
         entry = self._open.get(id(tensor))
-        return entry if entry is not None and entry.tensor() is tensor else None
+        if entry is None or entry.tensor() is not tensor:
+            return None
+        return entry if entry.version == tensor._version else None
 
     def _gradient(self, row: Row, gradient: torch.Tensor) -> None:
         if not self._handles:
@@ -314,6 +323,23 @@ class Trace:
         except Exception as error:  # noqa: BLE001  (never into the program)
             self._failed(error)
         self.spent += perf_counter() - begin
+
+    def _see_signs(self, row: Row, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Measure the signs of the weight gradients of single examples, once dL/dy is known."""
+        if y.requires_grad and x.shape[:-1] == y.shape[:-1] and x.is_floating_point():
+            inputs = _some_rows(x)
+
+            def measure(gradient: torch.Tensor) -> None:
+                if not self._handles:
+                    return
+                begin = perf_counter()
+                try:
+                    row.one_signed = one_signed(inputs, _some_rows(gradient))
+                except Exception as error:  # noqa: BLE001  (never into the program)
+                    self._failed(error)
+                self.spent += perf_counter() - begin
+
+            y.register_hook(measure)
 
     def _see_units(self, row: Row, y: torch.Tensor) -> None:
         """Measure the units of a layer, and remember which of them were active."""
@@ -329,6 +355,12 @@ class Trace:
         row.unit_statistics = measure_units(
             sample.numpy(), floor=row.response.silent_at, saturation=row.response.saturated
         )
+
+
+def _some_rows(values: torch.Tensor) -> Host:
+    """Return some rows of a tensor (*examples, features), evenly spread, in main memory."""
+    rows = values.detach().flatten(0, -2)
+    return host_array(rows[:: row_stride(len(rows), EXAMPLES)])
 
 
 NAMES_OF_PASSING: Final = (
@@ -365,20 +397,21 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
         trace = self._trace
-        if trace._inside or not trace._counting:
-            return result
         response = FUNCTIONS.get(func)
-        if response is None and func not in LINKS:
-            return result
+        if trace._inside or not trace._counting or (response is None and func not in LINKS):
+            return func(*args, **(kwargs or {}))
         begin = perf_counter()
+        x = first_tensor(args or tuple((kwargs or {}).values()))
+        entry = None if x is None else trace._entry(x)
+        called = perf_counter()
+        result = func(*args, **(kwargs or {}))
+        begin += perf_counter() - called
         try:
-            given = args or tuple((kwargs or {}).values())
             if response is not None:
-                trace.function(response, given, result, response.name)
-            else:
-                trace.linked(given, result, func.__name__)
+                trace.function(response, entry, result, response.name)
+            elif entry is not None and isinstance(result, torch.Tensor):
+                trace.link(entry, result, func.__name__)
         except Exception as error:  # noqa: BLE001  (never into the program)
             trace._failed(error)
         trace.spent += perf_counter() - begin

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import wraps
 from pathlib import Path
+from threading import get_ident
 from time import perf_counter
 from typing import Any, Final, Literal, TypeAlias
 
@@ -66,8 +67,10 @@ class TorchWatcher:
         self._armed = False
         self._stance: Any = None  # forces eager execution while it is active
         self._detached = False
+        self._thread = get_ident()
         self._window = [0, 0]  # examples and snapshots since units were last judged
         self._losses: list[torch.Tensor] = []
+        self._repeating = False  # whether a closure is called again in the same step
         self._scale: torch.Tensor | None = None
         self._undo: list[tuple[dict[str, Any], str, Any]] = []
         self._seen: list[int] = []  # optimisers that have stepped in this cycle, by id
@@ -144,6 +147,8 @@ class TorchWatcher:
         return any(fnmatchcase(path, pattern) for pattern in self._layers)
 
     def _disarm(self) -> None:
+        if not self._armed:
+            return
         self._armed = False
         self._trace.remove()
         if self._stance is not None:
@@ -153,7 +158,7 @@ class TorchWatcher:
     # Hooks. Nothing but Stopped leaves them.
 
     def _backward(self, loss: torch.Tensor, scale: torch.Tensor | None) -> None:
-        if not self._detached:
+        if not self._detached and not self._repeating:
             self._losses.append(loss)
             self._scale = scale
             self.run.gradient_known()
@@ -164,43 +169,57 @@ class TorchWatcher:
             self.run.skip_step()
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        """Prepare for a step; return its arguments where they are to be others."""
+        """Prepare for a step; return its arguments where its closure is to be followed."""
         if self._detached:
+            self._disarm()
             return None
         try:
             TAP.steps[optimizer] = TAP.steps.get(optimizer, 0) + 1
             closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
-            if self._frozen:
-                self._drop_frozen_gradients(optimizer)
-            if self._armed:
-                begin = perf_counter()
-                self._measure_before(optimizer, with_gradients=closure is None)
-                self._step.spent += perf_counter() - begin
+            if closure is None:
+                self._before_update(optimizer)
             self._undo = self._factors.apply(optimizer)
-            if self._frozen and closure is not None:  # it computes the gradients
-                dropping = self._dropping_frozen(closure, optimizer)
-                return (args[0], dropping, *args[2:]) if len(args) > 1 else args, (
-                    kwargs if len(args) > 1 else {**kwargs, "closure": dropping}
-                )
+            if closure is not None:
+                return _with_closure(args, kwargs, self._followed(closure, optimizer))
         except Exception as error:  # noqa: BLE001  (never into the program)
             self._failed(error)
         return None
 
-    def _dropping_frozen(
-        self, closure: Callable[[], Any], optimizer: Optimizer
-    ) -> Callable[[], Any]:
-        """Return a closure that leaves frozen layers without a gradient."""
-
-        def dropping() -> Any:
-            loss = closure()
+    def _before_update(self, optimizer: Optimizer, *, measured: bool = False) -> None:
+        """The gradients are known, and the weights are as before the step."""
+        if self._frozen:
             self._drop_frozen_gradients(optimizer)
+        if self._armed and not measured:
+            begin = perf_counter()
+            self._measure_before(optimizer)
+            self._step.spent += perf_counter() - begin
+
+    def _followed(self, closure: Callable[[], Any], optimizer: Optimizer) -> Callable[[], Any]:
+        """Return a closure that computes the gradients, of which the first are measured."""
+        calls = 0
+
+        def followed() -> Any:
+            nonlocal calls
+            calls += 1
+            self._repeating = calls > 1
+            try:
+                loss = closure()
+            finally:
+                self._repeating = False
+            if not self._detached:
+                try:
+                    self._before_update(optimizer, measured=calls > 1)
+                except Exception as error:  # noqa: BLE001  (never into the program)
+                    self._failed(error)
             return loss
 
-        return dropping
+        return followed
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._detached:
-            return
+            restore(self._undo)
+            self._undo = []
+            return self._disarm()
         try:
             used = self._used(optimizer)
             if self._undo:
@@ -259,10 +278,14 @@ class TorchWatcher:
         self.run.failed(error)
 
     def detach(self) -> None:
-        """Take all hooks away, or leave them idle where that could disturb their caller."""
+        """Watch no more.
+
+        What belongs to the program's thread is undone there, at the latest at its next step.
+        """
         self._detached = True
-        self._disarm()
         TAP.remove(self._backward)
+        if get_ident() == self._thread:
+            self._disarm()
 
     # Measuring.
 
@@ -288,7 +311,7 @@ class TorchWatcher:
                 rows.setdefault(row.parameter, row)
         return rows
 
-    def _measure_before(self, optimizer: Optimizer, *, with_gradients: bool) -> None:
+    def _measure_before(self, optimizer: Optimizer) -> None:
         self._add_parameter_rows()
         rows = self._rows_by_parameter()
         measured: dict[int, Row] = {}  # by id of the parameter: tied weights are measured once
@@ -301,10 +324,10 @@ class TorchWatcher:
                 continue
             measured[id(parameter)] = row
             self._slots.measure(self._trace.slot(row, "weight"), parameter)
+            self._step.asymmetry[row] = _asymmetry(parameter)
             before = parameter.detach().clone()
             self._step.before.append((row, parameter, before, optimizer))
-            if with_gradients:
-                self._measure_gradient(row, parameter, optimizer)
+            self._measure_gradient(row, parameter, optimizer)
 
     def _measure_gradient(self, row: Row, parameter: torch.Tensor, optimizer: Optimizer) -> None:
         if parameter.grad is None:
@@ -318,10 +341,7 @@ class TorchWatcher:
 
     def _measure_after(self) -> None:
         for row, parameter, before, optimizer in self._step.before:
-            if "weight_grad" not in row.slots or not self._slots.filled(row.slots["weight_grad"]):
-                self._measure_gradient(row, parameter, optimizer)  # computed by a closure
             self._slots.measure(self._trace.slot(row, "update"), parameter, before=before)
-            self._step.asymmetry[row] = _asymmetry(parameter)
         for source, target in self._step.tied:
             for tensor in ("weight", "weight_grad", "update"):
                 if tensor in source.slots:
@@ -368,12 +388,13 @@ class TorchWatcher:
         taken = self._slots.take()
         step = self.run.step
         dead = np.array([row.dead_fraction for row in rows])
-        nan = np.full(len(rows), np.nan)
+        ratio = np.full(len(rows), np.nan)
+        signs = np.array([row.one_signed for row in rows])
         unlike = np.array([self._step.asymmetry.get(row, np.nan) for row in rows])
         slots = [dict(row.slots) for row in rows]
         units = [row.unit_statistics for row in rows]
         for row in rows:
-            row.unit_statistics = None
+            row.unit_statistics, row.one_signed = None, float("nan")
         epoch = self.run.epoch
 
         def snapshot() -> Snapshot:
@@ -391,7 +412,7 @@ class TorchWatcher:
                         histograms[at, where] = statistics.histograms[slot]
                         ranges[at, where] = statistics.ranges[slot]
             made = Snapshot(
-                step, epoch, table, histograms, ranges, dead, nan.copy(), unlike, nan.copy(),
+                step, epoch, table, histograms, ranges, dead, ratio, unlike, signs,
                 units, tensors,
             )  # fmt: skip
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -496,9 +517,16 @@ class _Step:
         self.asymmetry: dict[Row, float] = {}
 
 
+def _with_closure(args: Any, kwargs: Any, closure: Callable[[], Any]) -> tuple[Any, Any]:
+    """Return the arguments of a step, its optimiser first, with another closure."""
+    if len(args) > 1:
+        return (args[0], closure, *args[2:]), kwargs
+    return args, {**kwargs, "closure": closure}
+
+
 def _asymmetry(parameter: torch.Tensor) -> float:
     """Return the asymmetry of a layer's units: see `engine.statistics.symmetry`."""
-    if parameter.ndim < 2 or parameter.numel() == 0:
+    if parameter.ndim < 2 or parameter.numel() == 0 or parameter.is_complex():
         return float("nan")
     weight = parameter.detach().reshape(len(parameter), -1)
     stride = max(1, -(-weight.numel() // COMPARED))
