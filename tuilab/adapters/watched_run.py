@@ -19,7 +19,7 @@ from engine.statistics.frames import Event, Snapshot, TrainingStatus
 from engine.training.run_control import RunControl
 from tuilab import __version__
 from tuilab.adapters.cadence import SHARE, Cadence, Every
-from tuilab.adapters.recorder import Packet, Recorder
+from tuilab.adapters.recorder import Packet, Recorder, as_float
 from tuilab.adapters.scalars import Scalars, StepScalars
 from tuilab.diagnosis import RunFacts
 from tuilab.record import (
@@ -264,7 +264,7 @@ class WatchedRun:
         if measured is not None or now - self._last_frame >= FRAME_INTERVAL:
             self._send(now, measured)
         self._obey()
-        return armed or self._control.may_pause
+        return armed or self.cadence.asked or self._control.may_pause
 
     def _obey(self) -> None:
         """Apply the commands that have come; wait while the run is paused. Raises Stopped."""
@@ -420,8 +420,12 @@ class WatchedRun:
 
 
 def _kept(value: Any) -> Any:
-    """Return a value as it can be kept: without the graph of a tensor."""
-    return value.detach() if hasattr(value, "detach") else value
+    """Return a value as it can be kept: a number, or a copy of a tensor that is on a device."""
+    if not hasattr(value, "detach"):
+        return value
+    if value.device.type == "cpu":
+        return as_float(value.detach())
+    return value.detach().clone()
 
 
 def _weak(method: Callable[[], None]) -> Callable[[], None]:

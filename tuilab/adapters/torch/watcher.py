@@ -59,7 +59,7 @@ class TorchWatcher:
         self.optimizers = [*optimizers]
         self._layers, self._compiled = layers, compiled
         self._slots = HostSlots()
-        self._trace = Trace(self._slots, self._failed)
+        self._trace = Trace(self._slots, self._failed, self._chosen)
         self._factors = Factors(self.optimizers)
         self._frozen: set[str] = set()  # paths of layers whose parameters stay as they are
         self._published: list[Row] = []  # in the order in which they are recorded
@@ -118,19 +118,10 @@ class TorchWatcher:
             for at, model in enumerate(models):
                 prefix = f"{at}." if len(models) > 1 else ""
                 known |= known_modules(unwrapped(model), prefix)
-            self._trace.install(self._chosen_modules(known))
+            self._trace.install(known)
             if "torch._dynamo" in sys.modules:  # the program may have compiled something
                 self._stance = torch.compiler.set_stance("force_eager")
         self._step.spent += perf_counter() - begin
-
-    def _chosen_modules(self, known: Mapping[int, Known]) -> Mapping[int, Known]:
-        if self._layers is None:
-            return known
-        return {
-            at: module
-            for at, module in known.items()
-            if not module.leaf or self._chosen(module.path)
-        }
 
     def _chosen(self, path: str) -> bool:
         """Return whether a layer is recorded."""
