@@ -7,11 +7,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from engine.backends.cpu_kernels.library import kernels
-from engine.backends.numpy_backend import NumPyBackend
 from engine.statistics.arrays import Bounds, Host
 from engine.statistics.frames import BINS, FIELDS, Floats
-from engine.statistics.tensor_statistics import StatisticsTable, TensorSource
+from tuilab.adapters.host_statistics import HostStatistics
 
 COUNT, MEAN, STD, LOW, HIGH, ZEROS, SATURATED, NONFINITE = range(len(FIELDS))
 UNBOUNDED: Final[Bounds] = (None, None)
@@ -40,7 +38,7 @@ class HostSlots:
         self._statistics = np.full((FIRST_ROWS, len(FIELDS)), np.nan)
         self._histograms = np.zeros((FIRST_ROWS, BINS + 2), np.int64)
         self._ranges = np.full((FIRST_ROWS, 2), np.nan)
-        self._scratch: dict[np.dtype[Any], StatisticsTable] = {}
+        self._host = HostStatistics()
 
     def new(self) -> int:
         """Return a new slot."""
@@ -75,12 +73,8 @@ class HostSlots:
         if self._filled[slot]:
             low, high = self._ranges[slot].tolist()
             bounds = low, high  # so that counts add up
-        table = self._table(values.dtype)
-        table.point(0, TensorSource(values, minus, bounds, saturation))
-        table.measure(0, 1)
-        table.complete(0, 1)
-        table.point(0, TensorSource(values[:0]))  # holds no tensor
-        self._add(slot, table.statistics[0], table.histograms[0], table.ranges[0])
+        measured = self._host.of(values, minus=minus, bounds=bounds, saturation=saturation)
+        self._add(slot, *measured)
 
     def clear(self, slot: int) -> None:
         """Forget what was measured in this step."""
@@ -112,15 +106,6 @@ class HostSlots:
         self._filled[:n] = 0
         taken = Statistics(statistics, histograms, ranges)
         return lambda: taken
-
-    def _table(self, dtype: np.dtype[Any]) -> StatisticsTable:
-        table = self._scratch.get(dtype)
-        if table is None:
-            name = str(dtype)
-            backend = NumPyBackend(name, 1, kernels(name))
-            empty = TensorSource(np.empty(0, dtype))
-            table = self._scratch[dtype] = StatisticsTable(backend, [empty])
-        return table
 
     def _add(self, slot: int, row: Floats, histogram: Any, edges: Floats) -> None:
         if not self._filled[slot]:

@@ -29,6 +29,7 @@ from tuilab.adapters.torch.rows import (
     clean,
     first_weights,
     known_modules,
+    units_first,
     unwrapped,
 )
 from tuilab.adapters.torch.tensors import HostSlots, host_array
@@ -113,15 +114,18 @@ class TorchWatcher:
         begin = perf_counter()
         self._armed = True
         if self._compiled != "off":
-            known: dict[int, Known] = {}
-            models = self._alive()
-            for at, model in enumerate(models):
-                prefix = f"{at}." if len(models) > 1 else ""
-                known |= known_modules(unwrapped(model), prefix)
-            self._trace.install(known)
+            self._trace.install(self._known())
             if "torch._dynamo" in sys.modules:  # the program may have compiled something
                 self._stance = torch.compiler.set_stance("force_eager")
         self._step.spent += perf_counter() - begin
+
+    def _known(self) -> dict[int, Known]:
+        """Return what each module of the models is taken for, by `id`."""
+        known: dict[int, Known] = {}
+        models = self._alive()
+        for at, model in enumerate(models):
+            known |= known_modules(unwrapped(model), f"{at}." if len(models) > 1 else "")
+        return known
 
     def _chosen(self, path: str) -> bool:
         """Return whether a layer is recorded."""
@@ -315,7 +319,7 @@ class TorchWatcher:
                 continue
             measured[id(parameter)] = row
             self._slots.measure(self._trace.slot(row, "weight"), parameter)
-            self._step.asymmetry[row] = _asymmetry(parameter)
+            self._step.asymmetry[row] = _asymmetry(units_first(parameter, row))
             before = parameter.detach().clone()
             self._step.before.append((row, parameter, before, optimizer))
             self._measure_gradient(row, parameter, optimizer)
@@ -449,7 +453,7 @@ class TorchWatcher:
         parameter = dict(self._named()).get(row.parameter)
         if parameter is not None and "weight" in row.slots:
             mean, std = self._slots.moments(row.slots["weight"])
-            row.first = first_weights(parameter, std, mean)
+            row.first = first_weights(units_first(parameter, row), std, mean)
 
     # Controls.
 
