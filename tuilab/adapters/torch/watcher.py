@@ -1,6 +1,6 @@
 """Watches PyTorch models and their optimisers: `watch` begins, hooks do the rest."""
 
-import sys
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -39,8 +39,8 @@ Layers: TypeAlias = str | Sequence[str] | Callable[[str, nn.Module], bool] | Non
 Compiled: TypeAlias = Literal["eager", "off"]
 COMPARED: Final = 1 << 16
 """About how many weights of a layer are compared with each other for its asymmetry."""
-CHUNK: Final = 1 << 22
-"""Elements of the weights before a step that are held at a time, beyond those of one parameter."""
+OF_GLOBAL_HOOKS: Final = r"Using `torch\.compile\(module\)` when there are global hooks"
+"""The beginning of a warning that does not apply: our hooks do not count the wrapper as a module."""
 
 
 class TorchWatcher:
@@ -118,8 +118,9 @@ class TorchWatcher:
                 prefix = f"{at}." if len(models) > 1 else ""
                 known |= known_modules(unwrapped(model), prefix)
             self._trace.install(known)
-            if "torch._dynamo" in sys.modules:  # the program may have compiled something
-                self._stance = torch.compiler.set_stance("force_eager")
+            if any(_holds_compiled(model) for model in models):
+                warnings.filterwarnings("ignore", OF_GLOBAL_HOOKS)
+            self._stance = torch.compiler.set_stance("force_eager")
         self._step.spent += perf_counter() - begin
 
     def _chosen(self, path: str) -> bool:
@@ -453,6 +454,11 @@ class TorchWatcher:
                     full = clean(f"{at}.{name}" if len(models) > 1 else name)
                     tensors[full] = value.detach().cpu().contiguous().clone()
         save_file(tensors, path, {"format": "pt"})
+
+
+def _holds_compiled(model: nn.Module) -> bool:
+    """Return whether a model is wrapped by `torch.compile`, or one of its modules is."""
+    return any("_orig_mod" in module._modules for module in model.modules())
 
 
 class _Step:
