@@ -259,12 +259,18 @@ class NamedSeries:
 
     __slots__ = ()
 
+    first_step: int
     series: Mapping[str, Floats]  # (steps,) each
 
     @property
     def steps(self) -> int:
         """Number of steps."""
         return max(map(len, self.series.values()), default=0)
+
+    @property
+    def next_step(self) -> int:
+        """Number of updates made by the end of these steps."""
+        return self.first_step + self.steps
 
     def values(self, name: str) -> Floats:
         """Return a series by name, (steps,): NaN where it is absent, but for `data_loss`.
@@ -317,8 +323,3 @@ class Frame(NamedSeries):
     events: Sequence[Event] = ()
     status: TrainingStatus | None = None  # from here on, where an event has changed it
     state: RunState = RunState.RUNNING
-
-    @property
-    def next_step(self) -> int:
-        """Number of updates made by the end of this frame."""
-        return self.first_step + self.steps

@@ -111,20 +111,15 @@ class BoundTraining:
         per_epoch = self.batches.per_epoch
         return per_epoch - (step - self.config.epoch_start) % per_epoch
 
-    def changed_config(self, command: Command, step: int) -> TrainingConfig:
-        """Return the configuration after `command` at `step`. Raises ConfigError, ShapeError."""
-        data = self._resources.data
-        config = changed(self.config, command, step, len(data.train))
-        config.check(data)
-        return config
-
     def change(self, command: Command, step: int) -> tuple["BoundTraining", dict[str, object]]:
         """Return the training that `command` makes at `step`, and the detail of its event.
 
         It takes over all state of this one that still fits, and this one stays as it is. Raises
         ConfigError, ShapeError, MemoryError.
         """
-        config, values = self.changed_config(command, step), command.plain()
+        data, values = self._resources.data, command.plain()
+        config = changed(self.config, command, step, len(data.train))
+        config.check(data)
         changes = [*self._changes, {"step": step, **values}]
         with self._resources.undo_draws_on_error():
             new = BoundTraining(config, self._resources, self.schedule.total, changes)

@@ -55,7 +55,7 @@ def test(
     from tuilab.errors import RunError
     from tuilab.process.launch import Options, write_atomically
     from tuilab.process.testing import TestPlan, collect, run_suite
-    from tuilab.reports.suite_report import junit, results_json, results_table
+    from tuilab.reports.suite_report import junit, progress_line, results_json, results_table
     from tuilab.scenario.catalog import resolve
 
     if junit_file is not None and not junit_file.parent.is_dir():
@@ -72,7 +72,7 @@ def test(
             results.append(result)
             status.count()
             if not as_json:
-                status.print(result.line)
+                status.print(progress_line(result))
     finally:
         status.close()
     seconds = time.monotonic() - begin

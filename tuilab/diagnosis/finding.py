@@ -10,7 +10,6 @@ from engine.statistics.frames import Event
 
 Severity = Literal["info", "warning", "error"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error")
-MARKS: Final = {"error": "✕", "warning": "▲", "info": "○"}
 
 
 class Finding(msgspec.Struct, frozen=True):

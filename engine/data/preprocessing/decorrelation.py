@@ -54,9 +54,7 @@ class Whiten(Preprocessor):
         mean, variance, axes = principal_axes(train, self.k)
         return {"mean": mean, "variance": variance, "axes": axes / np.sqrt(variance + self.epsilon)}
 
-    @staticmethod
-    def apply(x: Table, statistics: Statistics) -> Table:
-        return project(x, statistics["mean"], statistics["axes"])
+    apply = PCA.apply
 
 
 def principal_axes(x: Table, k: int) -> tuple[Matrix, Matrix, Matrix]:

@@ -115,7 +115,7 @@ def test_it_is_attached_to_while_it_trains(folder: RunFolder) -> None:
             assert store.step == frame.next_step
         assert store.series.names == ("gradient norm", "loss")
         assert len(store.series.values("gradient norm")) == STEPS
-        assert np.isnan(store.series.accuracy).all()
+        assert np.isnan(store.series.values("accuracy")).all()
         assert store.validations[-1].values == {"loss": 1.0, "r2": 0.5}
         assert store.snapshot is not None
         assert store.snapshot.tensors[-1] == "momentum"
