@@ -86,6 +86,12 @@ class LayerInfo:
         return self.path or str(self.index)
 
 
+def hidden_layers(layers: Sequence[LayerInfo]) -> int:
+    """Return the number of layers before the first output layer, which may be the last layer."""
+    outputs = (at for at, layer in enumerate(layers) if layer.role == "output")
+    return next(outputs, max(len(layers) - 1, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Units:
     """What each unit of a layer did over the examples of one batch; arrays (units,).
@@ -119,10 +125,16 @@ class Snapshot:
     one_signed: Floats  # (layers,): share of (example, unit) pairs whose dW has one sign
     units: Sequence[Units | None] = ()  # of each layer, where they were measured
     tensors: tuple[str, ...] = TENSORS
+    outputs: int = 1  # output layers, which come last
 
     def __len__(self) -> int:
         """Return the number of layers."""
         return len(self.statistics)
+
+    @property
+    def hidden(self) -> int:
+        """Number of hidden layers."""
+        return len(self) - self.outputs
 
     def field(self, tensor: str, name: str) -> Floats:
         """Return one field of one tensor for all layers, (layers,); also its `norm` (L2).
@@ -141,12 +153,12 @@ class Snapshot:
     @property
     def gain_forward(self) -> float:
         """Factor by which the std of activations changes per hidden layer, going forwards."""
-        return gain(self.field("activation", "std")[:-1])
+        return gain(self.field("activation", "std")[: self.hidden])
 
     @property
     def gain_backward(self) -> float:
         """Factor by which the std of dL/dA changes per hidden layer, going backwards."""
-        return gain(self.field("activation_grad", "std")[:-1][::-1])
+        return gain(self.field("activation_grad", "std")[: self.hidden][::-1])
 
     def first_nonfinite(self) -> tuple[int, str] | None:
         """Layer index (from 0) and tensor where NaN or infinity first appears in the step."""

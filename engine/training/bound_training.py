@@ -127,7 +127,7 @@ class BoundTraining:
         before = [asdict(layer) for layer in self.layers]
         del values["kind"]
         detail = values | event_detail(self.config, config)
-        return new, detail | {"anew": redrawn, "layers_before": before}
+        return new, detail | {"reset": redrawn, "layers_before": before}
 
     def checkpoint(self, step: int, seconds: float, total_steps: int) -> Checkpoint:
         """Return a copy of everything that the steps to come depend on."""

@@ -278,7 +278,7 @@ def test_another_non_linearity_keeps_the_weights_and_is_that_of_a_new_network() 
     before = weights(trainer)
     (event,) = train(trainer, {8: [Command("activation", layer=1, name="tanh")]})
     assert event.detail["rebuilt"] is True
-    assert event.detail["anew"] == []
+    assert event.detail["reset"] == []
     trainer = change(at(make(), 7), Command("activation", layer=1, name="tanh"))
     for ours, theirs in zip(weights(trainer), before, strict=True):
         for key in theirs:
@@ -297,7 +297,7 @@ def test_maxout_needs_other_weights_which_are_drawn_again_and_the_rest_stays() -
     trainer = at(make(), 7)
     before = weights(trainer)
     trainer._apply(Command("activation", layer=1, name="maxout", settings={"pieces": 3}))
-    assert trainer._next_frame.events[-1].detail["anew"] == [(1, "weight"), (1, "bias")]
+    assert trainer._next_frame.events[-1].detail["reset"] == [(1, "weight"), (1, "bias")]
     after = weights(trainer)
     assert after[0]["weight"].shape == (6, 24)
     np.testing.assert_array_equal(after[2]["weight"], before[2]["weight"])
@@ -312,7 +312,7 @@ def test_batch_norm_comes_and_goes_with_all_weights_kept() -> None:
     assert [layer.normalization for layer in trainer.layers] == ["batch_norm", "batch_norm", ""]
     kinds = [layer.kind for layer in trainer.config.network.layers]
     assert kinds == ["linear", "batch_norm", "activation"] * 2 + ["linear"]
-    assert trainer._next_frame.events[-1].detail["anew"] == [
+    assert trainer._next_frame.events[-1].detail["reset"] == [
         *((1, "gamma"), (1, "beta"), (2, "gamma"), (2, "beta"))
     ]
     trainer.training_step.take(np.arange(20))

@@ -58,7 +58,7 @@ def test_a_healthy_scenario(cli: Cli) -> None:
     assert out.count("✓") == 6
     assert "6 checks: 6 good" in out
     assert "ln 10 = 2.303" in out
-    assert "● suggested" in out
+    assert "★ suggested" in out
     assert "\x1b" not in out
     assert max(len(line) for line in out.splitlines()) <= 80 + len("title")
     assert not Path("runs").exists()

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from engine.statistics.frames import hidden_layers
 from tuilab.diagnosis.base import Rule, RuleContext, Symptom, percent, rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, set_hyperparameter
@@ -108,5 +109,5 @@ class Underfitting(Rule):
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:
         if case.own_layers or len(case.layers) < 2:
             return []
-        units = [2 * layer.units for layer in case.layers[:-1]]
+        units = [2 * layer.units for layer in case.layers[: hidden_layers(case.layers)]]
         return [Fix("twice as many hidden units", settings=(f"network.hidden={units}",))]

@@ -22,7 +22,8 @@ from tuilab.diagnosis.past import Past
 RATE: Final = "optimizer.learning_rate"
 DYING: Final = 0.8  # gain per layer below which the learning rate is not to blame
 BLOCKED: Final = 0.9  # share of dead units in a layer above which hardly any gradient passes
-FIX_SIGNAL: Final = "fix the fading signal first"
+FIX_SIGNAL: Final = "fix_signal"
+"""Remedy where the signal fades from layer to layer, which a higher rate would not change."""
 PROGRESS: Final = 0.98  # a loss below this share of the lowest so far is progress
 
 
@@ -67,17 +68,20 @@ class LowLearningRate(Rule):
         dead = seen.hidden(seen.snapshot.dead_fraction)
         if past.learned or past.rate_lowered or (dead > BLOCKED).any():
             return None
-        advice = f"raise {RATE}"
+        advice, remedy = f"raise {RATE}", ""
         run, snapshot = seen.run, seen.snapshot
         if run.hidden >= DEEP and min(snapshot.gain_forward, snapshot.gain_backward) < DYING:
-            advice = f"{FIX_SIGNAL}: {initializer_advice(run)}"
+            remedy = FIX_SIGNAL
+            advice = f"fix the fading signal first: {initializer_advice(run)}"
         if ratio < self.update_ratio * slack:
             cause = f"each update changes the weights by {percent(ratio)} (healthy: about 0.1 %)"
-            return Symptom("warning", ratio, self.update_ratio, "update_ratio", cause, advice)
+            return Symptom(
+                "warning", ratio, self.update_ratio, "update_ratio", cause, advice, remedy=remedy
+            )
         change = self._change(past)
         if change < self.change * slack:
             cause = f"the loss changed by {percent(change)} in {self.epochs} epochs"
-            return Symptom("warning", change, self.change, "change", cause, advice)
+            return Symptom("warning", change, self.change, "change", cause, advice, remedy=remedy)
         return None
 
     def _change(self, past: Past) -> float:
@@ -90,7 +94,7 @@ class LowLearningRate(Rule):
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:
         rate = healthy_rate(case, finding.measured if finding.key.endswith("update_ratio") else 0.0)
-        return initialize(case) + rate if finding.advice.startswith(FIX_SIGNAL) else rate
+        return initialize(case) + rate if finding.remedy == FIX_SIGNAL else rate
 
 
 @rules.register("high_learning_rate")

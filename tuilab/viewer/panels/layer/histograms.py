@@ -67,7 +67,7 @@ def axis_of(state: LayerViewState, snapshot: Snapshot, tensor: str) -> Axis:
     if state.axis == "fixed" and tensor in state.axes:
         return state.axes[tensor]
     own = charts.histogram(snapshot, state.layer - 1, tensor)
-    hidden = range(len(snapshot.statistics) - 1)
+    hidden = range(snapshot.hidden)
     shared = state.axis == "shared"
     histograms = [charts.histogram(snapshot, k, tensor) for k in hidden] if shared else [own]
     axis = charts.common_axis(histograms or [own])
