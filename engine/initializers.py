@@ -58,7 +58,7 @@ class _Uniform(_Gaussian):
 class Constant(Initializer):
     """A single value: no symmetry is broken, all units of a layer stay the same."""
 
-    value: float = 0.0
+    value: float = 0.0  # of every weight
 
     def __post_init__(self) -> None:
         require(isfinite(self.value), "value", f"must be finite, is {self.value}")
@@ -84,7 +84,7 @@ class Zeros(Initializer):
 class Normal(_Gaussian):
     """Gaussian with a fixed standard deviation, whatever the fan-in."""
 
-    std: float = 0.01
+    std: float = 0.01  # standard deviation
 
     def __post_init__(self) -> None:
         require(self.std >= 0, "std", f"must not be negative, is {self.std}")
@@ -98,7 +98,7 @@ class Normal(_Gaussian):
 class Uniform(_Uniform):
     """Uniform in ±limit, whatever the fan-in."""
 
-    limit: float = 0.01
+    limit: float = 0.01  # largest magnitude
 
     def __post_init__(self) -> None:
         require(self.limit >= 0, "limit", f"must not be negative, is {self.limit}")
@@ -160,7 +160,7 @@ class Orthogonal(Initializer):
     More than two axes are treated as a matrix of the first and all others, as PyTorch does.
     """
 
-    gain: float = 1.0
+    gain: float = 1.0  # factor of the orthonormal matrix
 
     def __post_init__(self) -> None:
         require(isfinite(self.gain), "gain", f"must be finite, is {self.gain}")

@@ -25,9 +25,9 @@ class DeadUnits(Rule):
     `by_depth`; a total of more than `error` is always too much.
     """
 
-    warning: float = 0.1
-    error: float = 0.4
-    by_depth: float = 0.2
+    warning: float = 0.1  # share of units from which it is a warning
+    error: float = 0.4  # share of units from which it is an error
+    by_depth: float = 0.2  # share at the start that is accepted
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         shares = seen.hidden(seen.snapshot.dead_fraction)

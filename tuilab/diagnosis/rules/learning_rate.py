@@ -59,9 +59,9 @@ class LowLearningRate(Rule):
     """
 
     tensor: ClassVar = "update"
-    update_ratio: float = 1e-4
-    change: float = 1e-3
-    epochs: int = 3
+    update_ratio: float = 1e-4  # ‖ΔW‖ / ‖W‖ below which it is reported
+    change: float = 1e-3  # of the loss, as a share, below which it is reported
+    epochs: int = 3  # over which the loss is compared
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)
@@ -109,10 +109,10 @@ class HighLearningRate(Rule):
     """
 
     tensor: ClassVar = "update"
-    warning: float = 1e-2
-    error: float = 1e-1
-    oscillation: float = 0.05
-    epochs: int = 8
+    warning: float = 1e-2  # ‖ΔW‖ / ‖W‖ from which it is a warning
+    error: float = 1e-1  # ‖ΔW‖ / ‖W‖ from which it is an error
+    oscillation: float = 0.05  # std of the loss over its mean
+    epochs: int = 8  # without progress
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)
