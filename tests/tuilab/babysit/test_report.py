@@ -152,4 +152,4 @@ def test_a_loss_of_zero_has_a_place_in_the_chart() -> None:
         ::-1
     ]
     sweep = Sweep(tried, (0.1, 1.0), own=0.1, initial=1.0, steps=30)
-    assert any("●" in line for line in sweep_chart(sweep, colour=False)[1:-1])
+    assert any("★" in line for line in sweep_chart(sweep, colour=False)[1:-1])
