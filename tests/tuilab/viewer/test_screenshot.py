@@ -13,8 +13,9 @@ from engine.errors import TuilabError
 from tests.tuilab.support import write_scenario
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.visits import settle, text, viewing
+from tuilab.export import PictureOptions
+from tuilab.export.picture import draw
 from tuilab.viewer.panels.layers import Layers
-from tuilab.viewer.terminal.offscreen import PictureOptions, draw
 from tuilab.viewer.terminal.screenshot import NoPngError, panels, png, save, take
 from tuilab.viewer.terminal.svg import CELL, svg
 
