@@ -165,7 +165,9 @@ class BoundTraining:
             self.schedule.state[...] = old.schedule.state
         pairs = [*_matches(old.config.network, self.config.network, redrawn)]
         copied = _copy_parameters(old.network, self.network, pairs)
-        _copy_state(old.network, self.network, pairs)
+        states, old_states = self.network.store.state_views, old.network.store.state_views
+        for at, old_at in pairs:
+            _copy_fitting(old_states[old_at], states[at])
         self._copy_optimizer_state(old, pairs)
         if self.step.probes is not None and old.step.probes is not None:
             self.step.probes.take_over(old.step.probes, redrawn)
@@ -215,11 +217,6 @@ def _copy_parameters(
         for new_at, old_at in pairs
         for name in _copy_fitting(old.store.value_views[old_at], new.store.value_views[new_at])
     }
-
-
-def _copy_state(old: BoundNetwork, new: BoundNetwork, pairs: Sequence[tuple[int, int]]) -> None:
-    for new_at, old_at in pairs:
-        _copy_fitting(old.store.state_views[old_at], new.store.state_views[new_at])
 
 
 def _copy_fitting(source: Mapping[str, Array], target: Mapping[str, Array]) -> list[str]:

@@ -156,9 +156,10 @@ def training_options(verb: str, out: str) -> Decorator:
     """
     return stacked(
         click.argument("scenario", type=PATH, required=False, callback=named_scenario),
-        click.option("--headless", is_flag=True, help=f"{verb} without the view; print the results."),
-        click.option("--json", "as_json", is_flag=True, help="With --headless: print one JSON "
-                     "document."),
+        click.option("--headless", is_flag=True,
+                     help=f"{verb} without the view; print the results."),
+        click.option("--json", "as_json", is_flag=True,
+                     help="With --headless: print one JSON document."),
         seed,
         backend,
         sets,

@@ -128,7 +128,8 @@ class SearchResult:
         )
 
     def _row(self, stage: StageResult, row: Row) -> dict[str, Any]:
-        ranks = {ranked.number: rank for rank, ranked in enumerate(self._ranked(stage), start=1)}
+        ranked = stage.ranked(maximize=self.search.maximize)
+        ranks = {trial.number: rank for rank, trial in enumerate(ranked, start=1)}
         return {
             "stage": stage.stage.name,
             "number": row.number,
@@ -164,9 +165,6 @@ class SearchResult:
                     ]
                 )
         return text.getvalue().rstrip("\n")
-
-    def _ranked(self, stage: StageResult) -> list[Row]:
-        return stage.ranked(maximize=self.search.maximize)
 
 
 def _cell(value: Any) -> Any:
