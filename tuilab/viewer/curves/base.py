@@ -182,7 +182,7 @@ def beside(scene: Scene, field: str) -> list[plot.Curve]:
     """Return the trends of the other runs."""
     curves = []
     for other in scene.others:
-        values = smooth(getattr(other.series, field), scene.viewport.smoothing)
+        values = smooth(other.series.values(field), scene.viewport.smoothing)
         data = scene.reduced(other.series.steps, values)
         curves.append(plot.Curve(data, other.role, leads=False))
     return curves
@@ -207,7 +207,7 @@ class TrainAndValidation(Kind):
     def curves(self, scene: Scene) -> list[plot.Curve]:
         """Return the curves of the other runs and of training, and the dots of validation."""
         series = scene.store.series
-        own = line(scene, series.steps, getattr(series, self.field), "train")
+        own = line(scene, series.steps, series.values(self.field), "train")
         return [*beside(scene, self.field), *own, *measured(scene, self.field)]
 
     def missing(self, scene: Scene) -> bool:

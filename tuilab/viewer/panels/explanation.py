@@ -124,7 +124,7 @@ def _shallow(table: Table, cells: int) -> list[Line]:
 def forward_words(table: Table, info: RunInfo, cells: int) -> list[Line]:
     """Return how the signal changes towards the output, and what theory predicts."""
     value = table.snapshot.gain_forward
-    std = table.snapshot.field("activation", "std")[:-1]
+    std = table.snapshot.field("activation", "std")[: table.hidden]
     start = table.input_std or float(std[0])
     left = float(std[-1]) / start if start else math.nan
     details = []
@@ -141,7 +141,7 @@ def forward_words(table: Table, info: RunInfo, cells: int) -> list[Line]:
 def backward_words(table: Table, cells: int) -> list[Line]:
     """Return how dL/dA changes from the last layer back to the first."""
     value = table.snapshot.gain_backward
-    std = table.snapshot.field("activation_grad", "std")[:-1]
+    std = table.snapshot.field("activation_grad", "std")[: table.hidden]
     left = float(std[0]) / float(std[-1]) if std[-1] else math.nan
     details = []
     if math.isfinite(left):
