@@ -14,6 +14,7 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.past import LEARNED
 from tuilab.record import RunInfo
 from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import WAITING, PanelContext, PanelSpec, Styles, TextPanel
 from tuilab.viewer.panels.claims import claim_lines
@@ -26,7 +27,6 @@ from tuilab.viewer.panels.findings import (
 )
 from tuilab.viewer.panels.gain import causes, expect, share_of
 from tuilab.viewer.panels.header import identity
-from tuilab.viewer.panels.layer_columns import Table
 
 FINDINGS: Final = 0.7
 """Share of the lines that findings may take with their advice; beyond, they go without it."""

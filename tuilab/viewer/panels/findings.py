@@ -15,8 +15,9 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix
 from tuilab.record import RunInfo
 from tuilab.viewer.model.capabilities import offers
-from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.panels.layers import axis_line, names
+from tuilab.viewer.model.layer_table import Table
+from tuilab.viewer.panels.layer_names import names
+from tuilab.viewer.panels.layers import axis_line
 
 TENSORS: Final = {
     "activation": ("activation", "activation"),

@@ -16,10 +16,10 @@ from tuilab.charts.symbols import AS_EXPECTED, EXPECTED, MEASURED, OK, SEVERITIE
 from tuilab.charts.text import Line, crop, width, wrap
 from tuilab.diagnosis.finding import Finding
 from tuilab.record import RunInfo
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.panels.base import WAITING, PanelContext, PanelSpec, Styles, TextPanel
 from tuilab.viewer.panels.findings import BACKWARD, FORWARD, worst
-from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.panels.layers import names
+from tuilab.viewer.panels.layer_names import names
 
 CLOSE: Final = math.log(1.1)  # a factor per layer that differs by less is as predicted
 SPANS: Final = (2.0, 4.0, 10.0, 100.0)  # ends of the scale: the first that holds all
