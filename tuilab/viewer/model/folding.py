@@ -23,7 +23,7 @@ class Folding:
         self._levels: Sequence[Sequence[Node]] = ((),)
         self._layers: Sequence[LayerInfo] = ()
         self._toggled: set[str] = set()
-        self._cursor = ""
+        self.at = 0  # the index of the row under the cursor
 
     @property
     def selecting(self) -> bool:
@@ -34,6 +34,11 @@ class Folding:
     def several(self) -> bool:
         """Whether rows stand for several layers."""
         return any(len(node.members) > 1 for node in self._nodes)
+
+    @property
+    def folded(self) -> Sequence[Node]:
+        """The rows with repeated blocks folded, whatever level is shown."""
+        return self._levels[0]
 
     @property
     def _nodes(self) -> Sequence[Node]:
@@ -59,20 +64,13 @@ class Folding:
         """Go to the next fold level. Return False if there is only one."""
         self.level = (self.level + 1) % len(self._levels)
         self._toggled.clear()
+        self.at = 0
         self._show()
         return len(self._levels) > 1
 
-    @property
-    def at(self) -> int:
-        """The index of the row under the cursor."""
-        keys = [row.node.key for row in self.rows]
-        return keys.index(self._cursor) if self._cursor in keys else 0
-
     def move(self, by: int) -> None:
         """Move the cursor by some rows."""
-        if self.rows:
-            at = min(max(self.at + by, 0), len(self.rows) - 1)
-            self._cursor = self.rows[at].node.key
+        self.at = min(max(self.at + by, 0), max(len(self.rows) - 1, 0))
 
     def enter(self) -> int | None:
         """Unfold or fold the row under the cursor. Return the position of a single layer."""
@@ -86,17 +84,16 @@ class Folding:
 
     def fold(self) -> bool:
         """Fold the row under the cursor, or the one that contains it; return False without one."""
-        at = self.at
-        for row in reversed(self.rows[: at + 1]):
-            inside = row.indent < self.rows[at].indent or row is self.rows[at]
-            if inside and row.unfolded:
-                self._cursor = row.node.key
+        current = self.rows[self.at] if self.rows else None
+        for at in range(self.at, -1, -1):
+            row = self.rows[at]
+            if row.unfolded and (row is current or (current and row.indent < current.indent)):
+                self.at = at
                 self._toggle(row.node)
                 return True
         return False
 
     def _toggle(self, node: Node) -> None:
-        self._cursor = node.key
         self._toggled ^= {node.key}
         self._show()
 
@@ -115,6 +112,7 @@ class Folding:
         self.titles, self._levels = zip(*different, strict=True)
         self.level = min(self.level, len(self._levels) - 1)
         self._toggled.clear()
+        self.at = 0
         self._show()
 
     def _show(self) -> None:

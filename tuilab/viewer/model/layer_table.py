@@ -16,7 +16,7 @@ from tuilab.record import RunInfo
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.model.thresholds import DEFAULTS, Thresholds, thresholds_of
 
-WIDEST: Final = 64  # layers that decide on a common axis at most: those that reach farthest
+WIDEST: Final = 32  # layers that decide on a common axis at most: those that reach farthest
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from tuilab.viewer.model.layer_table import Table
 Text = Callable[[float], str]
 WORST: Final = ("error", "warning", "faint", "")
 """Roles of numbers, the worst first; a row of several layers has the worst of theirs."""
-BLOCKS: Final = 12  # cells of a line over blocks
+BLOCKS: Final = 12  # cells of a line over depth
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of strips, of lines over blocks, or of numbers: a value per layer."""
+    """A column of strips, of lines over depth, or of numbers: a value per layer."""
 
     key: str
     group: str
@@ -38,9 +38,15 @@ class Column:
     rank: int = 0  # its priority there; 0: the same
     tensor: str = ""  # of which it is a statistic
     hidden_only: bool = False  # it means nothing for an output
-    line: bool = False  # drawn as a line over blocks, where there are such rows
+    line: bool = False  # drawn as a line over depth, where there are such rows
     weight: int = 0  # share of the spare width; 0 unless strips
     shown: Callable[[Table], bool] = lambda table: True
+
+    def offered(self, table: Table) -> bool:
+        """Return whether it has anything to show: of modules, some number."""
+        if not self.shown(table) or self.values is None or not table.brief:
+            return self.shown(table)
+        return not bool(np.isnan(self.values(table)).all())
 
     def size(self, table: Table) -> int:
         """Return its width, without a share of the spare room."""
@@ -93,7 +99,7 @@ def cells(column: Column, table: Table, rows: Sequence[Sequence[int]]) -> list[S
     return shown
 
 
-def lines_over_blocks(
+def lines_over_depth(
     column: Column, table: Table, rows: Sequence[Sequence[int]], cells: int
 ) -> list[str]:
     """Return a line over the layers of each row that has several."""
@@ -136,7 +142,8 @@ def _highest(low: float, high: float) -> str:
     return formats.percent(high) if low == high else f"≤{formats.percent(high)}"
 
 
-def _factors(low: float, high: float) -> str:
+def factors(low: float, high: float) -> str:
+    """Return a range of factors: `×0.71…1.02`."""
     return formats.between(formats.factor(low), formats.factor(high).removeprefix("×"))
 
 
@@ -160,25 +167,19 @@ def _has(*tensors: str) -> Callable[[Table], bool]:
     return lambda table: all(map(table.measures, tensors))
 
 
-def _over_blocks(tensor: str) -> Callable[[Table], bool]:
+def _over_depth(tensor: str) -> Callable[[Table], bool]:
     return lambda table: table.several and table.measures(tensor)
 
 
-def _some(values: Callable[[Table], Floats], tensor: str) -> Callable[[Table], bool]:
-    """Return whether a tensor is measured and, in a tree of modules, there are any values."""
-    return lambda table: (
-        table.measures(tensor) and (table.chain or not bool(np.isnan(values(table)).all()))
-    )
-
-
 COLUMNS: Final = (
-    Column("activation", "activation", "", 7, 95, wide=6, rank=84, weight=3, shown=_has("activation")),
+    Column("activation", "activation", "", 7, 95, wide=6, rank=84, weight=3,
+           shown=_has("activation")),
     Column("mean", "activation", "mean", 8, 60, _field("activation", "mean"),
            tensor="activation", wide=10, shown=_has("activation")),
     Column("std", "activation", "std", 7, 100, _field("activation", "std"),
            tensor="activation", wide=10, shown=_has("activation")),
-    Column("blocks", "activation", "over blocks", BLOCKS, 92, _field("activation", "std"),
-           line=True, shown=_over_blocks("activation")),
+    Column("blocks", "activation", "over depth", BLOCKS, 92, _field("activation", "std"),
+           line=True, shown=_over_depth("activation")),
     Column("zero", "activation", "zero", 4, 55,
            _where_finite(_field("activation", "zero_fraction")), formats.percent,
            span=_highest, wide=5, hidden_only=True, shown=_can_die),
@@ -193,8 +194,8 @@ COLUMNS: Final = (
     Column("gradient", "gradient", "", 9, 65, weight=2, shown=_has("activation_grad")),
     Column("gstd", "gradient", "std", 7, 90, _field("activation_grad", "std"),
            tensor="activation_grad", wide=10, shown=_has("activation_grad")),
-    Column("gblocks", "gradient", "over blocks", BLOCKS, 62, _field("activation_grad", "std"),
-           line=True, shown=_over_blocks("activation_grad")),
+    Column("gblocks", "gradient", "over depth", BLOCKS, 62, _field("activation_grad", "std"),
+           line=True, shown=_over_depth("activation_grad")),
     Column("gnorm", "gradient", "norm", 7, 40, _field("activation_grad", "norm"),
            tensor="activation_grad", wide=10, shown=_has("activation_grad")),
     Column("weight", "update", "", 14, 20, weight=2, shown=_has("weight_grad")),
@@ -204,15 +205,15 @@ COLUMNS: Final = (
            formats.log10, lambda table, value: table.thresholds.update_ratio(value),
            span=_logarithms, shown=_has("update", "weight")),
     Column("forward", "gain", "fwd →", 6, 93, Table.gains_forward, formats.factor, _gain_role,
-           span=_factors, wide=10, rank=80, shown=_some(Table.gains_forward, "activation")),
+           span=factors, wide=10, rank=80, shown=_has("activation")),
     Column("backward", "gain", "← bwd", 6, 91, Table.gains_backward, formats.factor, _gain_role,
-           span=_factors, wide=10, rank=78, shown=_some(Table.gains_backward, "activation_grad")),
+           span=factors, wide=10, rank=78, shown=_has("activation_grad")),
 )  # fmt: skip
 
 
 def choose(table: Table, cells: int, name_width: int) -> dict[str, int]:
     """Return the widths of the columns that fit into `cells`; strips share the spare room."""
-    columns = [c for c in COLUMNS if c.shown(table)]
+    columns = [c for c in COLUMNS if c.offered(table)]
     while len(columns) > 1 and spare(table, columns, cells, name_width) < 0:
         columns.remove(min(columns, key=lambda c: c.rank_in(table)))
     widths = {c.key: c.size(table) for c in columns}

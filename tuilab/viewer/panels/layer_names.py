@@ -13,7 +13,7 @@ from tuilab.viewer.model.layer_tree import Node, Row
 SHARE: Final = 4  # paths take at most one part in so many of the cells …
 LEAST: Final = 18  # … but may have as many cells as this
 KINDS: Final = 100  # cells from which rows name the kind of the layer too
-KIND: Final = 10  # cells of it
+KIND: Final = 11  # cells of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,9 @@ def numbered(table: Table, positions: Sequence[int] | None = None) -> RowNames:
     return RowNames(lines, len(labels[0]), [(at,) for at in shown])
 
 
-def row_names(table: Table, folding: Folding, cells: int, start: int, end: int) -> RowNames:
+def row_names(
+    table: Table, folding: Folding, cells: int, start: int, end: int, *, cursor: bool = True
+) -> RowNames:
     """Return the rows from `start` to `end`, in a table of `cells`."""
     rows = folding.rows[start:end]
     if not folding.named:
@@ -58,7 +60,7 @@ def row_names(table: Table, folding: Folding, cells: int, start: int, end: int) 
     lines = []
     for at, row in enumerate(rows, start=start):
         text = _label(row, marked, size, frozen=_frozen(table, row.node))
-        selected = folding.selecting and at == folding.at
+        selected = cursor and folding.selecting and at == folding.at
         role = "activation.tag" if selected else _role(table, row.node.members)
         if row.is_heading and not selected:
             role = "muted.bold"

@@ -19,7 +19,7 @@ from tuilab.viewer.action import Action
 from tuilab.viewer.model.folding import Folding
 from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.panels.base import WAITING, PanelContext, PanelSpec, ScrolledPanel, Styles
-from tuilab.viewer.panels.layer_columns import COLUMNS, Column, choose, lines_over_blocks
+from tuilab.viewer.panels.layer_columns import COLUMNS, Column, choose, lines_over_depth
 from tuilab.viewer.panels.layer_columns import cells as column_cells
 from tuilab.viewer.panels.layer_names import RowNames, numbered, row_names
 from tuilab.viewer.screens.filter_screen import FilterScreen
@@ -94,7 +94,7 @@ def table_lines(
                 continue
             if column.line:
                 below.append([(f"{gap}{column.title:<{size}}", "muted")])
-                drawn = lines_over_blocks(column, table, members, size)
+                drawn = lines_over_depth(column, table, members, size)
                 tint = GROUPS[group][1]
                 _append(body, [[(f"{gap}{text}", tint)] for text in drawn], rows)
                 continue

@@ -13,15 +13,6 @@ from textual.widgets import Input, Static
 class FilterScreen(ModalScreen[None]):
     """A field for a filter; `apply` is called with each text, and with "" by escape."""
 
-    DEFAULT_CSS = """
-    FilterScreen { align: left bottom; background: transparent; }
-    FilterScreen Horizontal { height: 1; background: $surface; }
-    FilterScreen Static { width: auto; padding: 0 1; color: $text-primary; text-style: bold; }
-    FilterScreen #hint { color: $foreground 60%; text-style: none; }
-    FilterScreen Input, FilterScreen Input:focus {
-        width: 1fr; border: none; height: 1; padding: 0; background: $boost;
-    }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,ctrl+c,ctrl+q", "clear", "show all"),
     ]
