@@ -142,8 +142,8 @@ def tensors_of(module: Module, rng: np.random.Generator, step: int) -> dict[str,
         "activation_grad": rng.normal(0, module.gradient, shape),
     }
     if not module.integers:
-        gradient = module.gradient * module.output / module.input
-        tensors["input_grad"] = rng.normal(0, gradient, shape)
+        back = module.gradient * module.output / module.input
+        tensors["input_grad"] = rng.normal(0, back, shape)
         tensors["input"] = rng.normal(0, module.input, shape)
     if module.fan_in:
         weight = rng.normal(0, max(module.fan_in, 4) ** -0.5, (module.fan_in, module.units))

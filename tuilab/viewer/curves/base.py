@@ -14,10 +14,12 @@ from tuilab.charts.event_markers import of_events
 from tuilab.charts.series import Reduced, reduce, visible
 from tuilab.charts.smoothing import smooth, smooth_ratio
 from tuilab.charts.viewport import Viewport
+from tuilab.viewer.model.capabilities import logs
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import RunStore
 
 CURVES: Final = 16  # layers that have a curve at most, evenly chosen
+TENSOR_NAMES: Final = {"weight": "weights", "weight_grad": "dL/dW", "update": "updates ΔW"}
 DEPTHS: Final = 8
 """Number of the roles `depth.0` … that distinguish layers, from the input to the output."""
 
@@ -110,6 +112,10 @@ class Kind(ABC):
         """Return whether the run, and those beside it, record nothing of the kind."""
         return False
 
+    def absent(self, scene: Scene) -> str:
+        """Return in words that the run records nothing of the kind, and what to do about it."""
+        return f"this run has no {self.title.lower()}"
+
     def broken(self, scene: Scene) -> int:
         """Return the number of steps in sight whose value is not finite."""
         return 0
@@ -141,6 +147,13 @@ class ByLayer(Kind):
     def waits(self, scene: Scene) -> bool:
         """Return whether there is no snapshot yet."""
         return not len(scene.store.layer_series())
+
+    def absent(self, scene: Scene) -> str:
+        """Return which tensors are missing."""
+        snapshot = scene.store.snapshot
+        lacking = self.tensors - set(snapshot.tensors if snapshot else ())
+        names = [name for tensor, name in TENSOR_NAMES.items() if tensor in lacking]
+        return f"{self.title.lower()}: {' and '.join(names)} not measured"
 
     def missing(self, scene: Scene) -> bool:
         """Return whether snapshots lack the tensors."""
@@ -209,6 +222,12 @@ class TrainAndValidation(Kind):
         series = scene.store.series
         own = line(scene, series.steps, getattr(series, self.field), "train")
         return [*beside(scene, self.field), *own, *measured(scene, self.field)]
+
+    def absent(self, scene: Scene) -> str:
+        """Return what a watched program has to log."""
+        if not logs(scene.store.info):
+            return super().absent(scene)
+        return f"{self.field}: not logged; in the program: run.log({self.field}=…)"
 
     def missing(self, scene: Scene) -> bool:
         """Return whether neither split has such values."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from engine.statistics.frames import LayerInfo
-from tuilab.viewer.model.layer_tree import LayerTree, Node, Row, visible
+from tuilab.viewer.model.layer_tree import LayerTree, Node, Row, is_numbered, visible
 
 
 class Folding:
@@ -51,7 +51,7 @@ class Folding:
         same = _paths(layers) == _paths(self._layers)
         self._layers = layers
         if not same:
-            self.named = any(layer.path not in ("", str(layer.index)) for layer in layers)
+            self.named = not is_numbered(layers)
             self._arrange()
 
     def filter(self, pattern: str) -> None:

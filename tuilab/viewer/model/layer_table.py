@@ -10,9 +10,10 @@ import numpy as np
 from engine.statistics.frames import Floats, LayerInfo, Snapshot
 from tuilab.charts import distributions as charts
 from tuilab.charts import strips
-from tuilab.charts.distributions import Axis, Histogram
+from tuilab.charts.distributions import Axis
 from tuilab.diagnosis.base import DEEP
 from tuilab.record import RunInfo
+from tuilab.viewer.model.layer_tree import is_numbered
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.model.thresholds import DEFAULTS, Thresholds, thresholds_of
 
@@ -73,6 +74,11 @@ class Table:
         """
         return len({layer.parent for layer in self.layers}) <= 1
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether layers are called by their index, not by a path of modules."""
+        return is_numbered(self.layers)
+
     def is_output(self, layer: int) -> bool:
         """Return whether a layer, from 0, is an output of the network."""
         return layer == self.hidden or self.layers[layer].role == "output"
@@ -90,12 +96,6 @@ class Table:
     def any_activation(self, attribute: str) -> bool:
         """Return whether a hidden layer's non-linearity can saturate, or fall silent."""
         return any(getattr(layer, attribute) is not None for layer in self.layers[:-1])
-
-    def histograms(self, tensor: str, *, log: bool = False) -> tuple[list[Histogram], Axis]:
-        """Return the histograms of all layers, and their common axis."""
-        number = len(self.layers)
-        histograms = [charts.histogram(self.snapshot, k, tensor) for k in range(number)]
-        return histograms, self.axis(tensor, log=log)
 
     def axis(self, tensor: str, *, log: bool = False) -> Axis:
         """Return the axis that the histograms of all layers share.

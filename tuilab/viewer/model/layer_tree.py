@@ -121,6 +121,11 @@ class LayerTree:
         return tuple(branches)
 
 
+def is_numbered(layers: Sequence[LayerInfo]) -> bool:
+    """Return whether layers are called by their index, not by a path of modules."""
+    return all(layer.path in ("", str(layer.index)) for layer in layers)
+
+
 def components(layer: LayerInfo) -> tuple[str, ...]:
     """Return the modules of a layer's path, from the outermost, and its own name."""
     path, parent = layer.location, layer.parent

@@ -36,7 +36,7 @@ class RowGains:
     role: str
     values: Floats  # (layers,)
     overall: float  # of a chain of layers, per layer
-    missing: str  # what the run would have to record, where there are no values
+    missing: str  # what the run does not record, where there are no values
     place: int  # of the direction in `layer_theory`
 
 
@@ -46,10 +46,14 @@ def row_gains(table: Table) -> tuple[RowGains, RowGains]:
     overall = (snapshot.gain_forward, snapshot.gain_backward) if table.chain else (math.nan,) * 2
     return (
         RowGains("forward", "forward →", "activation", table.gains_forward(), overall[0],
-                 "the inputs of layers", 0),
+                 _missing(table, "activation", "activation is", "the inputs of layers are"), 0),
         RowGains("backward", "← backward", "gradient", table.gains_backward(), overall[1],
-                 "dL/dA at the inputs of layers", 1),
+                 _missing(table, "activation_grad", "dL/dA is", "dL/dA at inputs is"), 1),
     )  # fmt: skip
+
+
+def _missing(table: Table, tensor: str, alone: str, inputs: str) -> str:
+    return alone if not table.measures(tensor) else inputs
 
 
 def row_gain_lines(
@@ -71,7 +75,7 @@ def _head(direction: RowGains, table: Table, cells: int) -> list[Line]:
     """Return what can be said of all layers: the factor of a chain, or the range."""
     known = np.flatnonzero(np.isfinite(direction.values) & (direction.values > 0))
     if not known.size:
-        text = f"{direction.word}: {direction.missing} are not recorded"
+        text = f"{direction.word}: {direction.missing} not recorded"
         return wrap([UNKNOWN.lead, (text, UNKNOWN.role)], cells, 2)
     values = direction.values[known]
     if not math.isnan(direction.overall):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from engine.statistics.frames import LayerInfo
 from tuilab.charts.symbols import FROZEN
 from tuilab.charts.text import Line
 from tuilab.viewer.model.folding import Folding
@@ -35,6 +36,12 @@ def names(table: Table) -> list[str]:
         rows.append(f"{row[:12]} {FROZEN.glyph}" if layer.frozen else row[:14])
     longest = max(9, *(len(row) for row in rows))  # a step number has room above
     return [row.ljust(longest) for row in rows]
+
+
+def paths(layers: Sequence[LayerInfo], cells: int) -> list[str]:
+    """Return the paths of layers in equally many cells; of long ones, only the end."""
+    size = min(max((len(layer.location) for layer in layers), default=1), max(cells, LEAST))
+    return [_shortened(layer.location, size).ljust(size) for layer in layers]
 
 
 def numbered(table: Table, positions: Sequence[int] | None = None) -> RowNames:
@@ -84,9 +91,11 @@ def _label(row: Row, marked: bool, cells: int, *, frozen: bool) -> str:
     mark = ("− " if row.unfolded else "+ " if row.node.children else "  ") if marked else ""
     text = f"{row.node.label} {FROZEN.glyph}" if frozen else row.node.label
     room = cells - _indent(row, marked)
-    if len(text) > room:
-        text = f"…{text[len(text) - room + 1 :]}"
-    return f"{'  ' * row.indent}{mark}{text}".ljust(cells)
+    return f"{'  ' * row.indent}{mark}{_shortened(text, room)}".ljust(cells)
+
+
+def _shortened(path: str, cells: int) -> str:
+    return path if len(path) <= cells else f"…{path[len(path) - cells + 1 :]}"
 
 
 def _frozen(table: Table, node: Node) -> bool:
