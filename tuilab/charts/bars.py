@@ -99,7 +99,6 @@ def gain_range(low: float, high: float, theory: float, span: float, columns: int
     first, last = (_place(factor, span, middle) or 0 for factor in (low, high))
     start, end = (min(max(at, 0), 2 * middle) for at in (first, last))
     cells[start : end + 1] = "━" * (end + 1 - start)
-    cells[middle] = "┊"
     expected = _place(theory, span, middle)
     if expected is not None:
         cells[min(max(expected, 0), 2 * middle)] = EXPECTED.glyph

@@ -8,7 +8,15 @@ from engine.statistics.frames import LayerInfo
 from tests.tuilab.viewer import trees
 from tests.tuilab.viewer.trees import Module, layers_of
 from tuilab.viewer.model.folding import Folding, matches
-from tuilab.viewer.model.layer_tree import LayerTree, Node, Row, components, is_numbered, visible
+from tuilab.viewer.model.layer_tree import (
+    LayerTree,
+    Node,
+    Row,
+    components,
+    is_numbered,
+    short_paths,
+    visible,
+)
 
 
 def rows(nodes: Sequence[Node]) -> list[str]:
@@ -101,6 +109,11 @@ def test_a_prefix_is_left_out_only_where_that_is_unambiguous() -> None:
     assert LayerTree(of_paths("m.a", "m.b", "m.head", "head")).prefix == ""
     assert LayerTree(of_paths("a.0", "b.0")).prefix == ""
     assert LayerTree(of_paths("fc1")).prefix == ""
+
+
+def test_paths_lose_their_common_prefix() -> None:
+    assert short_paths(layers_of(trees.gpt()))[::87] == ["wte", "lm_head"]
+    assert short_paths(of_paths("1", "2")) == []
 
 
 def test_a_part_of_a_module_that_has_no_path_of_its_own_belongs_to_it() -> None:

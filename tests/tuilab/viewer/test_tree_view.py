@@ -81,7 +81,7 @@ def test_pooled_histograms_have_equal_weights() -> None:
 
 
 def test_a_range_of_gains_is_drawn_from_end_to_end() -> None:
-    assert gain_range(0.5, 2.0, math.nan, 4.0, 9) == "  ●━┊━●  "
+    assert gain_range(0.5, 2.0, math.nan, 4.0, 9) == "  ●━━━●  "
     assert gain_range(0.01, 1.0, 2.0, 4.0, 9) == "◀━━━● ◇  "
 
 
@@ -198,20 +198,22 @@ async def test_fold_levels(gpt: RunFolder, client: FakeClient) -> None:
 async def test_what_a_program_does_not_have_is_named(tmp_path: Path, client: FakeClient) -> None:
     without = ("activation_grad", "update", "input", "input_grad")
     folder = record(RunFolder(tmp_path / "mlp"), trees.mlp(), snapshots=1, without=without)
-    async with viewing(folder, client, size=(200, 60)) as (app, pilot):
+    async with viewing(folder, client, size=(160, 48)) as (app, pilot):
         shown = text(app)
-        assert "accuracy: not logged; in the program:" in shown
-        assert "run.log(accuracy=…)" in shown
+        assert "Gradient norm" in shown  # in the place of the accuracy
+        assert "Accuracy" not in shown
         assert "not recorded: dL/dA" in shown
         assert "dead" not in shown  # no epoch was counted, so nothing is known of it
         assert "NaN" not in shown
         assert "nan" not in shown
         await pilot.press("1")
         await settle(app, pilot)
+        assert "accuracy: not logged; in the program: run.log(accuracy=…)" in text(app)
         assert "update ratio: updates ΔW not measured" in text(app)
-        await pilot.press("2", "enter", "i")
+        await pilot.press("2", "enter")
         await settle(app, pilot)
-        assert "this layer has no weights view" in text(app)
+        assert "Layer 1 of 3  0 · Linear, 32 units" in text(app)
+        assert "i weights" not in text(app)  # which no checkpoint holds
 
 
 @pytest.mark.parametrize(

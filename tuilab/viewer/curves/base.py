@@ -15,6 +15,7 @@ from tuilab.charts.series import Reduced, reduce, visible
 from tuilab.charts.smoothing import smooth, smooth_ratio
 from tuilab.charts.viewport import Viewport
 from tuilab.viewer.model.capabilities import logs
+from tuilab.viewer.model.layer_tree import short_paths
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import RunStore
 
@@ -142,7 +143,8 @@ class ByLayer(Kind):
     def beside(self, scene: Scene, at: int | None) -> list[Value]:
         """Return the value of each layer that has a curve."""
         layers = scene.store.layer_series()
-        return of_layers(layers.steps, getattr(layers, self.field), at, self.text)
+        table = getattr(layers, self.field)
+        return of_layers(layers.steps, table, at, self.text, short_paths(scene.store.info.layers))
 
     def waits(self, scene: Scene) -> bool:
         """Return whether there is no snapshot yet."""
@@ -273,15 +275,28 @@ def by_layer(scene: Scene, steps: Floats, table: Floats) -> list[plot.Curve]:
 
 
 def of_layers(
-    steps: Floats, table: Floats, at: int | None, text: Callable[[float], str]
+    steps: Floats,
+    table: Floats,
+    at: int | None,
+    text: Callable[[float], str],
+    names: Sequence[str] = (),
 ) -> list[Value]:
-    """Return the number of each layer with a curve: the newest, or the last up to step `at`."""
+    """Return the number of each layer with a curve: the newest, or the last up to step `at`.
+
+    Layers without `names` are numbered.
+    """
+    named = len(names) == len(table)
     if not len(steps):
         return []
     newest = len(steps) - 1
     place = newest if at is None else int(np.searchsorted(steps, at, side="right")) - 1
     return [
-        Value(str(k + 1), text(float(table[k, max(place, 0)])), shade(k, len(table)), "")
+        Value(
+            names[k] if named else str(k + 1),
+            text(float(table[k, max(place, 0)])),
+            shade(k, len(table)),
+            "",
+        )
         for k in chosen(len(table))
     ]
 
@@ -290,5 +305,11 @@ def ends(values: Sequence[Value]) -> list[Value]:
     """Return the numbers of the first and of the last layer, with full names."""
     both = values if len(values) < 2 else (values[0], values[-1])
     return [
-        replace(value, name=f"layer {value.name}", glyph="─", short=value.name) for value in both
+        replace(
+            value,
+            name=f"layer {value.name}" if value.name.isdecimal() else value.name,
+            glyph="─",
+            short=value.name,
+        )
+        for value in both
     ]

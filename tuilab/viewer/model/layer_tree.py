@@ -158,6 +158,14 @@ def common_prefix(paths: Sequence[tuple[str, ...]]) -> str:
     return ".".join(prefix)
 
 
+def short_paths(layers: Sequence[LayerInfo]) -> list[str]:
+    """Return the paths of layers without their common prefix; none of numbered layers."""
+    if is_numbered(layers):
+        return []
+    prefix = common_prefix([components(layer) for layer in layers])
+    return [layer.location.removeprefix(f"{prefix}.") for layer in layers]
+
+
 def _fold(repeats: Sequence[_Repeat], label: str) -> Iterator[Node]:
     """Yield the rows of siblings, with runs of blocks that are alike folded; `label` is above."""
     at = 0

@@ -9,6 +9,7 @@ from textual.message import Message
 from tuilab.charts.viewport import Viewport
 from tuilab.viewer.action import Action
 from tuilab.viewer.curves import KINDS, Scene
+from tuilab.viewer.model.capabilities import logs
 from tuilab.viewer.panels.base import Panel, PanelContext, PanelSpec, Styles
 from tuilab.viewer.panels.chart import ChartPanel
 
@@ -35,6 +36,7 @@ class Curves(Panel, Container):
         self.large = False  # one chart fills the panel
         self.selected = FIRST  # that one, and the only one where there is room for one
         self._second = KINDS[1].name  # the one beside the first
+        self._cycled = False  # by hand
         self._shape = (2, 1)  # columns and rows
         self._scene: Scene | None = None
 
@@ -72,7 +74,16 @@ class Curves(Panel, Container):
     def present(self, context: PanelContext) -> None:
         """Draw the charts that are visible."""
         self._scene = Scene(context.store, context.others, self.viewport)
+        if not self._cycled and logs(context.store.info):
+            self._show_what_is_recorded(self._scene)
         self._draw()
+
+    def _show_what_is_recorded(self, scene: Scene) -> None:
+        """Let a chart of which there is nothing make room: a program may log no accuracy."""
+        recorded = [kind.name for kind in KINDS[1:] if kind.waits(scene) or not kind.missing(scene)]
+        if recorded and recorded[0] != self._second:
+            self._second = recorded[0]
+            self._lay_out(self._shape)
 
     def _draw(self) -> None:
         scene = self._scene
@@ -137,6 +148,7 @@ class Curves(Panel, Container):
     def cycle(self) -> None:
         """Show the next kind in place of the second chart, or of the only one."""
         names = [kind.name for kind in KINDS]
+        self._cycled = True
         if len(self.shown) == 1:
             self.selected = names[(names.index(self.selected) + 1) % len(names)]
         else:

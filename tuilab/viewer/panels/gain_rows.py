@@ -64,15 +64,19 @@ def row_gain_lines(
     `tint` colours a bar.
     """
     both = row_gains(table)
-    words = [line for direction in both for line in _head(direction, table, cells)]
+    prefix = f"{folding.tree.prefix}." if folding.tree.prefix else ""
+    words = [line for direction in both for line in _head(direction, table, prefix, cells)]
     words += _theory(table, cells) if height > 2 * len(words) + 6 else []
     room = max(height - len(words) - 1 - HEADER_LINES, 1)
     rows = _rows(both, table, folding, cells, range(start, start + room), tint)
     return [crop(line, cells) for line in [*words, [], *rows]], room
 
 
-def _head(direction: RowGains, table: Table, cells: int) -> list[Line]:
-    """Return what can be said of all layers: the factor of a chain, or the range."""
+def _head(direction: RowGains, table: Table, prefix: str, cells: int) -> list[Line]:
+    """Return what can be said of all layers: the factor of a chain, or the range.
+
+    Paths are without the `prefix` that layers share.
+    """
     known = np.flatnonzero(np.isfinite(direction.values) & (direction.values > 0))
     if not known.size:
         text = f"{direction.word}: {direction.missing} not recorded"
@@ -85,17 +89,22 @@ def _head(direction: RowGains, table: Table, cells: int) -> list[Line]:
         return wrap([symbol.lead, (text, f"{symbol.role}.bold")], cells, 2)
     far = int(known[np.abs(np.log(values)).argmax()])
     span = factors(float(values.min()), float(values.max()))
-    where = f", farthest from ×1 in {table.layers[far].location}" if len(values) > 1 else ""
+    name = table.layers[far].location.removeprefix(prefix)
+    where = f", farthest from ×1 in {name}" if len(values) > 1 else ""
     return wrap([("  ", ""), (f"{direction.word} {span}", "bold"), (where, "muted")], cells, 2)
 
 
 def _theory(table: Table, cells: int) -> list[Line]:
     """Return of how many layers there is a theory, and why not of all."""
-    number = covered(table.layers) if table.measures("input") else 0
+    number = _covered(table)
     text = f"theory: {number} of {len(table.layers)} layers, given the inputs that they get"
     if not number:
         text = "no theory: it needs the first weights of linear layers and convolutions"
     return wrap([("  ", ""), (text, "muted")], cells, 2)
+
+
+def _covered(table: Table) -> int:
+    return covered(table.layers) if table.measures("input") else 0
 
 
 def _rows(
@@ -107,7 +116,7 @@ def _rows(
     tint: Tint,
 ) -> list[Line]:
     names = row_names(table, folding, cells, shown.start, shown.stop, cursor=False)
-    numbers = cells >= NUMBERS
+    numbers = cells >= NUMBERS and bool(_covered(table))
     taken = MEASURED + THEORY * numbers
     bar = min(max((cells - names.width) // 2 - 3 - taken - 1, 0), BAR[1])
     bar -= 1 - bar % 2

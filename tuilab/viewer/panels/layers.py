@@ -25,6 +25,7 @@ from tuilab.viewer.panels.layer_names import RowNames, numbered, row_names
 from tuilab.viewer.screens.filter_screen import FilterScreen
 
 TITLE: Final = "Layers"
+HINTS: Final = "enter: unfold, open   z: fold level   /: filter"
 GROUPS: Final = {
     "activation": ("activation", "activation"),
     "gradient": ("dL/dA", "gradient"),
@@ -340,8 +341,9 @@ def subtitle(table: Table, scroll: str, cells: int) -> str:
     missing = [label for tensor, label in LABELS.items() if tensor not in recorded]
     if missing:
         scroll = f"{scroll}   not recorded: {', '.join(missing)}".strip()
-    if not table.chain:
-        return scroll if len(scroll) <= cells else ""
+    if table.brief:
+        long = f"{scroll}   {HINTS}".strip()
+        return next((text for text in (long, scroll) if len(text) <= cells), "")
     forward = formats.factor(table.snapshot.gain_forward)
     backward = formats.factor(table.snapshot.gain_backward)
     low, high = table.thresholds.healthy_gain
