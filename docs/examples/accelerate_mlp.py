@@ -1,6 +1,6 @@
 """A loop of one's own with Accelerate, watched: what it has prepared is watched like any model.
 
-    python docs/examples/accelerate_mlp.py [steps]
+python docs/examples/accelerate_mlp.py [steps]
 """
 
 import sys
@@ -16,7 +16,9 @@ import tuilab
 def main(steps: int = 1000) -> None:
     torch.manual_seed(0)
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
-    model = nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 1))
+    model = nn.Sequential(
+        nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 1)
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model, optimizer = accelerator.prepare(model, optimizer)
     with tuilab.watch(model, optimizer, title="The norm of a vector", total_steps=steps) as run:

@@ -23,9 +23,7 @@ def main(steps: int = 2000) -> None:
     digits = Digits().load(generator=generator, directory=None)
     data = prepare(digits, validation=0.2, preprocess=[], generator=generator)
     network = mlp([100, 100], classes=10, activation=ReLU(), initializer=He())
-    trainer = Trainer(
-        network, data, optimizer=SGD(0.002, momentum=0.9), batch_size=32, steps=steps
-    )
+    trainer = Trainer(network, data, optimizer=SGD(0.002, momentum=0.9), batch_size=32, steps=steps)
     with tuilab.watch(trainer, title="Digits, by the engine"):
         for frame in trainer.frames():
             for result in frame.validations:

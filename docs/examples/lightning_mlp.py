@@ -1,6 +1,6 @@
 """PyTorch Lightning, watched: one callback.
 
-    python docs/examples/lightning_mlp.py [steps]
+python docs/examples/lightning_mlp.py [steps]
 """
 
 import sys

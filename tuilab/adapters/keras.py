@@ -5,8 +5,8 @@ from typing import Any, Unpack
 
 import keras
 
-from tuilab.adapters.callback import Keywords, WatchingCallback, guarded, validation_metrics
 from tuilab.adapters.cadence import SHARE
+from tuilab.adapters.callback import Keywords, WatchingCallback, guarded, validation_metrics
 from tuilab.adapters.watched_run import WatchedRun, WatchOptions
 
 
@@ -42,7 +42,9 @@ class Watch(WatchingCallback, keras.callbacks.Callback):
         options = WatchOptions(**known, stop=stop)
         self.run = self._begin_run(model, options, layers, compiled)
 
-    def _begin_run(self, model: Any, options: WatchOptions, layers: Any, compiled: Any) -> WatchedRun:
+    def _begin_run(
+        self, model: Any, options: WatchOptions, layers: Any, compiled: Any
+    ) -> WatchedRun:
         if keras.backend.backend() == "torch":
             from tuilab.adapters.torch.keras_watcher import KerasWatcher
 

@@ -108,7 +108,9 @@ class Watch(WatchingCallback, Callback):
     def _new(self, trainer: Any) -> dict[str, Any]:
         """Return the metrics that were computed since the last call: other objects."""
         metrics = dict(trainer.callback_metrics)
-        new = {name: value for name, value in metrics.items() if self._logged.get(name) is not value}
+        new = {
+            name: value for name, value in metrics.items() if self._logged.get(name) is not value
+        }
         self._logged = metrics
         return new
 

@@ -26,7 +26,13 @@ class Watch(WatchingCallback, TrainerCallback):
 
     @guarded
     def on_train_begin(
-        self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        model: Any = None,
+        optimizer: Any = None,
+        **_: Any,
     ) -> None:
         """Begin the run."""
         if not state.is_world_process_zero:

@@ -64,14 +64,7 @@ class RunFolder:
 
     def is_alive(self) -> bool:
         """Return whether a training process holds this run: the kernel drops the lock with it."""
-        try:
-            with self.lock.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # there is none, or we may not open it
-            return False
-        return False
+        return is_locked(self.lock)
 
     def state(self, info: RunInfo) -> RunState:
         """Return the state of the run: KILLED if its process is gone without having ended it."""
@@ -227,14 +220,32 @@ def _not_found(name: str, root: Path) -> str:
 
 def hold_lock(folder: RunFolder) -> IO[bytes]:
     """Take the run's lock for the life of this process; keep the returned file referenced."""
-    file = folder.lock.open("ab")
-    for attempt in reversed(range(ATTEMPTS)):
+    file = take_lock(folder.lock)
+    if file is None:
+        raise RunError(f"{folder.path} is being trained by another process")
+    return file
+
+
+def take_lock(path: Path) -> IO[bytes] | None:
+    """Lock a file until the returned one is closed; None if another process holds the lock."""
+    file = path.open("ab")
+    for _ in range(ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:  # by a worker, or for a moment by a call of `is_alive`
-            if not attempt:
-                file.close()
-                raise RunError(f"{folder.path} is being trained by another process") from None
+            return file
+        except BlockingIOError:  # by its holder, or for a moment by a call of `is_locked`
             time.sleep(0.02)
-    return file
+    file.close()
+    return None
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or we may not open it
+        return False
+    return False

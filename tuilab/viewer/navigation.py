@@ -15,6 +15,7 @@ from tuilab.viewer.controls import Controls
 from tuilab.viewer.host import Host
 from tuilab.viewer.model.thresholds import thresholds_of
 from tuilab.viewer.panels.layer.base import LayerViewState
+from tuilab.viewer.panels.layers import Layers
 from tuilab.viewer.runs import Runs
 from tuilab.viewer.screens.dialogs import Choice, HelpScreen, LeaveScreen
 from tuilab.viewer.screens.findings_screen import Answer, FindingsScreen
@@ -52,10 +53,26 @@ class Navigation:
         else:
             self._app.dashboard.next_panel(by)
 
-    def show_layer(self) -> None:
-        """Open the screen of one layer; where curves are alone, enlarge one of them instead."""
+    def enter(self) -> None:
+        """Unfold the row under the cursor, or open the screen of its layer.
+
+        Where curves are alone, enlarge one of them instead.
+        """
         app = self._app
         if isinstance(app.screen, LayerScreen) or app.dashboard.enlarge_chart():
+            return
+        layers = app.dashboard.panel(Layers)
+        if layers.display and app.dashboard.folding.selecting:
+            layer = layers.enter()
+            if layer is None:
+                return
+            self._layer_view = replace(self._layer_view, layer=layer)
+        self.show_layer()
+
+    def show_layer(self) -> None:
+        """Open the screen of one layer."""
+        app = self._app
+        if isinstance(app.screen, LayerScreen):
             return
         if app.store.snapshot is None:
             app.notify("there are no statistics yet", timeout=3)

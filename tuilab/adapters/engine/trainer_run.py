@@ -198,7 +198,10 @@ class TrainerRun(WatchedRun):
 
 
 def watch_trainer(trainer: Trainer, options: WatchOptions) -> TrainerRun:
-    """Record a trainer; one that is recorded already keeps its run. Raises ConfigError, RunError."""
+    """Record a trainer; one that is recorded already keeps its run.
+
+    Raises ConfigError, RunError.
+    """
     for listener in trainer.listeners:
         run = getattr(listener, "__self__", None)
         if isinstance(run, TrainerRun):

@@ -14,7 +14,16 @@ from tuilab.adapters.torch.watcher import Compiled, Layers, TorchWatcher
 from tuilab.adapters.watched_run import PACE, WatchOptions
 from tuilab.record import Compute, Source
 
-MERGING: Final = ("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract")
+MERGING: Final = (
+    "Add",
+    "Average",
+    "Concatenate",
+    "Dot",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Subtract",
+)
 """Layers that join several others, and belong to none of them."""
 PASSING: Final = (
     "ActivityRegularization", "AlphaDropout", "AveragePooling", "Cropping", "Dropout", "Flatten",
@@ -103,9 +112,7 @@ class KerasWatcher(TorchWatcher):
     def _compute(self) -> Compute:
         before = super()._compute()
         software = f"keras {keras.__version__}, {before.software}"
-        return Compute(
-            backend="torch", device=before.device, software=software, dtype=before.dtype
-        )
+        return Compute(backend="torch", device=before.device, software=software, dtype=before.dtype)
 
     def _known(self) -> dict[int, Known]:
         return {
@@ -192,5 +199,3 @@ def response_of(layer: Any) -> Response | None:
 
 def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-

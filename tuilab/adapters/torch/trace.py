@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules.module import (
+    _global_forward_hooks_always_called,
+    _global_forward_hooks_with_kwargs,
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
@@ -124,6 +126,9 @@ class Trace:
         """See no calls any more."""
         for handle in self._handles:
             handle.remove()
+            # PyTorch 2.13 leaves the flags of a global hook behind, and then takes it for present.
+            for flags in (_global_forward_hooks_always_called, _global_forward_hooks_with_kwargs):
+                flags.pop(handle.id, None)
         self._handles = []
         self._leave_mode()
         self._stack.clear()

@@ -1,6 +1,6 @@
 """Watches PyTorch models and their optimisers: `watch` begins, hooks do the rest."""
 
-import sys
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -41,8 +41,8 @@ Layers: TypeAlias = str | Sequence[str] | Callable[[str, nn.Module], bool] | Non
 Compiled: TypeAlias = Literal["eager", "off"]
 COMPARED: Final = 1 << 16
 """About how many weights of a layer are compared with each other for its asymmetry."""
-CHUNK: Final = 1 << 22
-"""Elements of the weights before a step that are held at a time, beyond those of one parameter."""
+OF_GLOBAL_HOOKS: Final = r"Using `torch\.compile\(module\)` when there are global hooks"
+"""The beginning of a warning that does not apply: our hooks do not count the wrapper."""
 
 
 class TorchWatcher:
@@ -115,8 +115,9 @@ class TorchWatcher:
         self._armed = True
         if self._compiled != "off":
             self._trace.install(self._known())
-            if "torch._dynamo" in sys.modules:  # the program may have compiled something
-                self._stance = torch.compiler.set_stance("force_eager")
+            if any(_holds_compiled(model) for model in self._alive()):
+                warnings.filterwarnings("ignore", OF_GLOBAL_HOOKS)
+            self._stance = torch.compiler.set_stance("force_eager")
         self._step.spent += perf_counter() - begin
 
     def _known(self) -> dict[int, Known]:
@@ -321,7 +322,7 @@ class TorchWatcher:
             self._slots.measure(self._trace.slot(row, "weight"), parameter)
             self._step.asymmetry[row] = _asymmetry(units_first(parameter, row))
             before = parameter.detach().clone()
-            self._step.before.append((row, parameter, before, optimizer))
+            self._step.before.append((row, parameter, before))
             self._measure_gradient(row, parameter, optimizer)
 
     def _measure_gradient(self, row: Row, parameter: torch.Tensor, optimizer: Optimizer) -> None:
@@ -335,7 +336,7 @@ class TorchWatcher:
             self._slots.divide(slot, float(scale))
 
     def _measure_after(self) -> None:
-        for row, parameter, before, optimizer in self._step.before:
+        for row, parameter, before in self._step.before:
             self._slots.measure(self._trace.slot(row, "update"), parameter, before=before)
         for source, target in self._step.tied:
             for tensor in ("weight", "weight_grad", "update"):
@@ -501,13 +502,18 @@ class TorchWatcher:
         save_file(tensors, path, {"format": "pt"})
 
 
+def _holds_compiled(model: nn.Module) -> bool:
+    """Return whether a model is wrapped by `torch.compile`, or one of its modules is."""
+    return any("_orig_mod" in module._modules for module in model.modules())
+
+
 class _Step:
     """What belongs to the step under way."""
 
     def __init__(self) -> None:
         self.spent = 0.0  # seconds
-        self.before: list[tuple[Row, torch.Tensor, torch.Tensor, Optimizer]] = []
-        """Rows with their weights, copies of them before the step, and who changes them."""
+        self.before: list[tuple[Row, torch.Tensor, torch.Tensor]] = []
+        """Rows with their weights, and copies of these before the step."""
         self.tied: list[tuple[Row, Row]] = []
         self.asymmetry: dict[Row, float] = {}
 
