@@ -103,7 +103,7 @@ class Recorder:
         self, writer: RunWriter, facts: RunFacts, failed: Callable[[BaseException], None]
     ) -> None:
         self._writer, self._facts, self._failed = writer, facts, failed
-        self._inbox: SimpleQueue[Packet | _Describe | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Packet | _Describe | threading.Event | None] = SimpleQueue()
         self._monitor: Monitor | None = None  # once the layers are known
         self._diagnosed = True
         self._diverged = False
@@ -124,6 +124,12 @@ class Recorder:
         """Record parts of what is known of the run, soon."""
         self._inbox.put(_Describe(parts))
 
+    def flush(self) -> None:
+        """Wait until everything is recorded that was handed over, but not for ever."""
+        done = threading.Event()
+        self._inbox.put(done)
+        done.wait(FAREWELL)
+
     def close(self, status: Status) -> None:
         """Record how the run ended, and wait for that, but not for ever."""
         self.describe(status)
@@ -137,6 +143,8 @@ class Recorder:
             while (item := self._inbox.get()) is not None:
                 if isinstance(item, _Describe):
                     self._persistently(partial(self._writer.describe, *item.parts))
+                elif isinstance(item, threading.Event):
+                    item.set()
                 else:
                     self._record(item)
         except Exception as error:  # noqa: BLE001  (the program must go on)
@@ -174,6 +182,8 @@ class Recorder:
         broken = ~np.isfinite(frame.loss)
         if "loss" not in frame.series or not frame.steps:
             return frame
+        if any(event.kind == EventKind.DIVERGED for event in frame.events):
+            return frame  # the engine records it itself
         if self._diverged or not broken.any():
             self._diverged = bool(broken[-1])
             return frame

@@ -19,6 +19,7 @@ from engine.statistics.frames import Event, Snapshot, TrainingStatus
 from engine.training.run_control import RunControl
 from tuilab import __version__
 from tuilab.adapters.cadence import SHARE, Cadence, Every
+from tuilab.adapters.notebook import Picture, display, in_notebook, picture
 from tuilab.adapters.recorder import Packet, Recorder, as_float
 from tuilab.adapters.scalars import Scalars, StepScalars
 from tuilab.diagnosis import RunFacts
@@ -134,6 +135,7 @@ class WatchedRun:
         self._speed = float("nan")
         self._at_speed = (0.0, 0)
         self._closed = False
+        self._picture: Any = None  # that `show` has displayed in a notebook
         self.classes = options.classes
         facts = facts or RunFacts(
             layers=(),
@@ -160,7 +162,7 @@ class WatchedRun:
         os.register_at_fork(after_in_child=_weak(self._forked))
         if not options.quiet:
             print(
-                f"tuilab: recording to {path}; watch it with: {shell_command('attach', path)}",
+                f"tuilab: recording to {path}; watch it with: {shell_command(*self._live())}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -236,8 +238,41 @@ class WatchedRun:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "recording"
-        return f"<tuilab run {self.folder}: {state}, {self.step} steps>"
+        if self._closed:
+            return f"<tuilab run {self.folder}: closed, {self.step} steps>"
+        live = shell_command(*self._live())
+        return f"<tuilab run {self.folder}: recording, {self.step} steps; live view: {live}>"
+
+    def _live(self) -> tuple[str, ...]:
+        """Return the command that shows the run live, where the program runs."""
+        attach = "attach", str(self.folder)
+        return ("serve", *attach) if in_notebook() else attach
+
+    def flush(self) -> None:
+        """Wait until everything is recorded that has happened so far."""
+        if not self._closed:
+            self._send(time.perf_counter(), flushed=True)
+            self._recorder.flush()
+
+    def show(self, panel: str | None = None) -> None:
+        """Display the screen, or one panel of it, in a notebook; again, in the same place.
+
+        A new cell has a picture of its own: there, put the run at the end of the cell.
+        """
+        try:
+            self.flush()
+            self._picture = display(Picture(picture(self.folder, panel), repr(self)), self._picture)
+        except Exception as error:  # noqa: BLE001  (never into the program)
+            print(f"tuilab: no picture: {error}", file=sys.stderr)
+
+    def _repr_svg_(self) -> str | None:
+        """Return the screen as it is now, for a notebook; None where it cannot be drawn."""
+        try:
+            self.flush()
+            return picture(self.folder)
+        except Exception as error:  # noqa: BLE001  (never into the program)
+            print(f"tuilab: no picture: {error}", file=sys.stderr)
+            return None
 
     # What a watcher calls.
 
@@ -333,9 +368,10 @@ class WatchedRun:
         *,
         state: RunState | None = None,
         last: bool = False,
+        flushed: bool = False,
     ) -> None:
         """Hand what has happened since the last frame to the recorder."""
-        steps = self._scalars.take(all_of_them=last or state is RunState.PAUSED)
+        steps = self._scalars.take(all_of_them=last or flushed or state is RunState.PAUSED)
         if not (steps or self._events or self._validations or measured or state):
             return
         since, at = self._at_speed

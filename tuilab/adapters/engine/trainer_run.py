@@ -16,7 +16,7 @@ from engine.statistics.frames import Frame, Validation
 from engine.training.trainer import Trainer
 from tuilab.adapters.engine.command_check import CommandCheck
 from tuilab.adapters.engine.description import compute_info, data_info, trainer_facts
-from tuilab.adapters.recorder import Packet
+from tuilab.adapters.recorder import Packet, as_float
 from tuilab.adapters.scalars import Scalars
 from tuilab.adapters.watched_run import WatchedRun, WatchOptions
 from tuilab.record import Source
@@ -160,7 +160,7 @@ class TrainerRun(WatchedRun):
         if self._logged and frame.steps:
             for name, value in self._logged.items():
                 series[name] = np.full(frame.steps, math.nan)
-                series[name][0] = float(value)
+                series[name][0] = as_float(value)
             self._logged = {}
         status = self._trainer.status if self._first else frame.status
         self._first = False
@@ -171,7 +171,7 @@ class TrainerRun(WatchedRun):
     def _take_validations(self) -> list[Validation]:
         taken, self._validations = self._validations, []
         return [
-            Validation(step, epoch, {name: float(value) for name, value in values.items()})
+            Validation(step, epoch, {name: as_float(value) for name, value in values.items()})
             for step, epoch, values in taken
         ]
 

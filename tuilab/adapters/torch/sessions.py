@@ -1,5 +1,7 @@
 """Which models are watched now: a second `watch` of one does not pile up hooks."""
 
+import gc
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -24,7 +26,8 @@ def begin(
     """Watch models and optimisers. Raises ConfigError, RunError.
 
     Models that are watched already, with the same optimisers, keep their run. With others, as when
-    a cell of a notebook is run again, their run ends and a new one begins. Optimisers may be those
+    a cell of a notebook is run again, their run ends and a new one begins; so does a run whose
+    models no longer exist. Optimisers may be those
     that Accelerate or Lightning Fabric has prepared.
     """
     optimizers = [inner_optimizer(optimizer) for optimizer in optimizers]
@@ -38,8 +41,13 @@ def begin(
             )
     _check_owned(models, optimizers)
     ours = [id(model) for model in models], [id(optimizer) for optimizer in optimizers]
+    if "IPython" in sys.modules:
+        gc.collect()  # the models of a cell that is run again, which may be in cycles
     for entry in [*_ACTIVE]:
         if entry[2].closed:
+            _ACTIVE.remove(entry)
+        elif _is_orphaned(entry[2]):
+            entry[2].close()
             _ACTIVE.remove(entry)
         elif entry[:2] == ours:
             return entry[2]
@@ -49,6 +57,11 @@ def begin(
     run = TorchWatcher(models, optimizers, options, layers, compiled).run
     _ACTIVE.append((*ours, run))
     return run
+
+
+def _is_orphaned(run: WatchedRun) -> bool:
+    """Return whether all models of a run are gone."""
+    return isinstance(run.controls, TorchWatcher) and run.controls.orphaned
 
 
 def inner_optimizer(optimizer: Any) -> Any:
@@ -72,8 +85,6 @@ def _check_owned(models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) -
         if parameter.requires_grad and id(parameter) not in owned
     ]
     if trained:
-        import sys
-
         shown = ", ".join(trained[:3]) + (" …" if len(trained) > 3 else "")
         print(
             f"tuilab: {len(trained)} parameters that require a gradient are in no optimiser that is"

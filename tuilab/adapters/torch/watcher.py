@@ -104,6 +104,11 @@ class TorchWatcher:
             backend="torch", device=device, software=f"torch {torch.__version__}", dtype=dtype
         )
 
+    @property
+    def orphaned(self) -> bool:
+        """Whether no model exists any more."""
+        return not self._alive()
+
     def _alive(self) -> list[nn.Module]:
         return [model for reference in self._models if (model := reference()) is not None]
 
