@@ -38,7 +38,7 @@ class Packet:
     validations: Sequence[tuple[int, float, Scalars]] = ()  # after so many steps, at this epoch
     snapshot: Callable[[], Snapshot] | None = None
     events: Sequence[Event] = ()
-    status: TrainingStatus | None = None
+    status: Callable[[], TrainingStatus] | None = None
     state: RunState = RunState.RUNNING
     ready: Callable[[], bool] = lambda: True
     to_floats: Callable[[Sequence[Scalars]], list[dict[str, float]]] = lambda rows: [
@@ -63,7 +63,7 @@ class Packet:
             ],
             snapshot=None if self.snapshot is None else self.snapshot(),
             events=self.events,
-            status=self.status,
+            status=None if self.status is None else self.status(),
             state=self.state,
         )
 

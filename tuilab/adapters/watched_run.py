@@ -85,7 +85,7 @@ class Measured:
     """What a watcher measured in one step; `snapshot` builds it once `ready`."""
 
     snapshot: Callable[[], Snapshot]
-    status: TrainingStatus | None = None  # where the layers are new
+    status: Callable[[], TrainingStatus] | None = None  # where the layers are new
     ready: Callable[[], bool] = lambda: True
 
 
