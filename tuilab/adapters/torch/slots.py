@@ -44,6 +44,9 @@ class TensorSlots:
     def see_asymmetry(self, row, weight):
         self._host.see_asymmetry(row, weight)
 
+    def signed_rows(self, x):
+        return self._host.signed_rows(x)
+
     def see_signs(self, row, signed, gradient):
         self._host.see_signs(row, signed, gradient)
 

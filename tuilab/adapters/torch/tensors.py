@@ -13,12 +13,13 @@ import torch
 from engine.backends.cpu_kernels.library import Kernels, kernels
 from engine.statistics.arrays import HISTOGRAM_SAMPLE, Bounds, Host
 from engine.statistics.frames import BINS, FIELDS, Floats, Units
-from engine.statistics.symmetry import EXAMPLES, WEIGHTS, asymmetry, row_stride
+from engine.statistics.symmetry import EXAMPLES, WEIGHTS, asymmetry, one_signed, row_stride
 from engine.statistics.tensor_statistics import measure_tensor
 from engine.statistics.units import VALUES, measure_units
 
 COUNT, MEAN, STD, LOW, HIGH, ZEROS, SATURATED, NONFINITE = range(len(FIELDS))
 UNBOUNDED: Final[Bounds] = (None, None)
+FLOATS: Final = (torch.float32, torch.float64)
 FIRST_ROWS: Final = 64
 
 
@@ -154,7 +155,7 @@ class HostSlots:
     ) -> None:
         """Measure the units of a layer in its output (examples, *places, units)."""
         output = output.detach()
-        output = output if output.dtype in (torch.float32, torch.float64) else output.float()
+        output = output if output.dtype in FLOATS else output.float()
         if floor is not None:
             highest = self._highest_of(output, channels_first, floor)
             last = self._highest.get(row)
@@ -171,7 +172,7 @@ class HostSlots:
         rows = inputs_of_units(weight)
         if rows is None:
             return
-        if rows.dtype not in (torch.float32, torch.float64):
+        if rows.dtype not in FLOATS:
             rows = rows.float()
         rows = rows.t().contiguous()
         direct = self._direct(rows.dtype)
@@ -179,9 +180,21 @@ class HostSlots:
         # The formula handles weights that are all zero or not finite.
         self._asymmetry[row] = value if np.isfinite(value) else asymmetry(rows.numpy())
 
-    def see_signs(self, row: Hashable, signed: torch.Tensor, gradient: torch.Tensor) -> None:
+    def signed_rows(self, x: torch.Tensor) -> Any:
+        """Return which examples of the inputs (*examples, features) of a layer have one sign."""
+        rows = some_rows(x).numpy() if x.dtype in FLOATS else some_rows(x).float().numpy()
+        low, high = rows.min(axis=1), rows.max(axis=1)
+        return ((low >= 0) & (high > 0)) | ((high <= 0) & (low < 0))
+
+    def see_signs(self, row: Hashable, signed: Any, gradient: torch.Tensor) -> None:
         """Measure the share of weight gradients with one sign; `signed` is of `signed_rows`."""
-        self._one_signed[row] = float(share_of_one_sign(signed, gradient))
+        dz = some_rows(gradient)
+        dz = (dz if dz.dtype in FLOATS else dz.float()).contiguous()
+        direct = self._direct(dz.dtype)
+        if direct is None:
+            self._one_signed[row] = one_signed(signed[:, None].astype(np.float32), dz.numpy())
+        else:
+            self._one_signed[row] = direct.one_signed(signed, dz.numpy())
 
     def take(self, slots: int) -> Pending:
         """Return what was measured in the first `slots` slots, and begin a new step."""
@@ -240,6 +253,7 @@ class _Direct:
         self._dtype = np.dtype(dtype)
         self.rise = compiled.bind("rise")
         self._asymmetry = compiled.bind("asymmetry")
+        self._one_signed = compiled.bind("one_signed")
 
     def measure(
         self,
@@ -277,6 +291,14 @@ class _Direct:
             None if saturation is None else saturated,
             None,
         )
+
+    def one_signed(self, signed: Host, dz: Host) -> float:
+        """Return `engine.statistics.one_signed` of dL/dz (rows, units).
+
+        A row of which all inputs have one sign is as good as one with a single input that is not 0.
+        """
+        n, units = dz.shape
+        return float(self._one_signed(n, units, units, dz, 1, 1, signed.astype(self._dtype)))
 
     def asymmetry(self, rows: Host) -> float:
         """Return the asymmetry of a contiguous weight (inputs, units); NaN if it is 0."""
@@ -319,19 +341,8 @@ def inputs_of_units(weight: torch.Tensor) -> torch.Tensor | None:
     return rows[:, :: row_stride(rows.shape[1], WEIGHTS // len(rows))]
 
 
-def signed_rows(x: torch.Tensor) -> torch.Tensor:
-    """Return of some inputs (*examples, features) of a layer whether they have one sign."""
-    low, high = torch.aminmax(_some_rows(x), dim=1)
-    return ((low >= 0) & (high > 0)) | ((high <= 0) & (low < 0))
-
-
-def share_of_one_sign(signed: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Return the share of weight gradients with one sign: see `engine.statistics.one_signed`."""
-    pairs = torch.count_nonzero(_some_rows(gradient), dim=1)
-    return (pairs * signed).sum() / pairs.sum()
-
-
-def _some_rows(values: torch.Tensor) -> torch.Tensor:
+def some_rows(values: torch.Tensor) -> torch.Tensor:
+    """Return some rows of a tensor (*examples, features), evenly spread."""
     rows = values.detach().flatten(0, -2)
     return rows[:: row_stride(len(rows), EXAMPLES)]
 
@@ -373,7 +384,7 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
         )
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
-    if tensor.dtype not in (torch.float32, torch.float64):
+    if tensor.dtype not in FLOATS:
         tensor = tensor.float()
     return dense(tensor.resolve_neg())
 

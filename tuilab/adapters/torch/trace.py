@@ -35,7 +35,6 @@ from tuilab.adapters.torch.rows import (
     tensors_in,
 )
 from tuilab.adapters.torch.slots import TensorSlots
-from tuilab.adapters.torch.tensors import signed_rows
 
 OF_FORWARD: Final = ("pre_activation", "activation", "activation_grad")
 LINKS: Final = frozenset(
@@ -327,7 +326,7 @@ class Trace:
     def _see_signs(self, row: Row, x: torch.Tensor, y: torch.Tensor) -> None:
         """Measure the signs of the weight gradients of single examples, once dL/dy is known."""
         if y.requires_grad and x.shape[:-1] == y.shape[:-1] and x.is_floating_point():
-            signed = signed_rows(x)
+            signed = self._slots.signed_rows(x)
 
             def measure(gradient: torch.Tensor) -> None:
                 if not self._handles:
