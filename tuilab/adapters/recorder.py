@@ -12,7 +12,7 @@ from typing import Final
 
 from engine.states import RunState
 from engine.statistics.frames import Event, Frame, Snapshot, TrainingStatus, Validation
-from tuilab.adapters.scalars import Scalars, as_series
+from tuilab.adapters.scalars import Fetched, as_series, floats
 from tuilab.diagnosis import Diagnosis, Monitor, RunFacts
 from tuilab.errors import RunError
 from tuilab.record import Part, RunWriter, Status
@@ -29,26 +29,25 @@ class Packet:
     """What a frame is made of, some of it not computed yet: the thread waits until it is."""
 
     first_step: int
-    steps: Sequence[Scalars] = ()
+    steps: int = 0
+    numbers: Fetched = field(default_factory=lambda: floats(()))
+    """Of the steps, then of the validations."""
     time: float = 0.0  # seconds since the run began
     epoch: float = 0.0
     steps_per_second: float = float("nan")
     probe_share: float = float("nan")
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
-    validations: Sequence[tuple[int, float, Scalars]] = ()  # after so many steps, at this epoch
+    validations: Sequence[tuple[int, float]] = ()  # after so many steps, at this epoch
     snapshot: Callable[[], Snapshot] | None = None
     events: Sequence[Event] = ()
     status: Callable[[], TrainingStatus] | None = None
     state: RunState = RunState.RUNNING
     ready: Callable[[], bool] = lambda: True
-    to_floats: Callable[[Sequence[Scalars]], list[dict[str, float]]] = lambda rows: [
-        {name: float(value) for name, value in row.items()} for row in rows
-    ]
 
     def frame(self) -> Frame:
         """Return the frame, once everything in it is computed."""
-        numbers = self.to_floats([*self.steps, *(row for _, _, row in self.validations)])
-        of_steps, rest = numbers[: len(self.steps)], numbers[len(self.steps) :]
+        numbers = self.numbers.numbers()
+        of_steps, rest = numbers[: self.steps], numbers[self.steps :]
         return Frame(
             first_step=self.first_step,
             series=as_series(of_steps),
@@ -59,7 +58,7 @@ class Packet:
             hyperparameters=self.hyperparameters,
             validations=[
                 Validation(step, epoch, values)
-                for (step, epoch, _), values in zip(self.validations, rest, strict=True)
+                for (step, epoch), values in zip(self.validations, rest, strict=True)
             ],
             snapshot=None if self.snapshot is None else self.snapshot(),
             events=self.events,
@@ -127,7 +126,7 @@ class Recorder:
 
     def _record(self, packet: Packet) -> None:
         deadline = time.monotonic() + FAREWELL
-        while not packet.ready():
+        while not (packet.ready() and packet.numbers.ready()):
             if self._closing.is_set() and time.monotonic() > deadline:
                 return  # a device that no longer answers
             time.sleep(POLL)

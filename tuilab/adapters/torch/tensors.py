@@ -375,7 +375,16 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
     """Return the values of a tensor as float32 or float64, contiguous, with at least one axis.
 
     They share the tensor's memory where it is dense: the order of the values does not matter to
-    their statistics. Values of a sparse tensor are those that it stores; complex ones become pairs.
+    their statistics.
+    """
+    tensor = stored_values(tensor)
+    return dense(tensor if tensor.dtype in FLOATS else tensor.float())
+
+
+def stored_values(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without its graph; of a sparse one, the values that it stores.
+
+    Complex numbers become pairs of real ones.
     """
     tensor = tensor.detach()
     if tensor.layout is not torch.strided:
@@ -384,9 +393,7 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
         )
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
-    if tensor.dtype not in FLOATS:
-        tensor = tensor.float()
-    return dense(tensor.resolve_neg())
+    return tensor.resolve_neg()
 
 
 def dense(tensor: torch.Tensor) -> torch.Tensor:

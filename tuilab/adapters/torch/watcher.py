@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from engine.commands import Command
 from engine.errors import ConfigError
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Snapshot, TrainingStatus
+from tuilab.adapters.scalars import Fetched, Scalars, now
+from tuilab.adapters.torch.device_slots import fetch, sum_of
 from tuilab.adapters.torch.hyperparameters import Factors, restore
 from tuilab.adapters.torch.losses import TAP
 from tuilab.adapters.torch.module_tree import Layers, ModuleTree
@@ -174,17 +176,17 @@ class TorchWatcher:
         except Exception as error:  # noqa: BLE001  (never into the program)
             self._failed(error)
 
-    def _used(self, optimizer: Optimizer) -> dict[str, float]:
+    def _used(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return the learning rate of the step that was just made."""
         rate = optimizer.param_groups[0].get("lr")
-        return {} if rate is None else {"learning_rate": float(rate)}
+        return {} if rate is None else {"learning_rate": now(rate)}
 
     def _end_cycle(self, values: dict[str, Any]) -> None:
         """All optimisers have stepped: the step of the run has ended. Raises Stopped."""
         self._seen.clear()
         if self._losses:
             losses, self._losses = self._losses, []
-            values["loss"] = sum(float(loss.sum()) for loss in losses)
+            values["loss"] = sum_of(losses)
         measured = None
         if self._armed:
             begin = perf_counter()
@@ -403,6 +405,10 @@ class TorchWatcher:
     def hyperparameters(self) -> Mapping[str, float]:
         """Return the values with which the next step is made."""
         return self._factors.values()
+
+    def fetch(self, rows: Sequence[Scalars]) -> Fetched:
+        """Begin to copy the tensors among some numbers to the host."""
+        return fetch(rows)
 
     def refusal(self, command: Command) -> str:
         """Return why a command cannot be applied, or ""."""
