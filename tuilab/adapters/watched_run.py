@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,8 +19,8 @@ from engine.statistics.frames import Event, Snapshot, TrainingStatus
 from engine.training.run_control import RunControl
 from tuilab import __version__
 from tuilab.adapters.cadence import SHARE, Cadence, Every
-from tuilab.adapters.recorder import Packet, Recorder, as_float
-from tuilab.adapters.scalars import Scalars, StepScalars
+from tuilab.adapters.recorder import Packet, Recorder
+from tuilab.adapters.scalars import Fetched, Scalars, StepScalars, now
 from tuilab.diagnosis import RunFacts
 from tuilab.record import (
     Compute,
@@ -73,6 +73,9 @@ class Controls(Protocol):
     def apply(self, command: Command) -> Mapping[str, object]:
         """Apply a command; return the detail of its event. Raises ConfigError."""
 
+    def fetch(self, rows: Sequence[Scalars]) -> Fetched:
+        """Begin to fetch the numbers of some steps from where they are; called at a frame."""
+
     def save(self, path: Path) -> None:
         """Save the parameters to a file."""
 
@@ -85,7 +88,7 @@ class Measured:
     """What a watcher measured in one step; `snapshot` builds it once `ready`."""
 
     snapshot: Callable[[], Snapshot]
-    status: TrainingStatus | None = None  # where the layers are new
+    status: Callable[[], TrainingStatus] | None = None  # where the layers are new
     ready: Callable[[], bool] = lambda: True
 
 
@@ -188,12 +191,12 @@ class WatchedRun:
         to the step that has just ended, unless the first call came before the first step.
         """
         if not self._closed:
-            self._scalars.log({name: _kept(value) for name, value in values.items()})
+            self._scalars.log({name: now(value) for name, value in values.items()})
 
     def validation(self, **values: Any) -> None:
         """Record values that were measured on other data, after the steps made so far."""
         if not self._closed:
-            kept = {name: _kept(value) for name, value in values.items()}
+            kept = {name: now(value) for name, value in values.items()}
             self._validations.append((self.step, self.epoch, kept))
 
     def arm(self, steps: int = 1) -> None:
@@ -326,13 +329,16 @@ class WatchedRun:
         self._recorder.put(
             Packet(
                 first_step=self._written,
-                steps=steps,
+                steps=len(steps),
+                numbers=self._controls.fetch(
+                    [*steps, *(values for _, _, values in self._validations)]
+                ),
                 time=now - self._began,
                 epoch=self.epoch,
                 steps_per_second=self._speed,
                 probe_share=self.cadence.cost_share,
                 hyperparameters=dict(self._controls.hyperparameters()),
-                validations=self._validations,
+                validations=[(step, epoch) for step, epoch, _ in self._validations],
                 events=self._events,
                 snapshot=None if measured is None else measured.snapshot,
                 status=None if measured is None else measured.status,
@@ -398,15 +404,6 @@ class WatchedRun:
             if self._lock is not None:
                 self._lock.close()  # the lock itself stays with the parent
             atexit.unregister(self.close)
-
-
-def _kept(value: Any) -> Any:
-    """Return a value as it can be kept: a number, or a copy of a tensor that is on a device."""
-    if not hasattr(value, "detach"):
-        return value
-    if value.device.type == "cpu":
-        return as_float(value.detach())
-    return value.detach().clone()
 
 
 def _weak(method: Callable[[], None]) -> Callable[[], None]:

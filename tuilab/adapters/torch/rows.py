@@ -1,7 +1,8 @@
 """The rows of a watched network: what is shown as one layer, found by what flows into what."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from engine.statistics.frames import FirstWeights, LayerInfo, Units
+from engine.statistics.frames import FirstWeights, LayerInfo
 from tuilab.adapters.torch.nonlinearities import Response, response_of
 
 IDENTITY: Final = Response("identity")
@@ -44,8 +45,6 @@ class Row:
     is_output: bool = False
     parameters: int = 0
     first: FirstWeights | None = None
-    one_signed: float = float("nan")
-    unit_statistics: Units | None = None
     highest: npt.NDArray[np.float64] | None = None  # of each unit, in this window
     dead: npt.NDArray[np.bool_] | None = None  # in the last whole window
 
@@ -198,13 +197,12 @@ def tensors_in(values: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(value)
 
 
-def first_weights(parameter: torch.Tensor, std: float, mean: float) -> FirstWeights | None:
-    """Return how weights (units, inputs, *window) were drawn, judged by their spread.
+def first_weights(shape: Sequence[int], std: float, mean: float) -> FirstWeights | None:
+    """Return how weights of a shape (units, inputs, *window) were drawn, judged by their spread.
 
     None where they were not drawn around 0.
     """
-    if parameter.ndim < 2 or not std > 0 or abs(mean) > 5 * std / parameter.numel() ** 0.5:
+    if len(shape) < 2 or not std > 0 or abs(mean) > 5 * std / prod(shape) ** 0.5:
         return None
-    window = int(np.prod(parameter.shape[2:], dtype=np.int64))
-    fan_in, fan_out = parameter.shape[1] * window, parameter.shape[0] * window
-    return FirstWeights(fan_in, fan_out, std)
+    window = prod(shape[2:])
+    return FirstWeights(shape[1] * window, shape[0] * window, std)

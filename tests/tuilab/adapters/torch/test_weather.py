@@ -181,7 +181,7 @@ def test_an_error_of_ours_switches_the_watcher_off(
 
     target = {
         "hook": "tuilab.adapters.torch.trace.Trace._weighted",
-        "snapshot": "tuilab.adapters.torch.tensors.HostSlots.take",
+        "snapshot": "tuilab.adapters.torch.slots.TensorSlots.take",
         "diagnosis": "tuilab.diagnosis.monitor.Monitor.see",
     }[where]
     monkeypatch.setattr(target, broken)
