@@ -38,6 +38,9 @@ Layers: TypeAlias = str | Sequence[str] | Callable[[str, nn.Module], bool] | Non
 Compiled: TypeAlias = Literal["eager", "off"]
 COMPARED: Final = 1 << 16
 """About how many weights of a layer are compared with each other for its asymmetry."""
+PATIENCE: Final = 16
+"""Steps of one optimiser in a cycle after which the others are no longer waited for: a critic may
+make several for one of its generator, and an optimiser may be for a later phase."""
 CHUNK: Final = 1 << 22
 """Elements of the weights before a step that are held at a time, beyond those of one parameter."""
 
@@ -53,7 +56,10 @@ class TorchWatcher:
         layers: Layers = None,
         compiled: Compiled = "eager",
     ) -> None:
-        self._models = [weakref.ref(model) for model in models]
+        self._models = [
+            (f"{at}." if len(models) > 1 else "", weakref.ref(model))
+            for at, model in enumerate(models)
+        ]
         self.optimizers = [*optimizers]
         self._layers, self._compiled = layers, compiled
         self._slots = HostSlots()
@@ -70,20 +76,46 @@ class TorchWatcher:
         self._scale: torch.Tensor | None = None
         self._undo: list[tuple[dict[str, Any], str, Any]] = []
         self._seen: list[int] = []  # optimisers that have stepped in this cycle, by id
+        self._idle: set[int] = set()  # optimisers that no cycle waits for, until they step
         self.run = WatchedRun(options, self, self._source(), self._compute())
-        self._handles = [
-            handle
-            for optimizer in self.optimizers
-            for handle in (
-                optimizer.register_step_pre_hook(self._before_step),
-                optimizer.register_step_post_hook(self._after_step),
-            )
-        ]
         for optimizer in self.optimizers:
-            TAP.steps[optimizer] = 0
+            self._attach(optimizer)
         TAP.add(self._backward, self._skipped)
         if self.run.cadence.first():
             self._arm()
+
+    def _attach(self, optimizer: Optimizer) -> None:
+        optimizer.register_step_pre_hook(self._before_step)
+        optimizer.register_step_post_hook(self._after_step)
+        TAP.steps[optimizer] = 0
+
+    # What is found later.
+
+    @property
+    def has_models(self) -> bool:
+        """Whether any of the models is still there."""
+        return bool(self._alive())
+
+    def has(self, optimizer: Optimizer) -> bool:
+        """Return whether an optimiser is watched."""
+        return any(own is optimizer for own in self.optimizers)
+
+    def join(self, models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) -> None:
+        """Watch further optimisers, and those models that are not watched, from the next step."""
+        watched = {id(model) for model in self._alive()}
+        for model in models:
+            if id(model) not in watched:
+                self._models.append((f"{len(self._models)}.", weakref.ref(model)))
+        for optimizer in optimizers:
+            parameters = _parameters(optimizer)
+            self._idle |= {id(old) for old in self.optimizers if parameters & _parameters(old)}
+            self.optimizers.append(optimizer)
+            self._attach(optimizer)
+
+    def entered(self, module: nn.Module, args: Any) -> None:
+        """Take note of a call of a module that had begun when the watching did."""
+        if self._trace.installed:
+            self._trace._before(module, args)
 
     # What is recorded at the start.
 
@@ -100,7 +132,12 @@ class TorchWatcher:
         )
 
     def _alive(self) -> list[nn.Module]:
-        return [model for reference in self._models if (model := reference()) is not None]
+        return [model for _, model in self._prefixed()]
+
+    def _prefixed(self) -> list[tuple[str, nn.Module]]:
+        """Return the models that are still there, with what their paths begin with."""
+        models = ((prefix, reference()) for prefix, reference in self._models)
+        return [(prefix, model) for prefix, model in models if model is not None]
 
     # Arming.
 
@@ -110,9 +147,7 @@ class TorchWatcher:
         self._armed = True
         if self._compiled != "off":
             known: dict[int, Known] = {}
-            models = self._alive()
-            for at, model in enumerate(models):
-                prefix = f"{at}." if len(models) > 1 else ""
+            for prefix, model in self._prefixed():
                 known |= known_modules(unwrapped(model), prefix)
             self._trace.install(self._chosen_modules(known))
             if "torch._dynamo" in sys.modules:  # the program may have compiled something
@@ -191,7 +226,10 @@ class TorchWatcher:
                 self._measure_after()
                 self._step.spent += perf_counter() - begin
             self._seen.append(id(optimizer))
-            if len({*self._seen}) >= len(self.optimizers):
+            self._idle.discard(id(optimizer))
+            if self._seen.count(id(optimizer)) > PATIENCE:
+                self._idle = {id(other) for other in self.optimizers} - {*self._seen}
+            if all(id(other) in {*self._seen, *self._idle} for other in self.optimizers):
                 self._end_cycle(used)
         except Stopped:
             raise
@@ -233,15 +271,14 @@ class TorchWatcher:
 
     def _weights(self, optimizer: Optimizer) -> list[tuple[str, torch.Tensor]]:
         """Return the parameters of layers that an optimiser changes, by name."""
-        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        own = _parameters(optimizer)
         return [(name, p) for name, p in self._named() if id(p) in own]
 
     def _named(self) -> list[tuple[str, torch.Tensor]]:
         """Return all parameters by their names; those of tied weights under each of them."""
-        models = self._alive()
         return [
-            (clean(f"{at}.{name}" if len(models) > 1 else name), parameter)
-            for at, model in enumerate(models)
+            (clean(prefix + name), parameter)
+            for prefix, model in self._prefixed()
             for name, parameter in unwrapped(model).named_parameters(remove_duplicate=False)
         ]
 
@@ -298,8 +335,8 @@ class TorchWatcher:
         """Add rows for parameters with at least two axes that no layer shows."""
         shown = self._rows_by_parameter()
         modules = {
-            clean(name): type(module).__name__
-            for model in self._alive()
+            clean(prefix + name): type(module).__name__
+            for prefix, model in self._prefixed()
             for name, module in unwrapped(model).named_modules()
         }
         for name, parameter in self._named():
@@ -440,13 +477,11 @@ class TorchWatcher:
         """Save the state of all models as a safetensors file, by name."""
         from safetensors.torch import save_file
 
-        models = self._alive()
         tensors = {}
-        for at, model in enumerate(models):
+        for prefix, model in self._prefixed():
             for name, value in model.state_dict().items():
                 if isinstance(value, torch.Tensor):
-                    full = clean(f"{at}.{name}" if len(models) > 1 else name)
-                    tensors[full] = value.detach().cpu().contiguous().clone()
+                    tensors[clean(prefix + name)] = value.detach().cpu().contiguous().clone()
         save_file(tensors, path, {"format": "pt"})
 
 
@@ -459,6 +494,10 @@ class _Step:
         """Rows with their weights, copies of them before the step, and who changes them."""
         self.tied: list[tuple[Row, Row]] = []
         self.asymmetry: dict[Row, float] = {}
+
+
+def _parameters(optimizer: Optimizer) -> set[int]:
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}
 
 
 def _asymmetry(parameter: torch.Tensor) -> float:
