@@ -51,6 +51,11 @@ class Program:
         return path.resolve().parent.name if path.name == "__main__.py" else path.stem
 
     @property
+    def label(self) -> str:
+        """What the view calls it: "train.py", "-m package.train"."""
+        return " ".join(self.words[:2]) if self.words[0] == "-m" else Path(self.words[0]).name
+
+    @property
     def command(self) -> list[str]:
         """The command line that runs it."""
         return [self.python, *self.words]

@@ -1,18 +1,28 @@
 """`tuilab watch`: run a PyTorch program, and watch what it trains."""
 
 import os
+import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuilab.cli.options import PATH, need_terminal, print_error, view_options
+from tuilab.cli.options import (
+    PATH,
+    chosen_appearance,
+    need_terminal,
+    print_error,
+    view_options,
+)
+from tuilab.terminal import how_it_ended, say, shell_code, shell_command
 
 if TYPE_CHECKING:
     from tuilab.adapters.cadence import Every
     from tuilab.adapters.program import Program, ProgramOptions
 
+TAIL = 20  # lines of the output that are printed once the view is closed
 NOT_FOUND = 127  # exit code of a shell for a command that does not exist
 NOT_EXECUTABLE = 126
 
@@ -114,7 +124,7 @@ def watch(
     if headless:
         return _replace_by(program, options)
     need_terminal("add --headless to leave the terminal to the program")
-    raise NotImplementedError
+    return _watch_beside(program, options)
 
 
 def _checked(words: tuple[str, ...], module: str | None) -> tuple[str, ...]:
@@ -126,6 +136,39 @@ def _checked(words: tuple[str, ...], module: str | None) -> tuple[str, ...]:
     if not Path(words[0]).exists():
         raise click.UsageError(f"there is no program '{words[0]}'")
     return words
+
+
+def _watch_beside(program: "Program", options: "ProgramOptions") -> int:
+    """Show the view while the program runs; print its output if that was all there was to see."""
+    from tuilab.process.program import discard, start_program
+    from tuilab.record.output_log import tail
+    from tuilab.viewer import app
+
+    started = start_program(program, options)
+    [worker, *_] = app.view([started], appearance=chosen_appearance())
+    code = None if worker.process is None else worker.process.poll()
+    folder = worker.folder
+    if not folder.database.exists() and code is not None:
+        _print_whole(folder.log)
+        discard(folder)
+        return shell_code(code)
+    if code is None:
+        command = shell_command("attach", folder.path)
+        say(f"{worker.program} continues in {folder.path}   (view it again: {command})")
+        return 0
+    if started.folder != folder:
+        discard(started.folder)
+    say("\n".join(tail(folder.log, TAIL)))
+    ended = f"{worker.program} has ended: {how_it_ended(code)}"
+    say(f"{ended}   (view it again: {shell_command('replay', folder.path)})", err=True)
+    return shell_code(code)
+
+
+def _print_whole(log: Path) -> None:
+    """Print what a program has printed."""
+    with suppress(OSError, BrokenPipeError), log.open(errors="replace") as file:
+        shutil.copyfileobj(file, sys.stdout)
+        sys.stdout.flush()
 
 
 def _replace_by(program: "Program", options: "ProgramOptions") -> int:
