@@ -10,15 +10,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-import tuilab
 from tuilab.adapters.cadence import SHARE, Every
 from tuilab.adapters.startup.sitecustomize import VARIABLE
 
 STARTUP: Final = Path(__file__).parent / "startup"
-ROOT: Final = Path(tuilab.__file__).parents[1]
 BORROWED: Final = ("tuilab", "engine", "click", "msgspec", "safetensors", "typing_extensions")
 """What a program's own environment may lack: the rest of what is needed, it has with torch."""
 ENVIRONMENTS: Final = ("VIRTUAL_ENV", "CONDA_PREFIX")
@@ -74,12 +73,20 @@ class Program:
             "logged": options.logged,
             "pythonpath": before,
             "startup": str(STARTUP),
-            "root": str(ROOT),
-            "packages": BORROWED,
+            "packages": {name: folder for name in BORROWED if (folder := _folder(name))},
             "interpreter": sys.implementation.cache_tag,
         }
         path = [str(STARTUP), *([before] if before else [])]
         return environment | {VARIABLE: json.dumps(settings), "PYTHONPATH": os.pathsep.join(path)}
+
+
+def _folder(name: str) -> str:
+    """Return the folder that has a module or package here, or ""."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        return ""
+    origin = Path(spec.origin)
+    return str(origin.parents[1] if spec.submodule_search_locations is not None else origin.parent)
 
 
 def interpreter(environment: Mapping[str, str] | None = None) -> str:

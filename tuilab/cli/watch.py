@@ -148,19 +148,20 @@ def _watch_beside(program: "Program", options: "ProgramOptions") -> int:
     [worker, *_] = app.view([started], appearance=chosen_appearance())
     code = None if worker.process is None else worker.process.poll()
     folder = worker.folder
+    shown = os.path.relpath(folder.path) if folder.path.is_relative_to(Path.cwd()) else folder.path
     if not folder.database.exists() and code is not None:
         _print_whole(folder.log)
         discard(folder)
         return shell_code(code)
     if code is None:
-        command = shell_command("attach", folder.path)
-        say(f"{worker.program} continues in {folder.path}   (view it again: {command})")
+        command = shell_command("attach", shown)
+        say(f"{worker.program} continues in {shown}   (view it again: {command})")
         return 0
     if started.folder != folder:
         discard(started.folder)
     say("\n".join(tail(folder.log, TAIL)))
     ended = f"{worker.program} has ended: {how_it_ended(code)}"
-    say(f"{ended}   (view it again: {shell_command('replay', folder.path)})", err=True)
+    say(f"{ended}   (view it again: {shell_command('replay', shown)})", err=True)
     return shell_code(code)
 
 

@@ -177,10 +177,10 @@ def test_a_program_without_training_says_so(tmp_path: Path) -> None:
 
 
 def test_a_module_called_engine_does_not_break_the_program(tmp_path: Path) -> None:
-    write(tmp_path, "def train_one_epoch(): print('trained')", "engine.py")
+    write(tmp_path, "def train_one_epoch(): print('trained')", "program/engine.py")
     train = "from engine import train_one_epoch\n" + COMPILED.replace("torch.compile(", "(")
     train = train.replace(", backend=backend)", ")").replace("print(len", "train_one_epoch() #")
-    result = watch(tmp_path, write(tmp_path, train))
+    result = watch(tmp_path, write(tmp_path, train, "program/train.py"))
     assert (result.returncode, result.stdout) == (0, "trained\n"), result.stderr
     [line] = result.stderr.splitlines()
     assert line.startswith("tuilab: cannot watch the program: its module 'engine' (")

@@ -29,8 +29,9 @@ VARIABLE = "TUILAB_PROGRAM"
 class Borrowed:
     """Finds tuilab, and what it needs, in another environment, if this one does not have it."""
 
-    def __init__(self, root: str, packages: list[str]) -> None:
-        self.root, self.packages = root, packages
+    def __init__(self, packages: dict[str, str]) -> None:
+        """Find packages, by name, in the folders where they are."""
+        self.packages = packages
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None, /
@@ -38,7 +39,7 @@ class Borrowed:
         """Return the spec of one of the packages; all others are left to the program."""
         if name not in self.packages:
             return None
-        return importlib.machinery.PathFinder.find_spec(name, [self.root])
+        return importlib.machinery.PathFinder.find_spec(name, [self.packages[name]])
 
 
 class TorchFinder:
@@ -127,7 +128,7 @@ class Program:
         tag = sys.implementation.cache_tag
         if tag != settings["interpreter"]:
             raise ImportError(f"tuilab runs on {settings['interpreter']}", name="tuilab")
-        sys.meta_path.append(Borrowed(settings["root"], settings["packages"]))
+        sys.meta_path.append(Borrowed(settings["packages"]))
 
     def end(self) -> None:
         """Explain why nothing was recorded, if nothing was."""

@@ -59,7 +59,8 @@ class RunStore:
         """
         self.folder, self.program = folder, program
         self._series_only = series_only
-        self._info = RunInfo()
+        # What a program offers is known once it trains.
+        self._info = RunInfo(source="program", capabilities=()) if program else RunInfo()
         self._layers: tuple[LayerInfo, ...] | None = None  # where they were others then
         self.series = Series()
         self._layer_series = LayerSeries()
