@@ -21,6 +21,7 @@ from tuilab.viewer.model.command_sender import CommandSender
 from tuilab.viewer.model.store import RunStore
 
 PATIENCE: Final = 3.0  # seconds to wait for runs to stop, when leaving
+PROGRAM_PATIENCE: Final = 10.0  # for programs, which may do much at their end
 POLL: Final = 0.02  # seconds
 
 
@@ -196,6 +197,7 @@ class Session:
             for run in left:
                 if insist is not None and run.process is not None:
                     run.process.send_signal(insist)
-            deadline = time.monotonic() + PATIENCE
+            programs = any(run.program for run in left)
+            deadline = time.monotonic() + (PROGRAM_PATIENCE if programs else PATIENCE)
             while time.monotonic() < deadline and not all(map(has_ended, left)):
                 time.sleep(POLL)

@@ -18,7 +18,7 @@ needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is 
 PATIENCE = 90.0  # seconds until a program has imported torch and trains, on a busy machine
 FOREVER = TRAIN.replace("range(4)", "__import__('itertools').count()").replace(
     "    optimizer.step()",
-    "    optimizer.step()\n    print(f'\\x1b[31mstep {step}\\x1b[0m', '\\x07' * 3)\n"
+    "    optimizer.step()\n    print(f'\\x1b[31mstep {step}\\x1b[0m\\x1b]0;WRONG\\x07')\n"
     "    __import__('time').sleep(0.02)",
 )
 
@@ -76,10 +76,10 @@ def test_the_end_of_a_program_is_shown_and_passed_on(terminal: Open, tmp_path: P
 def test_a_program_is_watched_and_stopped(terminal: Open, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     screen = terminal(write(tmp_path, FOREVER))
-    wait_for(lambda: screen.shows("running"), PATIENCE)
+    wait_for(lambda: screen.shows("▶ running"), PATIENCE)
     screen.press("o")
     wait_for(lambda: screen.shows("step 1"))
-    assert b"\x07" not in screen.written
+    assert b"WRONG" not in screen.written
     screen.press("oq")
     wait_for(lambda: screen.shows("leave it running"))
     screen.press("s")
@@ -91,7 +91,7 @@ def test_a_program_is_watched_and_stopped(terminal: Open, tmp_path: Path) -> Non
 @needs_torch
 def test_a_program_that_makes_no_more_steps_is_terminated(terminal: Open, tmp_path: Path) -> None:
     screen = terminal(write(tmp_path, TRAIN + "import time\ntime.sleep(600)"))
-    wait_for(lambda: screen.shows("running"), PATIENCE)
+    wait_for(lambda: screen.shows("▶ running"), PATIENCE)
     screen.press("q")
     wait_for(lambda: screen.shows("leave it running"))
     screen.press("s")
@@ -104,7 +104,7 @@ def test_a_program_continues_without_the_view(terminal: Open, tmp_path: Path) ->
     folder = RunFolder(tmp_path / "run")
     own = FOREVER.replace("for step", "__import__('tuilab').watch(model, optimizer)\nfor step")
     screen = terminal(write(tmp_path, own))
-    wait_for(lambda: screen.shows("running"), PATIENCE)
+    wait_for(lambda: screen.shows("▶ running"), PATIENCE)
     screen.press("q")
     wait_for(lambda: screen.shows("leave it running"))
     screen.press("l")
@@ -112,7 +112,7 @@ def test_a_program_continues_without_the_view(terminal: Open, tmp_path: Path) ->
     wait_for(lambda: "train.py continues in run" in printed(screen))
     assert folder.is_alive()
     again = Terminal(command("attach", "run"), tmp_path)
-    wait_for(lambda: again.shows("running"))
+    wait_for(lambda: again.shows("▶ running"), PATIENCE)
     again.press("q")
     wait_for(lambda: again.shows("leave it running"))
     again.press("s")

@@ -106,9 +106,8 @@ class TorchWatcher:
         for model in models:
             if id(model) not in watched:
                 self._models.append((f"{len(self._models)}.", weakref.ref(model)))
+        self._idle = {id(optimizer) for optimizer in self.optimizers}
         for optimizer in optimizers:
-            parameters = _parameters(optimizer)
-            self._idle |= {id(old) for old in self.optimizers if parameters & _parameters(old)}
             self.optimizers.append(optimizer)
             self._attach(optimizer)
 
@@ -229,6 +228,7 @@ class TorchWatcher:
             self._idle.discard(id(optimizer))
             if self._seen.count(id(optimizer)) > PATIENCE:
                 self._idle = {id(other) for other in self.optimizers} - {*self._seen}
+                self._losses = self._losses[-1:]  # not the sum over all these steps
             if all(id(other) in {*self._seen, *self._idle} for other in self.optimizers):
                 self._end_cycle(used)
         except Stopped:
