@@ -16,8 +16,8 @@ Layers: TypeAlias = str | Sequence[str] | Callable[[str, nn.Module], bool] | Non
 class ModuleTree:
     """What some models consist of; `layers` selects what is recorded. It keeps nothing alive."""
 
-    def __init__(self, models: Callable[[], list[nn.Module]], layers: Layers) -> None:
-        """`models` returns those that are still in use."""
+    def __init__(self, models: Callable[[], list[tuple[str, nn.Module]]], layers: Layers) -> None:
+        """`models` returns those that are still in use, with the prefixes of their paths."""
         self._models, self._layers = models, layers
         self._fingerprint: list[Any] = []
         self._kinds: dict[str, str] = {}  # of modules, by path
@@ -29,17 +29,17 @@ class ModuleTree:
 
     def refresh(self) -> None:
         """Look whether modules or parameters were added, removed or replaced."""
-        models = [unwrapped(model) for model in self._models()]
+        wrapped = self._models()
+        models = [(prefix, unwrapped(model)) for prefix, model in wrapped]
         fingerprint = _fingerprint(models)
         if fingerprint == self._fingerprint:
             return
         self._fingerprint = fingerprint
         self.compiled = any(
-            "_orig_mod" in module._modules for model in self._models() for module in model.modules()
+            "_orig_mod" in module._modules for _, model in wrapped for module in model.modules()
         )
-        prefixes = [f"{at}." if len(models) > 1 else "" for at in range(len(models))]
         self._kinds, self._chosen, self._parameters, self.known = {}, set(), [], {}
-        for prefix, model in zip(prefixes, models, strict=True):
+        for prefix, model in models:
             for name, module in model.named_modules(remove_duplicate=False):
                 path = clean(prefix + name)
                 self._kinds[path] = type(module).__name__
@@ -76,9 +76,10 @@ class ModuleTree:
         return self._kinds.get(path, "Parameter")
 
 
-def _fingerprint(models: Sequence[nn.Module]) -> list[Any]:
+def _fingerprint(models: Sequence[tuple[str, nn.Module]]) -> list[Any]:
     """Return what changes with the modules and the parameters of some models."""
-    todo, seen = [*models], []
+    todo = [model for _, model in models]
+    seen: list[Any] = [prefix for prefix, _ in models]
     while todo:
         module = todo.pop()
         seen.append(id(module))
