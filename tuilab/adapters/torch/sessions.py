@@ -7,7 +7,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from engine.errors import ConfigError
-from tuilab.adapters.torch.watcher import Compiled, Layers, TorchWatcher
+from tuilab.adapters.torch.module_tree import Layers
+from tuilab.adapters.torch.watcher import Compiled, TorchWatcher
 from tuilab.adapters.watched_run import WatchedRun, WatchOptions
 
 _ACTIVE: Final[list[tuple[list[int], list[int], TorchWatcher]]] = []

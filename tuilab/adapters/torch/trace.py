@@ -318,11 +318,11 @@ class Trace:
             handle = y.register_hook(partial(self._gradient, row))
         self._open[id(y)] = Open(weakref.ref(y), y._version, row, stage, handle)
 
-    def _entry(self, tensor: torch.Tensor) -> Open | None:
+    def _entry(self, tensor: Any) -> Open | None:
         entry = self._open.get(id(tensor))
-        if entry is None or entry.tensor() is not tensor:
+        if entry is None or entry.tensor() is not tensor or entry.version != tensor._version:
             return None
-        return entry if entry.version == tensor._version else None
+        return entry
 
     def _gradient(self, row: Row, gradient: torch.Tensor) -> None:
         if not self._handles:

@@ -234,8 +234,12 @@ def test_nothing_of_the_program_is_kept_alive(tmp_path: Path) -> None:
 
 def test_layers_are_chosen_by_pattern_or_function(tmp_path: Path) -> None:
     seen = {}
-    for name, layers in {"glob": "0", "several": ["2", "x*"],
-                         "function": lambda path, module: isinstance(module, nn.Linear)}.items():  # fmt: skip
+    selections: dict[str, Any] = {
+        "glob": "0",
+        "several": ["2", "x*"],
+        "function": lambda path, module: isinstance(module, nn.Linear),
+    }
+    for name, layers in selections.items():
         loop = Loop(tmp_path / name, layers=layers)
         loop.step(2)
         loop.run.close()
