@@ -14,7 +14,8 @@ from engine.commands import Command
 from engine.errors import ConfigError
 from engine.statistics.arrays import Host
 from engine.statistics.frames import BINS, FIELDS, LayerInfo, Snapshot, TrainingStatus
-from tuilab.adapters.host_statistics import HostStatistics
+from engine.statistics.tensor_statistics import measure_tensor
+from tuilab.adapters.scalars import Fetched, Scalars, floats
 from tuilab.adapters.watched_run import PACE, Measured, WatchedRun, WatchOptions
 from tuilab.record import Compute, Source
 
@@ -38,8 +39,8 @@ class KerasWeights:
         self._model = model
         self._chosen = layers
         self._layers: list[_Layer] = []
-        self._host = HostStatistics()
         self._spent = 0.0
+        self._described = False
         backend = keras.backend.backend()
         self.run = WatchedRun(
             options,
@@ -107,9 +108,10 @@ class KerasWeights:
             if row.before is None:
                 continue
             after, before = _array(row.weights), row.before
-            for where, arrays in enumerate(((before, None), (after, before))):
-                measured = self._host.of(arrays[0], minus=arrays[1])
-                table[at, where], histograms[at, where], ranges[at, where] = measured
+            for where, values in enumerate((before, after - before)):
+                measured = measure_tensor(values)
+                table[at, where], ranges[at, where] = measured.row, measured.range
+                histograms[at, where] = measured.histogram
             row.before = None
         nan = np.full(count, np.nan)
         snapshot = Snapshot(
@@ -119,7 +121,11 @@ class KerasWeights:
         with np.errstate(divide="ignore", invalid="ignore"):
             update, weight = snapshot.field("update", "norm"), snapshot.field("weight", "norm")
             np.divide(update, weight, out=snapshot.update_ratio)
-        return Measured(snapshot=lambda: snapshot, status=None if self.run.step else self._status())
+        status = None if self._described else self._status()
+        self._described = True
+        return Measured(
+            snapshot=lambda: snapshot, status=None if status is None else lambda: status
+        )
 
     def _status(self) -> TrainingStatus:
         last = len(self._layers)
@@ -155,6 +161,10 @@ class KerasWeights:
     def apply(self, command: Command) -> Mapping[str, object]:
         """Raise ConfigError: a compiled step takes no changes."""
         raise ConfigError(f"a compiled step does not take the command '{command.kind}'")
+
+    def fetch(self, rows: Sequence[Scalars]) -> Fetched:
+        """Return numbers, which are all in main memory."""
+        return floats(rows)
 
     def save(self, path: Path) -> None:
         """Save all variables as a safetensors file, by the paths of Keras."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from engine.statistics.frames import (
     Validation,
     divergence,
 )
-from tuilab.adapters.scalars import Scalars, as_series
+from tuilab.adapters.scalars import Fetched, as_series, floats
 from tuilab.diagnosis import Diagnosis, Monitor, RunFacts
 from tuilab.errors import RunError
 from tuilab.record import Part, RunWriter, Status
@@ -38,23 +38,25 @@ class Packet:
     """What a frame is made of, some of it not computed yet: the thread waits until it is."""
 
     first_step: int
-    steps: Sequence[Scalars] = ()
+    steps: int = 0
+    numbers: Fetched = field(default_factory=lambda: floats(()))
+    """Of the steps, then of the validations."""
     time: float = 0.0  # seconds since the run began
     epoch: float = 0.0
     steps_per_second: float = float("nan")
     probe_share: float = float("nan")
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
-    validations: Sequence[tuple[int, float, Scalars]] = ()  # after so many steps, at this epoch
+    validations: Sequence[tuple[int, float]] = ()  # after so many steps, at this epoch
     snapshot: Callable[[], Snapshot] | None = None
     events: Sequence[Event] = ()
-    status: TrainingStatus | None = None
+    status: Callable[[], TrainingStatus] | None = None
     state: RunState = RunState.RUNNING
     ready: Callable[[], bool] = lambda: True
 
     def frame(self) -> Frame:
         """Return the frame, once everything in it is computed."""
-        of_steps = [_floats(row) for row in self.steps]
-        rest = [_floats(row) for _, _, row in self.validations]
+        numbers = self.numbers.numbers()
+        of_steps, rest = numbers[: self.steps], numbers[self.steps :]
         return Frame(
             first_step=self.first_step,
             series=as_series(of_steps),
@@ -65,25 +67,13 @@ class Packet:
             hyperparameters=self.hyperparameters,
             validations=[
                 Validation(step, epoch, values)
-                for (step, epoch, _), values in zip(self.validations, rest, strict=True)
+                for (step, epoch), values in zip(self.validations, rest, strict=True)
             ],
             snapshot=None if self.snapshot is None else self.snapshot(),
             events=self.events,
-            status=self.status,
+            status=None if self.status is None else self.status(),
             state=self.state,
         )
-
-
-def _floats(row: Scalars) -> dict[str, float]:
-    return {name: as_float(value) for name, value in row.items()}
-
-
-def as_float(value: Any) -> float:
-    """Return what a program has logged as a number; NaN where it is not one."""
-    try:
-        return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        return float("nan")
 
 
 @dataclass(frozen=True)
@@ -155,7 +145,7 @@ class Recorder:
 
     def _record(self, packet: Packet) -> None:
         deadline = time.monotonic() + FAREWELL
-        while not packet.ready():
+        while not (packet.ready() and packet.numbers.ready()):
             if self._closing.is_set() and time.monotonic() > deadline:
                 return  # a device that no longer answers
             time.sleep(POLL)

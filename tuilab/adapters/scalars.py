@@ -1,13 +1,43 @@
 """Named numbers of each step, as a program logs them: before or after its optimiser steps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.statistics.frames import Floats
 
-Scalars = dict[str, Any]  # by name: numbers, or tensors that are not yet computed
+Scalars = dict[str, Any]  # by name: numbers, or tensors on a device
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Numbers of some steps that may not have arrived yet: call `numbers` once `ready`."""
+
+    numbers: Callable[[], list[dict[str, float]]]
+    ready: Callable[[], bool] = lambda: True
+
+
+def floats(rows: Sequence[Scalars]) -> Fetched:
+    """Return numbers that are all in main memory."""
+    return Fetched(lambda: [{name: as_float(v) for name, v in row.items()} for row in rows])
+
+
+def as_float(value: Any) -> float:
+    """Return what a program has logged as a number; NaN where it is not one."""
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return float("nan")
+
+
+def now(value: Any) -> Any:
+    """Return a number as it is now: a tensor on a device as a copy, which nothing waits for."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+        return as_float(value) if value.device.type == "cpu" else value.clone()
+    return value
 
 
 class StepScalars:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -18,10 +18,11 @@ from engine.states import EventKind, RunState
 from engine.statistics.frames import Event, Snapshot, TrainingStatus
 from engine.training.run_control import RunControl
 from tuilab import __version__
+from tuilab.adapters import launched
 from tuilab.adapters.cadence import SHARE, Cadence, Every
 from tuilab.adapters.notebook import Picture, display, in_notebook, picture
-from tuilab.adapters.recorder import Packet, Recorder, as_float
-from tuilab.adapters.scalars import Scalars, StepScalars
+from tuilab.adapters.recorder import Packet, Recorder
+from tuilab.adapters.scalars import Fetched, Scalars, StepScalars, now
 from tuilab.diagnosis import RunFacts
 from tuilab.record import (
     Compute,
@@ -40,6 +41,7 @@ from tuilab.record.run_folder import create, default_path, hold_lock
 from tuilab.terminal import shell_command
 
 FRAME_INTERVAL: Final = 0.1  # seconds
+ADAPTERS: Final = Path(__file__).parent
 PATIENCE: Final = 0.2  # seconds between two looks for a signal while the run is paused
 PACE: Final = ("pause", "resume", "step", "speed", "stop", "arm")
 """Commands that any loop takes that asks between its steps."""
@@ -76,6 +78,9 @@ class Controls(Protocol):
     def apply(self, command: Command) -> Mapping[str, object]:
         """Apply a command; return the detail of its event. Raises ConfigError."""
 
+    def fetch(self, rows: Sequence[Scalars]) -> Fetched:
+        """Begin to fetch the numbers of some steps from where they are; called at a frame."""
+
     def save(self, path: Path) -> None:
         """Save the parameters to a file."""
 
@@ -88,7 +93,7 @@ class Measured:
     """What a watcher measured in one step; `snapshot` builds it once `ready`."""
 
     snapshot: Callable[[], Snapshot]
-    status: TrainingStatus | None = None  # where the layers are new
+    status: Callable[[], TrainingStatus] | None = None  # where the layers are new
     ready: Callable[[], bool] = lambda: True
 
 
@@ -118,13 +123,20 @@ class WatchedRun:
         self._options, self._controls = options, controls
         self.cadence = Cadence(options.every)
         program = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c") else "watch"
-        path = Path(options.out) if options.out is not None else default_path(program)
+        launch = launched.current  # by `tuilab watch`
+        path = None if options.out is None else Path(options.out)
+        if path is None and launch is not None:
+            path = launch.next_folder()
+        path = path or default_path(program)
+        title = options.title or (launch.title if launch is not None else "")
         self._folder = create(path)
         self._lock: IO[bytes] | None = hold_lock(self._folder)
         self._inbox: SimpleQueue[Command] = SimpleQueue() if inbox is None else inbox
         self._source = source
         writer = RunWriter(self._folder.database)
         self._server = ControlServer(self._folder.path, self._inbox, self._refusal)
+        if launch is not None:
+            launch.begun(path)
         self._began = time.perf_counter()
         self._control = RunControl(lambda: 0)
         self._events: list[Event] = []
@@ -147,7 +159,7 @@ class WatchedRun:
         writer.describe(
             source,
             Origin(created=time.time()),
-            ScenarioInfo(title=options.title or program, version=__version__),
+            ScenarioInfo(title=title or program, version=__version__),
             DataInfo(classes=options.classes),
             compute,
             Plan(total_steps=options.total_steps),
@@ -207,12 +219,12 @@ class WatchedRun:
         to the step that has just ended, unless the first call came before the first step.
         """
         if not self._closed:
-            self._scalars.log({name: _kept(value) for name, value in values.items()})
+            self._scalars.log({name: now(value) for name, value in values.items()})
 
     def validation(self, **values: Any) -> None:
         """Record values that were measured on other data, after the steps made so far."""
         if not self._closed:
-            kept = {name: _kept(value) for name, value in values.items()}
+            kept = {name: now(value) for name, value in values.items()}
             self._validations.append((self.step, self.epoch, kept))
 
     def arm(self, steps: int = 1) -> None:
@@ -381,13 +393,16 @@ class WatchedRun:
         self._recorder.put(
             Packet(
                 first_step=self._written,
-                steps=steps,
+                steps=len(steps),
+                numbers=self._controls.fetch(
+                    [*steps, *(values for _, _, values in self._validations)]
+                ),
                 time=now - self._began,
                 epoch=self.epoch,
                 steps_per_second=self._speed,
                 probe_share=self.cadence.cost_share,
                 hyperparameters=dict(self._controls.hyperparameters()),
-                validations=self._validations,
+                validations=[(step, epoch) for step, epoch, _ in self._validations],
                 events=self._events,
                 snapshot=None if measured is None else measured.snapshot,
                 status=None if measured is None else measured.status,
@@ -424,7 +439,8 @@ class WatchedRun:
             print(f"tuilab: {error}", file=sys.stderr)
             return
         self._note_error(error)
-        self._previous_hook(kind, error, trace)
+        error.__traceback__ = frames_of_program(trace)
+        self._previous_hook(kind, error, error.__traceback__)
 
     def _note_error(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt | Stopped):
@@ -455,13 +471,14 @@ class WatchedRun:
             atexit.unregister(self.close)
 
 
-def _kept(value: Any) -> Any:
-    """Return a value as it can be kept: a number, or a copy of a tensor that is on a device."""
-    if not hasattr(value, "detach"):
-        return value
-    if value.device.type == "cpu":
-        return as_float(value.detach())
-    return value.detach().clone()
+def frames_of_program(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of hooks and of functions that are watched."""
+    if trace is None:
+        return None
+    rest = frames_of_program(trace.tb_next)
+    if Path(trace.tb_frame.f_code.co_filename).is_relative_to(ADAPTERS):
+        return rest
+    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
 
 
 def _weak(method: Callable[[], None]) -> Callable[[], None]:

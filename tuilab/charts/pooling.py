@@ -21,7 +21,7 @@ def pooled(histograms: Sequence[Histogram]) -> Histogram:
     bad = sum(h.nonfinite for h in histograms)
     usable = [h for h in histograms if not is_empty(h) and math.isfinite(h.std)]
     if not usable:
-        return Histogram(np.zeros(BINS + 2), *[math.nan] * 6, nonfinite=bad)
+        return Histogram(np.zeros(BINS + 2), math.nan, math.nan, nonfinite=bad)
     usable = [usable[at] for at in np.unique(np.linspace(0, len(usable) - 1, MOST).astype(int))]
     low, high = min(h.low for h in usable), max(h.high for h in usable)
     edges = np.linspace(low, high, BINS + 1)

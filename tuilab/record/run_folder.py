@@ -6,7 +6,7 @@ runs/<time>-<scenario>/    (of a comparison: a folder in it for each variant, an
                     source has none
     preprocess.npz  the statistics of the training split that inputs were preprocessed with
     checkpoints/    a few states of the training, to resume from
-    worker.log      what the training process printed
+    worker.log      what the training process printed, or a program under `tuilab watch`
     worker.lock     locked by the training process for as long as it lives
     control.sock    where commands go while it lives
 """
@@ -21,6 +21,7 @@ from typing import IO
 
 from engine.states import RunState
 from tuilab.errors import RunError
+from tuilab.record.output_log import tail
 from tuilab.record.reader import RunReader
 from tuilab.record.run_info import RunInfo
 
@@ -71,11 +72,8 @@ class RunFolder:
         return info.state if info.ended or self.is_alive() else RunState.KILLED
 
     def log_tail(self, lines: int = 12) -> str:
-        """Return the end of the worker's log, for a message."""
-        try:
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
-        except OSError:
-            return ""
+        """Return the end of the log, for a message: safe to show, without empty lines."""
+        return "\n".join(tail(self.log, lines))
 
 
 def create(path: Path) -> RunFolder:

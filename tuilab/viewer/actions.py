@@ -154,6 +154,8 @@ ACTIONS: Final = (
          lambda app: app.navigation.enter(), priority=54),
     VIEW("findings", "a", "a", "findings", "findings of the diagnosis: why, where, how to fix them",
          lambda app: app.navigation.show_findings(), priority=57),
+    VIEW("output", "o", "o", "output", "what the program of the run has printed",
+         lambda app: app.navigation.show_output(), priority=62),
     VIEW("back", "left", "←", "back in time", "an earlier snapshot; training continues meanwhile",
          lambda app: app.navigation.look(-1), priority=55),
     VIEW("forward", "right", "→", "forward", "a later snapshot, up to the newest",

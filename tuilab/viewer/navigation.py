@@ -10,6 +10,7 @@ from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Fix
 from tuilab.process.launch import has_ended
+from tuilab.record.output_log import OutputLog
 from tuilab.viewer.action import Action
 from tuilab.viewer.controls import Controls
 from tuilab.viewer.host import Host
@@ -20,6 +21,7 @@ from tuilab.viewer.runs import Runs
 from tuilab.viewer.screens.dialogs import Choice, HelpScreen, LeaveScreen
 from tuilab.viewer.screens.findings_screen import Answer, FindingsScreen
 from tuilab.viewer.screens.layer_screen import LayerScreen
+from tuilab.viewer.screens.output_screen import OutputScreen
 from tuilab.viewer.screens.overlay import Overlay
 
 
@@ -91,6 +93,15 @@ class Navigation:
         elif not isinstance(app.screen, FindingsScreen):
             screen = FindingsScreen(lambda: app.role_styles, lambda: app.store)
             app.push_screen(screen, self._answered)
+
+    def show_output(self) -> None:
+        """Open what the program of the run has printed."""
+        app = self._app
+        log = app.store.folder.log
+        if not log.exists():
+            app.notify("the output of this run was not recorded", timeout=3)
+        elif not isinstance(app.screen, OutputScreen):
+            app.push_screen(OutputScreen(lambda: app.role_styles, OutputLog(log)))
 
     def _answered(self, answer: Answer | None) -> None:
         if answer is None:

@@ -13,8 +13,8 @@ from tests.tuilab.adapters.support import recorded
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("IPython", reason="IPython is not installed")
 
-from IPython.core.interactiveshell import InteractiveShell  # noqa: E402
-from IPython.utils.capture import capture_output  # noqa: E402
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

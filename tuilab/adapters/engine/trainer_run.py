@@ -1,7 +1,7 @@
 """Records a `Trainer` that a program builds and drives: `tuilab.watch(trainer)`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,8 +16,8 @@ from engine.statistics.frames import Frame, Validation
 from engine.training.trainer import Trainer
 from tuilab.adapters.engine.command_check import CommandCheck
 from tuilab.adapters.engine.description import compute_info, data_info, trainer_facts
-from tuilab.adapters.recorder import Packet, as_float
-from tuilab.adapters.scalars import Scalars
+from tuilab.adapters.recorder import Packet
+from tuilab.adapters.scalars import Fetched, Scalars, as_float, floats
 from tuilab.adapters.watched_run import WatchedRun, WatchOptions
 from tuilab.record import Source
 
@@ -71,6 +71,10 @@ class TrainerControls:
         """Leave a command to the trainer, which records it as an event once it is applied."""
         self._trainer.inbox.put(command)
         return command.plain()
+
+    def fetch(self, rows: Sequence[Scalars]) -> Fetched:
+        """Return numbers, which are all in main memory."""
+        return floats(rows)
 
     def save(self, path: Path) -> None:
         """Save a checkpoint, which `Trainer.restore` takes."""

@@ -1,5 +1,6 @@
 """Watches Keras on its PyTorch back-end: its layers are modules, but its optimisers are its own."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
@@ -8,9 +9,10 @@ import keras
 import torch
 from torch import nn
 
+from tuilab.adapters.torch.module_tree import Layers, ModuleTree
 from tuilab.adapters.torch.nonlinearities import Response, named_response
 from tuilab.adapters.torch.rows import Known
-from tuilab.adapters.torch.watcher import Compiled, Layers, TorchWatcher
+from tuilab.adapters.torch.watcher import Compiled, TorchWatcher
 from tuilab.adapters.watched_run import PACE, WatchOptions
 from tuilab.record import Compute, Source
 
@@ -91,6 +93,29 @@ class KerasOptimizer(torch.optim.Optimizer):
                 del optimizer.__dict__["_get_current_learning_rate"]
 
 
+class KerasTree(ModuleTree):
+    """The layers and variables of a Keras model, by the names of its layers."""
+
+    def refresh(self) -> None:
+        found = [pair for _, model in self._models() for pair in walk(model)]
+        variables = [
+            (_joined(path, variable.name), cast(torch.Tensor, variable.value))
+            for path, layer in found
+            for variable in own_variables(layer)
+        ]
+        fingerprint: list[Any] = [
+            *(id(layer) for _, layer in found),
+            *(id(v) for _, v in variables),
+        ]
+        if fingerprint == self._fingerprint:
+            return
+        self._fingerprint = fingerprint
+        self._kinds = {path: type(layer).__name__ for path, layer in found}
+        self._chosen = {path for path, layer in found if self._selects(path, layer)}
+        self._parameters = [(name, weakref.ref(value)) for name, value in variables]
+        self.known = {id(layer): known_layer(path, layer) for path, layer in found}
+
+
 class KerasWatcher(TorchWatcher):
     """Measures what `fit` trains on the PyTorch back-end."""
 
@@ -114,20 +139,8 @@ class KerasWatcher(TorchWatcher):
         software = f"keras {keras.__version__}, {before.software}"
         return Compute(backend="torch", device=before.device, software=software, dtype=before.dtype)
 
-    def _known(self) -> dict[int, Known]:
-        return {
-            id(layer): known_layer(path, layer)
-            for model in self._alive()
-            for path, layer in walk(model)
-        }
-
-    def _named(self) -> list[tuple[str, torch.Tensor]]:
-        return [
-            (_joined(path, variable.name), cast(torch.Tensor, variable.value))
-            for model in self._alive()
-            for path, layer in walk(model)
-            for variable in own_variables(layer)
-        ]
+    def _module_tree(self, layers: Layers) -> ModuleTree:
+        return KerasTree(self._prefixed, layers)
 
     def save(self, path: Path) -> None:
         """Save all variables as a safetensors file, by the paths of Keras."""

@@ -1,7 +1,8 @@
 """The rows of a watched network: what is shown as one layer, found by what flows into what."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from engine.statistics.frames import FirstWeights, LayerInfo, Units
+from engine.statistics.frames import FirstWeights, LayerInfo
 from tuilab.adapters.torch.nonlinearities import Response, response_of
 
 IDENTITY: Final = Response("identity")
@@ -45,8 +46,6 @@ class Row:
     is_output: bool = False
     parameters: int = 0
     first: FirstWeights | None = None
-    one_signed: float = float("nan")
-    unit_statistics: Units | None = None
     highest: npt.NDArray[np.float64] | None = None  # of each unit, in this window
     dead: npt.NDArray[np.bool_] | None = None  # in the last whole window
 
@@ -202,19 +201,18 @@ def tensors_in(values: Any) -> Iterator[torch.Tensor]:
 
 
 def units_first(parameter: torch.Tensor, row: Row) -> torch.Tensor:
-    """Return weights as (units, inputs, *window), however the layer of a row has them."""
+    """Return weights as (units, inputs, *window), a view, however the layer of a row has them."""
     if not row.units_last or parameter.ndim < 2:
         return parameter
     return parameter.permute(-1, -2, *range(parameter.ndim - 2))
 
 
-def first_weights(parameter: torch.Tensor, std: float, mean: float) -> FirstWeights | None:
-    """Return how weights (units, inputs, *window) were drawn, judged by their spread.
+def first_weights(shape: Sequence[int], std: float, mean: float) -> FirstWeights | None:
+    """Return how weights of a shape (units, inputs, *window) were drawn, judged by their spread.
 
     None where they were not drawn around 0.
     """
-    if parameter.ndim < 2 or not std > 0 or abs(mean) > 5 * std / parameter.numel() ** 0.5:
+    if len(shape) < 2 or not std > 0 or abs(mean) > 5 * std / prod(shape) ** 0.5:
         return None
-    window = int(np.prod(parameter.shape[2:], dtype=np.int64))
-    fan_in, fan_out = parameter.shape[1] * window, parameter.shape[0] * window
-    return FirstWeights(fan_in, fan_out, std)
+    window = prod(shape[2:])
+    return FirstWeights(shape[1] * window, shape[0] * window, std)

@@ -9,11 +9,17 @@ from torch import nn
 from torch.optim import Optimizer
 
 from engine.errors import ConfigError
-from tuilab.adapters.torch.watcher import Compiled, Layers, TorchWatcher
+from tuilab.adapters.torch.module_tree import Layers
+from tuilab.adapters.torch.watcher import Compiled, TorchWatcher
 from tuilab.adapters.watched_run import WatchedRun, WatchOptions
 
-_ACTIVE: Final[list[tuple[list[int], list[int], WatchedRun]]] = []
-"""Runs by the identities of their models and optimisers."""
+_ACTIVE: Final[list[tuple[list[int], list[int], TorchWatcher]]] = []
+"""Watchers by the identities of their models and optimisers."""
+
+
+def is_watching() -> bool:
+    """Return whether anything is watched now."""
+    return any(not watcher.run.closed for _, _, watcher in _ACTIVE)
 
 
 def begin(
@@ -26,10 +32,20 @@ def begin(
     """Watch models and optimisers. Raises ConfigError, RunError.
 
     Models that are watched already, with the same optimisers, keep their run. With others, as when
-    a cell of a notebook is run again, their run ends and a new one begins; so does a run whose
-    models no longer exist. Optimisers may be those
-    that Accelerate or Lightning Fabric has prepared.
+    a cell of a notebook is run again, their run ends and a new one begins; the run of models that
+    no longer exist ends, too. Optimisers may be those that Accelerate or Fabric has prepared.
     """
+    return begin_watcher(models, optimizers, options, layers, compiled).run
+
+
+def begin_watcher(
+    models: Sequence[Any],
+    optimizers: Sequence[Any],
+    options: WatchOptions,
+    layers: Layers,
+    compiled: Compiled,
+) -> TorchWatcher:
+    """Return what watches for `begin`."""
     optimizers = [inner_optimizer(optimizer) for optimizer in optimizers]
     for model in models:
         if not isinstance(model, nn.Module):
@@ -44,24 +60,19 @@ def begin(
     if "IPython" in sys.modules:
         gc.collect()  # the models of a cell that is run again, which may be in cycles
     for entry in [*_ACTIVE]:
-        if entry[2].closed:
+        if entry[2].run.closed:
             _ACTIVE.remove(entry)
-        elif _is_orphaned(entry[2]):
-            entry[2].close()
+        elif not entry[2].has_models:
+            entry[2].run.close()
             _ACTIVE.remove(entry)
         elif entry[:2] == ours:
             return entry[2]
         elif {*entry[0]} & {*ours[0]} or {*entry[1]} & {*ours[1]}:
-            entry[2].close()
+            entry[2].run.close()
             _ACTIVE.remove(entry)
-    run = TorchWatcher(models, optimizers, options, layers, compiled).run
-    _ACTIVE.append((*ours, run))
-    return run
-
-
-def _is_orphaned(run: WatchedRun) -> bool:
-    """Return whether all models of a run are gone."""
-    return isinstance(run.controls, TorchWatcher) and run.controls.orphaned
+    watcher = TorchWatcher(models, optimizers, options, layers, compiled)
+    _ACTIVE.append((*ours, watcher))
+    return watcher
 
 
 def inner_optimizer(optimizer: Any) -> Any:

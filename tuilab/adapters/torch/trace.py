@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._C import DisableTorchFunction
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules.module import (
     _global_forward_hooks_always_called,
@@ -26,9 +27,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from engine.statistics.arrays import Host
-from engine.statistics.symmetry import EXAMPLES, one_signed, row_stride
-from engine.statistics.units import MOST_UNITS, VALUES, measure_units
+from engine.statistics.units import MOST_UNITS
 from tuilab.adapters.torch.nonlinearities import FUNCTIONS, Response
 from tuilab.adapters.torch.rows import (
     PASSING,
@@ -37,7 +36,7 @@ from tuilab.adapters.torch.rows import (
     first_tensor,
     tensors_in,
 )
-from tuilab.adapters.torch.tensors import HostSlots, host_array
+from tuilab.adapters.torch.slots import TensorSlots
 
 OF_FORWARD: Final = ("pre_activation", "activation", "activation_grad")
 LINKS: Final = frozenset(
@@ -79,7 +78,7 @@ class Trace:
 
     def __init__(
         self,
-        slots: HostSlots,
+        slots: TensorSlots,
         failed: Callable[[BaseException], None],
         chosen: Callable[[str], bool],
     ) -> None:
@@ -147,8 +146,9 @@ class Trace:
         self._stack.append(known)
         if known.leaf and not self._inside:
             # Now, because an operation in place leaves another tensor in its place.
-            x = first_tensor(args)
-            self._given = None if x is None else self._entry(x), None if x is None else x.shape
+            with DisableTorchFunction():
+                x = first_tensor(args)
+                self._given = None if x is None else self._entry(x), None if x is None else x.shape
         self._inside += known.leaf
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -164,7 +164,8 @@ class Trace:
         if self._counting and known.leaf and not self._inside and output is not None:
             begin = perf_counter()
             try:
-                self._leaf(known, args, kwargs, output)
+                with DisableTorchFunction():
+                    self._leaf(known, args, kwargs, output)
             except Exception as error:  # noqa: BLE001  (never into the program)
                 self._failed(error)
             self._applied = None
@@ -351,11 +352,11 @@ class Trace:
             handle = y.register_hook(partial(self._gradient, row))
         self._open[id(y)] = Open(weakref.ref(y), y._version, row, stage, handle)
 
-    def _entry(self, tensor: torch.Tensor) -> Open | None:
+    def _entry(self, tensor: Any) -> Open | None:
         entry = self._open.get(id(tensor))
-        if entry is None or entry.tensor() is not tensor:
+        if entry is None or entry.tensor() is not tensor or entry.version != tensor._version:
             return None
-        return entry if entry.version == tensor._version else None
+        return entry
 
     def _gradient(self, row: Row, gradient: torch.Tensor) -> None:
         if not self._handles:
@@ -370,14 +371,14 @@ class Trace:
     def _see_signs(self, row: Row, x: torch.Tensor, y: torch.Tensor) -> None:
         """Measure the signs of the weight gradients of single examples, once dL/dy is known."""
         if y.requires_grad and x.shape[:-1] == y.shape[:-1] and x.is_floating_point():
-            inputs = _some_rows(x)
+            signed = self._slots.signed_rows(x)
 
             def measure(gradient: torch.Tensor) -> None:
                 if not self._handles:
                     return
                 begin = perf_counter()
                 try:
-                    row.one_signed = one_signed(inputs, _some_rows(gradient))
+                    self._slots.see_signs(row, signed, gradient)
                 except Exception as error:  # noqa: BLE001  (never into the program)
                     self._failed(error)
                 self.spent += perf_counter() - begin
@@ -386,24 +387,15 @@ class Trace:
 
     def _see_units(self, row: Row, y: torch.Tensor) -> None:
         """Measure the units of a layer, and remember which of them were active."""
-        if y.ndim < 2 or row.units > MOST_UNITS or y.dtype.is_complex:
+        if y.ndim < 2 or row.units > MOST_UNITS or y.dtype.is_complex or not y.numel():
             return
-        y = y.detach()
-        axis = 1 if row.channels_first else y.ndim - 1
-        if row.response.silent_at is not None:
-            others = [at for at in range(y.ndim) if at != axis]
-            row.see_highest(y.amax(others).double().numpy())
-        stride = -(-y.numel() // VALUES)
-        sample = (y[::stride] if stride < len(y) else y[:1]).float().movedim(axis, -1)
-        row.unit_statistics = measure_units(
-            sample.numpy(), floor=row.response.silent_at, saturation=row.response.saturated
+        self._slots.see_units(
+            row,
+            y,
+            channels_first=row.channels_first,
+            floor=row.response.silent_at,
+            saturation=row.response.saturated,
         )
-
-
-def _some_rows(values: torch.Tensor) -> Host:
-    """Return some rows of a tensor (*examples, features), evenly spread, in main memory."""
-    rows = values.detach().flatten(0, -2)
-    return host_array(rows[:: row_stride(len(rows), EXAMPLES)])
 
 
 NAMES_OF_PASSING: Final = (

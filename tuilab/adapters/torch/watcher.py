@@ -3,7 +3,7 @@
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from threading import get_ident
@@ -18,31 +18,31 @@ from torch.optim import Optimizer
 from engine.commands import Command
 from engine.errors import ConfigError
 from engine.statistics.frames import BINS, FIELDS, TENSORS, Snapshot, TrainingStatus
-from engine.statistics.symmetry import asymmetry
+from tuilab.adapters.scalars import Fetched, Scalars, now
+from tuilab.adapters.torch.device_slots import fetch, sum_of
 from tuilab.adapters.torch.hyperparameters import Factors, restore
 from tuilab.adapters.torch.losses import TAP
+from tuilab.adapters.torch.module_tree import Layers, ModuleTree
 from tuilab.adapters.torch.rows import (
     WINDOW_EXAMPLES,
     WINDOW_SNAPSHOTS,
-    Known,
     Row,
     clean,
     first_weights,
-    known_modules,
     units_first,
-    unwrapped,
 )
-from tuilab.adapters.torch.tensors import HostSlots, host_array
+from tuilab.adapters.torch.slots import TensorSlots
+from tuilab.adapters.torch.tensors import MEAN, STD, Statistics
 from tuilab.adapters.torch.trace import Trace
 from tuilab.adapters.watched_run import PACE, Measured, Stopped, WatchedRun, WatchOptions
 from tuilab.record import Compute, Source
 
-Layers: TypeAlias = str | Sequence[str] | Callable[[str, nn.Module], bool] | None
 Compiled: TypeAlias = Literal["eager", "off"]
-COMPARED: Final = 1 << 16
-"""About how many weights of a layer are compared with each other for its asymmetry."""
 OF_GLOBAL_HOOKS: Final = r"Using `torch\.compile\(module\)` when there are global hooks"
-"""The beginning of a warning that does not apply: our hooks do not count the wrapper."""
+"""The beginning of a warning that does not apply: our hooks know that a wrapper is no layer."""
+PATIENCE: Final = 16
+"""Steps of one optimiser in a cycle after which the others are no longer waited for: a critic may
+make several for one of its generator, and an optimiser may be for a later phase."""
 
 
 class TorchWatcher:
@@ -56,11 +56,15 @@ class TorchWatcher:
         layers: Layers = None,
         compiled: Compiled = "eager",
     ) -> None:
-        self._models = [weakref.ref(model) for model in models]
+        self._models = [
+            (f"{at}." if len(models) > 1 else "", weakref.ref(model))
+            for at, model in enumerate(models)
+        ]
         self.optimizers = [*optimizers]
-        self._layers, self._compiled = layers, compiled
-        self._slots = HostSlots()
-        self._trace = Trace(self._slots, self._failed, self._chosen)
+        self._compiled = compiled
+        self._tree = self._module_tree(layers)
+        self._slots = TensorSlots()
+        self._trace = Trace(self._slots, self._failed, self._tree.chosen)
         self._factors = Factors(self.optimizers)
         self._frozen: set[str] = set()  # paths of layers whose parameters stay as they are
         self._published: list[Row] = []  # in the order in which they are recorded
@@ -75,22 +79,65 @@ class TorchWatcher:
         self._scale: torch.Tensor | None = None
         self._undo: list[tuple[dict[str, Any], str, Any]] = []
         self._seen: list[int] = []  # optimisers that have stepped in this cycle, by id
+        self._idle: set[int] = set()  # optimisers that no cycle waits for, until they step
         self.run = WatchedRun(options, self, self._source(), self._compute())
-        self._handles = [
-            handle
-            for optimizer in self.optimizers
-            for handle in (
-                optimizer.register_step_pre_hook(self._before_step),
-                optimizer.register_step_post_hook(self._after_step),
-            )
-        ]
         for optimizer in self.optimizers:
-            TAP.steps[optimizer] = 0
+            self._attach(optimizer)
         TAP.add(self._backward, self._skipped)
         if self.run.cadence.first():
             self._arm()
 
+    def _attach(self, optimizer: Optimizer) -> None:
+        optimizer.register_step_pre_hook(self._before_step)
+        optimizer.register_step_post_hook(self._after_step)
+        TAP.steps[optimizer] = 0
+
+    # What is found later.
+
+    @property
+    def has_models(self) -> bool:
+        """Whether any of the models is still there."""
+        return bool(self._alive())
+
+    def has(self, optimizer: Optimizer) -> bool:
+        """Return whether an optimiser is watched."""
+        return any(own is optimizer for own in self.optimizers)
+
+    def join(self, models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) -> None:
+        """Watch further optimisers, and those models that are not watched, from the next step."""
+        watched = {id(model) for model in self._alive()}
+        for model in models:
+            if id(model) not in watched:
+                self._models.append((f"{len(self._models)}.", weakref.ref(model)))
+        self._idle = {id(optimizer) for optimizer in self.optimizers}
+        for optimizer in optimizers:
+            self.optimizers.append(optimizer)
+            self._attach(optimizer)
+
+    def entered(self, module: nn.Module, args: Any) -> None:
+        """Take note of a call of a module that had begun when the watching did."""
+        if self._trace.installed:
+            self._trace.enter(module, args)
+
+    def as_pass(self, model: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function`, seen as one forward pass of `model` whatever parts of it it calls."""
+
+        @wraps(function)
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            output = None
+            self._trace.enter(model, args)
+            try:
+                output = function(*args, **kwargs)
+            finally:
+                self._trace.leave(model, args, kwargs, output)
+            return output
+
+        return seen
+
     # What is recorded at the start.
+
+    def _module_tree(self, layers: Layers) -> ModuleTree:
+        return ModuleTree(self._prefixed, layers)
 
     def _source(self) -> Source:
         capabilities = (*PACE, "set", "scale", "freeze", "unfreeze", "checkpoint")
@@ -104,13 +151,13 @@ class TorchWatcher:
             backend="torch", device=device, software=f"torch {torch.__version__}", dtype=dtype
         )
 
-    @property
-    def orphaned(self) -> bool:
-        """Whether no model exists any more."""
-        return not self._alive()
-
     def _alive(self) -> list[nn.Module]:
-        return [model for reference in self._models if (model := reference()) is not None]
+        return [model for _, model in self._prefixed()]
+
+    def _prefixed(self) -> list[tuple[str, nn.Module]]:
+        """Return the models that are still there, with what their paths begin with."""
+        models = ((prefix, reference()) for prefix, reference in self._models)
+        return [(prefix, model) for prefix, model in models if model is not None]
 
     # Arming.
 
@@ -119,33 +166,12 @@ class TorchWatcher:
         begin = perf_counter()
         self._armed = True
         if self._compiled != "off":
-            self._trace.install(self._known())
-            if any(_holds_compiled(model) for model in self._alive()):
+            self._tree.refresh()
+            self._trace.install(self._tree.known)
+            if self._tree.compiled:
                 warnings.filterwarnings("ignore", OF_GLOBAL_HOOKS)
             self._stance = torch.compiler.set_stance("force_eager")
         self._step.spent += perf_counter() - begin
-
-    def _known(self) -> dict[int, Known]:
-        """Return what each module of the models is taken for, by `id`."""
-        known: dict[int, Known] = {}
-        models = self._alive()
-        for at, model in enumerate(models):
-            known |= known_modules(unwrapped(model), f"{at}." if len(models) > 1 else "")
-        return known
-
-    def _chosen(self, path: str) -> bool:
-        """Return whether a layer is recorded."""
-        if self._layers is None:
-            return True
-        if isinstance(self._layers, str):
-            return fnmatchcase(path, self._layers)
-        if callable(self._layers):
-            module = next(
-                (m for model in self._alive() for name, m in unwrapped(model).named_modules()
-                 if clean(name) == path), None,
-            )  # fmt: skip
-            return module is not None and bool(self._layers(path, module))
-        return any(fnmatchcase(path, pattern) for pattern in self._layers)
 
     def _disarm(self) -> None:
         if not self._armed:
@@ -231,24 +257,28 @@ class TorchWatcher:
                 self._measure_after()
                 self._step.spent += perf_counter() - begin
             self._seen.append(id(optimizer))
-            if len({*self._seen}) >= len(self.optimizers):
+            self._idle.discard(id(optimizer))
+            if self._seen.count(id(optimizer)) > PATIENCE:
+                self._idle = {id(other) for other in self.optimizers} - {*self._seen}
+                self._losses = self._losses[-1:]  # not the sum over all these steps
+            if all(id(other) in {*self._seen, *self._idle} for other in self.optimizers):
                 self._end_cycle(used)
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001  (never into the program)
             self._failed(error)
 
-    def _used(self, optimizer: Optimizer) -> dict[str, float]:
+    def _used(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return the learning rate of the step that was just made."""
         rate = optimizer.param_groups[0].get("lr")
-        return {} if rate is None else {"learning_rate": float(rate)}
+        return {} if rate is None else {"learning_rate": now(rate)}
 
     def _end_cycle(self, values: dict[str, Any]) -> None:
         """All optimisers have stepped: the step of the run has ended. Raises Stopped."""
         self._seen.clear()
         if self._losses:
             losses, self._losses = self._losses, []
-            values["loss"] = sum(float(loss.sum()) for loss in losses)
+            values["loss"] = sum_of(losses)
         measured = None
         if self._armed:
             begin = perf_counter()
@@ -259,21 +289,6 @@ class TorchWatcher:
         self._step, self._trace.spent = _Step(), 0.0
         if self.run.end_step(values, measured, spent) and not self._detached:
             self._arm()
-
-    def as_pass(self, model: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `function`, seen as one forward pass of `model` whatever parts of it it calls."""
-
-        @wraps(function)
-        def seen(*args: Any, **kwargs: Any) -> Any:
-            output = None
-            self._trace.enter(model, args)
-            try:
-                output = function(*args, **kwargs)
-            finally:
-                self._trace.leave(model, args, kwargs, output)
-            return output
-
-        return seen
 
     def _failed(self, error: BaseException) -> None:
         self.run.failed(error)
@@ -292,17 +307,9 @@ class TorchWatcher:
 
     def _weights(self, optimizer: Optimizer) -> list[tuple[str, torch.Tensor]]:
         """Return the parameters of layers that an optimiser changes, by name."""
-        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return [(name, p) for name, p in self._named() if id(p) in own]
-
-    def _named(self) -> list[tuple[str, torch.Tensor]]:
-        """Return all parameters by their names; those of tied weights under each of them."""
-        models = self._alive()
-        return [
-            (clean(f"{at}.{name}" if len(models) > 1 else name), parameter)
-            for at, model in enumerate(models)
-            for name, parameter in unwrapped(model).named_parameters(remove_duplicate=False)
-        ]
+        own = _parameters(optimizer)
+        self._tree.refresh()
+        return [(name, p) for name, p in self._tree.parameters if id(p) in own]
 
     def _rows_by_parameter(self) -> dict[str, Row]:
         """Return the row that shows a parameter, by name: that of the first call of its module."""
@@ -325,8 +332,8 @@ class TorchWatcher:
                 continue
             measured[id(parameter)] = row
             self._slots.measure(self._trace.slot(row, "weight"), parameter)
-            self._step.asymmetry[row] = _asymmetry(units_first(parameter, row))
-            before = parameter.detach().clone()
+            self._slots.see_asymmetry(row, units_first(parameter, row))
+            before = self._slots.copy_of(parameter)
             self._step.before.append((row, parameter, before))
             self._measure_gradient(row, parameter, optimizer)
 
@@ -338,7 +345,7 @@ class TorchWatcher:
         # A fused optimiser divides by the scale of a GradScaler itself, and says by which.
         scale = getattr(optimizer, "grad_scale", None)
         if scale is not None:
-            self._slots.divide(slot, float(scale))
+            self._slots.divide(slot, scale)
 
     def _measure_after(self) -> None:
         for row, parameter, before in self._step.before:
@@ -352,19 +359,17 @@ class TorchWatcher:
 
     def _add_parameter_rows(self) -> None:
         """Add rows for parameters with at least two axes that no layer shows."""
+        self._tree.refresh()
         shown = self._rows_by_parameter()
-        modules = {
-            clean(name): type(module).__name__
-            for model in self._alive()
-            for name, module in unwrapped(model).named_modules()
-        }
-        for name, parameter in self._named():
+        paths = {row.path for row in self._trace.rows.values()}
+        for name, parameter in self._tree.parameters:
             where = name.rpartition(".")[0]
-            if name in shown or parameter.ndim < 2 or not self._chosen(where):
+            if name in shown or parameter.ndim < 2 or not self._tree.chosen(where):
                 continue
-            taken = any(row.path == where for row in self._trace.rows.values())
+            taken = where in paths
             path = name if taken or not where else where
-            row = Row(path, "Parameter" if taken else modules.get(where, "Parameter"))
+            paths.add(path)
+            row = Row(path, "Parameter" if taken else self._tree.kind(where))
             row.parameter, row.parameters = name, parameter.numel()
             row.units = parameter.shape[0]
             self._trace.rows[path, 0] = row
@@ -381,55 +386,91 @@ class TorchWatcher:
         if self._scale is not None:
             for row in trace.rows.values():
                 if "activation_grad" in row.slots:
-                    self._slots.divide(row.slots["activation_grad"], float(self._scale))
-        self._judge_units()
+                    self._slots.divide(row.slots["activation_grad"], self._scale)
         rows = self._order()
-        status = self._status(rows) if len(rows) > len(self._published) else None
+        layers = self._status(rows) if len(rows) > len(self._published) else None
         self._published = rows
-        taken = self._slots.take()
-        step = self.run.step
-        dead = np.array([row.dead_fraction for row in rows])
-        ratio = np.full(len(rows), np.nan)
-        signs = np.array([row.one_signed for row in rows])
-        unlike = np.array([self._step.asymmetry.get(row, np.nan) for row in rows])
+        shapes: dict[Row, torch.Size] = {}
+        if self.run.step == 0:
+            parameters = dict(self._tree.parameters)
+            shapes = {
+                row: units_first(parameters[row.parameter], row).shape
+                for row in rows
+                if row.parameter
+            }
+        pending = self._slots.take()
+        step, epoch, examples = self.run.step, self.run.epoch, trace.batch_size
         slots = [dict(row.slots) for row in rows]
-        units = [row.unit_statistics for row in rows]
-        for row in rows:
-            row.unit_statistics, row.one_signed = None, float("nan")
-        epoch = self.run.epoch
 
-        def snapshot() -> Snapshot:
-            statistics = taken()
-            names = {name for by_name in slots for name in by_name}
-            tensors = tuple(name for name in TENSORS if name in names) or ("activation",)
-            shape = len(rows), len(tensors)
-            table = np.full((*shape, len(FIELDS)), np.nan)
-            histograms = np.zeros((*shape, BINS + 2), np.int64)
-            ranges = np.full((*shape, 2), np.nan)
-            for at, by_name in enumerate(slots):
-                for where, name in enumerate(tensors):
-                    if (slot := by_name.get(name)) is not None:
-                        table[at, where] = statistics.statistics[slot]
-                        histograms[at, where] = statistics.histograms[slot]
-                        ranges[at, where] = statistics.ranges[slot]
-            made = Snapshot(
-                step, epoch, table, histograms, ranges, dead, ratio, unlike, signs,
-                units, tensors,
-            )  # fmt: skip
-            with np.errstate(divide="ignore", invalid="ignore"):
-                update, weight = made.field("update", "norm"), made.field("weight", "norm")
-                np.divide(update, weight, out=made.update_ratio)
-            return made
+        def snapshot() -> Snapshot:  # by the recorder's thread, in the order of the steps
+            return self._snapshot(rows, slots, pending.result(), step, epoch, examples)
 
-        return Measured(snapshot=snapshot, status=status)
+        def status() -> TrainingStatus:
+            assert layers is not None
+            statistics = pending.result()
+            for row, shape in shapes.items():
+                if (slot := row.slots.get("weight")) is not None:
+                    mean, std = statistics.statistics[slot, [MEAN, STD]].tolist()
+                    row.first = first_weights(shape, std, mean)
+            firsts = [row.first for row in rows]
+            return replace(
+                layers,
+                layers=[
+                    replace(layer, first=first)
+                    for layer, first in zip(layers.layers, firsts, strict=True)
+                ],
+            )
 
-    def _judge_units(self) -> None:
+        return Measured(
+            snapshot=snapshot, status=None if layers is None else status, ready=pending.ready
+        )
+
+    def _snapshot(
+        self,
+        rows: Sequence[Row],
+        slots: Sequence[Mapping[str, int]],
+        statistics: Statistics,
+        step: int,
+        epoch: float,
+        examples: int,
+    ) -> Snapshot:
+        for row, highest in statistics.highest.items():
+            row.see_highest(highest)
+        self._judge_units(rows, examples)
+        names = {name for by_name in slots for name in by_name}
+        tensors = tuple(name for name in TENSORS if name in names) or ("activation",)
+        shape = len(rows), len(tensors)
+        table = np.full((*shape, len(FIELDS)), np.nan)
+        histograms = np.zeros((*shape, BINS + 2), np.int64)
+        ranges = np.full((*shape, 2), np.nan)
+        for at, by_name in enumerate(slots):
+            for where, name in enumerate(tensors):
+                if (slot := by_name.get(name)) is not None:
+                    table[at, where] = statistics.statistics[slot]
+                    histograms[at, where] = statistics.histograms[slot]
+                    ranges[at, where] = statistics.ranges[slot]
+        nan = float("nan")
+        made = Snapshot(
+            step, epoch, table, histograms, ranges,
+            dead_fraction=np.array([row.dead_fraction for row in rows]),
+            update_ratio=np.full(len(rows), np.nan),
+            asymmetry=np.array([statistics.asymmetry.get(row, nan) for row in rows]),
+            one_signed=np.array([statistics.one_signed.get(row, nan) for row in rows]),
+            units=[statistics.units.get(row) for row in rows],
+            tensors=tensors,
+        )  # fmt: skip
+        with np.errstate(divide="ignore", invalid="ignore"):
+            update, weight = made.field("update", "norm"), made.field("weight", "norm")
+            np.divide(update, weight, out=made.update_ratio)
+        return made
+
+    def _judge_units(self, rows: Sequence[Row], examples: int) -> None:
         """Count examples and snapshots; at the end of a window, judge which units were dead."""
-        self._window[0] += self._trace.batch_size
+        self._window[0] += examples
         self._window[1] += 1
         if self._window[0] >= WINDOW_EXAMPLES or self._window[1] >= WINDOW_SNAPSHOTS:
             self._window = [0, 0]
-            for row in self._trace.rows.values():
+            for row in rows:
                 row.end_window()
 
     def _order(self) -> list[Row]:
@@ -443,9 +484,6 @@ class TorchWatcher:
         return [*self._published, *new]
 
     def _status(self, rows: Sequence[Row]) -> TrainingStatus:
-        for row in rows:
-            if row.first is None and row.parameter and self.run.step == 0:
-                self._describe_first_weights(row)
         return TrainingStatus(
             layers=[
                 row.info(at, frozen=row.path in self._frozen) for at, row in enumerate(rows, 1)
@@ -455,17 +493,15 @@ class TorchWatcher:
             steps_per_epoch=self.run.steps_per_epoch,
         )
 
-    def _describe_first_weights(self, row: Row) -> None:
-        parameter = dict(self._named()).get(row.parameter)
-        if parameter is not None and "weight" in row.slots:
-            mean, std = self._slots.moments(row.slots["weight"])
-            row.first = first_weights(units_first(parameter, row), std, mean)
-
     # Controls.
 
     def hyperparameters(self) -> Mapping[str, float]:
         """Return the values with which the next step is made."""
         return self._factors.values()
+
+    def fetch(self, rows: Sequence[Scalars]) -> Fetched:
+        """Begin to copy the tensors among some numbers to the host."""
+        return fetch(rows)
 
     def refusal(self, command: Command) -> str:
         """Return why a command cannot be applied, or ""."""
@@ -497,19 +533,12 @@ class TorchWatcher:
         """Save the state of all models as a safetensors file, by name."""
         from safetensors.torch import save_file
 
-        models = self._alive()
         tensors = {}
-        for at, model in enumerate(models):
+        for prefix, model in self._prefixed():
             for name, value in model.state_dict().items():
                 if isinstance(value, torch.Tensor):
-                    full = clean(f"{at}.{name}" if len(models) > 1 else name)
-                    tensors[full] = value.detach().cpu().contiguous().clone()
+                    tensors[clean(prefix + name)] = value.detach().cpu().contiguous().clone()
         save_file(tensors, path, {"format": "pt"})
-
-
-def _holds_compiled(model: nn.Module) -> bool:
-    """Return whether a model is wrapped by `torch.compile`, or one of its modules is."""
-    return any("_orig_mod" in module._modules for module in model.modules())
 
 
 class _Step:
@@ -520,7 +549,6 @@ class _Step:
         self.before: list[tuple[Row, torch.Tensor, torch.Tensor]] = []
         """Rows with their weights, and copies of these before the step."""
         self.tied: list[tuple[Row, Row]] = []
-        self.asymmetry: dict[Row, float] = {}
 
 
 def _with_closure(args: Any, kwargs: Any, closure: Callable[[], Any]) -> tuple[Any, Any]:
@@ -530,10 +558,5 @@ def _with_closure(args: Any, kwargs: Any, closure: Callable[[], Any]) -> tuple[A
     return args, {**kwargs, "closure": closure}
 
 
-def _asymmetry(parameter: torch.Tensor) -> float:
-    """Return the asymmetry of a layer's units: see `engine.statistics.symmetry`."""
-    if parameter.ndim < 2 or parameter.numel() == 0 or parameter.is_complex():
-        return float("nan")
-    weight = parameter.detach().reshape(len(parameter), -1)
-    stride = max(1, -(-weight.numel() // COMPARED))
-    return asymmetry(host_array(weight[:, ::stride]).T)
+def _parameters(optimizer: Optimizer) -> set[int]:
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}

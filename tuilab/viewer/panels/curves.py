@@ -184,7 +184,7 @@ PANEL: Final = PanelSpec(
         Action("zoom_in", "i", "i", "zoom in",
                "zoom into the curves; the wheel zooms at the pointer",
                lambda curves: curves.zoom(0.5), scope="panels"),
-        Action("zoom_out", "o", "o", "zoom out", "zoom out of the curves",
+        Action("zoom_out", "I,upper_i", "I", "zoom out", "zoom out of the curves",
                lambda curves: curves.zoom(2.0), scope="panels"),
         Action("pan_back", "comma", ",", "pan back",
                "earlier steps of zoomed curves; dragging them does the same",

@@ -1,4 +1,4 @@
-"""Compiled models: measured steps run eagerly, all others as compiled, and nothing is compiled again."""
+"""Compiled models: measured steps run eagerly, all others as compiled; nothing compiles twice."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 if shutil.which("g++") is None:
     pytest.skip("there is no C++ compiler", allow_module_level=True)
 
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import tuilab
@@ -24,7 +24,7 @@ class Net(nn.Module):
         super().__init__()
         self.first, self.act, self.head = nn.Linear(12, 8), nn.ReLU(inplace=True), nn.Linear(8, 5)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.head(nn.functional.gelu(self.act(self.first(x))))
 
 
