@@ -3,9 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuilab import keras as keras
-    from tuilab import lightning as lightning
-    from tuilab import transformers as transformers
     from tuilab.adapters.watch import watch as watch
     from tuilab.adapters.watched_run import Stopped as Stopped
     from tuilab.adapters.watched_run import WatchedRun as WatchedRun

@@ -21,14 +21,15 @@ def main(steps: int = 1000) -> None:
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model, optimizer = accelerator.prepare(model, optimizer)
-    with tuilab.watch(model, optimizer, title="The norm of a vector", total_steps=steps) as run:
-        while run.step < steps:
-            with accelerator.accumulate(model):
-                x = torch.randn(32, 16)
-                loss = F.mse_loss(model(x), x.norm(dim=1, keepdim=True))
-                accelerator.backward(loss)
-                optimizer.step()
-                optimizer.zero_grad()
+    run = tuilab.watch(model, optimizer, title="The norm of a vector", total_steps=steps)
+
+    while run.step < steps:
+        with accelerator.accumulate(model):
+            x = torch.randn(32, 16)
+            loss = F.mse_loss(model(x), x.norm(dim=1, keepdim=True))
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, length, _ = x.shape
         heads = self.qkv(self.norm1(x)).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(*heads, is_causal=True)
+        query, key, value = heads
+        seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.proj(seen.transpose(1, 2).reshape(batch, length, WIDTH))
         return x + self.mlp(self.norm2(x))
 

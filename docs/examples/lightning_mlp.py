@@ -52,12 +52,13 @@ def spirals(examples: int) -> TensorDataset:
 
 def main(steps: int = 2000) -> None:
     lightning.seed_everything(0, verbose=False)
+    watch = tuilab.lightning.Watch(title="Two spirals", classes=2)
     trainer = lightning.Trainer(
         max_steps=steps,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
-        callbacks=[tuilab.lightning.Watch(title="Two spirals", classes=2)],
+        callbacks=[watch],
     )
     train = DataLoader(spirals(2048), batch_size=64, shuffle=True)
     trainer.fit(Classifier(), train, DataLoader(spirals(512), batch_size=512))

@@ -33,6 +33,7 @@ class Text(Dataset[dict[str, torch.Tensor]]):
 def main(steps: int = 500) -> None:
     text = Path(torch.nn.functional.__file__).read_bytes()[:200_000]
     config = GPT2Config(vocab_size=256, n_positions=64, n_embd=64, n_layer=4, n_head=4)
+    watch = tuilab.transformers.Watch(title="Bytes of Python, by GPT-2", classes=256)
     trainer = Trainer(
         GPT2LMHeadModel(config),
         TrainingArguments(
@@ -51,7 +52,7 @@ def main(steps: int = 500) -> None:
         ),
         train_dataset=Text(text[:-1000], length=64),
         eval_dataset=Text(text[-300:], length=64),
-        callbacks=[tuilab.transformers.Watch(title="Bytes of Python, by GPT-2", classes=256)],
+        callbacks=[watch],
     )
     trainer.train()
 

@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, Concatenate, Final, Literal, ParamSpec, TypedDict
+from typing import Any, Final, Literal, TypedDict, TypeVar, cast
 
 from tuilab.adapters.cadence import Every
 from tuilab.adapters.watch import watch
 from tuilab.adapters.watched_run import WatchedRun
 
-P = ParamSpec("P")
+M = TypeVar("M", bound=Callable[..., None])
 SHORT: Final = {"acc": "accuracy"}
 """Names that frameworks shorten."""
 VALIDATION: Final = ("val", "valid", "validation", "eval")
@@ -65,19 +65,17 @@ class WatchingCallback:
         return {**self.__dict__, "run": None}
 
 
-def guarded(
-    method: Callable[Concatenate[Any, P], None],
-) -> Callable[Concatenate[Any, P], None]:
+def guarded(method: M) -> M:
     """Return a method of a callback that never raises into the program."""
 
     @wraps(method)
-    def call(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
             method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001  (the training must go on)
             self.give_up(error)
 
-    return call
+    return cast(M, call)
 
 
 def without_prefix(name: str, prefixes: Sequence[str]) -> str:

@@ -25,10 +25,10 @@ PACKAGES: Final = ("lightning.pytorch", "pytorch_lightning")
 def _callback_classes() -> Iterator[type]:
     """Yield the base classes for callbacks of the packages that the program has imported."""
     loaded = [name for name in PACKAGES if name in sys.modules]
-    installed = (name for name in PACKAGES if find_spec(name.partition(".")[0]) is not None)
-    for name in loaded or [next(installed, "")]:
-        if not name:
-            raise ConfigError("Lightning is not installed: pip install lightning")
+    installed = [name for name in PACKAGES if find_spec(name.partition(".")[0]) is not None]
+    if not installed:
+        raise ConfigError("Lightning is not installed: pip install lightning")
+    for name in loaded or installed[:1]:
         yield import_module(name).Callback
 
 

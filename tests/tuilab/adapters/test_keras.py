@@ -21,6 +21,7 @@ if keras.backend.backend() != "torch":
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of Keras are not ours
 
 EXAMPLES, BATCH = 64, 8
+Callback: Any = keras.callbacks.Callback
 
 
 def model(seed: int = 0, *, rate: Any = 0.01, optimizer: str = "Adam") -> Any:
@@ -58,7 +59,7 @@ def watched(trained: Any, tmp_path: Path, **options: Any) -> Recorded:
     return recorded(tmp_path / "run")
 
 
-class Batches(keras.callbacks.Callback):  # type: ignore[misc]
+class Batches(Callback):
     """Keeps the weights before and after each batch, and the loss of each batch."""
 
     def __init__(self) -> None:
@@ -155,7 +156,7 @@ def test_the_learning_rate_changes_by_a_factor_under_any_schedule(
 ) -> None:
     watch = tuilab.keras.Watch(out=str(tmp_path / "run"), every=1, quiet=True)
 
-    class Halve(keras.callbacks.Callback):  # type: ignore[misc]
+    class Halve(Callback):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             if batch == 4 and watch.run is not None:
                 watch.run.controls.apply(Command("scale", "learning_rate", 0.5))
@@ -174,7 +175,7 @@ def test_a_frozen_layer_keeps_its_weights(tmp_path: Path) -> None:
     watch = tuilab.keras.Watch(out=str(tmp_path / "run"), every=1, quiet=True)
     batches = Batches()
 
-    class Freeze(keras.callbacks.Callback):  # type: ignore[misc]
+    class Freeze(Callback):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             if batch == 1 and watch.run is not None:
                 watch.run.controls.apply(Command("freeze", layer=1))

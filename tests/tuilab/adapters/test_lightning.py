@@ -24,7 +24,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # those of Lightning are not 
 EXAMPLES, BATCH = 64, 8
 
 
-class Regression(lightning.LightningModule):  # type: ignore[misc]
+Module: Any = lightning.LightningModule
+Callback: Any = lightning.Callback
+
+
+class Regression(Module):
     """Calls its parts rather than itself, as examples of Lightning do."""
 
     def __init__(self, *, fails_at: int = -1) -> None:
@@ -55,7 +59,7 @@ class Regression(lightning.LightningModule):  # type: ignore[misc]
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
-class Adversaries(lightning.LightningModule):  # type: ignore[misc]
+class Adversaries(Module):
     """Two networks and two optimisers, stepped by hand."""
 
     def __init__(self) -> None:
@@ -184,7 +188,7 @@ def test_a_frozen_layer_keeps_its_weights(tmp_path: Path) -> None:
     before = copy.deepcopy(trained.state_dict())
     watch = tuilab.lightning.Watch(out=str(tmp_path / "run"))
 
-    class Freeze(lightning.Callback):  # type: ignore[misc]
+    class Freeze(Callback):
         def on_train_batch_start(self, *_: Any) -> None:
             if watch.run is not None and watch.run.step == 1:
                 before.update(copy.deepcopy(trained.state_dict()))

@@ -90,9 +90,7 @@ def test_the_live_view_is_named_where_the_program_runs(
     assert "tuilab serve attach" in captured.stderr
 
 
-def test_what_cannot_be_drawn_disturbs_nobody(
-    shell: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_drawn_disturbs_nobody(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result, _ = run_cell(shell, CELL + "run")
 
     def broken(*_: object, **__: object) -> str:
