@@ -23,9 +23,11 @@ from tuilab.adapters.cadence import SHARE, Cadence, Every
 from tuilab.adapters.recorder import Packet, Recorder
 from tuilab.adapters.scalars import Fetched, Scalars, StepScalars, now
 from tuilab.diagnosis import RunFacts
+from tuilab.diagnosis.dialects import dialect_of
 from tuilab.record import (
     Compute,
     DataInfo,
+    NetworkInfo,
     Origin,
     Part,
     Plan,
@@ -141,11 +143,13 @@ class WatchedRun:
             total_steps=options.total_steps,
             steps_per_epoch=options.steps_per_epoch or 1,
             own_layers=True,
+            dialect=dialect_of(source.source),
         )
         writer.describe(
             source,
             Origin(created=time.time()),
             ScenarioInfo(title=title or program, version=__version__),
+            NetworkInfo(own_layers=True),
             DataInfo(classes=options.classes),
             compute,
             Plan(total_steps=options.total_steps),

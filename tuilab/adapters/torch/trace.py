@@ -320,9 +320,9 @@ class Trace:
 
     def _entry(self, tensor: Any) -> Open | None:
         entry = self._open.get(id(tensor))
-        if entry is None or entry.tensor() is not tensor or entry.version != tensor._version:
+        if entry is None or entry.version != tensor._version:
             return None
-        return entry
+        return entry if entry.tensor() is tensor else None
 
     def _gradient(self, row: Row, gradient: torch.Tensor) -> None:
         if not self._handles:
