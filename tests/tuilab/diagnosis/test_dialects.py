@@ -19,10 +19,11 @@ KEYS = ("optimizer.learning", "network.", "data.preprocess", "tuilab run", "[[la
 def diverged(source: str) -> Sequence[Event]:
     """Return the events of a run whose loss explodes and then is not finite."""
     monitor = Monitor(Diagnosis(), replace(FACTS, dialect=dialect_of(source), own_layers=True))
-    losses = np.array([1.0, 50.0, 2e3, 1e4, np.nan])
-    event = Event(4, 1.0, "diverged", {"loss": "nan", "message": ""})
-    frame = Frame(first_step=0, series={"loss": losses}, events=[event])
-    return monitor.see(frame)
+    losses = np.array([1.0, *np.geomspace(10, 1e4, 30), np.nan])
+    event = Event(31, 1.0, "diverged", {"loss": "nan", "message": ""})
+    exploding = Frame(first_step=0, series={"loss": losses[:-1]})
+    last = Frame(first_step=31, series={"loss": losses[-1:]}, events=[event])
+    return [*monitor.see(exploding), *monitor.see(last)]
 
 
 @pytest.mark.parametrize("source", ["torch", "keras", "transformers", "lightning"])
