@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.layer_theory import layer_theory
 from tuilab.viewer.panels.explanation import explanation_lines
 from tuilab.viewer.panels.gain_rows import row_gain_lines
-from tuilab.viewer.panels.layer_columns import COLUMNS, cells
-from tuilab.viewer.panels.layers import Layers
+from tuilab.viewer.panels.layer_columns import COLUMNS, cells, choose
+from tuilab.viewer.panels.layers import Layers, subtitle
 from tuilab.viewer.screens.layer_screen import LayerScreen
 
 
@@ -142,6 +143,7 @@ def test_the_words_are_about_blocks(gpt: RunFolder, follow: Follow) -> None:
     words = " ".join(plain(line) for line in explanation_lines(store, Claims(), 60))
     assert "activations grow over h.0–11: ×1.3" in words
     assert "most in mlp.c_proj" in words
+    assert "gradients grow slowly over h.0–11: ×1.2" in words
     assert "too few" not in words
 
 
@@ -260,3 +262,18 @@ def test_a_broken_row_is_named_in_its_range(tmp_path: Path, follow: Follow) -> N
     table.snapshot.statistics[2, at, 7] = 3
     [column] = [c for c in COLUMNS if c.key == "std"]
     assert cells(column, table, [(2, 9)]) == [("⊘ NaN", "error")]
+
+
+def test_gains_without_inputs_are_explained(tmp_path: Path, follow: Follow) -> None:
+    without = ("input", "input_grad")
+    folder = record(RunFolder(tmp_path / "gpt"), trees.gpt(2), snapshots=1, without=without)
+    table = replace(table_of(folder, follow), brief=True)
+    assert subtitle(table, "", 120).startswith("no gain: inputs are not recorded   enter:")
+    assert {"forward", "backward"}.isdisjoint(choose(table, 200, 20))
+    folding = Folding()
+    folding.follow(table.layers)
+    lines, _ = row_gain_lines(table, folding, 80, 30, 0, lambda text, role: [(text, role)])
+    assert [plain(line) for line in lines] == [
+        "– forward: the inputs of layers are not recorded",
+        "– backward: dL/dA at inputs is not recorded",
+    ]
