@@ -18,7 +18,9 @@ from tuilab.charts.distributions import Histogram
 from tuilab.charts.pooling import pooled
 from tuilab.charts.sparkline import sparkline
 from tuilab.charts.text import plain, width
+from tuilab.charts.viewport import Viewport
 from tuilab.record.run_folder import RunFolder
+from tuilab.viewer.curves import KINDS, Scene
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.folding import Folding
 from tuilab.viewer.model.layer_table import Table
@@ -208,10 +210,14 @@ async def test_what_a_program_does_not_have_is_named(tmp_path: Path, client: Fak
         assert "dead" not in shown  # no epoch was counted, so nothing is known of it
         assert "NaN" not in shown
         assert "nan" not in shown
-        await pilot.press("1")
-        await settle(app, pilot)
-        assert "accuracy: not logged; in the program: run.log(accuracy=…)" in text(app)
-        assert "update ratio: updates ΔW not measured" in text(app)
+        assert "not logged: accuracy; in the program:" in shown
+        scene = Scene(app.store, (), Viewport())
+        absent = {kind.name: kind.absent(scene) for kind in KINDS if kind.missing(scene)}
+        assert absent == {
+            "accuracy": "accuracy: not logged; in the program: run.log(accuracy=…)",
+            "learning_rate": "this run has no learning rate",
+            "update_ratio": "update ratio: updates ΔW not measured",
+        }
         await pilot.press("2", "enter")
         await settle(app, pilot)
         assert "Layer 1 of 3  0 · Linear, 32 units" in text(app)
