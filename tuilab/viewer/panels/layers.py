@@ -342,6 +342,8 @@ def subtitle(table: Table, scroll: str, cells: int) -> str:
     if missing:
         scroll = f"{scroll}   not recorded: {', '.join(missing)}".strip()
     if table.brief:
+        if not table.chain and not table.measures("input"):
+            scroll = f"{scroll}   no gain: inputs are not recorded".strip()
         long = f"{scroll}   {HINTS}".strip()
         return next((text for text in (long, scroll) if len(text) <= cells), "")
     forward = formats.factor(table.snapshot.gain_forward)
