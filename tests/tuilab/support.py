@@ -84,7 +84,7 @@ def tuilab(*arguments: str | Path, cwd: Path, **more: Any) -> "subprocess.Comple
     )
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return the first true value of `condition`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
