@@ -14,6 +14,7 @@ from engine.commands import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
+    SLOWLY,
     carried_out,
     small,
     steps_made,
@@ -26,9 +27,6 @@ from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
 from tuilab.record.saved_parameters import saved_checkpoints
 from tuilab.scenario.loading import load
-
-SLOWLY = Command("speed", value=500.0)
-"""So that few steps are made while a test waits for some: each of them is computed again."""
 
 
 def played(lab: Path) -> None:
