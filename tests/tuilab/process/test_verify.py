@@ -14,6 +14,7 @@ from engine.commands import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
+    SLOWLY,
     carried_out,
     small,
     steps_made,
