@@ -115,6 +115,8 @@ def watch(
     from tuilab.adapters.program import Program, ProgramOptions, interpreter
     from tuilab.record.run_folder import RunFolder, default_path, refuse_taken
 
+    if not headless:
+        need_terminal("add --headless to leave the terminal to the program")
     program = Program(_checked(words, module), python or interpreter())
     if out is None:
         out = default_path(program.name)
@@ -123,7 +125,6 @@ def watch(
     options = ProgramOptions(out=out, title=title, every=every, layers=layers)
     if headless:
         return _replace_by(program, options)
-    need_terminal("add --headless to leave the terminal to the program")
     return _watch_beside(program, options)
 
 
