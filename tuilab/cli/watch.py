@@ -141,28 +141,26 @@ def _checked(words: tuple[str, ...], module: str | None) -> tuple[str, ...]:
 
 def _watch_beside(program: "Program", options: "ProgramOptions") -> int:
     """Show the view while the program runs; print its output if that was all there was to see."""
-    from tuilab.process.program import discard, start_program
+    from tuilab.process.program import start_program, tidy
     from tuilab.record.output_log import tail
     from tuilab.viewer import app
 
     started = start_program(program, options)
-    [worker, *_] = app.view([started], appearance=chosen_appearance())
+    *_, worker = app.view([started], appearance=chosen_appearance())
     code = None if worker.process is None else worker.process.poll()
     folder = worker.folder
     shown = os.path.relpath(folder.path) if folder.path.is_relative_to(Path.cwd()) else folder.path
-    if not folder.database.exists() and code is not None:
-        _print_whole(folder.log)
-        discard(folder)
-        return shell_code(code)
     if code is None:
         command = shell_command("attach", shown)
         say(f"{worker.program} continues in {shown}   (view it again: {command})")
         return 0
-    if started.folder != folder:
-        discard(started.folder)
-    say("\n".join(tail(folder.log, TAIL)))
-    ended = f"{worker.program} has ended: {how_it_ended(code)}"
-    say(f"{ended}   (view it again: {shell_command('replay', shown)})", err=True)
+    if folder.database.exists():
+        say("\n".join(tail(folder.log, TAIL)))
+        ended = f"{worker.program} has ended: {how_it_ended(code)}"
+        say(f"{ended}   (view it again: {shell_command('replay', shown)})", err=True)
+    else:
+        _print_whole(folder.log)
+    tidy(started.folder)
     return shell_code(code)
 
 
