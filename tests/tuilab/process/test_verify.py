@@ -28,8 +28,6 @@ from tuilab.record.run_folder import RunFolder
 from tuilab.record.saved_parameters import saved_checkpoints
 from tuilab.scenario.loading import load
 
-SLOWLY = Command("speed", value=500.0)
-"""So that few steps are made while a test waits for some: each of them is computed again."""
 
 
 def played(lab: Path) -> None:
