@@ -49,6 +49,11 @@ class Cadence:
         """The share of the time since the start that measuring took."""
         return self._cost / self._elapsed if self._elapsed else float("nan")
 
+    @property
+    def asked(self) -> bool:
+        """Whether `arm` has asked for the next step."""
+        return self._asked > 0
+
     def arm(self, steps: int = 1) -> None:
         """Measure the next `steps` steps, whatever they cost."""
         self._asked = max(self._asked, steps)

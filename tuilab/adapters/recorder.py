@@ -10,8 +10,17 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from engine.states import RunState
-from engine.statistics.frames import Event, Frame, Snapshot, TrainingStatus, Validation
+import numpy as np
+
+from engine.states import EventKind, RunState
+from engine.statistics.frames import (
+    Event,
+    Frame,
+    Snapshot,
+    TrainingStatus,
+    Validation,
+    divergence,
+)
 from tuilab.adapters.scalars import Fetched, as_series, floats
 from tuilab.diagnosis import Diagnosis, Monitor, RunFacts
 from tuilab.errors import RunError
@@ -87,6 +96,8 @@ class Recorder:
         self._inbox: SimpleQueue[Packet | _Describe | None] = SimpleQueue()
         self._monitor: Monitor | None = None  # once the layers are known
         self._diagnosed = True
+        self._diverged = False
+        self._snapshot: Snapshot | None = None  # the newest
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="tuilab recorder")
         self._thread.start()
@@ -135,6 +146,8 @@ class Recorder:
             self._facts = replace(self._facts, layers=tuple(frame.status.layers))
             if self._monitor is None and self._diagnosed and self._facts.layers:
                 self._monitor = Monitor(Diagnosis(), self._facts)
+        frame = self._with_divergence(frame)
+        self._snapshot = frame.snapshot or self._snapshot
         if self._monitor is not None:
             try:
                 frame = replace(frame, events=(*frame.events, *self._monitor.see(frame)))
@@ -145,6 +158,26 @@ class Recorder:
                     file=sys.stderr,
                 )
         self._persistently(partial(self._writer.write, frame))
+
+    def _with_divergence(self, frame: Frame) -> Frame:
+        """Add an event where the loss stops being finite: once, until a step succeeds again."""
+        broken = ~np.isfinite(frame.loss)
+        if "loss" not in frame.series or not frame.steps:
+            return frame
+        if self._diverged or not broken.any():
+            self._diverged = bool(broken[-1])
+            return frame
+        self._diverged = bool(broken[-1])
+        at = int(np.argmax(broken))
+        step = frame.first_step + at
+        detail = divergence(float(frame.loss[at]), step, self._broken(frame), self._facts.layers)
+        event = Event(step, frame.time, EventKind.DIVERGED, detail)
+        return replace(frame, events=(*frame.events, event))
+
+    def _broken(self, frame: Frame) -> Snapshot | None:
+        """Return the first of the newest snapshots in which something is not finite."""
+        candidates = (self._snapshot, frame.snapshot)
+        return next((s for s in candidates if s is not None and s.first_nonfinite()), None)
 
     def _persistently(self, write: Callable[[], None]) -> None:
         """Write; on a full disk, try again until there is room or the run is over."""

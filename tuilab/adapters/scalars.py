@@ -21,14 +21,22 @@ class Fetched:
 
 def floats(rows: Sequence[Scalars]) -> Fetched:
     """Return numbers that are all in main memory."""
-    return Fetched(lambda: [{name: float(v) for name, v in row.items()} for row in rows])
+    return Fetched(lambda: [{name: as_float(v) for name, v in row.items()} for row in rows])
+
+
+def as_float(value: Any) -> float:
+    """Return what a program has logged as a number; NaN where it is not one."""
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return float("nan")
 
 
 def now(value: Any) -> Any:
     """Return a number as it is now: a tensor on a device as a copy, which nothing waits for."""
     if hasattr(value, "detach"):
         value = value.detach()
-        return float(value) if value.is_cpu and value.numel() == 1 else value.clone()
+        return as_float(value) if value.device.type == "cpu" else value.clone()
     return value
 
 

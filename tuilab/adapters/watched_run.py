@@ -250,7 +250,7 @@ class WatchedRun:
         if measured is not None or now - self._last_frame >= FRAME_INTERVAL:
             self._send(now, measured)
         self._obey()
-        return armed or self._control.may_pause
+        return armed or self.cadence.asked or self._control.may_pause
 
     def _obey(self) -> None:
         """Apply the commands that have come; wait while the run is paused. Raises Stopped."""

@@ -16,7 +16,7 @@ import torch
 
 from engine.statistics.arrays import HISTOGRAM_SAMPLE, Bounds
 from engine.statistics.frames import BINS, FIELDS, WIDTH_IN_RMS, Floats, Units
-from tuilab.adapters.scalars import Fetched, Scalars, floats, now
+from tuilab.adapters.scalars import Fetched, Scalars, as_float, floats, now
 from tuilab.adapters.torch.tensors import (
     COUNT,
     FIRST_ROWS,
@@ -447,7 +447,7 @@ def fetch(rows: Sequence[Scalars]) -> Fetched:
     def numbers() -> list[dict[str, float]]:
         arrived = dict(zip(waiting, fetched.result(), strict=True))
         return [
-            {name: float(arrived.get(id(value), value)) for name, value in row.items()}
+            {name: as_float(arrived.get(id(value), value)) for name, value in row.items()}
             for row in rows
         ]
 

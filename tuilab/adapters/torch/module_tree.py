@@ -21,10 +21,10 @@ class ModuleTree:
         self._models, self._layers = models, layers
         self._fingerprint: list[Any] = []
         self._kinds: dict[str, str] = {}  # of modules, by path
-        self._chosen: set[str] = set()  # paths of modules
+        self._chosen: dict[str, bool] = {}  # by path: whether it is recorded
         self._parameters: list[tuple[str, weakref.ref[torch.Tensor]]] = []
         self.known: dict[int, Known] = {}
-        """Modules by `id`: leaves that are recorded, and all others."""
+        """All modules that are executed, by `id`."""
 
     def refresh(self) -> None:
         """Look whether modules or parameters were added, removed or replaced."""
@@ -34,20 +34,17 @@ class ModuleTree:
             return
         self._fingerprint = fingerprint
         prefixes = [f"{at}." if len(models) > 1 else "" for at in range(len(models))]
-        self._kinds, self._chosen, self._parameters, self.known = {}, set(), [], {}
+        self._kinds, self._chosen, self._parameters, self.known = {}, {}, [], {}
         for prefix, model in zip(prefixes, models, strict=True):
             for name, module in model.named_modules(remove_duplicate=False):
                 path = clean(prefix + name)
                 self._kinds[path] = type(module).__name__
-                if self._selects(path, module):
-                    self._chosen.add(path)
+                self._chosen[path] = self._selects(path, module)
             self._parameters += [
                 (clean(prefix + name), weakref.ref(parameter))
                 for name, parameter in model.named_parameters(remove_duplicate=False)
             ]
-            for at, known in known_modules(model, prefix).items():
-                if not known.leaf or known.path in self._chosen:
-                    self.known[at] = known
+            self.known |= known_modules(model, prefix)
 
     @property
     def parameters(self) -> list[tuple[str, torch.Tensor]]:
@@ -55,14 +52,17 @@ class ModuleTree:
         return [(name, p) for name, ref in self._parameters if (p := ref()) is not None]
 
     def chosen(self, path: str) -> bool:
-        """Return whether a module is recorded."""
-        return self._layers is None or path in self._chosen
+        """Return whether the layer at a path is recorded: a module, or a function inside of one."""
+        chosen = self._chosen.get(path)
+        if chosen is None:
+            chosen = self._chosen[path] = self._selects(path, None)
+        return chosen
 
-    def _selects(self, path: str, module: nn.Module) -> bool:
+    def _selects(self, path: str, module: nn.Module | None) -> bool:
         if self._layers is None:
             return True
         if callable(self._layers):
-            return bool(self._layers(path, module))
+            return module is not None and bool(self._layers(path, module))
         patterns = (self._layers,) if isinstance(self._layers, str) else self._layers
         return any(fnmatchcase(path, pattern) for pattern in patterns)
 

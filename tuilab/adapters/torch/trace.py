@@ -66,9 +66,13 @@ class Trace:
     """
 
     def __init__(
-        self, slots: TensorSlots, failed: Callable[[BaseException], None], *, functions: bool = True
+        self,
+        slots: TensorSlots,
+        failed: Callable[[BaseException], None],
+        chosen: Callable[[str], bool],
     ) -> None:
-        self._slots, self._failed, self._functions = slots, failed, functions
+        """`chosen` returns whether the layer at a path is measured."""
+        self._slots, self._failed, self._chosen = slots, failed, chosen
         self._known: Mapping[int, Known] = {}
         self.rows: dict[tuple[str, int], Row] = {}  # by path and number of the call in a pass
         self.spent = 0.0
@@ -165,7 +169,7 @@ class Trace:
         self.passes += 1
         if (x := first_tensor(args)) is not None and x.ndim:
             self.batch_size = len(x)
-        if self._functions and not self._mode_entered:
+        if not self._mode_entered:
             self._mode.__enter__()
             self._mode_entered = True
 
@@ -202,11 +206,11 @@ class Trace:
             entry, shape = self._entry(x), x.shape
         if known.response is not None:
             self.nonlinearity(known.path, known.kind, known.response, entry, y, call)
-        elif known.weight:
+        elif known.weight and self._chosen(known.path):
             row = self._weighted(known, entry, y, call)
             if known.kind == "Linear" and (x := first_tensor(args)) is not None:
                 self._see_signs(row, x, y)
-        elif entry is not None:
+        elif entry is not None and not known.weight:
             if not known.kind.startswith(NAMES_OF_PASSING) and shape == y.shape:
                 own = Response(known.kind.lower())  # a non-linearity that somebody wrote
                 self.nonlinearity(known.path, known.kind, own, entry, y, call)
@@ -268,6 +272,8 @@ class Trace:
             row = entry.row
             if entry.handle is not None:
                 entry.handle.remove()
+        elif not self._chosen(path):
+            return
         else:
             row = self._row(path, call, kind)
             row.channels_first = response.elementwise and y.ndim > 3

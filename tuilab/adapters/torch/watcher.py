@@ -54,7 +54,7 @@ class TorchWatcher:
         self._compiled = compiled
         self._tree = ModuleTree(self._alive, layers)
         self._slots = TensorSlots()
-        self._trace = Trace(self._slots, self._failed)
+        self._trace = Trace(self._slots, self._failed, self._tree.chosen)
         self._factors = Factors(self.optimizers)
         self._frozen: set[str] = set()  # paths of layers whose parameters stay as they are
         self._published: list[Row] = []  # in the order in which they are recorded
