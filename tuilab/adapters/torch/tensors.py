@@ -96,7 +96,7 @@ class HostSlots:
         """
         if slot >= len(self._filled):
             self.reserve(slot + 1)
-        again = self._filled[slot]
+        again, unlimited = self._filled[slot], bounds[1] is None
         if again:
             low, high = self._ranges[slot].tolist()
             bounds = low, high  # so that counts add up
@@ -113,6 +113,12 @@ class HostSlots:
             row, histogram, edges = direct.row, direct.histogram, direct.edges
         self._filled[slot] += 1
         if again:
+            if unlimited and row[HIGH] >= high:  # these are above, not in the last bin
+                sample = values.reshape(-1)[:: _stride(values.numel(), values.shape[-1])]
+                if before is not None:
+                    sample = sample - before[:: _stride(values.numel(), values.shape[-1])]
+                above = int((sample >= high).sum()) - int(torch.isposinf(sample).sum())
+                histogram[-2:] += -above, above
             merge(self._statistics[slot], row)
             self._histograms[slot] += histogram
         else:
