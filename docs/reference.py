@@ -211,10 +211,11 @@ Setting = tuple[str, str, str, str]  # name, type, default, description
 
 
 def _settings_table(settings: Sequence[Setting]) -> str:
+    """Return the settings as a table. Raises ValueError where one is not explained."""
+    if unexplained := [name for name, *_, text in settings if not text]:
+        raise ValueError(f"no comment or docstring explains {', '.join(unexplained)}")
     rows = [(code(name), kind, code(default), text) for name, kind, default, text in settings]
-    if any(row[-1] for row in rows):
-        return table(("key", "type", "default", "meaning"), rows)
-    return table(("key", "type", "default"), [row[:-1] for row in rows])
+    return table(("key", "type", "default", "meaning"), rows)
 
 
 def _struct_settings(cls: type[msgspec.Struct]) -> list[Setting]:

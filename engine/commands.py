@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from engine.registry import Setting
 from engine.statistics.frames import Event
 
-Setting: TypeAlias = bool | int | float | str
 HyperKind: TypeAlias = Literal["set", "scale"]
 ChangeKind: TypeAlias = Literal[
     "batch_size", "schedule", "freeze", "unfreeze", "reinitialize", "activation", "batch_norm"

@@ -10,10 +10,12 @@ from math import isfinite, prod, sqrt
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator
 
 from engine.errors import require
 from engine.registry import Registry
 
+Shape = tuple[int, ...]
 Weights = npt.NDArray[np.float64]
 initializers: Registry["Initializer"] = Registry("initializer")
 
@@ -22,14 +24,7 @@ initializers: Registry["Initializer"] = Registry("initializer")
 class Initializer:
     """Draws an array of weights of a given shape."""
 
-    def __call__(
-        self,
-        shape: tuple[int, ...],
-        *,
-        fan_in: int,
-        fan_out: int,
-        generator: np.random.Generator,
-    ) -> Weights:
+    def __call__(self, shape: Shape, *, fan_in: int, fan_out: int, generator: Generator) -> Weights:
         """Return float64 weights of `shape` for units with these numbers of inputs and outputs."""
         raise NotImplementedError
 
@@ -45,14 +40,7 @@ class _Gaussian(Initializer):
     def std_for(self, fan_in: int, fan_out: int) -> float:
         raise NotImplementedError
 
-    def __call__(
-        self,
-        shape: tuple[int, ...],
-        *,
-        fan_in: int,
-        fan_out: int,
-        generator: np.random.Generator,
-    ) -> Weights:
+    def __call__(self, shape: Shape, *, fan_in: int, fan_out: int, generator: Generator) -> Weights:
         return generator.standard_normal(shape) * self.std_for(fan_in, fan_out)
 
 
@@ -60,14 +48,7 @@ class _Gaussian(Initializer):
 class _Uniform(_Gaussian):
     """Uniform with mean 0 and the standard deviation `std_for` the fans: within ±√3 std."""
 
-    def __call__(
-        self,
-        shape: tuple[int, ...],
-        *,
-        fan_in: int,
-        fan_out: int,
-        generator: np.random.Generator,
-    ) -> Weights:
+    def __call__(self, shape: Shape, *, fan_in: int, fan_out: int, generator: Generator) -> Weights:
         limit = sqrt(3) * self.std_for(fan_in, fan_out)
         return generator.uniform(-limit, limit, shape)
 
@@ -77,19 +58,12 @@ class _Uniform(_Gaussian):
 class Constant(Initializer):
     """A single value: no symmetry is broken, all units of a layer stay the same."""
 
-    value: float = 0.0
+    value: float = 0.0  # of every weight
 
     def __post_init__(self) -> None:
         require(isfinite(self.value), "value", f"must be finite, is {self.value}")
 
-    def __call__(
-        self,
-        shape: tuple[int, ...],
-        *,
-        fan_in: int,
-        fan_out: int,
-        generator: np.random.Generator,
-    ) -> Weights:
+    def __call__(self, shape: Shape, *, fan_in: int, fan_out: int, generator: Generator) -> Weights:
         return np.full(shape, self.value, np.float64)
 
 
@@ -98,14 +72,7 @@ class Constant(Initializer):
 class Zeros(Initializer):
     """All zero: no symmetry is broken (the lecture asks "what happens then?")."""
 
-    def __call__(
-        self,
-        shape: tuple[int, ...],
-        *,
-        fan_in: int,
-        fan_out: int,
-        generator: np.random.Generator,
-    ) -> Weights:
+    def __call__(self, shape: Shape, *, fan_in: int, fan_out: int, generator: Generator) -> Weights:
         return np.zeros(shape)
 
     def std_for(self, fan_in: int, fan_out: int) -> float:
@@ -117,7 +84,7 @@ class Zeros(Initializer):
 class Normal(_Gaussian):
     """Gaussian with a fixed standard deviation, whatever the fan-in."""
 
-    std: float = 0.01
+    std: float = 0.01  # standard deviation
 
     def __post_init__(self) -> None:
         require(self.std >= 0, "std", f"must not be negative, is {self.std}")
@@ -131,7 +98,7 @@ class Normal(_Gaussian):
 class Uniform(_Uniform):
     """Uniform in ±limit, whatever the fan-in."""
 
-    limit: float = 0.01
+    limit: float = 0.01  # largest magnitude
 
     def __post_init__(self) -> None:
         require(self.limit >= 0, "limit", f"must not be negative, is {self.limit}")
@@ -166,11 +133,8 @@ class GlorotNormal(_Gaussian):
 
 @initializers.register("glorot_uniform")
 @dataclass(frozen=True)
-class GlorotUniform(_Uniform):
+class GlorotUniform(_Uniform, GlorotNormal):
     """Uniform in ±√(6/(fan_in + fan_out))."""
-
-    def std_for(self, fan_in: int, fan_out: int) -> float:
-        return sqrt(2 / (fan_in + fan_out))
 
 
 @initializers.register("he")
@@ -184,11 +148,8 @@ class He(_Gaussian):
 
 @initializers.register("he_uniform")
 @dataclass(frozen=True)
-class HeUniform(_Uniform):
+class HeUniform(_Uniform, He):
     """Uniform in ±√(6/fan_in)."""
-
-    def std_for(self, fan_in: int, fan_out: int) -> float:
-        return sqrt(2 / fan_in)
 
 
 @initializers.register("orthogonal")
@@ -199,19 +160,12 @@ class Orthogonal(Initializer):
     More than two axes are treated as a matrix of the first and all others, as PyTorch does.
     """
 
-    gain: float = 1.0
+    gain: float = 1.0  # factor of the orthonormal matrix
 
     def __post_init__(self) -> None:
         require(isfinite(self.gain), "gain", f"must be finite, is {self.gain}")
 
-    def __call__(
-        self,
-        shape: tuple[int, ...],
-        *,
-        fan_in: int,
-        fan_out: int,
-        generator: np.random.Generator,
-    ) -> Weights:
+    def __call__(self, shape: Shape, *, fan_in: int, fan_out: int, generator: Generator) -> Weights:
         rows, columns = shape[0], prod(shape[1:])
         tall = generator.standard_normal((max(rows, columns), min(rows, columns)))
         q, r = np.linalg.qr(tall)
@@ -228,13 +182,6 @@ class Orthogonal(Initializer):
 class IdentityMatrix(Initializer):
     """Ones on the diagonal: a linear layer passes on its first inputs unchanged."""
 
-    def __call__(
-        self,
-        shape: tuple[int, ...],
-        *,
-        fan_in: int,
-        fan_out: int,
-        generator: np.random.Generator,
-    ) -> Weights:
+    def __call__(self, shape: Shape, *, fan_in: int, fan_out: int, generator: Generator) -> Weights:
         require(len(shape) == 2, "initializer", f"identity needs a matrix, not the shape {shape}")
         return np.eye(shape[0], shape[1], dtype=np.float64)

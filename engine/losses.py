@@ -64,7 +64,7 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     chance_formula: ClassVar = "ln C"
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # share of the target spread over all classes
 
     def __post_init__(self) -> None:
         smoothing = self.label_smoothing
@@ -114,7 +114,7 @@ class MulticlassSVM(Loss):
     """
 
     chance_formula: ClassVar = "(C − 1) · margin"
-    margin: float = 1.0
+    margin: float = 1.0  # by which the right score must lead
 
     def __post_init__(self) -> None:
         good = self.margin > 0 and isfinite(self.margin)

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from engine.errors import UnknownNameError
 
 T = TypeVar("T")
+Setting: TypeAlias = bool | int | float | str
 
 
 class Registry(Mapping[str, type[T]], Generic[T]):
@@ -68,7 +69,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     def __len__(self) -> int:
         return len(self._members)
 
-    def build(self, name: str, **settings: Any) -> T:
+    def build(self, name: str, **settings: Setting) -> T:
         """Return the member `name` with `settings`. Raises UnknownNameError for either."""
         member = self[name]
         known = {field.name for field in fields(member)}  # type: ignore[arg-type]

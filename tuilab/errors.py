@@ -9,6 +9,7 @@ TuilabError
 └── WorkerError       the training process failed; names its log (exit code 1)
 """
 
+import sys
 from typing import ClassVar
 
 from engine.errors import TuilabError
@@ -40,3 +41,9 @@ class ViewError(TuilabError):
     """The view failed, which does not affect any run; says how to open it again."""
 
     exit_code: ClassVar[int] = 1
+
+
+def missing_package(purpose: str, package: str) -> str:
+    """Return the message for an optional package that is not installed, with what installs it."""
+    install = f"{sys.executable} -m pip install {package}"
+    return f"{purpose}, which is not installed; to install it: {install}"

@@ -4,6 +4,7 @@ import os
 import select
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -33,6 +34,21 @@ def has_colour(stream: TextIO | None) -> bool:
 def shell_command(*words: object) -> str:
     """Return a tuilab command as typed in a shell, quoted where necessary."""
     return shlex.join(["tuilab", *map(str, words)])
+
+
+def how_it_ended(code: int) -> str:
+    """Return how a process ended, in words: "exit code 1", "killed by SIGTERM"."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def shell_code(code: int) -> int:
+    """Return the exit code of a process as a shell shows it: 128 + n if signal n killed it."""
+    return 128 - code if code < 0 else code
 
 
 def say(text: str, err: bool = False) -> None:

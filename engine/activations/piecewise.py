@@ -54,7 +54,7 @@ class ReLU(Activation):
 class LeakyReLU(Activation):
     """f(x) = x for x > 0, else slope · x (Maas et al., 2013): a unit cannot die."""
 
-    slope: float = 0.01
+    slope: float = 0.01  # slope of the negative side
 
     def __post_init__(self) -> None:
         require(0 <= self.slope <= 1, "slope", f"must be in [0, 1], is {self.slope}")
@@ -121,7 +121,7 @@ class _ExponentialLinear(Activation):
 class ELU(_ExponentialLinear):
     """f(x) = x for x > 0, else α (eˣ − 1) (Clevert et al., 2016)."""
 
-    alpha: float = 1.0
+    alpha: float = 1.0  # minus the limit for very negative inputs
 
     def __post_init__(self) -> None:
         require(self.alpha > 0, "alpha", f"must be positive, is {self.alpha}")

@@ -124,7 +124,7 @@ class GELU(Activation):
     scratch: ClassVar = 5
     bounds = (-0.1700408, None)  # of the tanh form; the exact one ends at −0.1699712
 
-    approximate: Literal["none", "tanh"] = "none"
+    approximate: Literal["none", "tanh"] = "none"  # exact, or the approximation with tanh
 
     def __post_init__(self) -> None:
         if self.approximate not in GELU_FORMS:

@@ -78,8 +78,8 @@ def import_cupy() -> Any:
     What can be missing shows at different points, so each of them is tested.
     """
     install = (
-        "in tuilab's folder, install the extra that fits the driver: "
-        "python3 -m pip install -e '.[cuda12]' or '.[cuda13]'"
+        "install the one that fits the driver: "
+        f"{sys.executable} -m pip install 'cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]'"
     )
     try:
         import cupy

@@ -35,7 +35,7 @@ class Augmentation:
 class HorizontalFlip(Augmentation):
     """Mirrors an image left to right with a `probability`."""
 
-    probability: float = 0.5
+    probability: float = 0.5  # of a flip
 
     def __post_init__(self) -> None:
         good = 0 <= self.probability <= 1
@@ -67,7 +67,7 @@ class RandomCrop(Augmentation):
     After `zero_mean`, zero is the mean of a pixel.
     """
 
-    padding: int = 4
+    padding: int = 4  # pixels of the border
 
     def __post_init__(self) -> None:
         require(self.padding >= 0, "padding", f"must not be negative, is {self.padding}")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.backends.base import Backend
 from engine.data.preprocessing import Fitted, Pixels, Preprocessor, Table, fit
 from engine.errors import ConfigError, DataError, require
 from engine.registry import Registry
@@ -25,6 +26,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def on(self, backend: Backend) -> "Examples":
+        """Return a copy on the device of `backend`, in its precision."""
+        return Examples(backend.to_device(self.x), backend.to_device(self.y))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,9 @@ class BatchNorm(Layer):
 
     kind: ClassVar = "batch_norm"
     normalizes: ClassVar = True
-    momentum: float = 0.1
-    epsilon: float = 1e-5
-    start: Literal["normalized", "identity"] = "normalized"
+    momentum: float = 0.1  # weight of a batch in the running statistics
+    epsilon: float = 1e-5  # added to the variance
+    start: Literal["normalized", "identity"] = "normalized"  # of γ, β
 
     def __post_init__(self) -> None:
         require(0 < self.momentum <= 1, "momentum", f"must be in (0, 1], is {self.momentum}")

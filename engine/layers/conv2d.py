@@ -72,11 +72,11 @@ class Conv2d(Layer):
     kind: ClassVar = "conv2d"
     weighted: ClassVar = True
     over_images: ClassVar = True
-    filters: int
-    kernel: int = 3
-    stride: int = 1
-    padding: int = 0
-    initializer: Initializer = field(default_factory=Xavier)
+    filters: int  # number of output channels
+    kernel: int = 3  # side of the square window
+    stride: int = 1  # step between windows
+    padding: int = 0  # zeros around the image
+    initializer: Initializer = field(default_factory=Xavier)  # rule that draws the weights
     bias: float | None = 0.0  # initial value of every b; None: no b
 
     def __post_init__(self) -> None:

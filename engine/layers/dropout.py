@@ -20,7 +20,7 @@ class Dropout(Layer):
     """
 
     kind: ClassVar = "dropout"
-    rate: float = 0.5
+    rate: float = 0.5  # share of the values that is dropped
 
     def __post_init__(self) -> None:
         require(0 <= self.rate < 1, "rate", f"must be in [0, 1), is {self.rate}")

@@ -22,7 +22,7 @@ class LayerNorm(Layer):
 
     kind: ClassVar = "layer_norm"
     normalizes: ClassVar = True
-    epsilon: float = 1e-5
+    epsilon: float = 1e-5  # added to the variance
 
     def __post_init__(self) -> None:
         require(self.epsilon > 0, "epsilon", f"must be positive, is {self.epsilon}")

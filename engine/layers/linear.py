@@ -20,8 +20,8 @@ class Linear(Layer):
 
     kind: ClassVar = "linear"
     weighted: ClassVar = True
-    units: int
-    initializer: Initializer = field(default_factory=Xavier)
+    units: int  # number of outputs
+    initializer: Initializer = field(default_factory=Xavier)  # rule that draws the weights
     bias: float | None = 0.0  # initial value of every b; None: no b
 
     def __post_init__(self) -> None:

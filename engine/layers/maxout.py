@@ -21,7 +21,7 @@ class Maxout(Layer):
 
     kind: ClassVar = "maxout"
     activates: ClassVar = True
-    pieces: int = 2
+    pieces: int = 2  # inputs of which a unit passes on the largest
 
     def __post_init__(self) -> None:
         require(self.pieces >= 2, "pieces", f"must be at least 2, is {self.pieces}")

@@ -14,7 +14,7 @@ class Nonlinearity(Layer):
     """y = f(x) elementwise; backwards dx = dy · f′(x)."""
 
     kind: ClassVar = "activation"
-    activation: Activation = field(default_factory=ReLU)
+    activation: Activation = field(default_factory=ReLU)  # name of the function
 
     def bind(self, x: Shape, scope: Scope) -> Bound:
         backend, f = scope.backend, self.activation

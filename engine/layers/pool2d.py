@@ -16,8 +16,8 @@ class _Pool2d(Layer):
     """Pools windows of `size` × `size`, `stride` apart (0: `size`, without overlap)."""
 
     over_images: ClassVar = True
-    size: int = 2
-    stride: int = 0
+    size: int = 2  # side of the square window
+    stride: int = 0  # step between windows; 0: `size`
 
     def __post_init__(self) -> None:
         require(self.size >= 1, "size", f"must be at least 1, is {self.size}")

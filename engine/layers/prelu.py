@@ -24,8 +24,8 @@ class PReLU(Layer):
 
     kind: ClassVar = "prelu"
     activates: ClassVar = True
-    slope: float = 0.25
-    per_unit: bool = False
+    slope: float = 0.25  # initial slope of the negative side
+    per_unit: bool = False  # a slope for each unit, not one per layer
 
     def __post_init__(self) -> None:
         require(isfinite(self.slope), "slope", f"must be finite, is {self.slope}")

@@ -45,9 +45,9 @@ class Image(Layer):
     """
 
     kind: ClassVar = "image"
-    channels: int
-    height: int
-    width: int
+    channels: int  # of the image
+    height: int  # in pixels
+    width: int  # in pixels
 
     def __post_init__(self) -> None:
         for key in ("channels", "height", "width"):

@@ -32,7 +32,7 @@ class Residual(Layer):
 
     kind: ClassVar = "residual"
     weighted: ClassVar = True
-    layers: Sequence[Layer] = ()
+    layers: Sequence[Layer] = ()  # the layers inside the block
 
     def __post_init__(self) -> None:
         require(

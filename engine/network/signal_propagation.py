@@ -22,7 +22,7 @@ import numpy as np
 
 from engine.activations import Activation, activations
 from engine.backends import NumPyBackend
-from engine.statistics.frames import Floats, LayerInfo, gain
+from engine.statistics.frames import Floats, LayerInfo, gain, hidden_layers
 
 NODES: Final = 24  # in a panel: enough for E[tanh] to 1e-12
 REACH: Final = 9.0  # standard deviations, with 1e-18 of a Gaussian beyond
@@ -108,8 +108,8 @@ class SignalTheory:
 def expected(
     layers: Sequence[LayerInfo], input_std: float, input_mean: float = 0.0
 ) -> SignalTheory:
-    """Return the prediction for inputs of this mean and std; the last of `layers` is the output."""
-    square, std, hidden = input_std**2 + input_mean**2, input_std, layers[:-1]
+    """Return the prediction for the hidden ones of `layers`, for inputs of this mean and std."""
+    square, std, hidden = input_std**2 + input_mean**2, input_std, layers[: hidden_layers(layers)]
     passages: list[Passage] = []
     backward: list[float] = []  # from each layer to the one before
     reason = "" if std > 0 else "the spread of the inputs is unknown"

@@ -87,7 +87,7 @@ class Optimizer:
     decoupled: ClassVar[bool] = False
     """Whether `weight_decay` shrinks the weights in the update instead of adding to the loss."""
 
-    learning_rate: float = 0.01
+    learning_rate: float = 0.01  # factor of each step
     weight_decay: float = 0.0  # λ of ½λ‖W‖², added to the loss
     l1: float = 0.0  # strength of Σ|W|, added to the loss
     max_norm: float = 0.0  # of the incoming weights of a unit, after the update
@@ -117,7 +117,7 @@ class SGD(Optimizer):
     As in PyTorch, the velocity does not contain the learning rate: a change of it acts at once.
     """
 
-    momentum: float = 0.0
+    momentum: float = 0.0  # weight of earlier steps
 
     def bind(
         self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
@@ -139,7 +139,7 @@ class SGD(Optimizer):
 class Nesterov(Optimizer):
     """v ← μ v + g; w ← w − η (g + μ v): momentum that looks ahead (Sutskever et al., 2013)."""
 
-    momentum: float = 0.9
+    momentum: float = 0.9  # weight of earlier steps
 
     def bind(
         self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
@@ -163,7 +163,7 @@ class Nesterov(Optimizer):
 class AdaGrad(Optimizer):
     """s ← s + g²; w ← w − η g / (√s + ε) (Duchi et al., 2011): steps only get smaller."""
 
-    epsilon: float = 1e-10
+    epsilon: float = 1e-10  # added to the denominator
 
     def bind(
         self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
@@ -188,9 +188,9 @@ class AdaGrad(Optimizer):
 class RMSProp(Optimizer):
     """s ← α s + (1 − α) g²; v ← μ v + g / (√s + ε); w ← w − η v (Tieleman and Hinton, 2012)."""
 
-    alpha: float = 0.99
-    epsilon: float = 1e-8
-    momentum: float = 0.0
+    alpha: float = 0.99  # weight of the past in the mean square
+    epsilon: float = 1e-8  # added to the denominator
+    momentum: float = 0.0  # weight of earlier steps
 
     def bind(
         self, store: ParameterStore, hyper: Hyperparameters, backend: Backend
@@ -232,10 +232,10 @@ class Adam(Optimizer):
     would be too small at first.
     """
 
-    learning_rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    learning_rate: float = 1e-3  # factor of each step
+    beta1: float = 0.9  # weight of the past in the mean
+    beta2: float = 0.999  # weight of the past in the mean square
+    epsilon: float = 1e-8  # added to the denominator
 
     def bind(
         self, store: ParameterStore, hyper: Hyperparameters, backend: Backend

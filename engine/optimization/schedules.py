@@ -24,7 +24,7 @@ class Schedule:
     needs_validation: ClassVar[bool] = False
     """Whether it depends on the validation loss."""
 
-    warm_up_steps: int = 0
+    warm_up_steps: int = 0  # steps of a linear rise at the start
 
     def __post_init__(self) -> None:
         steps = self.warm_up_steps
@@ -95,8 +95,8 @@ def _power(factor: float, exponent: int) -> float:
 class StepDecay(Schedule):
     """Times `factor` after every `every` steps."""
 
-    every: int = 1000
-    factor: float = 0.1
+    every: int = 1000  # steps between two reductions
+    factor: float = 0.1  # of the rate, each time it is lowered
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,7 +112,7 @@ class StepDecay(Schedule):
 class Exponential(Schedule):
     """factorᵗ: the lecture's e^(−kt) with factor e^(−k)."""
 
-    factor: float = 0.999
+    factor: float = 0.999  # of the rate, each time it is lowered
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,7 +127,7 @@ class Exponential(Schedule):
 class InverseTime(Schedule):
     """1 / (1 + k t), the lecture's "1/t decay"; k is `decay`."""
 
-    decay: float = 0.001
+    decay: float = 0.001  # per step
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -148,7 +148,7 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 class Cosine(Schedule):
     """Half a cosine from 1 to `to` over the whole training (Loshchilov and Hutter, 2017)."""
 
-    to: float = 0.0
+    to: float = 0.0  # factor at the end
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,9 +167,9 @@ class OneCycle(Schedule):
     maximum. Momentum does not change.
     """
 
-    rise: float = 0.3
-    start: float = 1 / 25
-    end: float = 1 / 25 / 1e4
+    rise: float = 0.3  # share of the run in which the rate rises
+    start: float = 1 / 25  # factor at the start
+    end: float = 1 / 25 / 1e4  # factor at the end
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -194,9 +194,9 @@ class ReduceOnPlateau(Schedule):
     """
 
     needs_validation: ClassVar = True
-    factor: float = 0.1
-    patience: int = 10
-    threshold: float = 1e-4
+    factor: float = 0.1  # of the rate, each time it is lowered
+    patience: int = 10  # epochs without progress before the rate is lowered
+    threshold: float = 1e-4  # relative progress that counts
 
     def __post_init__(self) -> None:
         super().__post_init__()

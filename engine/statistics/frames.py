@@ -86,6 +86,12 @@ class LayerInfo:
         return self.path or str(self.index)
 
 
+def hidden_layers(layers: Sequence[LayerInfo]) -> int:
+    """Return the number of layers before the first output layer, which may be the last layer."""
+    outputs = (at for at, layer in enumerate(layers) if layer.role == "output")
+    return next(outputs, max(len(layers) - 1, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Units:
     """What each unit of a layer did over the examples of one batch; arrays (units,).
@@ -119,10 +125,16 @@ class Snapshot:
     one_signed: Floats  # (layers,): share of (example, unit) pairs whose dW has one sign
     units: Sequence[Units | None] = ()  # of each layer, where they were measured
     tensors: tuple[str, ...] = TENSORS
+    outputs: int = 1  # output layers, which come last
 
     def __len__(self) -> int:
         """Return the number of layers."""
         return len(self.statistics)
+
+    @property
+    def hidden(self) -> int:
+        """Number of hidden layers."""
+        return len(self) - self.outputs
 
     def field(self, tensor: str, name: str) -> Floats:
         """Return one field of one tensor for all layers, (layers,); also its `norm` (L2).
@@ -141,12 +153,12 @@ class Snapshot:
     @property
     def gain_forward(self) -> float:
         """Factor by which the std of activations changes per hidden layer, going forwards."""
-        return gain(self.field("activation", "std")[:-1])
+        return gain(self.field("activation", "std")[: self.hidden])
 
     @property
     def gain_backward(self) -> float:
         """Factor by which the std of dL/dA changes per hidden layer, going backwards."""
-        return gain(self.field("activation_grad", "std")[:-1][::-1])
+        return gain(self.field("activation_grad", "std")[: self.hidden][::-1])
 
     def first_nonfinite(self) -> tuple[int, str] | None:
         """Layer index (from 0) and tensor where NaN or infinity first appears in the step."""
@@ -259,12 +271,18 @@ class NamedSeries:
 
     __slots__ = ()
 
+    first_step: int
     series: Mapping[str, Floats]  # (steps,) each
 
     @property
     def steps(self) -> int:
         """Number of steps."""
         return max(map(len, self.series.values()), default=0)
+
+    @property
+    def next_step(self) -> int:
+        """Number of updates made by the end of these steps."""
+        return self.first_step + self.steps
 
     def values(self, name: str) -> Floats:
         """Return a series by name, (steps,): NaN where it is absent, but for `data_loss`.
@@ -317,8 +335,3 @@ class Frame(NamedSeries):
     events: Sequence[Event] = ()
     status: TrainingStatus | None = None  # from here on, where an event has changed it
     state: RunState = RunState.RUNNING
-
-    @property
-    def next_step(self) -> int:
-        """Number of updates made by the end of this frame."""
-        return self.first_step + self.steps

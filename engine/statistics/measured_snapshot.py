@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engine.statistics.frames import BINS, FIELDS, TENSORS, LayerInfo, Snapshot, Units
+from engine.statistics.frames import (
+    BINS,
+    FIELDS,
+    TENSORS,
+    LayerInfo,
+    Snapshot,
+    Units,
+    hidden_layers,
+)
 from engine.statistics.symmetry import asymmetry
 from engine.statistics.tensor_statistics import measure_tensor
 from engine.statistics.units import MOST_UNITS, measure_units
@@ -60,6 +68,7 @@ def measure_snapshot(
         np.full(len(layers), np.nan),
         units,
         tensors,
+        len(layers) - hidden_layers(layers),
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         update, weight_norm = snapshot.field("update", "norm"), snapshot.field("weight", "norm")

@@ -111,20 +111,15 @@ class BoundTraining:
         per_epoch = self.batches.per_epoch
         return per_epoch - (step - self.config.epoch_start) % per_epoch
 
-    def changed_config(self, command: Command, step: int) -> TrainingConfig:
-        """Return the configuration after `command` at `step`. Raises ConfigError, ShapeError."""
-        data = self._resources.data
-        config = changed(self.config, command, step, len(data.train))
-        config.check(data)
-        return config
-
     def change(self, command: Command, step: int) -> tuple["BoundTraining", dict[str, object]]:
         """Return the training that `command` makes at `step`, and the detail of its event.
 
         It takes over all state of this one that still fits, and this one stays as it is. Raises
         ConfigError, ShapeError, MemoryError.
         """
-        config, values = self.changed_config(command, step), command.plain()
+        data, values = self._resources.data, command.plain()
+        config = changed(self.config, command, step, len(data.train))
+        config.check(data)
         changes = [*self._changes, {"step": step, **values}]
         with self._resources.undo_draws_on_error():
             new = BoundTraining(config, self._resources, self.schedule.total, changes)
@@ -132,7 +127,7 @@ class BoundTraining:
         before = [asdict(layer) for layer in self.layers]
         del values["kind"]
         detail = values | event_detail(self.config, config)
-        return new, detail | {"anew": redrawn, "layers_before": before}
+        return new, detail | {"reset": redrawn, "layers_before": before}
 
     def checkpoint(self, step: int, seconds: float, total_steps: int) -> Checkpoint:
         """Return a copy of everything that the steps to come depend on."""
@@ -170,7 +165,9 @@ class BoundTraining:
             self.schedule.state[...] = old.schedule.state
         pairs = [*_matches(old.config.network, self.config.network, redrawn)]
         copied = _copy_parameters(old.network, self.network, pairs)
-        _copy_state(old.network, self.network, pairs)
+        states, old_states = self.network.store.state_views, old.network.store.state_views
+        for at, old_at in pairs:
+            _copy_fitting(old_states[old_at], states[at])
         self._copy_optimizer_state(old, pairs)
         if self.step.probes is not None and old.step.probes is not None:
             self.step.probes.take_over(old.step.probes, redrawn)
@@ -220,11 +217,6 @@ def _copy_parameters(
         for new_at, old_at in pairs
         for name in _copy_fitting(old.store.value_views[old_at], new.store.value_views[new_at])
     }
-
-
-def _copy_state(old: BoundNetwork, new: BoundNetwork, pairs: Sequence[tuple[int, int]]) -> None:
-    for new_at, old_at in pairs:
-        _copy_fitting(old.store.state_views[old_at], new.store.state_views[new_at])
 
 
 def _copy_fitting(source: Mapping[str, Array], target: Mapping[str, Array]) -> list[str]:

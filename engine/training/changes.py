@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from engine.activations import Activation
 from engine.commands import ChangeKind, Command
 from engine.errors import CheckpointError, ConfigError, TuilabError, UnknownNameError, require
-from engine.initializers import initializers
+from engine.initializers import Initializer, initializers
 from engine.layers.base import Layer
 from engine.layers.batch_norm import BatchNorm
 from engine.layers.linear import Linear
@@ -143,7 +143,7 @@ def _reinitialize(
     return _edited(config, _targets(config, command, output=True), edit)
 
 
-def _initialized(layer: Layer, initializer: Any) -> Layer:
+def _initialized(layer: Layer, initializer: Initializer) -> Layer:
     """Return a layer, and those inside it, with another rule for drawing its weights."""
     if isinstance(layer, Residual):
         return replace(layer, layers=[_initialized(inner, initializer) for inner in layer.layers])

@@ -72,7 +72,8 @@ class Checkpoint:
         if metadata.get("checksum") != _checksum(rest, arrays):
             raise CheckpointError(f"{path}: damaged: its contents do not match its checksum")
         values = json.loads(rest)
-        return cls(**{**values, "slices": _parsed(values["slices"])}, arrays=arrays)
+        values["slices"] = [Slice.parse(part) for part in values["slices"]]
+        return cls(**values, arrays=arrays)
 
 
 @contextmanager
@@ -87,10 +88,6 @@ def _open(path: Path) -> Iterator[tuple[Any, Mapping[str, str]]]:
             yield file, metadata
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
-
-
-def _parsed(slices: Sequence[Mapping[str, Any]]) -> list[Slice]:
-    return [Slice.parse(values) for values in slices]
 
 
 def _checksum(rest: str, arrays: Mapping[str, Host]) -> str:
@@ -150,7 +147,7 @@ class TrainingState:
     def put_back(self, checkpoint: Checkpoint) -> None:
         """Set the run to `checkpoint`. Raises CheckpointError, and changes nothing then."""
         _same("what was trained", self.identity, checkpoint.identity, str)
-        _same("the arrays", self.arrays, checkpoint.arrays, _form)
+        _same("the arrays", self.arrays, checkpoint.arrays, lambda a: f"{a.dtype} {(*a.shape,)}")
         _same(
             "the hyper-parameters", self.hyperparameters, checkpoint.hyperparameters, lambda _: ""
         )
@@ -162,10 +159,6 @@ class TrainingState:
         for name, generator in self.generators.items():
             generator.bit_generator.state = checkpoint.generators[name]
         self.hyperparameters.update(checkpoint.hyperparameters)
-
-
-def _form(array: Array) -> str:
-    return f"{array.dtype} {tuple(array.shape)}"
 
 
 def _same(

@@ -64,16 +64,20 @@ class Trainer:
     ) -> None:
         size = len(data.train) if batch_size is None else batch_size
         self.data, self.backend = data, backend or make_backend("numpy")
-        resources = Resources.of(
+        optimizer = optimizer or SGD()
+        self.hyperparameters = optimizer.hyperparameters()
+        resources = Resources(
             data,
+            train=data.train.on(self.backend),
+            validation=data.validation and data.validation.on(self.backend),
             loss=loss or SoftmaxCrossEntropy(),
-            optimizer=optimizer or SGD(),
+            optimizer=optimizer,
+            hyperparameters=self.hyperparameters,
             streams={name: stream(seed, name) for name in STREAMS},
             backend=self.backend,
             probes=probes,
             augment=augment,
         )
-        self.hyperparameters = resources.hyperparameters
         check_batch_size(size, len(data.train))
         self.total_steps = total_steps(steps, epochs, len(data.train) // size)
         config = TrainingConfig(network, size, schedule or Constant())
@@ -165,17 +169,6 @@ class Trainer:
             detail = {"total_steps": self.total_steps, "previous": checkpoint.total_steps}
         event = Event(self.step, checkpoint.seconds, EventKind.RESUMED, detail)
         self._next_frame.events.append(event)
-
-    def refusal(self, command: Command) -> str:
-        """Return why `command` cannot be applied, or ""."""
-        try:
-            if command.kind in CHANGES:
-                self._training.changed_config(command, self.step)
-            elif command.kind in ("set", "scale"):
-                self.hyperparameters.changed(command)
-        except TuilabError as error:
-            return str(error)
-        return self._run_control.refusal(command)
 
     def frames(
         self, inbox: "SimpleQueue[Command] | None" = None, interval: float = 0.1

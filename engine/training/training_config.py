@@ -67,7 +67,7 @@ class Resources:
     """What stays the same through all changes of a TrainingConfig."""
 
     data: Dataset
-    train: Examples  # of `data`, on the device
+    train: Examples  # of `data`, on the device of `backend`, in its precision
     validation: Examples | None  # the same
     loss: Loss
     optimizer: Optimizer
@@ -76,37 +76,6 @@ class Resources:
     backend: Backend
     probes: bool
     augment: Sequence[Augmentation]
-
-    @classmethod
-    def of(
-        cls,
-        data: Dataset,
-        *,
-        loss: Loss,
-        optimizer: Optimizer,
-        streams: Mapping[str, np.random.Generator],
-        backend: Backend,
-        probes: bool,
-        augment: Sequence[Augmentation],
-    ) -> "Resources":
-        """Copy `data` to the device of `backend`, in its precision; the rest are the fields."""
-
-        def on_device(examples: Examples) -> Examples:
-            return Examples(backend.to_device(examples.x), backend.to_device(examples.y))
-
-        validation = data.validation and on_device(data.validation)
-        return cls(
-            data,
-            on_device(data.train),
-            validation,
-            loss,
-            optimizer,
-            optimizer.hyperparameters(),
-            streams,
-            backend,
-            probes,
-            augment,
-        )
 
     @contextmanager
     def undo_draws_on_error(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ process, so that the recorder's thread is included and other programs are not.
 
 import argparse
 import gc
+import itertools
 import resource
 import subprocess
 import sys
@@ -99,7 +100,7 @@ def mlp() -> nn.Module:
     """Return 784-10×500-10 with ReLU."""
     widths = [784, *[500] * 10]
     layers: list[nn.Module] = []
-    for inputs, units in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, units in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, units), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(500, 10))
 
@@ -178,7 +179,7 @@ def prepare(
     contender: str, model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path
 ) -> Any:
     """Give a model and its optimiser what the contender measures with; return its run if any."""
-    every = {"not armed": "never", "default": 0.03, "every step": 1}.get(contender)
+    every: Any = {"not armed": "never", "default": 0.03, "every step": 1}.get(contender)
     if every is not None:
         return tuilab.watch(model, optimizer, out=str(folder / "run"), every=every, quiet=True)
     if contender == "hooks":

@@ -1,3 +1,5 @@
+import contextlib
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +28,18 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     yield tmp_path
     kill_workers(tmp_path)
+
+
+def prepare(folder: Path, *commands: tuple[str, ...]) -> None:
+    """Run commands in this process, in `folder`, for tests that each begin with a copy of it."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        patch.chdir(folder)
+        patch.delenv("TUILAB_DATA", raising=False)
+        patch.setenv(CONFIG, str(folder / "settings.json"))
+        for arguments in commands:
+            with pytest.raises(SystemExit) as left:
+                main(arguments)
+            assert left.value.code == 0, arguments
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from engine.states import EventKind, RunState
 from engine.statistics.frames import Event, Snapshot, TrainingStatus
 from engine.training.run_control import RunControl
 from tuilab import __version__
+from tuilab.adapters import launched
 from tuilab.adapters.cadence import SHARE, Cadence, Every
 from tuilab.adapters.recorder import Packet, Recorder
 from tuilab.adapters.scalars import Fetched, Scalars, StepScalars, now
@@ -39,6 +40,7 @@ from tuilab.record.run_folder import create, default_path, hold_lock
 from tuilab.terminal import shell_command
 
 FRAME_INTERVAL: Final = 0.1  # seconds
+ADAPTERS: Final = Path(__file__).parent
 PATIENCE: Final = 0.2  # seconds between two looks for a signal while the run is paused
 PACE: Final = ("pause", "resume", "step", "speed", "stop", "arm")
 """Commands that any loop takes that asks between its steps."""
@@ -108,13 +110,20 @@ class WatchedRun:
         self._options, self._controls = options, controls
         self.cadence = Cadence(options.every)
         program = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c") else "watch"
-        path = Path(options.out) if options.out is not None else default_path(program)
+        launch = launched.current  # by `tuilab watch`
+        path = None if options.out is None else Path(options.out)
+        if path is None and launch is not None:
+            path = launch.next_folder()
+        path = path or default_path(program)
+        title = options.title or (launch.title if launch is not None else "")
         self._folder = create(path)
         self._lock: IO[bytes] | None = hold_lock(self._folder)
         self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._source = source
         writer = RunWriter(self._folder.database)
         self._server = ControlServer(self._folder.path, self._inbox, self._refusal)
+        if launch is not None:
+            launch.begun(path)
         self._began = time.perf_counter()
         self._control = RunControl(lambda: 0)
         self._events: list[Event] = []
@@ -136,7 +145,7 @@ class WatchedRun:
         writer.describe(
             source,
             Origin(created=time.time()),
-            ScenarioInfo(title=options.title or program, version=__version__),
+            ScenarioInfo(title=title or program, version=__version__),
             DataInfo(classes=options.classes),
             compute,
             Plan(total_steps=options.total_steps),
@@ -375,7 +384,8 @@ class WatchedRun:
             print(f"tuilab: {error}", file=sys.stderr)
             return
         self._note_error(error)
-        self._previous_hook(kind, error, trace)
+        error.__traceback__ = frames_of_program(trace)
+        self._previous_hook(kind, error, error.__traceback__)
 
     def _note_error(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt | Stopped):
@@ -404,6 +414,16 @@ class WatchedRun:
             if self._lock is not None:
                 self._lock.close()  # the lock itself stays with the parent
             atexit.unregister(self.close)
+
+
+def frames_of_program(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of hooks and of functions that are watched."""
+    if trace is None:
+        return None
+    rest = frames_of_program(trace.tb_next)
+    if Path(trace.tb_frame.f_code.co_filename).is_relative_to(ADAPTERS):
+        return rest
+    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
 
 
 def _weak(method: Callable[[], None]) -> Callable[[], None]:

@@ -14,13 +14,13 @@ from tuilab.babysit.subject import Subject
 from tuilab.charts.event_markers import EventMarker
 from tuilab.charts.plot import Chart, Curve, draw, wants_logarithm
 from tuilab.charts.series import Reduced
+from tuilab.charts.symbols import BEST, CHOSEN, NOT_FINITE, OK, SEVERITIES
 from tuilab.charts.text import Line, plain
 from tuilab.claims.summary import to_json
 
 WIDTH, HEIGHT = 76, 14
-MARKS: Final = {"good": "✓", "look at it": "▲", "wrong": "✗"}
-TINTS: Final = {"good": "green", "look at it": "yellow", "wrong": "red"}
-ROLES: Final = {"good": "green", "error": "red", "own": "cyan"}
+VERDICTS: Final = {"good": OK, "look at it": SEVERITIES["warning"], "wrong": SEVERITIES["error"]}
+COLOURS: Final = {"success": "green", "warning": "yellow", "error": "red"}
 Results = Sequence[tuple[Check, CheckResult]]
 
 
@@ -38,10 +38,11 @@ def heading(subject: Subject) -> str:
 
 def check_text(check: Check, result: CheckResult, *, colour: bool) -> str:
     """Return one result: its verdict, the measured and expected values, and their meaning."""
-    head = f"{MARKS[result.verdict]} {check.title}: {result.verdict}"
+    symbol = VERDICTS[result.verdict]
+    head = f"{symbol.glyph} {check.title}: {result.verdict}"
     lines = [
         "",
-        click.style(head, fg=TINTS[result.verdict], bold=True) if colour else head,
+        click.style(head, fg=COLOURS[symbol.role], bold=True) if colour else head,
         *_wrapped(f"measured  {result.shown}", hang=12),
         *_wrapped(f"expected  {result.expected}", hang=12),
     ]
@@ -66,8 +67,13 @@ def sweep_chart(sweep: Sweep, *, colour: bool) -> list[str]:
     logarithmic = wants_logarithm(np.append(losses, sweep.initial))
     chart = Chart(
         [
-            Curve(_series(rates, losses), "loss"),
-            Curve(_series(rates, np.where(good, losses, np.nan)), "good", "●", points=True),
+            Curve(Reduced.of(rates, losses), "loss"),
+            Curve(
+                Reduced.of(rates, np.where(good, losses, np.nan)),
+                BEST.role,
+                BEST.glyph,
+                points=True,
+            ),
         ],
         _marks(rates, losses, sweep.own),
         reference=math.log10(sweep.initial) if logarithmic else sweep.initial,
@@ -75,31 +81,33 @@ def sweep_chart(sweep: Sweep, *, colour: bool) -> list[str]:
         decades=True,
     )
     lines = draw(chart, WIDTH, HEIGHT)
-    legend = "● suggested   ✗ explodes   ▼ this scenario   ╌ initial loss"
+    legend = (
+        f"{BEST.glyph} suggested   {NOT_FINITE.glyph} explodes   {CHOSEN.glyph} this scenario   "
+        "╌ initial loss"
+    )
     return [f"  {_painted(line, colour)}" for line in lines] + [f"  {legend}"] * bool(lines)
 
 
 def _marks(rates: Floats, losses: Floats, own: float) -> list[EventMarker]:
     """Return the marks above the curve: rates that explode, and the scenario's rate."""
-    marks = [EventMarker(rate, "✗", "", "error") for rate in rates[np.isnan(losses)]]
+    marks = [
+        EventMarker(rate, NOT_FINITE.glyph, "", NOT_FINITE.role) for rate in rates[np.isnan(losses)]
+    ]
     if own > 0:
-        marks.append(EventMarker(math.log10(own), "▼", "", "own"))  # drawn last, on top of others
+        # Drawn last, on top of the others.
+        marks.append(EventMarker(math.log10(own), CHOSEN.glyph, "", CHOSEN.role))
     return sorted(marks, key=lambda mark: mark.step)
-
-
-def _series(x: Floats, y: Floats) -> Reduced:
-    return Reduced(x, y, y, y)
 
 
 def _painted(line: Line, colour: bool) -> str:
     if not colour:
         return plain(line).rstrip()
-    return "".join(click.style(text, fg=ROLES.get(role)) for text, role in line).rstrip()
+    return "".join(click.style(text, fg=COLOURS.get(role)) for text, role in line).rstrip()
 
 
 def closing(results: Results) -> str:
     """Return the last line: how many checks have which verdict."""
-    counts = [(sum(r.verdict == verdict for _, r in results), verdict) for verdict in MARKS]
+    counts = [(sum(r.verdict == verdict for _, r in results), verdict) for verdict in VERDICTS]
     summary = ", ".join(f"{number} {verdict}" for number, verdict in counts if number)
     return f"\n{len(results)} checks: {summary}"
 

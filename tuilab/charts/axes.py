@@ -28,10 +28,13 @@ def round_step(span: float, number: int) -> float:
 
 def ticks(low: float, high: float, number: int, *, logarithmic: bool) -> list[tuple[float, str]]:
     """Return places and labels of ticks on a y axis; on a logarithmic one, places are powers."""
+    if logarithmic and high - low < 2:
+        if between := _between_decades(low, high):
+            return between
+        linear = ticks(10.0**low, 10.0**high, number, logarithmic=False)
+        return [(math.log10(value), text) for value, text in linear]
     step = round_step(high - low, number)
     if logarithmic:
-        if high - low < 2 and (between := _between_decades(low, high)):
-            return between
         step = max(1.0, round(step))
     values = [i * step for i in _whole(low / step, high / step)]
     if logarithmic:

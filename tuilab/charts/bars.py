@@ -91,6 +91,24 @@ def gain_bar(value: float, theory: float, span: float, columns: int) -> str:
     return "".join(cells)
 
 
+def gain_range(low: float, high: float, theory: float, span: float, columns: int) -> str:
+    """Draw a range of factors as `gain_bar` draws one: from the lowest to the highest."""
+    middle = columns // 2
+    cells = list(" " * columns)
+    cells[middle] = "┊"
+    first, last = (_place(factor, span, middle) or 0 for factor in (low, high))
+    start, end = (min(max(at, 0), 2 * middle) for at in (first, last))
+    cells[start : end + 1] = "━" * (end + 1 - start)
+    expected = _place(theory, span, middle)
+    if expected is not None:
+        cells[min(max(expected, 0), 2 * middle)] = EXPECTED.glyph
+    for at, place, arrow in ((first, start, "◀"), (last, end, "▶")):
+        beyond = at < 0 or at > 2 * middle
+        both = AS_EXPECTED if expected == at else MEASURED
+        cells[place] = arrow if beyond else both.glyph
+    return "".join(cells)
+
+
 def _place(factor: float, span: float, middle: int) -> int | None:
     """Return the column of a factor, which may lie beyond the scale; None for NaN."""
     if math.isnan(factor) or factor < 0:

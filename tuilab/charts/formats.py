@@ -97,6 +97,42 @@ def short(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def brief(value: float, digits: int = 2) -> str:
+    """Format with two significant digits, or another number of them: `0.31`, `1.2e-5`."""
+    if value < 0:
+        return f"−{brief(-value, digits)}"
+    if not math.isfinite(value):
+        return word(value)
+    value = _settled(value)
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")
+    exponent = int(power)
+    if value == 0 or exponent in range(-2, 3):
+        return f"{value:.{max(digits - 1 - exponent, 0)}f}" if value else "0"
+    return f"{mantissa}e{exponent}"
+
+
+def between(low: str, high: str) -> str:
+    """Format a range whose ends are formatted; one of them if they are equal."""
+    return low if low.removeprefix("×") == high else f"{low}…{high}"
+
+
+def span(low: float, high: float, cells: int = 10) -> str:
+    """Format a range as `0.31…0.92` or `3.1…4.2e-5`, in at most `cells`.
+
+    Where it does not fit, it has fewer digits, or only the largest value.
+    """
+    for digits in (2, 1):
+        ends = brief(low, digits), brief(high, digits)
+        text = between(*ends)
+        mantissa, _, power = ends[0].partition("e")
+        if power and ends[1].endswith(f"e{power}") and ends[0] != ends[1]:
+            text = f"{mantissa}…{ends[1]}"
+        if len(text) <= cells:
+            return text
+    largest = brief(max(abs(low), abs(high)), 1)
+    return f"±{largest}" if low < 0 else f"≤{largest}"
+
+
 def word(value: float) -> str:
     """Return the word for NaN, ∞ or −∞."""
     return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"

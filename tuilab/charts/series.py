@@ -132,21 +132,6 @@ class Series:
         return np.asarray(self._points.table[0])
 
     @property
-    def loss(self) -> Floats:
-        """Training loss; not finite where none of its steps is."""
-        return self.values("loss")
-
-    @property
-    def accuracy(self) -> Floats:
-        """Accuracy on the training batches."""
-        return self.values("accuracy")
-
-    @property
-    def learning_rate(self) -> Floats:
-        """Learning rate of each step, as the schedule made it."""
-        return self.values("learning_rate")
-
-    @property
     def broken(self) -> Floats:
         """How many steps of each point have a loss that is not finite."""
         return np.asarray(self._points.table[1] * self.stride)
@@ -225,6 +210,11 @@ class Reduced(NamedTuple):
     low: Floats
     high: Floats
     mean: Floats  # NaN where no value is finite: a gap
+
+    @classmethod
+    def of(cls, x: Floats, y: Floats) -> "Reduced":
+        """Return points that stand for one value each."""
+        return cls(x, y, y, y)
 
 
 def visible(steps: Floats, window: tuple[float, float]) -> slice:

@@ -44,7 +44,9 @@ def bands(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
     """Draw the percentiles 5, 25, 50, 75 and 95: ╶──▒▒█▒▒▒──╴, the middle half as a box."""
     if is_empty(h):
         return nothing(h, columns, rows)
-    values = [h.mean] * len(PERCENTILES) if is_spike(h) else _percentiles(h, axis)
+    values = [h.mean] * len(PERCENTILES)
+    if not is_spike(h):
+        values = h.quantiles(PERCENTILES, magnitude=axis.log).tolist()
     first, low, middle, high, last = (axis.column(value, columns) for value in values)
     box = [" "] * columns
     box[low : high + 1] = "▒" * (high + 1 - low)
@@ -59,10 +61,6 @@ def bands(h: Histogram, axis: Axis, columns: int, rows: int = 1) -> list[str]:
     if h.nonfinite:
         lines[-1] = lines[-1][:-1] + NOT_FINITE.glyph
     return [" " * columns] * (rows - len(lines)) + lines  # a gap between boxes
-
-
-def _percentiles(h: Histogram, axis: Axis) -> Sequence[float]:
-    return [float(value) for value in h.quantiles(PERCENTILES, magnitude=axis.log)]
 
 
 STYLES: Final[Mapping[str, Strip]] = {"bars": strip, "heat": heat, "percentiles": bands}

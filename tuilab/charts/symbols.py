@@ -1,15 +1,11 @@
-"""The symbols of the view, one meaning each, with the role that colours them.
-
-Charts, panels, the help and the screens take them from here. The glyphs of severities are those of
-`tuilab.diagnosis.finding.MARKS`, so that a report shows the same ones.
-"""
+"""The symbols of the view and of reports, one meaning each, with the role that colours them."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from engine.states import RunState
 from tuilab.charts.text import Span
-from tuilab.diagnosis.finding import MARKS, Severity
+from tuilab.diagnosis.finding import Severity
 
 
 class Symbol(NamedTuple):
@@ -31,15 +27,17 @@ class Symbol(NamedTuple):
 
 
 SEVERITIES: Final[Mapping[Severity, Symbol]] = {
-    "error": Symbol(MARKS["error"], "error", "an error"),
-    "warning": Symbol(MARKS["warning"], "warning", "a warning"),
-    "info": Symbol(MARKS["info"], "muted", "worth knowing"),
+    "error": Symbol("✕", "error", "an error"),
+    "warning": Symbol("▲", "warning", "a warning"),
+    "info": Symbol("○", "muted", "worth knowing"),
 }
 """A finding, by its severity; an error is also a run that failed."""
 
 OK: Final = Symbol("✓", "success", "as it should be")
 FAILED: Final = Symbol("✗", "error", "a claim that does not hold")
 PENDING: Final = Symbol("…", "muted", "a claim that cannot be judged yet")
+VERDICTS: Final = {True: OK, False: FAILED, None: PENDING}
+"""A claim, by whether it holds."""
 UNKNOWN: Final = Symbol("–", "muted", "not known")
 
 MEASURED: Final = Symbol("●", "", "measured")
@@ -54,8 +52,8 @@ FROZEN: Final = Symbol("❄", "update", "a frozen layer")
 CHANGED: Final = Symbol("▾", "update", "a hyper-parameter changed")
 REBUILT: Final = Symbol("▼", "update", "the network or its batches changed")
 
-BEST: Final = Symbol("★", "success", "the best trial")
-CHOSEN: Final = Symbol("◉", "warning", "the trial under the cursor")
+BEST: Final = Symbol("★", "success", "the best trial, or learning rate")
+CHOSEN: Final = Symbol("◉", "warning", "the trial under the cursor, or the scenario's own value")
 UP: Final = Symbol("↑", "", "upwards: beyond the upper edge, or sorted from the smallest")
 DOWN: Final = Symbol("↓", "", "downwards: beyond the lower edge, or sorted from the largest")
 PAST: Final = Symbol("◀", "warning", "an earlier step is shown")
@@ -73,6 +71,14 @@ RUN_STATES: Final[Mapping[str, Span]] = {
     RunState.UNREADABLE: _ERROR,
 }
 """How a run is going; what ended badly has the symbol of an error."""
+TRIAL_STATES: Final[Mapping[str, str]] = {
+    "complete": OK.glyph,
+    "pruned": "✂",
+    "failed": SEVERITIES["error"].glyph,
+    "lost": "↻",
+    "running": RUN_STATES[RunState.RUNNING][0],
+}
+"""How a trial of a search is going, or ended."""
 
 SINGULAR: Final = (
     *SEVERITIES.values(),

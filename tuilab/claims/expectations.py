@@ -27,14 +27,14 @@ STATUSES: Final = (RunState.FINISHED, RunState.DIVERGED, RunState.STOPPED)
 class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
     """One [[expect]] table; exactly one of the bounds is given."""
 
-    metric: str
-    claim: str = ""
-    at: At = "end"
-    between: tuple[float, float] | None = None
-    below: float | None = None
-    above: float | None = None
-    equals: float | str | None = None
-    contains: str | None = None
+    metric: str  # a metric, or an expression over metrics
+    claim: str = ""  # what is claimed, in words
+    at: At = "end"  # when it must hold
+    between: tuple[float, float] | None = None  # the lowest and the highest value allowed
+    below: float | None = None  # a value that it must be below
+    above: float | None = None  # a value that it must be above
+    equals: float | str | None = None  # the exact value
+    contains: str | None = None  # a part of the status, or a rule that must report a finding
     lacks: str | None = None  # a rule that must not report anything
 
     @classmethod

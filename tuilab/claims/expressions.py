@@ -50,11 +50,6 @@ class Expression:
         """The operands that are metrics."""
         return [operand for operand in self.operands if isinstance(operand, Term)]
 
-    @property
-    def compares(self) -> bool:
-        """Whether it is about the variants of a comparison."""
-        return any(term.variant for term in self.terms)
-
     def moments(self, at: When) -> set[When]:
         """Return the moments that it is about, where an expectation asks for `at`."""
         return {at if term.at is None else term.at for term in self.terms}

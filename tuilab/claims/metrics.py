@@ -296,7 +296,7 @@ def _of_snapshot(metric: Metric, snapshot: Snapshot) -> Any:
         values = np.asarray(getattr(snapshot, metric.field))
     else:
         values = snapshot.field(metric.tensor, metric.field)
-    hidden = values[:-1] if len(values) > 1 else values
+    hidden = values[: snapshot.hidden]
     if metric.layer == "*":
         return [float(value) for value in hidden]
     layer = int(metric.layer or 0)

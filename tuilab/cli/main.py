@@ -19,11 +19,12 @@ from tuilab.cli.scenarios import new, schema
 from tuilab.cli.search import search
 from tuilab.cli.testing import test
 from tuilab.cli.views import attach, compare, replay, serve, tour
+from tuilab.cli.watch import watch
 from tuilab.terminal import silence
 
 COMMANDS = (
     *(run, test, tour, check, gradcheck, search, new, schema),
-    *(attach, replay, compare, serve),
+    *(watch, attach, replay, compare, serve),
     *(list_runs, show, export, info, data),
 )
 

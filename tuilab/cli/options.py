@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "numpy", "cupy")
 PATH = click.Path(path_type=Path)
+Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 VIEW = "tuilab.view"  # key of the view options in the context of a command
 
 
@@ -119,38 +120,6 @@ def with_shortcuts(sets: Sequence[str], seed: int | None, steps: int | None = No
     return assignments
 
 
-def view_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options for the appearance of the view; read them with `chosen_appearance`."""
-    options = (
-        click.option(
-            "--theme",
-            envvar="TUILAB_THEME",
-            expose_value=False,
-            callback=_store_theme,
-            metavar="NAME",
-            help="Theme: dark, light, colour-blind, or a theme of Textual [env: TUILAB_THEME].",
-        ),
-        click.option(
-            "--glyphs",
-            type=click.Choice(("braille", "block", "ascii")),
-            envvar="TUILAB_GLYPHS",
-            expose_value=False,
-            callback=_store,
-            help="Characters to draw with [env: TUILAB_GLYPHS; default: detected].",
-        ),
-        click.option(
-            "--mouse/--no-mouse",
-            default=True,
-            expose_value=False,
-            callback=_store,
-            help="Use the mouse in the view, or leave it to the terminal for selecting text.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 def chosen_appearance() -> "Appearance":
     """Return the appearance that the options of the current command choose."""
     from tuilab.viewer.terminal.appearance import Appearance
@@ -169,9 +138,75 @@ def known_theme(context: click.Context, option: click.Parameter, value: str | No
     return value
 
 
+def stacked(*options: Decorator) -> Decorator:
+    """Return a decorator that adds options in this order."""
+
+    def add(command: Callable[..., int]) -> Callable[..., int]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def training_options(verb: str, out: str) -> Decorator:
+    """Return what the commands that train have in common: SCENARIO, and how to `verb` with it.
+
+    `out` is the help of --out. Call `check_headless` with the values.
+    """
+    return stacked(
+        click.argument("scenario", type=PATH, required=False, callback=named_scenario),
+        click.option("--headless", is_flag=True,
+                     help=f"{verb} without the view; print the results."),
+        click.option("--json", "as_json", is_flag=True,
+                     help="With --headless: print one JSON document."),
+        seed,
+        backend,
+        sets,
+        click.option("--out", type=PATH, help=out),
+        data_dir,
+    )  # fmt: skip
+
+
+def check_headless(verb: str, *, headless: bool, as_json: bool) -> None:
+    """Raise UsageError if there is no view to draw, or no document to print."""
+    if as_json and not headless:
+        raise click.UsageError("--json requires --headless")
+    if not headless:
+        need_terminal(f"add --headless to {verb} without the view")
+
+
 def _store(context: click.Context, option: click.Parameter, value: Any) -> None:
     context.meta.setdefault(VIEW, {})[option.name] = value
 
 
 def _store_theme(context: click.Context, option: click.Parameter, value: str | None) -> None:
     _store(context, option, known_theme(context, option, value))
+
+
+view_options = stacked(
+    click.option(
+        "--theme",
+        envvar="TUILAB_THEME",
+        expose_value=False,
+        callback=_store_theme,
+        metavar="NAME",
+        help="Theme: dark, light, colour-blind, or a theme of Textual [env: TUILAB_THEME].",
+    ),
+    click.option(
+        "--glyphs",
+        type=click.Choice(("braille", "block", "ascii")),
+        envvar="TUILAB_GLYPHS",
+        expose_value=False,
+        callback=_store,
+        help="Characters to draw with [env: TUILAB_GLYPHS; default: detected].",
+    ),
+    click.option(
+        "--mouse/--no-mouse",
+        default=True,
+        expose_value=False,
+        callback=_store,
+        help="Use the mouse in the view, or leave it to the terminal for selecting text.",
+    ),
+)
+"""Options for the appearance of the view; read them with `chosen_appearance`."""

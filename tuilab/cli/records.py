@@ -1,7 +1,6 @@
 """The commands that print or convert recorded runs: list, show, export."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -58,17 +57,24 @@ def show(run: str | None, as_json: bool) -> int:
 )
 @click.option("--at", type=click.IntRange(min=0), metavar="STEP", help="Pictures: view at a step.")
 @click.option("--theme", callback=known_theme, metavar="NAME", help="Pictures: theme.")
-def export(run: str | None, to: str, out: Path | None, **options: Any) -> int:
+def export(
+    run: str | None,
+    to: str,
+    out: Path | None,
+    panel: str | None,
+    size: tuple[int, int] | None,
+    at: int | None,
+    theme: str | None,
+) -> int:
     """Export a RUN to the format of another tool.
 
     RUN is a run folder, its name, or part of its name [default: the newest run]. csv writes four
     tables; json one document; tensorboard event files with all scalars and histograms; svg and png
     a picture of the view.
     """
-    from tuilab.export import export
+    from tuilab.export import PictureOptions, export
     from tuilab.record.run_folder import find
 
-    given = {name: value for name, value in options.items() if value is not None}
-    for path in export(find(run), to, out, given):
+    for path in export(find(run), to, out, PictureOptions(panel, size, at, theme)):
         say(str(path))
     return 0

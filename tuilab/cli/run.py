@@ -11,15 +11,10 @@ import click
 from engine.states import EventKind
 from tuilab.cli.open_view import open_view
 from tuilab.cli.options import (
-    PATH,
-    backend,
-    data_dir,
-    named_scenario,
-    need_terminal,
+    check_headless,
     print_error,
-    seed,
-    sets,
     threads,
+    training_options,
     variant,
     view_options,
     with_shortcuts,
@@ -33,20 +28,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("scenario", type=PATH, required=False, callback=named_scenario)
+@training_options("Train", "Run folder [default: runs/<time>-<scenario>].")
 @click.option("--resume", metavar="RUN", help="Continue a run that ended or was killed.")
 @click.option("--fork", metavar="RUN", help="Branch off from a run, with other settings by --set.")
 @click.option("--at", type=click.IntRange(min=0), help="Step to fork at [default: the newest].")
-@click.option("--headless", is_flag=True, help="Train without the view; print a summary.")
-@click.option("--json", "as_json", is_flag=True, help="With --headless: print one JSON document.")
 @click.option("--steps", type=click.IntRange(min=1), help="Total number of training steps.")
-@seed
-@backend
 @threads
-@sets
 @variant
-@click.option("--out", type=PATH, help="Run folder [default: runs/<time>-<scenario>].")
-@data_dir
 @view_options
 def run(
     scenario: Path | None,
@@ -85,10 +73,7 @@ def run(
         raise click.UsageError("--fork cannot be combined with --seed or --variant")
     if at is not None and fork is None:
         raise click.UsageError("--at requires --fork")
-    if as_json and not headless:
-        raise click.UsageError("--json requires --headless")
-    if not headless:
-        need_terminal("add --headless to train without the view")
+    check_headless("train", headless=headless, as_json=as_json)
     options = Options(backend, data_dir, threads)
     if scenario is not None:
         assignments = with_shortcuts(sets, seed, steps)

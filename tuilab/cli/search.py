@@ -8,13 +8,10 @@ import click
 
 from tuilab.cli.options import (
     PATH,
-    backend,
-    data_dir,
-    named_scenario,
+    check_headless,
     need_terminal,
     print_error,
-    seed,
-    sets,
+    training_options,
     with_shortcuts,
 )
 from tuilab.terminal import say, shell_command
@@ -42,7 +39,7 @@ def search() -> None:
     epilog="tuilab search show STUDY prints the results and saves the best scenario; "
     "tuilab search view STUDY opens the view again."
 )
-@click.argument("scenario", type=PATH, required=False, callback=named_scenario)
+@training_options("Search", "Folder of the search [default: runs/<time>-…-search].")
 @click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time [default: all cores].")
 @click.option("--trials", type=click.IntRange(min=1), help="Number of trials per stage.")
 @click.option("--range", "ranges", multiple=True, metavar="KEY=LOW:HIGH", help="Range of a key in "
@@ -54,13 +51,6 @@ def search() -> None:
 @click.option("--cluster", default="", metavar="ADDRESS", help="Run trials on a Dask cluster: "
     "tcp://HOST:PORT.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue the newest search of SCENARIO, or of --out.")
-@click.option("--headless", is_flag=True, help="Search without the view; print a line per trial.")
-@click.option("--json", "as_json", is_flag=True, help="With --headless: print one JSON document.")
-@seed
-@backend
-@sets
-@click.option("--out", type=PATH, help="Folder of the search [default: runs/<time>-…-search].")
-@data_dir
 def start(
     scenario: Path | None,
     jobs: int | None,
@@ -92,10 +82,7 @@ def start(
         raise click.UsageError("give a SCENARIO file, or --resume --out DIR")
     if resume and (sets or seed is not None or storage):
         raise click.UsageError("--resume cannot be combined with --set, --seed or --storage")
-    if as_json and not headless:
-        raise click.UsageError("--json requires --headless")
-    if not headless:
-        need_terminal("add --headless to search without the view")
+    check_headless("search", headless=headless, as_json=as_json)
     need("optuna")
     if resume:
         folder = find_resumable(out, scenario)

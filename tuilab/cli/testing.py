@@ -48,21 +48,21 @@ def test(
 ) -> int:
     """Run scenarios and check their claims.
 
-    PATHS are scenario files, or folders that contain them [default: scenarios/]. Exits with 1 if a
-    claim does not hold.
+    PATHS are scenario files, or folders that contain them [default: scenarios/, or else the
+    scenarios that are installed with tuilab]. Exits with 1 if a claim does not hold.
     """
     from engine.backends.threads import usable_cores
     from tuilab.errors import RunError
     from tuilab.process.launch import Options, write_atomically
     from tuilab.process.testing import TestPlan, collect, run_suite
-    from tuilab.reports.suite_report import junit, results_json, results_table
-    from tuilab.scenario.catalog import resolve
+    from tuilab.reports.suite_report import junit, progress_line, results_json, results_table
+    from tuilab.scenario.catalog import folder, resolve
 
     if junit_file is not None and not junit_file.parent.is_dir():
         raise RunError(f"cannot write {junit_file}: the folder {junit_file.parent} does not exist")
     begin = time.monotonic()
     named = [path if path.is_dir() else resolve(path) for path in paths]
-    scenarios = collect(named or [Path("scenarios")], pattern)
+    scenarios = collect(named or [folder()], pattern)
     options = Options(backend, data_dir, threads=1, checkpoints=False)
     plan = TestPlan(options, jobs or usable_cores(), sets, seed, seeds)
     status = StatusLine(sys.stderr, len(scenarios))
@@ -72,7 +72,7 @@ def test(
             results.append(result)
             status.count()
             if not as_json:
-                status.print(result.line)
+                status.print(progress_line(result))
     finally:
         status.close()
     seconds = time.monotonic() - begin

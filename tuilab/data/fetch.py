@@ -17,7 +17,7 @@ from typing import Any, Final, TextIO
 from urllib.parse import urlsplit
 
 from engine.errors import unknown_name
-from tuilab.errors import FetchError
+from tuilab.errors import FetchError, missing_package
 
 TIMEOUT: Final = 30.0  # seconds without a byte
 
@@ -194,10 +194,7 @@ def _import_pooch() -> ModuleType:
     try:
         import pooch
     except ImportError as error:
-        raise FetchError(
-            "tuilab data fetch needs pooch, which is not installed; in tuilab's folder: "
-            "python3 -m pip install -e '.[data]'"
-        ) from error
+        raise FetchError(missing_package("tuilab data fetch needs pooch", "pooch")) from error
     return pooch  # type: ignore[no-any-return]
 
 

@@ -38,6 +38,7 @@ class Symptom:
     cause: str  # a sentence with the number in it
     advice: str  # what helps, and the key to set
     layers: tuple[int, ...] = ()  # from 1
+    remedy: str = ""  # which of the rule's remedies is advised, if it has several
 
 
 @dataclass(frozen=True, slots=True)

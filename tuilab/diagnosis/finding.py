@@ -9,12 +9,12 @@ from engine.states import EventKind
 from engine.statistics.frames import Event
 
 Severity = Literal["info", "warning", "error"]
+NOT_IN_JSON: Final = ("key", "remedy")
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error")
-MARKS: Final = {"error": "✕", "warning": "▲", "info": "○"}
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What a rule reports; the fields of `--json`, and `key`."""
+    """What a rule reports; the fields of `--json`, and those in NOT_IN_JSON."""
 
     rule: str
     severity: Severity
@@ -25,6 +25,7 @@ class Finding(msgspec.Struct, frozen=True):
     cause: str
     advice: str
     key: str = ""  # of the threshold in a scenario file: "diagnosis.saturation.share"
+    remedy: str = ""  # which of the rule's remedies is advised, if it has several
 
     @property
     def rank(self) -> int:
@@ -55,7 +56,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     def document(self) -> dict[str, Any]:
         """Return the entry of the `--json` document."""
-        return {name: value for name, value in msgspec.to_builtins(self).items() if name != "key"}
+        fields = msgspec.to_builtins(self)
+        return {name: value for name, value in fields.items() if name not in NOT_IN_JSON}
 
 
 def active(events: Iterable[Event]) -> list[Finding]:

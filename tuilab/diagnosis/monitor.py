@@ -117,4 +117,5 @@ class Monitor:
             cause=symptom.cause,
             advice=symptom.advice,
             key=f"diagnosis.{name}.{symptom.key}" if symptom.key else f"diagnosis.{name}",
+            remedy=symptom.remedy,
         )

@@ -8,7 +8,14 @@ from typing import Final, Literal
 
 import numpy as np
 
-from engine.statistics.frames import Floats, Frame, LayerInfo, Snapshot, Validation
+from engine.statistics.frames import (
+    Floats,
+    Frame,
+    LayerInfo,
+    Snapshot,
+    Validation,
+    hidden_layers,
+)
 
 Moment = Literal["snapshot", "window", "validation", "frame"]
 """When a rule examines a run: at a snapshot, at the end of a window of the curves, after a
@@ -36,9 +43,8 @@ class RunFacts:
 
     @property
     def hidden(self) -> int:
-        """Number of hidden layers: those before the first output layer, which may be the last."""
-        outputs = (at for at, layer in enumerate(self.layers) if layer.role == "output")
-        return next(outputs, len(self.layers) - 1)
+        """Number of hidden layers."""
+        return hidden_layers(self.layers)
 
 
 @dataclass(frozen=True, slots=True)

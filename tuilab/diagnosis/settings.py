@@ -39,8 +39,8 @@ def every_rule() -> dict[str, Rule]:
 class Common(msgspec.Struct, frozen=True):
     """The keys of [diagnosis] beside the rules."""
 
-    enabled: bool = True
-    patience: Annotated[int, Meta(ge=1)] = PATIENCE
+    enabled: bool = True  # False turns off all rules
+    patience: Annotated[int, Meta(ge=1)] = PATIENCE  # moments for which a condition must hold
 
 
 @dataclass(frozen=True)

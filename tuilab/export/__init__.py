@@ -3,18 +3,26 @@
 A format registers a function from an open run and a target path to the files it wrote.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from engine.errors import ConfigError, UnknownNameError
 from tuilab.errors import RunError
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
 
-Write = Callable[..., list[Path]]  # (reader, target, and the options of a picture)
+
+@dataclass(frozen=True, slots=True)
+class PictureOptions:
+    """What a picture shows: one `panel` or all, the newest snapshot up to step `at`."""
+
+    panel: str | None = None
+    size: tuple[int, int] | None = None  # columns and rows
+    at: int | None = None
+    theme: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +32,36 @@ class Format:
     module: str  # imported on use
     suffix: str  # of a file; "" for a folder
     function: str = "write"
-    picture: bool = False
+    picture: bool = False  # the function takes PictureOptions too
 
 
 FORMATS: Final = {
     "csv": Format("tuilab.export.csv", ""),
     "json": Format("tuilab.export.json", ".json"),
     "tensorboard": Format("tuilab.export.tensorboard", ""),
-    "svg": Format("tuilab.viewer.terminal.offscreen", ".svg", "write_svg", picture=True),
-    "png": Format("tuilab.viewer.terminal.offscreen", ".png", "write_png", picture=True),
+    "svg": Format("tuilab.export.picture", ".svg", "write_svg", picture=True),
+    "png": Format("tuilab.export.picture", ".png", "write_png", picture=True),
 }
 
 
 def export(
-    folder: RunFolder, to: str, out: Path | None = None, picture: Mapping[str, Any] | None = None
+    folder: RunFolder, to: str, out: Path | None = None, picture: PictureOptions = PictureOptions()
 ) -> list[Path]:
     """Write a run as the format `to`; return the files. Raises ConfigError, RunError.
 
     `out` is the file or folder to write, by default inside the run folder: export/<format>.
-    `picture` has the options of a picture, by the names of the fields of
-    `tuilab.viewer.terminal.offscreen.PictureOptions`.
     """
     if to not in FORMATS:
         raise UnknownNameError("format", to, FORMATS, "--to")
-    chosen, picture = FORMATS[to], picture or {}
-    if picture and not chosen.picture:
-        raise ConfigError(f"goes with pictures, not with {to}", f"--{next(iter(picture))}")
+    chosen = FORMATS[to]
+    given = next((name for name, value in asdict(picture).items() if value is not None), "")
+    if given and not chosen.picture:
+        raise ConfigError(f"goes with pictures, not with {to}", f"--{given}")
     target = out or folder.path / "export" / f"{to}{chosen.suffix}"
-    write: Write = getattr(import_module(chosen.module), chosen.function)
+    write: Callable[..., list[Path]] = getattr(import_module(chosen.module), chosen.function)
     try:
         (target.parent if chosen.suffix else target).mkdir(parents=True, exist_ok=True)
         with RunReader(folder.database) as reader:
-            return write(reader, target, **picture)
+            return write(reader, target, *[picture] * chosen.picture)
     except OSError as error:
         raise RunError(f"cannot write {target}: {error.strerror or error}") from error

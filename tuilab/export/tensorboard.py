@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.statistics.frames import BINS, FIELDS, Snapshot
 from tuilab.claims.metrics import Record
-from tuilab.errors import RunError
+from tuilab.errors import RunError, missing_package
 from tuilab.record import RunReader
 
 
@@ -16,10 +16,8 @@ def write(reader: RunReader, to: Path) -> list[Path]:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise RunError(
-            "the tensorboard format needs tensorboardX: in tuilab's folder, "
-            "python3 -m pip install -e '.[tensorboard]'"
-        ) from error
+        needs = missing_package("the tensorboard format needs tensorboardX", "tensorboardX")
+        raise RunError(needs) from error
     before = set(to.iterdir())
     with SummaryWriter(str(to)) as writer:
         began = reader.info().created

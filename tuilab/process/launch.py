@@ -75,6 +75,7 @@ class Worker:
 
     folder: RunFolder
     process: subprocess.Popen[bytes] | None = field(default=None)
+    program: str = ""  # what the process runs, if not a worker of ours: "train.py"
 
 
 def start(scenario: Scenario, path: Path, options: Options) -> Worker:

@@ -79,14 +79,6 @@ class ScenarioResult:
         return Claim(run, first, passes, len(row))
 
     @property
-    def line(self) -> str:
-        """One line for the progress of a test run."""
-        if self.skipped:
-            return f"· {self.name}  skipped: {self.skipped}"
-        mark, word = ("✓", "as claimed") if self.passed else ("✗", self.problem)
-        return f"{mark} {self.name}  {self.seconds:.1f} s  {word}"
-
-    @property
     def passed(self) -> bool:
         """Whether nothing is wrong with it; a skipped one passes."""
         return not self.problem

@@ -286,9 +286,18 @@ class RunReader:
             statistics[at] = [_number(value) for value in row[2:end]]
             ranges[at] = [_number(value) for value in row[end : end + 2]]
             histograms[at] = _histogram(row[end + 2])
+        outputs = self._rows("SELECT count(*) FROM layer WHERE role = 'output'")[0][0]
         named = dict(zip(PER_LAYER, numbers, strict=True))
         return Snapshot(
-            step, epoch, statistics, histograms, ranges, tensors=tensors, units=(), **named
+            step,
+            epoch,
+            statistics,
+            histograms,
+            ranges,
+            tensors=tensors,
+            units=(),
+            outputs=outputs or 1,
+            **named,
         )
 
 

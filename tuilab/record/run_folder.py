@@ -6,7 +6,7 @@ runs/<time>-<scenario>/    (of a comparison: a folder in it for each variant, an
                     source has none
     preprocess.npz  the statistics of the training split that inputs were preprocessed with
     checkpoints/    a few states of the training, to resume from
-    worker.log      what the training process printed
+    worker.log      what the training process printed, or a program under `tuilab watch`
     worker.lock     locked by the training process for as long as it lives
     control.sock    where commands go while it lives
 """
@@ -21,6 +21,7 @@ from typing import IO
 
 from engine.states import RunState
 from tuilab.errors import RunError
+from tuilab.record.output_log import tail
 from tuilab.record.reader import RunReader
 from tuilab.record.run_info import RunInfo
 
@@ -64,25 +65,15 @@ class RunFolder:
 
     def is_alive(self) -> bool:
         """Return whether a training process holds this run: the kernel drops the lock with it."""
-        try:
-            with self.lock.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # there is none, or we may not open it
-            return False
-        return False
+        return is_locked(self.lock)
 
     def state(self, info: RunInfo) -> RunState:
         """Return the state of the run: KILLED if its process is gone without having ended it."""
         return info.state if info.ended or self.is_alive() else RunState.KILLED
 
     def log_tail(self, lines: int = 12) -> str:
-        """Return the end of the worker's log, for a message."""
-        try:
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
-        except OSError:
-            return ""
+        """Return the end of the log, for a message: safe to show, without empty lines."""
+        return "\n".join(tail(self.log, lines))
 
 
 def create(path: Path) -> RunFolder:
@@ -227,14 +218,32 @@ def _not_found(name: str, root: Path) -> str:
 
 def hold_lock(folder: RunFolder) -> IO[bytes]:
     """Take the run's lock for the life of this process; keep the returned file referenced."""
-    file = folder.lock.open("ab")
-    for attempt in reversed(range(ATTEMPTS)):
+    file = take_lock(folder.lock)
+    if file is None:
+        raise RunError(f"{folder.path} is being trained by another process")
+    return file
+
+
+def take_lock(path: Path) -> IO[bytes] | None:
+    """Lock a file until the returned one is closed; None if another process holds the lock."""
+    file = path.open("ab")
+    for _ in range(ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:  # by a worker, or for a moment by a call of `is_alive`
-            if not attempt:
-                file.close()
-                raise RunError(f"{folder.path} is being trained by another process") from None
+            return file
+        except BlockingIOError:  # by its holder, or for a moment by a call of `is_locked`
             time.sleep(0.02)
-    return file
+    file.close()
+    return None
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or we may not open it
+        return False
+    return False

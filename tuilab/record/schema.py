@@ -62,11 +62,6 @@ class Block(NamedSeries):
     probe_share: float
     series: Mapping[str, Floats]
 
-    @property
-    def next_step(self) -> int:
-        """Number of updates made by the end of this block."""
-        return self.first_step + self.steps
-
 
 @dataclass(frozen=True, slots=True)
 class History:

@@ -10,10 +10,10 @@ import numpy as np
 from engine.states import EventKind
 from tuilab.charts.plot import wants_logarithm
 from tuilab.charts.series import Reduced, reduce
+from tuilab.charts.symbols import FAILED, OK, SEVERITIES, VERDICTS
 from tuilab.claims.expectations import Verdict
 from tuilab.claims.metrics import Record
 from tuilab.claims.summary import Summary
-from tuilab.diagnosis import finding
 from tuilab.process.comparison import ComparisonSummary, Outcome
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
@@ -22,7 +22,6 @@ from tuilab.terminal import shell_command
 
 WIDTH, HEIGHT, TICKS = 72, 12, 5
 LINE = 96  # characters per line of running text
-MARKS = {True: "✓", False: "✗", None: "·"}
 
 
 def summary_text(summary: Summary, verdicts: Sequence[Verdict], reader: RunReader) -> str:
@@ -121,7 +120,7 @@ def findings_text(record: Record) -> str:
     lines = ["diagnosis:" if record.findings else ""]
     for f in record.findings:
         where = f" · {f.where}" if f.where else ""
-        lines.append(f"{finding.MARKS[f.severity]} {f.severity}: {f.title}{where}")
+        lines.append(f"{SEVERITIES[f.severity].glyph} {f.severity}: {f.title}{where}")
         evidence = f"{f.cause} (step {f.first_step}, {f.key} = {f.threshold:g})"
         lines += wrap(evidence, LINE, initial_indent="    ", subsequent_indent="    ")
         lines += wrap(f"→ {f.advice}", LINE, initial_indent="    ", subsequent_indent="      ")
@@ -167,13 +166,13 @@ def verdict_table(
     """
     rows: list[tuple[str, ...]] = [("", "scenario", "claim", "at", "measured", "band")]
     for run, v in verdicts:
-        rows.append((MARKS[v.passed], run, v.claim, str(v.at), v.measured_text, v.band))
+        rows.append((VERDICTS[v.passed].glyph, run, v.claim, str(v.at), v.measured_text, v.band))
     if passes:
         rows = [(*row, last) for row, last in zip(rows, ("seeds", *passes), strict=True)]
     lines = aligned(rows).split("\n")
     if not colour:
         return "\n".join(lines)
-    tints = {"✓": "green", "✗": "red"}
+    tints = {OK.glyph: "green", FAILED.glyph: "red"}
     return "\n".join(click.style(line, fg=tints.get(line[:1])) for line in lines)
 
 

@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from typing import Any, Final
 from xml.etree import ElementTree
 
+from tuilab.charts.symbols import VERDICTS
 from tuilab.claims.summary import to_json, verdict_document
 from tuilab.process.testing import Claim, ScenarioResult, SeedRun
 from tuilab.reports.run_report import verdict_table
 
 UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # not allowed in XML
+
+
+def progress_line(result: ScenarioResult) -> str:
+    """Return the line for a scenario that was tested or skipped."""
+    if result.skipped:
+        return f"· {result.name}  skipped: {result.skipped}"
+    words = result.problem or "as claimed"
+    return f"{VERDICTS[result.passed].glyph} {result.name}  {result.seconds:.1f} s  {words}"
 
 
 def results_table(results: Sequence[ScenarioResult], seconds: float, *, colour: bool) -> str:

@@ -118,9 +118,11 @@ def override(table: Table, assignment: str) -> None:
         if depth + 1 == len(places):
             node[place] = value
             return
-        child = places[depth + 1]
+        inner = _path(places[: depth + 1])
+        if inner in FAMILIES and inner != "data" and isinstance(node.get(place), str):
+            node[place] = called(FAMILIES[inner][1], node[place], inner)
         node = node.setdefault(place, {}) if isinstance(node, dict) else node[place]
-        _check_place(node, child, _path(places[: depth + 1]))
+        _check_place(node, places[depth + 1], inner)
 
 
 def _places(path: str) -> list[str | int]:

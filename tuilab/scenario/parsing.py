@@ -19,6 +19,7 @@ from engine.registry import Registry
 from tuilab.claims.expectations import Expectation
 from tuilab.diagnosis.settings import parse as parse_diagnosis
 from tuilab.scenario.file_format import (
+    DEFAULTS,
     SECTIONS,
     DataSection,
     Header,
@@ -71,9 +72,9 @@ def parse(table: Table, name: str) -> Scenario:
         initializer=member(initializers, network.initializer, "network.initializer"),
         bias=network.bias,
         batch_norm=_batch_norm(network.batch_norm),
-        loss=member(losses, table.get("loss", "softmax_cross_entropy"), "loss"),
-        optimizer=member(optimizers, table.get("optimizer", "sgd"), "optimizer"),
-        schedule=member(schedules, table.get("schedule", "constant"), "schedule"),
+        loss=_member(losses, table, "loss"),
+        optimizer=_member(optimizers, table, "optimizer"),
+        schedule=_member(schedules, table, "schedule"),
         train=train,
         expect=tuple(
             Expectation.parse(entry, f"expect[{index}]", depth)
@@ -134,6 +135,14 @@ def _check_layers(table: Table, layers: Sequence[Layer]) -> None:
         any(layer.weighted for layer in layers),
         "layer",
         "no [[layer]] has weights; add one, such as linear or conv2d",
+    )
+
+
+def _member(registry: Registry[T], table: Table, key: str) -> T:
+    """Return the member at a key; a table without a name has settings of the default one."""
+    value = table.get(key, DEFAULTS[key])
+    return member(
+        registry, {"name": DEFAULTS[key]} | value if isinstance(value, dict) else value, key
     )
 
 

@@ -27,7 +27,7 @@ from engine.registry import Registry
 from tuilab.claims.expectations import Expectation
 from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.settings import Common
-from tuilab.scenario.file_format import DataSection, Header, NetworkSection, TrainSection
+from tuilab.scenario.file_format import DEFAULTS, DataSection, Header, NetworkSection, TrainSection
 from tuilab.scenario.layer_tables import FAMILIES
 from tuilab.scenario.search.pruners import pruners
 from tuilab.scenario.search.samplers import samplers
@@ -53,9 +53,9 @@ def schema() -> Schema:
         "data": _data(),
         "network": _network(),
         "layer": {"type": "array", "items": {"$ref": "#/$defs/layer"}},
-        "loss": _family(losses),
-        "optimizer": _family(optimizers),
-        "schedule": _family(schedules),
+        "loss": _family(losses, DEFAULTS["loss"]),
+        "optimizer": _family(optimizers, DEFAULTS["optimizer"]),
+        "schedule": _family(schedules, DEFAULTS["schedule"]),
         "train": _object(_struct(TrainSection), "Length and precision of training"),
         "expect": {"type": "array", "items": _expectation()},
         "diagnosis": _diagnosis(),
@@ -103,21 +103,24 @@ def _resolved(value: Any, parts: Mapping[str, Any]) -> Any:
     return value
 
 
-def _family(registry: Registry[Any]) -> Schema:
-    """Return the schema of a member: its name, a call such as "pca(64)", or a table of settings."""
+def _family(registry: Registry[Any], default: str = "") -> Schema:
+    """Return the schema of a member: its name, a call such as "pca(64)", or a table of settings.
+
+    A table without a name has settings of the `default`.
+    """
     names = "|".join(sorted(registry))
     text = {"type": "string", "anyOf": [{"enum": sorted(registry)}, {"pattern": rf"^({names})\("}]}
-    return {"description": f"One {registry.kind}", "anyOf": [text, *_tables(registry)]}
+    return {"description": f"One {registry.kind}", "anyOf": [text, *_tables(registry, default)]}
 
 
-def _tables(registry: Registry[Any]) -> list[Schema]:
-    return [_member(name, cls) for name, cls in sorted(registry.items())]
+def _tables(registry: Registry[Any], default: str = "") -> list[Schema]:
+    return [_member(name, cls, named=name != default) for name, cls in sorted(registry.items())]
 
 
-def _member(name: str, cls: type, key: str = "name") -> Schema:
+def _member(name: str, cls: type, key: str = "name", *, named: bool = True) -> Schema:
     required = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING]
     table = _object({key: {"const": name}, **_settings(cls)}, _first_line(cls))
-    return table | {"required": [key, *required]}
+    return table | {"required": [key] * named + required}
 
 
 def _first_line(cls: type) -> str:

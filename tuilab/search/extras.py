@@ -3,18 +3,18 @@
 from importlib.util import find_spec
 from typing import Final
 
-from tuilab.errors import SearchError
+from tuilab.errors import SearchError, missing_package
 
 EXTRAS: Final = {
-    "optuna": ("search", "a search needs Optuna"),
-    "psycopg": ("postgres", "a study on a PostgreSQL server needs psycopg"),
-    "distributed": ("cluster", "trials on a Dask cluster need distributed"),
+    "optuna": ("'optuna>=5,<6'", "a search needs Optuna"),
+    "psycopg": ("'psycopg[binary]>=3.2'", "a study on a PostgreSQL server needs psycopg"),
+    "distributed": ("distributed", "trials on a Dask cluster need distributed"),
 }
-"""Package → (extra that installs it, its purpose)."""
+"""Module → (what installs it, its purpose)."""
 
 
 def need(package: str) -> None:
     """Raise SearchError with the install command if `package` is missing."""
     if find_spec(package) is None:
-        extra, why = EXTRAS[package]
-        raise SearchError(f"{why}, which is not installed: pip install 'tuilab[{extra}]'")
+        requirement, why = EXTRAS[package]
+        raise SearchError(missing_package(why, requirement))

@@ -8,7 +8,6 @@ search.log            output of a search in the background
 trials/STAGE-NUMBER/  the run folder of a trial
 """
 
-import fcntl
 import os
 import time
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import IO, Final
 import msgspec
 
 from tuilab.errors import RunError, ScenarioError, SearchError
-from tuilab.record.run_folder import DEFAULT_ROOT, free_path, slug
+from tuilab.record.run_folder import DEFAULT_ROOT, free_path, is_locked, slug, take_lock
 from tuilab.scenario.loading import load
 from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.settings import Search
@@ -66,6 +65,10 @@ class StudyFolder:
         return self.path / "search.log"
 
     @property
+    def lock(self) -> Path:
+        return self.path / "search.lock"
+
+    @property
     def trials(self) -> Path:
         return self.path / "trials"
 
@@ -92,7 +95,7 @@ class StudyFolder:
 
     def remove(self) -> None:
         """Remove the files of a search that never began; other files are kept."""
-        for file in (self.scenario, self.info_file, self.database, self.path / "search.lock"):
+        for file in (self.scenario, self.info_file, self.database, self.lock):
             with suppress(OSError):
                 file.unlink()
         for folder in (self.trials, self.path):
@@ -105,24 +108,14 @@ class StudyFolder:
 
     def hold(self) -> IO[bytes]:
         """Lock the folder until the returned file is closed. Raises SearchError."""
-        file = (self.path / "search.lock").open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise SearchError(f"{self.path} is being searched by another process") from None
+        file = take_lock(self.lock)
+        if file is None:
+            raise SearchError(f"{self.path} is being searched by another process")
         return file
 
     def is_alive(self) -> bool:
         """Return whether a process is searching in this folder."""
-        try:
-            with (self.path / "search.lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no lock file
-            return False
-        return False
+        return is_locked(self.lock)
 
 
 def create(path: Path, info: StudyInfo, scenario: str) -> StudyFolder:

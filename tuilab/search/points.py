@@ -11,7 +11,7 @@ from tuilab.scenario.overrides import assign, merge
 from tuilab.scenario.parsing import parse
 from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.settings import Search
-from tuilab.scenario.search.space import Choice, Parameter, Point
+from tuilab.scenario.search.space import Choice, Point
 from tuilab.toml_structs import Table
 
 SEARCH = "search"
@@ -51,7 +51,8 @@ def check_space(base: Scenario, search: Search) -> None:
     for index, stage in enumerate(search.stages):
         outer = f"search.stage[{index}]" if index else SEARCH
         for key, parameter in stage.space.items():
-            for value in _ends(parameter):
+            choices = parameter.values if isinstance(parameter, Choice) else parameter.points(2)
+            for value in choices:
                 try:
                     scenario_at(base, _middle(search) | {key: value}, stage.train)
                 except ConfigError as error:
@@ -63,10 +64,6 @@ def check_space(base: Scenario, search: Search) -> None:
 
 def _middle(search: Search) -> Point:
     return {key: parameter.points(1)[0] for key, parameter in search.stages[0].space.items()}
-
-
-def _ends(parameter: Parameter) -> list[Any]:
-    return [*parameter.values] if isinstance(parameter, Choice) else parameter.points(2)
 
 
 def is_allowed(base: Scenario, search: Search, key: str, value: Any) -> bool:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
+from tuilab.charts.symbols import SEVERITIES
 from tuilab.reports.run_report import aligned
 from tuilab.scenario.scenario import Scenario
 from tuilab.scenario.search.settings import Search, Stage
@@ -49,7 +50,7 @@ class ProgressLines(Listener):
 
     def edges(self, stage: Stage, edges: Sequence[Edge], *, extended: bool) -> None:
         for edge in edges:
-            self._status.print(f"▲ {edge.text}")
+            self._status.print(SEVERITIES["warning"].glyph + f" {edge.text}")
         if not extended and any(edge.wider is not None for edge in edges):
             self._status.print("  (--extend searches there)")
 
@@ -109,7 +110,9 @@ def stage_table(stage: StageResult, result: SearchResult, limit: int | None) -> 
     heading += "".join(f", {count} {why}" for why, count in incomplete(stage.rows).items()) + ")"
     more = len(ranked) - len(rows) + 1
     lines = [heading, aligned(rows) if ranked else "", f"… and {more} more" if more else ""]
-    lines += [f"▲ {text}" for text in result.edges.get(stage.stage.name, ())]
+    lines += [
+        SEVERITIES["warning"].glyph + f" {text}" for text in result.edges.get(stage.stage.name, ())
+    ]
     return "\n".join(line for line in lines if line)
 
 

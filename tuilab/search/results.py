@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tuilab.charts.symbols import NOT_FINITE, TRIAL_STATES
 from tuilab.claims.summary import to_json
 from tuilab.scenario.search.settings import Search, Stage
 from tuilab.scenario.search.space import Point, Space
@@ -19,7 +20,6 @@ SHORT: Final = {
     "weight_decay": "reg",
 }
 """Short names of columns, as in the lecture."""
-MARKS: Final = {"complete": "✓", "pruned": "✂", "failed": "✗", "lost": "↻", "running": "▶"}
 ENDED: Final = ("complete", "pruned", "failed", "lost")
 
 
@@ -43,8 +43,8 @@ class Row:
     def mark(self) -> str:
         """One character for its state."""
         if self.reason == "loss not finite":
-            return "∅"
-        return MARKS.get(self.state, "·")
+            return NOT_FINITE.glyph
+        return TRIAL_STATES.get(self.state, "·")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,8 @@ class SearchResult:
         )
 
     def _row(self, stage: StageResult, row: Row) -> dict[str, Any]:
-        ranks = {ranked.number: rank for rank, ranked in enumerate(self._ranked(stage), start=1)}
+        ranked = stage.ranked(maximize=self.search.maximize)
+        ranks = {trial.number: rank for rank, trial in enumerate(ranked, start=1)}
         return {
             "stage": stage.stage.name,
             "number": row.number,
@@ -164,9 +165,6 @@ class SearchResult:
                     ]
                 )
         return text.getvalue().rstrip("\n")
-
-    def _ranked(self, stage: StageResult) -> list[Row]:
-        return stage.ranked(maximize=self.search.maximize)
 
 
 def _cell(value: Any) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from tuilab.record import RunInfo
+from tuilab.record.run_info import OWN_SOURCE
 from tuilab.viewer.model.capabilities import offers
 
 Target = TypeVar("Target")
@@ -46,7 +47,8 @@ def hints(
 ) -> list[tuple[int, str, str, str]]:
     """Return (priority, key, label, action) for the footer: what can be done now.
 
-    A run that has `finished` all its steps cannot be resumed.
+    A run that has `finished` all its steps cannot be resumed. A worker of ours prints next to
+    nothing.
     """
     shown = []
     for action in actions:
@@ -56,6 +58,7 @@ def hints(
             (action.section != "tour" or touring)
             and (several or not action.with_others)
             and not (finished and action.id == "go_on")
+            and not (action.id == "output" and info.source == OWN_SOURCE)
             and (not action.needs or offers(info, action.needs))
         )
         if priority and usable:

@@ -14,9 +14,10 @@ from textual.screen import ModalScreen, Screen
 from engine.commands import Command
 from tuilab.errors import ViewError
 from tuilab.process.launch import Worker
+from tuilab.process.program import moved_to
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
-from tuilab.terminal import is_terminal, shell_command
+from tuilab.terminal import how_it_ended, is_terminal, shell_command
 from tuilab.viewer.actions import ACTIONS, BY_ID
 from tuilab.viewer.comparison import Comparison
 from tuilab.viewer.controls import Controls
@@ -107,7 +108,9 @@ class ViewerApp(TuilabApp[Worker]):
     def _follow(self, worker: Worker) -> None:
         self.session.worker = worker
         process = worker.process
-        self.store = RunStore(worker.folder, process.poll if process else lambda: None)
+        exit_code = process.poll if process else lambda: None
+        self.store = RunStore(worker.folder, exit_code, program=worker.program)
+        self._ended = False  # whether it was noticed that the program has ended
         self.judge = ClaimJudge(worker.folder, self._claims)
         self.notices.forget()
         self.controls.forget()
@@ -146,6 +149,8 @@ class ViewerApp(TuilabApp[Worker]):
         if self._on_terminal and not is_terminal(sys.__stdin__):
             self.exit(self.worker)
             return
+        if self.worker.program and self._program_ended():
+            return
         store = self.store
         opened = not store.info.pid  # nothing was read before: these events are history
         changes = store.poll()
@@ -159,6 +164,26 @@ class ViewerApp(TuilabApp[Worker]):
         self.comparison.changed = False
         if self.judge.claims is not self.dashboard.claims:
             self._show_claims(self.judge.claims)
+
+    def _program_ended(self) -> bool:
+        """Follow the program to where it records. Return whether it ended without a record."""
+        if (moved := moved_to(self.worker)) is not None:
+            self.session.runs[self.session.runs.index(self.worker)] = moved
+            self.switch_to(moved)
+            return False
+        code = self.store.exit_code
+        if code is None or self._ended:
+            return False
+        self._ended = True
+        if not self.worker.folder.database.exists():
+            self.exit(self.worker)
+            return True
+        self.notify(
+            f"{self.worker.program} has ended: {how_it_ended(code)}; o shows its output",
+            timeout=8,
+            severity="error" if code else "information",
+        )
+        return False
 
     def _show_claims(self, claims: Claims) -> None:
         self.dashboard.show_claims(claims)

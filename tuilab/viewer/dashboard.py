@@ -13,6 +13,8 @@ from tuilab.charts.text import Line
 from tuilab.viewer.action import Action, hints
 from tuilab.viewer.layout import Layout, arrange
 from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.folding import Folding
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import Changes, RunStore
 from tuilab.viewer.panels import side_by_side, status
@@ -28,6 +30,7 @@ from tuilab.viewer.panels.base import (
 from tuilab.viewer.panels.curves import Curves
 from tuilab.viewer.panels.footer import Footer
 from tuilab.viewer.panels.header import Header
+from tuilab.viewer.panels.layers import Layers
 from tuilab.viewer.panels.registry import BY_KEY, PANELS, TABS
 
 ARRANGED_BY: Final = frozenset(("state", "info", "snapshot"))
@@ -91,6 +94,7 @@ class Dashboard(Vertical):
         self.others: Sequence[OtherRun] = ()  # runs whose curves are drawn too
         self.several = False  # there are other runs to switch to
         self.compared: ComparedTensors | None = None  # what is shown of the layers of all runs
+        self.folding = Folding()
         self.arranged = Layout("tiny")
         self._enlarged_from_overview = False
         self._store: RunStore | None = None
@@ -132,13 +136,14 @@ class Dashboard(Vertical):
             self.overview,
             self.arranged.row_height,
             self.arranged.charts,
+            self.folding,
         )
 
     def draw(self, store: RunStore, changes: Changes, highlighted: str = "") -> None:
         """Draw what is in sight and shows any of `changes`."""
         topics = frozenset(f.name for f in fields(changes) if getattr(changes, f.name))
         if store is not self._store:
-            self._store, topics = store, ARRANGED_BY
+            self._store, topics, self.folding = store, ARRANGED_BY, Folding()
             self._schedule.mark()
         if topics & ARRANGED_BY:
             self.place()
@@ -222,7 +227,10 @@ class Dashboard(Vertical):
         """Return the number of rows of the layer table."""
         if self.compared and (runs := side_by_side.compared(store, self.others)):
             return side_by_side.depth(runs) + 1  # its header has one line more
-        return len(store.snapshot.statistics) if store.snapshot else 0
+        if store.snapshot is None:
+            return 0
+        self.folding.follow(Table.of(store.snapshot, store.info).layers)
+        return len(self.folding.rows)
 
     def _place_panels(self) -> None:
         """Show the panels that are in sight, and give them their room."""
@@ -276,8 +284,11 @@ class Dashboard(Vertical):
             self._go_to(TABS[(TABS.index(self.tab) + by) % len(TABS)], alone=self.alone)
 
     def show_overview(self) -> None:
-        """Show all panels again; zoomed curves in sight are reset first."""
-        curves = self.panel(Curves)
+        """Show all panels again; a filter and zoomed curves in sight are reset first."""
+        curves, layers = self.panel(Curves), self.panel(Layers)
+        if layers.display and self.folding.pattern:
+            layers.filter("")
+            return
         in_sight = self.overview or self.tab == curves.id
         if in_sight and curves.reset():
             return
@@ -303,6 +314,10 @@ class Dashboard(Vertical):
             self._go_to(str(curves.id), alone=wide)
         else:
             self._go_to(self.tab, alone=wide and not self._enlarged_from_overview)
+
+    def on_layers_rows_changed(self) -> None:
+        """Give the panels the room that they need now."""
+        self.rearrange()
 
     def _go_to(self, tab: str, *, alone: bool) -> None:
         self.tab, self.alone = tab, alone

@@ -10,15 +10,18 @@ from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Fix
 from tuilab.process.launch import has_ended
+from tuilab.record.output_log import OutputLog
 from tuilab.viewer.action import Action
 from tuilab.viewer.controls import Controls
 from tuilab.viewer.host import Host
 from tuilab.viewer.model.thresholds import thresholds_of
 from tuilab.viewer.panels.layer.base import LayerViewState
+from tuilab.viewer.panels.layers import Layers
 from tuilab.viewer.runs import Runs
 from tuilab.viewer.screens.dialogs import Choice, HelpScreen, LeaveScreen
 from tuilab.viewer.screens.findings_screen import Answer, FindingsScreen
 from tuilab.viewer.screens.layer_screen import LayerScreen
+from tuilab.viewer.screens.output_screen import OutputScreen
 from tuilab.viewer.screens.overlay import Overlay
 
 
@@ -52,10 +55,26 @@ class Navigation:
         else:
             self._app.dashboard.next_panel(by)
 
-    def show_layer(self) -> None:
-        """Open the screen of one layer; where curves are alone, enlarge one of them instead."""
+    def enter(self) -> None:
+        """Unfold the row under the cursor, or open the screen of its layer.
+
+        Where curves are alone, enlarge one of them instead.
+        """
         app = self._app
         if isinstance(app.screen, LayerScreen) or app.dashboard.enlarge_chart():
+            return
+        layers = app.dashboard.panel(Layers)
+        if layers.display and app.dashboard.folding.selecting:
+            layer = layers.enter()
+            if layer is None:
+                return
+            self._layer_view = replace(self._layer_view, layer=layer)
+        self.show_layer()
+
+    def show_layer(self) -> None:
+        """Open the screen of one layer."""
+        app = self._app
+        if isinstance(app.screen, LayerScreen):
             return
         if app.store.snapshot is None:
             app.notify("there are no statistics yet", timeout=3)
@@ -74,6 +93,15 @@ class Navigation:
         elif not isinstance(app.screen, FindingsScreen):
             screen = FindingsScreen(lambda: app.role_styles, lambda: app.store)
             app.push_screen(screen, self._answered)
+
+    def show_output(self) -> None:
+        """Open what the program of the run has printed."""
+        app = self._app
+        log = app.store.folder.log
+        if not log.exists():
+            app.notify("the output of this run was not recorded", timeout=3)
+        elif not isinstance(app.screen, OutputScreen):
+            app.push_screen(OutputScreen(lambda: app.role_styles, OutputLog(log)))
 
     def _answered(self, answer: Answer | None) -> None:
         if answer is None:

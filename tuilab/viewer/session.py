@@ -3,6 +3,7 @@
 Workers are started and stopped in the thread that sends commands, so that no key press waits.
 """
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from tuilab.viewer.model.command_sender import CommandSender
 from tuilab.viewer.model.store import RunStore
 
 PATIENCE: Final = 3.0  # seconds to wait for runs to stop, when leaving
+PROGRAM_PATIENCE: Final = 10.0  # for programs, which may do much at their end
 POLL: Final = 0.02  # seconds
 
 
@@ -184,7 +186,18 @@ class Session:
         self._sender.after(then)
 
     def await_end(self) -> None:
-        """Wait a moment for runs that are stopping, so that they are reported as ended."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and not all(map(has_ended, self._stopping)):
-            time.sleep(POLL)
+        """Wait a moment for runs that are stopping, so that they are reported as ended.
+
+        A program stops at its next training step, which may not come: it is then terminated.
+        """
+        for insist in (None, signal.SIGTERM, signal.SIGKILL):
+            left = [run for run in self._stopping if not has_ended(run)]
+            if insist is not None:
+                left = [run for run in left if run.program]
+            for run in left:
+                if insist is not None and run.process is not None:
+                    run.process.send_signal(insist)
+            programs = any(run.program for run in left)
+            deadline = time.monotonic() + (PROGRAM_PATIENCE if programs else PATIENCE)
+            while time.monotonic() < deadline and not all(map(has_ended, left)):
+                time.sleep(POLL)

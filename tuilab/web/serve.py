@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tuilab.errors import RunError, ScenarioError
+from tuilab.errors import RunError, ScenarioError, missing_package
 from tuilab.record.run_folder import find_group
 from tuilab.scenario.catalog import resolve
 from tuilab.scenario.loading import load_file
@@ -28,10 +28,8 @@ def serve(words: Sequence[str], host: str, port: int, report: Callable[[str], No
     try:
         from tuilab.web.server import ViewServer
     except ImportError as error:
-        raise RunError(
-            "tuilab serve needs textual-serve, which is not installed; in tuilab's folder: "
-            "python3 -m pip install -e '.[web]'"
-        ) from error
+        needs = missing_package("tuilab serve needs textual-serve", "textual-serve")
+        raise RunError(needs) from error
     _check(host, port)
     command = "exec " + shlex.join([sys.executable, "-m", "tuilab.cli.main", *words])
     shown = shell_command(*words)

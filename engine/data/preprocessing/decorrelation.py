@@ -19,7 +19,7 @@ class PCA(Preprocessor):
     """(x − mean) · axes: the `k` axes along which the training split varies most (0: all)."""
 
     keeps_pixels: ClassVar = False
-    k: int = 0
+    k: int = 0  # number of axes; 0: all
 
     def __post_init__(self) -> None:
         require(self.k >= 0, "k", f"must not be negative, is {self.k}")
@@ -42,8 +42,8 @@ class Whiten(Preprocessor):
     """
 
     keeps_pixels: ClassVar = False
-    epsilon: float = 1e-5
-    k: int = 0
+    epsilon: float = 1e-5  # added to each variance
+    k: int = 0  # number of axes; 0: all
 
     def __post_init__(self) -> None:
         good = np.isfinite(self.epsilon) and self.epsilon > 0
@@ -54,9 +54,7 @@ class Whiten(Preprocessor):
         mean, variance, axes = principal_axes(train, self.k)
         return {"mean": mean, "variance": variance, "axes": axes / np.sqrt(variance + self.epsilon)}
 
-    @staticmethod
-    def apply(x: Table, statistics: Statistics) -> Table:
-        return project(x, statistics["mean"], statistics["axes"])
+    apply = PCA.apply
 
 
 def principal_axes(x: Table, k: int) -> tuple[Matrix, Matrix, Matrix]:

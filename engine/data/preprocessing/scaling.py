@@ -47,7 +47,7 @@ class Normalize(Preprocessor):
 class Scale(Preprocessor):
     """x · factor: for example 1/255 for bytes."""
 
-    factor: float = 1.0
+    factor: float = 1.0  # of every input
 
     def __post_init__(self) -> None:
         require(np.isfinite(self.factor) and self.factor != 0, "factor", "must be finite, not 0")

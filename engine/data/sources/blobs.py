@@ -18,10 +18,10 @@ class Blobs(PointSource):
     81 and 100 %.
     """
 
-    noise: float = 1.0
-    features: int = 2
-    classes: int = 3
-    spread: float = 5.0
+    noise: float = 1.0  # std of a blob
+    features: int = 2  # number of inputs
+    classes: int = 3  # number of blobs
+    spread: float = 5.0  # std of the centres
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,7 +30,7 @@ class Cifar10(Source):
     """
 
     title: ClassVar = "CIFAR-10"
-    limit: int = 0
+    limit: int = 0  # training images to take; 0: all
 
     def __post_init__(self) -> None:
         require(self.limit >= 0, "limit", f"must not be negative, is {self.limit}")

@@ -14,8 +14,8 @@ from engine.errors import require
 class Circles(PointSource):
     """A circle of radius 1 and, inside, one of radius `factor`; 2 features, 2 classes."""
 
-    noise: float = 0.05
-    factor: float = 0.5
+    noise: float = 0.05  # std added to each coordinate
+    factor: float = 0.5  # inner radius over the outer one
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,10 +28,10 @@ class Csv(Source):
     """
 
     path_settings: ClassVar = ("path",)
-    path: str
-    label: str | int = -1
-    header: bool | Literal["auto"] = "auto"
-    delimiter: str = ","
+    path: str  # of the file
+    label: str | int = -1  # column of the labels, by name or number
+    header: bool | Literal["auto"] = "auto"  # whether the first line has names
+    delimiter: str = ","  # character between two fields
 
     def __post_init__(self) -> None:
         good = len(self.delimiter) == 1 and self.delimiter not in '"\r\n\0'

@@ -18,9 +18,9 @@ class Gaussian(Source):
     something to learn. The lecture (weight initialisation, 1000 × 500) only runs it forwards.
     """
 
-    samples: int = 1000
-    features: int = 500
-    classes: int = 10
+    samples: int = 1000  # number of examples
+    features: int = 500  # number of inputs
+    classes: int = 10  # number of random labels
 
     def __post_init__(self) -> None:
         for field in fields(self):

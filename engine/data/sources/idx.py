@@ -32,7 +32,7 @@ class IdxImages(Source):
     """
 
     names: ClassVar[tuple[str, ...]]
-    limit: int = 0
+    limit: int = 0  # training images to take; 0: all
 
     def __post_init__(self) -> None:
         require(self.limit >= 0, "limit", f"must not be negative, is {self.limit}")

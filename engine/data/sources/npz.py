@@ -24,9 +24,9 @@ class Npz(Source):
     """
 
     path_settings: ClassVar = ("path",)
-    path: str
-    x: str = "x"
-    y: str = "y"
+    path: str  # of the file
+    x: str = "x"  # name of the array of inputs
+    y: str = "y"  # name of the array of labels
 
     def __post_init__(self) -> None:
         require(self.x != self.y, "y", f"must not be the same array as x, is '{self.y}'")

@@ -19,8 +19,8 @@ class PointSource(Source):
     `noise` is the standard deviation of the noise added to every coordinate.
     """
 
-    samples: int = 300
-    noise: float = 0.1
+    samples: int = 300  # number of examples
+    noise: float = 0.1  # std added to each coordinate
 
     def __post_init__(self) -> None:
         classes = self.class_count()

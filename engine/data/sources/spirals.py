@@ -18,9 +18,9 @@ class Spirals(PointSource):
     0.64 turns. More turns are harder.
     """
 
-    noise: float = 0.02
-    classes: int = 3
-    turns: float = 0.75
+    noise: float = 0.02  # std added to each angle
+    classes: int = 3  # number of arms
+    turns: float = 0.75  # of each arm
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,7 @@ from threading import Timer
 import pytest
 
 from engine.commands import Command
-from tests.engine.training.test_trainer import blobs, collect, make
+from tests.engine.training.test_trainer import blobs, collect, make, refusal
 
 
 def test_it_runs_to_the_end_of_the_epoch_and_pauses() -> None:
@@ -80,4 +80,4 @@ def test_a_single_step_does_not_wait_for_the_limit() -> None:
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_an_invalid_speed_limit_is_refused(value: float) -> None:
     trainer = make(blobs())
-    assert "must not be negative" in trainer.refusal(Command("speed", value=value))
+    assert "must not be negative" in refusal(trainer, Command("speed", value=value))

@@ -30,6 +30,13 @@ def blobs(samples: int = 120, features: int = 6, classes: int = 3) -> Dataset:
     return Dataset("blobs", names, Examples(x[train], y[train]), Examples(x[held], y[held]))
 
 
+def refusal(trainer: Trainer, command: Command) -> str:
+    """Apply a command between two steps, as `frames` does; return why it was refused, or ""."""
+    trainer._apply(command)
+    event = trainer._next_frame.events[-1]
+    return str(event.detail["reason"]) if event.kind == "refused" else ""
+
+
 def network(batch_norm: bool = False) -> Network:
     return mlp([8, 8], 3, activation=ReLU(), initializer=He(), batch_norm=batch_norm)
 
@@ -203,8 +210,8 @@ def test_stop_ends_the_run_with_what_was_done() -> None:
 )
 def test_an_invalid_command_is_refused_with_the_reason(command: Command, word: str) -> None:
     trainer = make(blobs(), optimizer=SGD(100.0))
-    assert word in trainer.refusal(command)
-    assert not trainer.refusal(Command("scale", "learning_rate", 1.25))
+    assert word in refusal(trainer, command)
+    assert not refusal(trainer, Command("scale", "learning_rate", 1.25))
 
 
 def test_divergence_ends_the_run_and_names_the_first_bad_tensor() -> None:

@@ -33,10 +33,10 @@ SWEEP = Sweep(
 def test_the_curve_of_loss_against_learning_rate() -> None:
     lines = sweep_chart(SWEEP, colour=False)
     marks, axis = lines[0], lines[-2]
-    assert marks.index("▼") < marks.index("✗")
+    assert marks.index("◉") < marks.index("⊘")
     assert axis.split() == ["1e-3", "1e-2", "1e-1", "1e0", "1e1"]
-    assert marks.index("▼") == pytest.approx(axis.index("1e-2"), abs=3)
-    dots = [(line.index("●"), row) for row, line in enumerate(lines[:-1]) if "●" in line]
+    assert marks.index("◉") == pytest.approx(axis.index("1e-2"), abs=3)
+    dots = [(line.index("★"), row) for row, line in enumerate(lines[:-1]) if "★" in line]
     assert len(dots) == 2
     assert dots[0][0] < dots[1][0]  # the better one of them lies further right, and lower
     assert all(len(line) <= 80 for line in lines)
@@ -44,7 +44,7 @@ def test_the_curve_of_loss_against_learning_rate() -> None:
 
 def test_the_curve_has_colours_only_where_they_are_wanted() -> None:
     assert not any("\x1b" in line for line in sweep_chart(SWEEP, colour=False))
-    assert any("\x1b[32m●" in line for line in sweep_chart(SWEEP, colour=True))
+    assert any("\x1b[32m★" in line for line in sweep_chart(SWEEP, colour=True))
 
 
 def test_a_sweep_in_which_everything_explodes_has_no_curve() -> None:
@@ -58,7 +58,7 @@ def test_a_healthy_scenario(cli: Cli) -> None:
     assert out.count("✓") == 6
     assert "6 checks: 6 good" in out
     assert "ln 10 = 2.303" in out
-    assert "● suggested" in out
+    assert "★ suggested" in out
     assert "\x1b" not in out
     assert max(len(line) for line in out.splitlines()) <= 80 + len("title")
     assert not Path("runs").exists()
@@ -68,7 +68,7 @@ def test_a_broken_scenario_exits_with_one(cli: Cli, lab: Path) -> None:
     path = write_scenario(lab / "s.toml", small(network={"initializer": "zeros"}))
     code, out, _ = cli("check", path)
     assert code == 1
-    assert "✗ overfit 20 examples: wrong" in out
+    assert "✕ overfit 20 examples: wrong" in out
     assert "wrong" in out.splitlines()[-1]
 
 
@@ -152,4 +152,4 @@ def test_a_loss_of_zero_has_a_place_in_the_chart() -> None:
         ::-1
     ]
     sweep = Sweep(tried, (0.1, 1.0), own=0.1, initial=1.0, steps=30)
-    assert any("●" in line for line in sweep_chart(sweep, colour=False)[1:-1])
+    assert any("★" in line for line in sweep_chart(sweep, colour=False)[1:-1])

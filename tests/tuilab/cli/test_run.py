@@ -613,7 +613,7 @@ class TestBadInput:
         code, _, err = cli("run", "small.toml", "--headless", "--backend", "cupy")
         assert code == 2
         assert "needs CuPy, which is not here" in err
-        assert "pip install -e '.[cuda12]'" in err
+        assert "pip install 'cupy-cuda12x[ctk]'" in err
 
     def test_a_run_folder_that_is_taken_is_refused_and_untouched(
         self, finished: tuple[Path, Any, Any], cli: Cli, lab: Path

@@ -233,7 +233,7 @@ def test_without_pooch_it_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "pooch", None)
     code, out, err = cli("data", "fetch", "mnist", "--to", "d")
     assert (code, out) == (2, "")
-    assert "python3 -m pip install -e '.[data]'" in err
+    assert "-m pip install pooch" in err
 
 
 def test_an_unknown_name_gets_the_nearest(cli: Cli) -> None:

@@ -12,7 +12,7 @@ from tests.tuilab.support import layer_infos
 from tuilab.diagnosis.base import rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer, initialize
-from tuilab.diagnosis.rules.dead_units import LOWER
+from tuilab.diagnosis.rules.dead_units import LOWER_RATE
 from tuilab.diagnosis.rules.learning_rate import FIX_SIGNAL
 from tuilab.scenario.loading import load
 
@@ -99,12 +99,12 @@ def test_the_learning_rate_goes_to_where_updates_are_healthy(
 
 
 def test_a_signal_that_dies_is_mended_before_the_rate() -> None:
-    fixes = offers("low_learning_rate", case(), advice=f"{FIX_SIGNAL}: …", measured=1e-5)
+    fixes = offers("low_learning_rate", case(), remedy=FIX_SIGNAL, measured=1e-5)
     assert [bool(fix.settings) for fix in fixes] == [True, True, False]
 
 
 def test_units_that_died_while_training_want_a_lower_rate() -> None:
-    died = offers("dead_units", case(), advice=f"{LOWER}, or …")
+    died = offers("dead_units", case(), remedy=LOWER_RATE)
     assert died[0].command == Command("set", "learning_rate", 0.01)
     assert offers("dead_units", case())[0].label == "leaky_relu activation"
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,26 @@ import numpy as np
 import pytest
 
 from engine.statistics.frames import FIELDS, TENSORS
-from tests.tuilab.conftest import Cli
+from tests.tuilab.conftest import Cli, prepare
 from tests.tuilab.support import small, write_scenario
 from tuilab.export import FORMATS, export
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run of twelve steps."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_scenario(folder / "s.toml", small(data={"validation": 0.2}))
+    prepare(folder, ("run", "s.toml", "--headless", "--json", "--out", "run"))
+    return folder
+
+
 @pytest.fixture
-def run(cli: Cli, lab: Path) -> RunFolder:
-    """A finished run of twelve steps."""
-    write_scenario(lab / "s.toml", small(data={"validation": 0.2}))
-    code, _, err = cli("run", "s.toml", "--headless", "--out", "run")
-    assert code == 0, err
+def run(prepared: Path, lab: Path) -> RunFolder:
+    """That run, of which each test has a copy."""
+    shutil.copytree(prepared, lab, dirs_exist_ok=True)
     return RunFolder(lab / "run")
 
 

@@ -1,5 +1,6 @@
 """Runs that branch off others: equal where nothing was changed, else on the same batches."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from engine.commands import Command
 from engine.training.checkpoint import Checkpoint
-from tests.tuilab.conftest import Cli
+from tests.tuilab.conftest import Cli, prepare
 from tests.tuilab.process.test_resume import DIVERGING, TABLE, checkpoints, recorded, run
 from tests.tuilab.support import FOREVER, carried_out, steps_made, wait_for, write_scenario
 from tuilab.errors import RunError
@@ -25,13 +26,24 @@ def info_of(folder: Path) -> RunInfo:
         return reader.info()
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of 200 steps, with checkpoints after 80, 120 and all of them."""
+    folder = tmp_path_factory.mktemp("parent")
+    write_scenario(folder / "s.toml", TABLE)
+    prepare(
+        folder,
+        ("run", "s.toml", "--out", "parent", "--steps", "80", "--headless", "--json"),
+        ("run", "--resume", "parent", "--steps", "120", "--headless", "--json"),
+        ("run", "--resume", "parent", "--steps", "200", "--headless", "--json"),
+    )
+    return folder
+
+
 @pytest.fixture
-def parent(cli: Cli, lab: Path) -> Path:
-    """The folder of a run of 200 steps, with checkpoints after 80, 120 and all of them."""
-    write_scenario(lab / "s.toml", TABLE)
-    run(cli, "s.toml", "--out", "parent", "--steps", "80")
-    run(cli, "--resume", "parent", "--steps", "120")
-    run(cli, "--resume", "parent", "--steps", "200")
+def parent(prepared: Path, lab: Path) -> Path:
+    """The folder of that run, of which each test has a copy."""
+    shutil.copytree(prepared, lab, dirs_exist_ok=True)
     return lab / "parent"
 
 

@@ -14,7 +14,7 @@ import pytest
 from engine.backends import make_backend
 from engine.commands import Command
 from engine.training.checkpoint import Checkpoint
-from tests.tuilab.conftest import Cli
+from tests.tuilab.conftest import Cli, prepare
 from tests.tuilab.support import (
     FOREVER,
     carried_out,
@@ -131,11 +131,19 @@ def test_a_run_that_was_stopped_goes_on_and_what_was_set_stays_set(cli: Cli, lab
     ]
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run that ended after 20 steps."""
+    folder = tmp_path_factory.mktemp("ended")
+    write_scenario(folder / "s.toml", TABLE)
+    prepare(folder, ("run", "s.toml", "--out", "cut", "--steps", "20", "--headless", "--json"))
+    return folder
+
+
 @pytest.fixture
-def ended(cli: Cli, lab: Path) -> Path:
-    """The folder of a run that ended after 20 steps."""
-    write_scenario(lab / "s.toml", TABLE)
-    run(cli, "s.toml", "--out", "cut", "--steps", "20")
+def ended(prepared: Path, lab: Path) -> Path:
+    """The folder of that run, of which each test has a copy."""
+    shutil.copytree(prepared, lab, dirs_exist_ok=True)
     return lab / "cut"
 
 

@@ -27,6 +27,9 @@ from tuilab.record.run_folder import RunFolder
 from tuilab.record.saved_parameters import saved_checkpoints
 from tuilab.scenario.loading import load
 
+SLOWLY = Command("speed", value=500.0)
+"""So that few steps are made while a test waits for some: each of them is computed again."""
+
 
 def played(lab: Path) -> None:
     """Train a run in folder `run`, and change it by key while it goes."""
@@ -41,6 +44,7 @@ def played(lab: Path) -> None:
     with RunReader(worker.folder.database) as reader:
         client = ControlClient(reader.info().socket)
     for command in (
+        SLOWLY,
         Command("scale", "learning_rate", 0.5),
         Command("set", "momentum", 0.5),
         Command("pause"),
@@ -81,13 +85,13 @@ def test_a_run_with_key_presses_replays_bit_for_bit(cli: Cli, lab: Path) -> None
 
 
 CHANGES = (
+    SLOWLY,
     Command("batch_size", value=7),
     Command("freeze", layer=1),
     Command("reinitialize", layer=2, name="normal", settings={"std": 0.3}),
     Command("activation", layer=0, name="tanh"),
     Command("schedule", name="inverse_time", settings={"decay": 0.01}),
     Command("batch_norm", layer=0, name="remove"),
-    Command("speed", value=500.0),
     Command("unfreeze", layer=1),
     Command("scale", "learning_rate", 0.5),
     Command("batch_norm", layer=2, name="insert"),

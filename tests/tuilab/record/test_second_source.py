@@ -115,7 +115,7 @@ def test_it_is_attached_to_while_it_trains(folder: RunFolder) -> None:
             assert store.step == frame.next_step
         assert store.series.names == ("gradient norm", "loss")
         assert len(store.series.values("gradient norm")) == STEPS
-        assert np.isnan(store.series.accuracy).all()
+        assert np.isnan(store.series.values("accuracy")).all()
         assert store.validations[-1].values == {"loss": 1.0, "r2": 0.5}
         assert store.snapshot is not None
         assert store.snapshot.tensors[-1] == "momentum"
@@ -164,3 +164,22 @@ def test_it_is_found_listed_and_shown_without_a_scenario(folder: RunFolder) -> N
     shown = tuilab("show", "sine", cwd=root.parent)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "finished" in shown.stdout
+
+
+def test_layers_are_outputs_by_their_role(folder: RunFolder) -> None:
+    layers = [
+        LayerInfo(k + 1, "", "dense", 4, "tanh", path=str(k), role="hidden" if k < 3 else "output")
+        for k in range(5)
+    ]
+    signal = np.random.default_rng(0).normal(size=(32, 4))
+    arrays = [{"activation": signal * std} for std in (4.0, 2.0, 1.0, 9.0, 99.0)]
+    with closing(RunWriter(folder.database)) as writer:
+        writer.describe(TrainingStatus(layers=layers))
+        writer.write(Frame(0, snapshot=measure_snapshot(0, 0.0, layers, arrays)))
+    with RunReader(folder.database) as reader:
+        snapshot = reader.snapshot()
+        hidden = Record(reader).series(parse_metric("layers[*].activation.std")).at("end")[0]
+        assert snapshot is not None
+        assert (snapshot.hidden, snapshot.outputs) == (3, 2)
+        assert snapshot.gain_forward == pytest.approx(0.5)
+        assert hidden == pytest.approx([std * signal.std() for std in (4, 2, 1)])

@@ -235,6 +235,23 @@ class TestSets:
         assert (train.epochs, train.steps) == after
         assert train.dtype == "float64"
 
+    @pytest.mark.parametrize(
+        ("given", "momentum"),
+        [
+            ({}, 0.0),
+            ({"optimizer": "sgd"}, 0.0),
+            ({"optimizer": "nesterov(0.1)"}, 0.9),
+            ({"optimizer": {"momentum": 0.5}}, 0.5),
+        ],
+    )
+    def test_a_setting_of_the_optimizer_needs_no_table(
+        self, lab: Path, given: dict[str, Any], momentum: float
+    ) -> None:
+        table = {key: value for key, value in small().items() if key != "optimizer"} | given
+        made = load(write_scenario(lab / "s.toml", table), ["optimizer.learning_rate=0.5"])
+        numbers = made.optimizer.hyperparameters()
+        assert (numbers["learning_rate"], numbers["momentum"]) == (0.5, momentum)
+
     def test_a_wrong_one_is_blamed_and_not_a_line_of_the_file(self, lab: Path) -> None:
         text = message(lab / "s.toml", small(), "network.activation=rlu", "seed=3")
         place = f"{lab / 's.toml'} with --set network.activation=rlu: "

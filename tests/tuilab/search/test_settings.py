@@ -8,6 +8,7 @@ import pytest
 import tomli_w
 
 from engine.errors import ConfigError
+from engine.optimization.optimizers import SGD
 from tests.tuilab.support import small, write_scenario
 from tuilab.errors import ScenarioError
 from tuilab.process.launch import Options
@@ -154,3 +155,9 @@ def test_a_wrong_key_is_told_with_its_line(tmp_path: Path) -> None:
     line = int(str(error.value).split(":")[1])
     assert "learning_rat" in path.read_text().splitlines()[line - 1]
     assert not (tmp_path / "s").exists()
+
+
+def test_the_default_optimizer_is_searched_without_a_table() -> None:
+    table = {key: value for key, value in small().items() if key != "optimizer"}
+    base = parse(table | {"search": {"space": SPACE}}, "small")
+    assert scenario_at(base, {"optimizer.learning_rate": 0.25}, {}).optimizer == SGD(0.25)

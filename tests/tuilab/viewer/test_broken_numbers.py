@@ -8,9 +8,9 @@ from engine.statistics.frames import BINS, FIELDS, TENSORS, FirstWeights, LayerI
 from tuilab.charts.strips import STYLES
 from tuilab.charts.text import plain
 from tuilab.record import RunInfo
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.panels.explanation import backward_words, forward_words
 from tuilab.viewer.panels.gain import gain_lines
-from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.layers import StripView, subtitle, table_lines
 
 LAYERS = 5

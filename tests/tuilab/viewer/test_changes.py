@@ -131,16 +131,16 @@ def test_changes_become_marks_over_the_loss(label: str) -> None:
 
 def test_it_is_told_what_became_of_a_change() -> None:
     gamma_beta = [[1, "gamma"], [1, "beta"], [2, "gamma"], [2, "beta"], [3, "gamma"], [3, "beta"]]
-    assert changes.sentence(event("batch_norm", anew=gamma_beta)) == (
+    assert changes.sentence(event("batch_norm", reset=gamma_beta)) == (
         "network rebuilt at step 12: reset: gamma and beta of layers 1–3;"
         " all other weights are unchanged"
     )
-    assert changes.sentence(event("activation", anew=[])).endswith("all weights are unchanged")
-    assert changes.sentence(event("batch_norm", layer=3, name="remove", anew=[])).startswith(
+    assert changes.sentence(event("activation", reset=[])).endswith("all weights are unchanged")
+    assert changes.sentence(event("batch_norm", layer=3, name="remove", reset=[])).startswith(
         "network rebuilt at step 12 without batch norm in layer 3:"
     )
     assert "he weights in layer 2:" in changes.sentence(
-        event("reinitialize", layer=2, name="he", anew=[])
+        event("reinitialize", layer=2, name="he", reset=[])
     )
     assert changes.sentence(event("freeze", layer=2)).startswith("layer 2 frozen from step 12")
     assert changes.sentence(event("batch_size", value=50.0)).startswith("batch size 50 from")
@@ -331,7 +331,7 @@ async def test_what_was_done_is_told_and_what_was_not_with_its_reason(
 ) -> None:
     recording = record()
     async with viewing(recording.folder, client) as (app, pilot):
-        made = event("activation", 1, name="tanh", anew=[])
+        made = event("activation", 1, name="tanh", reset=[])
         refused = event("refused", 1, command="batch_norm", reason="needs at least 2 examples")
         recording.steps(1, events=[made, refused])
         await settle(app, pilot)
@@ -352,7 +352,7 @@ def test_layers_are_shown_as_they_were_at_the_step_that_is_looked_at(
     after[0] = LayerInfo(1, "tanh", "linear", 24, "tanh", frozen=True)
     before_change = [msgspec.to_builtins(layer) for layer in before]
     recording.steps(
-        1, events=[event("activation", 1, name="tanh", anew=[], layers_before=before_change)]
+        1, events=[event("activation", 1, name="tanh", reset=[], layers_before=before_change)]
     )
     describe(recording.writer, layers=after)
     recording.steps(1)

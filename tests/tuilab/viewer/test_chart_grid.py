@@ -103,7 +103,7 @@ async def test_zoom_and_pan_by_key(record: Record, client: FakeClient) -> None:
         recording.steps(10)
         await settle(app, pilot)
         assert "steps 25–45" in text(app)
-        await press(app, pilot, "full_stop", "o")
+        await press(app, pilot, "full_stop", "I")
         assert zoomed(app)
         await press(app, pilot, "escape")
         assert not zoomed(app)

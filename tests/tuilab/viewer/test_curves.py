@@ -93,7 +93,7 @@ def test_smoothing_leaves_the_raw_line_behind(scene: Scene) -> None:
     curves = BY_NAME["loss"].chart(replace(scene, viewport=Viewport(smoothing=0.9))).curves
     raw, smoothed = (next(c for c in curves if c.role == role) for role in ("train.dim", "train"))
     assert raw.band
-    np.testing.assert_array_equal(raw.data.mean, scene.store.series.loss)
+    np.testing.assert_array_equal(raw.data.mean, scene.store.series.values("loss"))
     assert np.ptp(smoothed.data.mean[5:]) < np.ptp(raw.data.mean[5:])
 
 

@@ -18,9 +18,9 @@ from tuilab.diagnosis.fixes import Fix
 from tuilab.process.launch import Worker
 from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.app import ViewerApp
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.panels import status
 from tuilab.viewer.panels.findings import details, evidence, fixes_of, list_lines, meaning
-from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.runs import Launchers
 from tuilab.viewer.screens.findings_screen import FindingsScreen
 from tuilab.viewer.screens.layer_screen import LayerScreen

@@ -86,7 +86,7 @@ def test_a_series_begins_anywhere_and_shares_its_values() -> None:
     loss = np.arange(10.0)
     series.append(Block(1, 0, 0.0, 0.0, 0.0, 0.0, {"loss": loss}))
     part = series.since(7)
-    assert part.steps.tolist() == part.loss.tolist() == [7, 8, 9]
+    assert part.steps.tolist() == part.values("loss").tolist() == [7, 8, 9]
     assert (part.first_loss, len(part)) == (0, 3)
     assert (part.value("loss", 8), part.value("loss", None)) == (8, 9)
     assert len(series.since(10)) == 0

@@ -12,9 +12,9 @@ from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.visits import settle, text, viewing
 from tuilab.charts.bars import gain_bar
 from tuilab.charts.text import plain, width
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.gain import Gain, directions, gain_lines, span_of, tinted
-from tuilab.viewer.panels.layer_columns import Table
 
 
 @pytest.mark.parametrize(

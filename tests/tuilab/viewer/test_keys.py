@@ -241,7 +241,7 @@ async def test_the_arrows_go_through_time(record: Record, client: FakeClient) ->
         assert seen == [13, None, 13, 3, 13, 0, None]
         await pilot.press("home")
         await settle(app, pilot)
-        loss = f"{app.store.series.loss[0]:.2f}"
+        loss = f"{app.store.series.values('loss')[0]:.2f}"
         assert f"train {loss}" in text(app)  # the curves are read at the cursor
         assert "now step 15" in text(app)
 
@@ -255,7 +255,7 @@ async def test_back_in_time_the_other_runs_are_read_as_of_then(
     async with viewing(shown.folder, client, other.folder) as (app, pilot):
         await pilot.press("home")
         await settle(app, pilot)
-        accuracy = app.dashboard.others[0].series.accuracy
+        accuracy = app.dashboard.others[0].series.values("accuracy")
         assert accuracy[0] != accuracy[-1]
         assert f"─ run1 {formats.significant(float(accuracy[0]))}" in text(app)
 

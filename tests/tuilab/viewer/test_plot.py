@@ -114,6 +114,14 @@ def test_a_logarithmic_axis_has_decades() -> None:
     ]
 
 
+def test_a_logarithmic_axis_within_a_decade_has_labels() -> None:
+    for low, high in ((2.1, 2.4), (0.51, 0.98), (2.30, 2.31), (1.0, 20.0)):
+        lines = text(Chart([curve([low, high])], logarithmic=True))
+        labels = [float(line.partition("┤")[0]) for line in lines if "┤" in line]
+        assert labels
+        assert all(0.9 * low <= label <= 1.1 * high for label in labels)
+
+
 def test_a_logarithmic_axis_has_a_gap_where_a_loss_is_zero() -> None:
     with_zero = text(Chart([curve([1.0, 0.1, 0.0, 0.001])], logarithmic=True))
     assert with_zero == text(Chart([curve([1.0, 0.1, math.nan, 0.001])], logarithmic=True)) != []

@@ -13,8 +13,9 @@ from engine.errors import TuilabError
 from tests.tuilab.support import write_scenario
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.visits import settle, text, viewing
+from tuilab.export import PictureOptions
+from tuilab.export.picture import draw
 from tuilab.viewer.panels.layers import Layers
-from tuilab.viewer.terminal.offscreen import PictureOptions, draw
 from tuilab.viewer.terminal.screenshot import NoPngError, panels, png, save, take
 from tuilab.viewer.terminal.svg import CELL, svg
 
@@ -165,7 +166,7 @@ def test_without_the_library_there_is_svg_and_the_extra_is_named(
 ) -> None:
     folder = record(steps=0).folder
     assert [file.suffix for file in save("<svg/>", folder, "screen")] == [".svg"]
-    with pytest.raises(NoPngError, match=r"pip install -e '\.\[png\]'"):
+    with pytest.raises(NoPngError, match="-m pip install resvg-py"):
         png("<svg/>")
 
 

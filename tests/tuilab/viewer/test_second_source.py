@@ -35,7 +35,8 @@ async def test_the_dashboard_names_what_is_not_recorded(
 ) -> None:
     async with viewing(folder, client) as (app, pilot):
         shown = text(app)
-        assert "this run has no accuracy" in shown
+        assert "Accuracy" not in shown
+        assert "Update ratio" in shown  # in its place
         assert "not recorded: dL/dA" in shown
         assert NOT_FINITE.glyph not in shown
         assert "NaN" not in shown
@@ -53,4 +54,12 @@ async def test_a_layer_names_the_tensors_that_are_not_recorded(
         shown = text(app)
         assert "pre-activation  not recorded" in shown
         assert "dL/dA over time: not recorded" in shown
+        assert "momentum" in shown
+        await pilot.press("down", "shift+tab")  # to the output layer, and past the first tensor
+        await settle(app, pilot)
+        await pilot.press("shift+tab")
+        await settle(app, pilot)
+        shown = text(app)
+        assert "▸ momentum" in shown
+        assert "momentum over time" in shown
         assert "NaN" not in shown

@@ -126,7 +126,7 @@ def test_a_series_counts_what_is_no_number(record: Record) -> None:
     store = RunStore(recording.folder)
     store.poll()
     assert store.series.broken.tolist() == [0, 1, 1, 0]
-    assert store.series.learning_rate.tolist() == [0.01] * 4
+    assert store.series.values("learning_rate").tolist() == [0.01] * 4
     assert store.series.value("learning_rate", None) == 0.01
     assert Scene(store, (), Viewport()).window == (0.0, 3.0)
     store.close()

@@ -12,8 +12,8 @@ from tests.tuilab.viewer.recorded import Network, snapshot
 from tests.tuilab.viewer.visits import settle, text, viewing
 from tuilab.charts.text import plain, width
 from tuilab.record import RunInfo
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.panels.base import ComparedTensors
-from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.side_by_side import (
     CHOICES,
     RunLayers,

@@ -14,6 +14,7 @@ from textual.widgets import Input
 
 from engine.states import EventKind
 from engine.statistics.frames import Event
+from tests.tuilab.viewer import trees
 from tests.tuilab.viewer.conftest import FakeClient, Record
 from tests.tuilab.viewer.recorded import Recording
 from tests.tuilab.viewer.test_appearance import diverged, killed, paused, running, starting
@@ -66,6 +67,15 @@ CASES: dict[str, tuple[State, Sequence[str]]] = {
     "leave": (running, ("q",)),
 }
 
+TREE_SIZES = [(80, 24), (120, 36), (200, 60)]
+TREE_CASES: dict[str, Sequence[str]] = {
+    "gpt": (),
+    "gpt_layers": ("2",),
+    "gpt_unfolded": ("2", *["down"] * 9, "enter"),
+    "gpt_gain": ("4",),
+}
+"""A GPT of twelve blocks that is watched, and the keys."""
+
 
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,20 +95,43 @@ async def test_a_screen_is_as_it_was_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state, keys = CASES[name]
-    folder = state(record).folder.path
-    monkeypatch.chdir(folder.parent)  # what is shown of the path is the same everywhere
-    async with viewing(RunFolder(Path(folder.name)), client, size=size) as (app, pilot):
+    monkeypatch.chdir(tmp_path)
+    await compare(state(record).folder, f"{name}_{size[0]}x{size[1]}", size, keys, client)
+
+
+@pytest.mark.parametrize("name", TREE_CASES)
+@pytest.mark.parametrize("size", TREE_SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_a_watched_program_is_as_it_was_kept(
+    name: str,
+    size: tuple[int, int],
+    client: FakeClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = trees.recorded(tmp_path, "gpt")
+    await compare(folder, f"{name}_{size[0]}x{size[1]}", size, TREE_CASES[name], client)
+
+
+async def compare(
+    folder: RunFolder, name: str, size: tuple[int, int], keys: Sequence[str], client: FakeClient
+) -> None:
+    """Hold the screen after some keys against the picture that was kept of it.
+
+    The working directory contains the folder: what is shown of the path is the same everywhere.
+    """
+    async with viewing(RunFolder(Path(folder.path.name)), client, size=size) as (app, pilot):
         for key in keys:
             await pilot.press(key)
             await settle(app, pilot)
         while app.screen.query(Input) and app.focused is None:  # then its cursor is drawn
             await pilot.pause()
         picture = take(app)
-    kept = KEPT / f"{name}_{size[0]}x{size[1]}.svg.gz"
+    kept = KEPT / f"{name}.svg.gz"
     if os.environ.get("TUILAB_SNAPSHOTS") == "keep":
         kept.parent.mkdir(exist_ok=True)
         kept.write_bytes(gzip.compress(picture.encode(), mtime=0))
     if gzip.decompress(kept.read_bytes()).decode() != picture:
-        now = tmp_path / f"{name}.svg"
+        now = Path(f"{name}.svg").absolute()
         now.write_text(picture, encoding="utf-8")
         pytest.fail(f"the screen is another one than {kept.name}: look at {now}")

@@ -120,7 +120,7 @@ def test_series_grow_beyond_their_first_room(follow: Follow, record: Record) -> 
         recording.frame(first, values, values / 4500)
     store = follow(recording.folder)
     store.poll()
-    np.testing.assert_array_equal(store.series.loss, np.arange(4500.0))
+    np.testing.assert_array_equal(store.series.values("loss"), np.arange(4500.0))
 
 
 def test_nan_losses_stay_nan(follow: Follow, record: Record) -> None:
@@ -128,7 +128,7 @@ def test_nan_losses_stay_nan(follow: Follow, record: Record) -> None:
     recording.frame(0, np.array([2.0, np.nan, np.inf]), np.zeros(3), state="diverged")
     store = follow(recording.folder)
     store.poll()
-    np.testing.assert_array_equal(store.series.loss, [2.0, np.nan, np.inf])
+    np.testing.assert_array_equal(store.series.values("loss"), [2.0, np.nan, np.inf])
     assert store.state == "diverged"
     assert not store.live
 
@@ -260,7 +260,9 @@ def test_a_long_series_is_kept_at_half_its_resolution_each_time_it_doubles() -> 
         series.append(block(first, np.arange(first, min(first + 997, total), dtype=np.float64)))
     assert series.stride == 4
     assert len(series) <= 2 * POINTS
-    np.testing.assert_allclose(series.loss, series.steps)  # the mean loss of a point is its step
+    np.testing.assert_allclose(
+        series.values("loss"), series.steps
+    )  # the mean loss of a point is its step
     assert np.diff(series.steps).max() <= series.stride + 1
     assert total - series.steps[-1] < 2 * series.stride + 1
     assert (series.first_loss, series.value("loss", None)) == (0, total - 1)
@@ -272,5 +274,5 @@ def test_a_gap_in_a_long_series_stays_where_nothing_is_finite() -> None:
     loss[100:104] = np.nan
     loss[200] = np.nan
     series.append(block(0, loss))
-    assert np.isnan(series.loss[50:52]).all()
-    assert np.isfinite(series.loss[100])
+    assert np.isnan(series.values("loss")[50:52]).all()
+    assert np.isfinite(series.values("loss")[100])

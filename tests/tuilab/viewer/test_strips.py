@@ -14,7 +14,7 @@ from tests.tuilab.viewer.visits import settle, text, viewing
 from tuilab.charts.distributions import Axis, Histogram, rebin
 from tuilab.charts.strips import STYLES, bands, heat, log_axis
 from tuilab.charts.text import plain
-from tuilab.viewer.panels.layer_columns import Table
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.panels.layers import Layers, StripView, table_lines
 
 EVEN = dict.fromkeys(range(BINS), 10.0)

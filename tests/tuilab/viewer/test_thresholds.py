@@ -8,10 +8,10 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.actions import ACTIONS
 from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.thresholds import DEFAULTS, thresholds_of
 from tuilab.viewer.panels.explanation import explanation_lines
 from tuilab.viewer.panels.gain import gain_lines
-from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.panels.layers import subtitle
 from tuilab.viewer.screens.dialogs import help_text
 

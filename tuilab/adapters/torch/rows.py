@@ -149,7 +149,8 @@ def _walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def is_leaf(module: nn.Module) -> bool:
     """Return whether a module is measured as a whole."""
-    return not any(module._modules.values()) or isinstance(module, nn.MultiheadAttention)
+    children = (child for child in module._modules.values() if child is not None)
+    return next(children, None) is None or isinstance(module, nn.MultiheadAttention)
 
 
 def known(path: str, module: nn.Module) -> Known:

@@ -7,11 +7,17 @@ from torch import nn
 from torch.optim import Optimizer
 
 from engine.errors import ConfigError
-from tuilab.adapters.torch.watcher import Compiled, Layers, TorchWatcher
+from tuilab.adapters.torch.module_tree import Layers
+from tuilab.adapters.torch.watcher import Compiled, TorchWatcher
 from tuilab.adapters.watched_run import WatchedRun, WatchOptions
 
-_ACTIVE: Final[list[tuple[list[int], list[int], WatchedRun]]] = []
-"""Runs by the identities of their models and optimisers."""
+_ACTIVE: Final[list[tuple[list[int], list[int], TorchWatcher]]] = []
+"""Watchers by the identities of their models and optimisers."""
+
+
+def is_watching() -> bool:
+    """Return whether anything is watched now."""
+    return any(not watcher.run.closed for _, _, watcher in _ACTIVE)
 
 
 def begin(
@@ -26,6 +32,17 @@ def begin(
     Models that are watched already, with the same optimisers, keep their run. With others, as when
     a cell of a notebook is run again, their run ends and a new one begins.
     """
+    return begin_watcher(models, optimizers, options, layers, compiled).run
+
+
+def begin_watcher(
+    models: Sequence[Any],
+    optimizers: Sequence[Any],
+    options: WatchOptions,
+    layers: Layers,
+    compiled: Compiled,
+) -> TorchWatcher:
+    """Return what watches for `begin`."""
     for model in models:
         if not isinstance(model, nn.Module):
             raise ConfigError(f"must be a torch.nn.Module, is {type(model).__name__}", "model")
@@ -37,16 +54,16 @@ def begin(
     _check_owned(models, optimizers)
     ours = [id(model) for model in models], [id(optimizer) for optimizer in optimizers]
     for entry in [*_ACTIVE]:
-        if entry[2].closed:
+        if entry[2].run.closed:
             _ACTIVE.remove(entry)
         elif entry[:2] == ours:
             return entry[2]
         elif {*entry[0]} & {*ours[0]} or {*entry[1]} & {*ours[1]}:
-            entry[2].close()
+            entry[2].run.close()
             _ACTIVE.remove(entry)
-    run = TorchWatcher(models, optimizers, options, layers, compiled).run
-    _ACTIVE.append((*ours, run))
-    return run
+    watcher = TorchWatcher(models, optimizers, options, layers, compiled)
+    _ACTIVE.append((*ours, watcher))
+    return watcher
 
 
 def _check_owned(models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) -> None:

@@ -31,7 +31,7 @@ class Statistics:
     histograms: npt.NDArray[np.int64]  # (slots, 1 + BINS + 1)
     ranges: Floats  # (slots, 2)
     units: Mapping[Hashable, Units] = field(default_factory=dict)
-    highest: Mapping[Hashable, Floats] = field(default_factory=dict)
+    highest: Mapping[Any, Floats] = field(default_factory=dict)
     """The highest output of each unit, or infinity where all that matters is that it was active."""
     asymmetry: Mapping[Hashable, float] = field(default_factory=dict)
     one_signed: Mapping[Hashable, float] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ from torch import nn
 from torch._C import DisableTorchFunction
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules.module import (
+    _global_forward_hooks_always_called,
+    _global_forward_hooks_with_kwargs,
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
@@ -72,7 +74,7 @@ class Trace:
         chosen: Callable[[str], bool],
     ) -> None:
         """`chosen` returns whether the layer at a path is measured."""
-        self._slots, self._failed, self._chosen = slots, failed, chosen
+        self._slots, self._failed, self._chosen = slots, failed, cache(chosen)
         self._known: Mapping[int, Known] = {}
         self.rows: dict[tuple[str, int], Row] = {}  # by path and number of the call in a pass
         self.spent = 0.0
@@ -113,6 +115,9 @@ class Trace:
         """See no calls any more."""
         for handle in self._handles:
             handle.remove()
+            # PyTorch 2.13 leaves the flags of a global hook behind, and then takes it for present.
+            for flags in (_global_forward_hooks_always_called, _global_forward_hooks_with_kwargs):
+                flags.pop(handle.id, None)
         self._handles = []
         self._leave_mode()
         self._stack.clear()
@@ -313,11 +318,11 @@ class Trace:
             handle = y.register_hook(partial(self._gradient, row))
         self._open[id(y)] = Open(weakref.ref(y), y._version, row, stage, handle)
 
-    def _entry(self, tensor: torch.Tensor) -> Open | None:
+    def _entry(self, tensor: Any) -> Open | None:
         entry = self._open.get(id(tensor))
-        if entry is None or entry.tensor() is not tensor:
+        if entry is None or entry.tensor() is not tensor or entry.version != tensor._version:
             return None
-        return entry if entry.version == tensor._version else None
+        return entry
 
     def _gradient(self, row: Row, gradient: torch.Tensor) -> None:
         if not self._handles:

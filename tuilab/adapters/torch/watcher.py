@@ -1,13 +1,13 @@
 """Watches PyTorch models and their optimisers: `watch` begins, hooks do the rest."""
 
-import sys
+import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import get_ident
 from time import perf_counter
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -36,6 +36,11 @@ from tuilab.adapters.watched_run import PACE, Measured, Stopped, WatchedRun, Wat
 from tuilab.record import Compute, Source
 
 Compiled: TypeAlias = Literal["eager", "off"]
+OF_GLOBAL_HOOKS: Final = r"Using `torch\.compile\(module\)` when there are global hooks"
+"""The beginning of a warning that does not apply: our hooks know that a wrapper is no layer."""
+PATIENCE: Final = 16
+"""Steps of one optimiser in a cycle after which the others are no longer waited for: a critic may
+make several for one of its generator, and an optimiser may be for a later phase."""
 
 
 class TorchWatcher:
@@ -49,10 +54,13 @@ class TorchWatcher:
         layers: Layers = None,
         compiled: Compiled = "eager",
     ) -> None:
-        self._models = [weakref.ref(model) for model in models]
+        self._models = [
+            (f"{at}." if len(models) > 1 else "", weakref.ref(model))
+            for at, model in enumerate(models)
+        ]
         self.optimizers = [*optimizers]
         self._compiled = compiled
-        self._tree = ModuleTree(self._alive, layers)
+        self._tree = ModuleTree(self._prefixed, layers)
         self._slots = TensorSlots()
         self._trace = Trace(self._slots, self._failed, self._tree.chosen)
         self._factors = Factors(self.optimizers)
@@ -69,20 +77,45 @@ class TorchWatcher:
         self._scale: torch.Tensor | None = None
         self._undo: list[tuple[dict[str, Any], str, Any]] = []
         self._seen: list[int] = []  # optimisers that have stepped in this cycle, by id
+        self._idle: set[int] = set()  # optimisers that no cycle waits for, until they step
         self.run = WatchedRun(options, self, self._source(), self._compute())
-        self._handles = [
-            handle
-            for optimizer in self.optimizers
-            for handle in (
-                optimizer.register_step_pre_hook(self._before_step),
-                optimizer.register_step_post_hook(self._after_step),
-            )
-        ]
         for optimizer in self.optimizers:
-            TAP.steps[optimizer] = 0
+            self._attach(optimizer)
         TAP.add(self._backward, self._skipped)
         if self.run.cadence.first():
             self._arm()
+
+    def _attach(self, optimizer: Optimizer) -> None:
+        optimizer.register_step_pre_hook(self._before_step)
+        optimizer.register_step_post_hook(self._after_step)
+        TAP.steps[optimizer] = 0
+
+    # What is found later.
+
+    @property
+    def has_models(self) -> bool:
+        """Whether any of the models is still there."""
+        return bool(self._alive())
+
+    def has(self, optimizer: Optimizer) -> bool:
+        """Return whether an optimiser is watched."""
+        return any(own is optimizer for own in self.optimizers)
+
+    def join(self, models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) -> None:
+        """Watch further optimisers, and those models that are not watched, from the next step."""
+        watched = {id(model) for model in self._alive()}
+        for model in models:
+            if id(model) not in watched:
+                self._models.append((f"{len(self._models)}.", weakref.ref(model)))
+        self._idle = {id(optimizer) for optimizer in self.optimizers}
+        for optimizer in optimizers:
+            self.optimizers.append(optimizer)
+            self._attach(optimizer)
+
+    def entered(self, module: nn.Module, args: Any) -> None:
+        """Take note of a call of a module that had begun when the watching did."""
+        if self._trace.installed:
+            self._trace._before(module, args)
 
     # What is recorded at the start.
 
@@ -99,7 +132,12 @@ class TorchWatcher:
         )
 
     def _alive(self) -> list[nn.Module]:
-        return [model for reference in self._models if (model := reference()) is not None]
+        return [model for _, model in self._prefixed()]
+
+    def _prefixed(self) -> list[tuple[str, nn.Module]]:
+        """Return the models that are still there, with what their paths begin with."""
+        models = ((prefix, reference()) for prefix, reference in self._models)
+        return [(prefix, model) for prefix, model in models if model is not None]
 
     # Arming.
 
@@ -110,8 +148,9 @@ class TorchWatcher:
         if self._compiled != "off":
             self._tree.refresh()
             self._trace.install(self._tree.known)
-            if "torch._dynamo" in sys.modules:  # the program may have compiled something
-                self._stance = torch.compiler.set_stance("force_eager")
+            if self._tree.compiled:
+                warnings.filterwarnings("ignore", OF_GLOBAL_HOOKS)
+            self._stance = torch.compiler.set_stance("force_eager")
         self._step.spent += perf_counter() - begin
 
     def _disarm(self) -> None:
@@ -169,7 +208,11 @@ class TorchWatcher:
                 self._measure_after()
                 self._step.spent += perf_counter() - begin
             self._seen.append(id(optimizer))
-            if len({*self._seen}) >= len(self.optimizers):
+            self._idle.discard(id(optimizer))
+            if self._seen.count(id(optimizer)) > PATIENCE:
+                self._idle = {id(other) for other in self.optimizers} - {*self._seen}
+                self._losses = self._losses[-1:]  # not the sum over all these steps
+            if all(id(other) in {*self._seen, *self._idle} for other in self.optimizers):
                 self._end_cycle(used)
         except Stopped:
             raise
@@ -215,7 +258,7 @@ class TorchWatcher:
 
     def _weights(self, optimizer: Optimizer) -> list[tuple[str, torch.Tensor]]:
         """Return the parameters of layers that an optimiser changes, by name."""
-        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        own = _parameters(optimizer)
         self._tree.refresh()
         return [(name, p) for name, p in self._tree.parameters if id(p) in own]
 
@@ -440,13 +483,11 @@ class TorchWatcher:
         """Save the state of all models as a safetensors file, by name."""
         from safetensors.torch import save_file
 
-        models = self._alive()
         tensors = {}
-        for at, model in enumerate(models):
+        for prefix, model in self._prefixed():
             for name, value in model.state_dict().items():
                 if isinstance(value, torch.Tensor):
-                    full = clean(f"{at}.{name}" if len(models) > 1 else name)
-                    tensors[full] = value.detach().cpu().contiguous().clone()
+                    tensors[clean(prefix + name)] = value.detach().cpu().contiguous().clone()
         save_file(tensors, path, {"format": "pt"})
 
 
@@ -458,3 +499,7 @@ class _Step:
         self.before: list[tuple[Row, torch.Tensor, torch.Tensor, Optimizer]] = []
         """Rows with their weights, copies of them before the step, and who changes them."""
         self.tied: list[tuple[Row, Row]] = []
+
+
+def _parameters(optimizer: Optimizer) -> set[int]:
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}

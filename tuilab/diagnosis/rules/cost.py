@@ -14,7 +14,7 @@ class ProbeCost(Rule):
     """Statistics take more than a share of the training time."""
 
     moment: ClassVar = "frame"
-    share: float = 0.1
+    share: float = 0.1  # of the training time
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         share = seen.frame.probe_share

@@ -10,7 +10,8 @@ from tuilab.diagnosis.base import Flags, Rule, RuleContext, Symptom, numbered, p
 from tuilab.diagnosis.finding import Finding, Severity
 from tuilab.diagnosis.fixes import FAR, Case, Fix, activate, set_rate
 
-LOWER: Final = "lower optimizer.learning_rate"
+LOWER_RATE: Final = "lower_rate"
+"""Remedy against units that died during training."""
 
 
 @rules.register("dead_units")
@@ -24,9 +25,9 @@ class DeadUnits(Rule):
     `by_depth`; a total of more than `error` is always too much.
     """
 
-    warning: float = 0.1
-    error: float = 0.4
-    by_depth: float = 0.2
+    warning: float = 0.1  # share of units from which it is a warning
+    error: float = 0.4  # share of units from which it is an error
+    by_depth: float = 0.2  # share at the start that is accepted
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         shares = seen.hidden(seen.snapshot.dead_fraction)
@@ -57,17 +58,19 @@ class DeadUnits(Rule):
         first = seen.past.first
         began = float(seen.hidden(first.dead_fraction)[at]) if first is not None else 0.0
         cause = f"{percent(worst)} of the units of layer {at + 1} are inactive on every example"
+        remedy = ""
         if began > worst / 2:
             cause += f" ({percent(began)} from the start)"
             advice = "start with biases at or above 0 (network.bias = 0.01), or leaky_relu"
             if severity == "info":
                 advice = "depth alone causes some; leaky_relu has none"
         else:
-            advice = f'{LOWER}, or network.activation = "leaky_relu"'
-        return Symptom(severity, worst, threshold, key, cause, advice, numbered(over))
+            remedy = LOWER_RATE
+            advice = 'lower optimizer.learning_rate, or network.activation = "leaky_relu"'
+        return Symptom(severity, worst, threshold, key, cause, advice, numbered(over), remedy)
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:
-        slower = set_rate(case, 1 / FAR) if finding.advice.startswith(LOWER) else []
+        slower = set_rate(case, 1 / FAR) if finding.remedy == LOWER_RATE else []
         if case.own_layers:
             return slower
         bias = Fix("initial biases of 0.01", settings=("network.bias=0.01",))

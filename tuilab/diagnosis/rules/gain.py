@@ -60,8 +60,8 @@ class ShrinkingActivations(Rule):
 
     at_start: ClassVar = True
     only_at_start: ClassVar = True
-    warning: float = 0.8
-    error: float = 0.5
+    warning: float = 0.8  # gain per layer from which it is a warning
+    error: float = 0.5  # gain per layer from which it is an error
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         levels: Levels = {"warning": ("warning", self.warning), "error": ("error", self.error)}
@@ -81,8 +81,8 @@ class GrowingActivations(ShrinkingActivations):
     (lecture 6, "weight initialization").
     """
 
-    warning: float = 1.25
-    error: float = 2.0
+    warning: float = 1.25  # gain per layer from which it is a warning
+    error: float = 2.0  # gain per layer from which it is an error
 
 
 @rules.register("vanishing_gradient")
@@ -96,7 +96,7 @@ class VanishingGradient(Rule):
 
     tensor: ClassVar = "activation_grad"
     at_start: ClassVar = True
-    gain: float = 0.5
+    gain: float = 0.5  # per layer, below which it is reported
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         gain = seen.snapshot.gain_backward
@@ -122,7 +122,7 @@ class ExplodingGradient(VanishingGradient):
     Weights with a std of 1 cause it (lecture 6, "weight initialization").
     """
 
-    gain: float = 2.0
+    gain: float = 2.0  # per layer, above which it is reported
 
 
 def _saturated(seen: RuleContext) -> str:

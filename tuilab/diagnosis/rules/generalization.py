@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from engine.statistics.frames import hidden_layers
 from tuilab.diagnosis.base import Rule, RuleContext, Symptom, percent, rules
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix, set_hyperparameter
@@ -33,8 +34,8 @@ class Overfitting(Rule):
     """
 
     moment: ClassVar = "validation"
-    gap: float = 0.1
-    fall: float = 0.05
+    gap: float = 0.1  # of the accuracies from which it is reported
+    fall: float = 0.05  # of validation accuracy from which it is a warning
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         checks = [*seen.past.checks]
@@ -86,9 +87,9 @@ class Underfitting(Rule):
     """
 
     moment: ClassVar = "validation"
-    gap: float = 0.01
-    low: float = 0.5
-    begun: float = 0.1
+    gap: float = 0.01  # of the accuracies below which they are equal
+    low: float = 0.5  # skill below which it is low
+    begun: float = 0.1  # skill below which nothing is learned
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         if seen.run.classes < 2 or not seen.run.total_steps:
@@ -108,5 +109,5 @@ class Underfitting(Rule):
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:
         if case.own_layers or len(case.layers) < 2:
             return []
-        units = [2 * layer.units for layer in case.layers[:-1]]
+        units = [2 * layer.units for layer in case.layers[: hidden_layers(case.layers)]]
         return [Fix("twice as many hidden units", settings=(f"network.hidden={units}",))]

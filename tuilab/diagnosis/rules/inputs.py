@@ -20,8 +20,8 @@ class NotZeroCentered(Rule):
     case after ReLU (mean about 0.7 std), where it does little harm: an info.
     """
 
-    share: float = 0.9
-    offset: float = 1.0
+    share: float = 0.9  # of weight gradients with one sign
+    offset: float = 1.0  # |mean| / std of the inputs from which it is a warning
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         shares = seen.snapshot.one_signed

@@ -22,7 +22,8 @@ from tuilab.diagnosis.past import Past
 RATE: Final = "optimizer.learning_rate"
 DYING: Final = 0.8  # gain per layer below which the learning rate is not to blame
 BLOCKED: Final = 0.9  # share of dead units in a layer above which hardly any gradient passes
-FIX_SIGNAL: Final = "fix the fading signal first"
+FIX_SIGNAL: Final = "fix_signal"
+"""Remedy where the signal fades from layer to layer, which a higher rate would not change."""
 PROGRESS: Final = 0.98  # a loss below this share of the lowest so far is progress
 
 
@@ -58,26 +59,29 @@ class LowLearningRate(Rule):
     """
 
     tensor: ClassVar = "update"
-    update_ratio: float = 1e-4
-    change: float = 1e-3
-    epochs: int = 3
+    update_ratio: float = 1e-4  # ‖ΔW‖ / ‖W‖ below which it is reported
+    change: float = 1e-3  # of the loss, as a share, below which it is reported
+    epochs: int = 3  # over which the loss is compared
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)
         dead = seen.hidden(seen.snapshot.dead_fraction)
         if past.learned or past.rate_lowered or (dead > BLOCKED).any():
             return None
-        advice = f"raise {RATE}"
+        advice, remedy = f"raise {RATE}", ""
         run, snapshot = seen.run, seen.snapshot
         if run.hidden >= DEEP and min(snapshot.gain_forward, snapshot.gain_backward) < DYING:
-            advice = f"{FIX_SIGNAL}: {initializer_advice(run)}"
+            remedy = FIX_SIGNAL
+            advice = f"fix the fading signal first: {initializer_advice(run)}"
         if ratio < self.update_ratio * slack:
             cause = f"each update changes the weights by {percent(ratio)} (healthy: about 0.1 %)"
-            return Symptom("warning", ratio, self.update_ratio, "update_ratio", cause, advice)
+            return Symptom(
+                "warning", ratio, self.update_ratio, "update_ratio", cause, advice, remedy=remedy
+            )
         change = self._change(past)
         if change < self.change * slack:
             cause = f"the loss changed by {percent(change)} in {self.epochs} epochs"
-            return Symptom("warning", change, self.change, "change", cause, advice)
+            return Symptom("warning", change, self.change, "change", cause, advice, remedy=remedy)
         return None
 
     def _change(self, past: Past) -> float:
@@ -90,7 +94,7 @@ class LowLearningRate(Rule):
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:
         rate = healthy_rate(case, finding.measured if finding.key.endswith("update_ratio") else 0.0)
-        return initialize(case) + rate if finding.advice.startswith(FIX_SIGNAL) else rate
+        return initialize(case) + rate if finding.remedy == FIX_SIGNAL else rate
 
 
 @rules.register("high_learning_rate")
@@ -105,10 +109,10 @@ class HighLearningRate(Rule):
     """
 
     tensor: ClassVar = "update"
-    warning: float = 1e-2
-    error: float = 1e-1
-    oscillation: float = 0.05
-    epochs: int = 8
+    warning: float = 1e-2  # ‖ΔW‖ / ‖W‖ from which it is a warning
+    error: float = 1e-1  # ‖ΔW‖ / ‖W‖ from which it is an error
+    oscillation: float = 0.05  # std of the loss over its mean
+    epochs: int = 8  # without progress
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)

@@ -26,8 +26,8 @@ class InitialLoss(Rule):
 
     at_start: ClassVar = True
     only_at_start: ClassVar = True
-    off: float = 0.1
-    warning: float = 2.0
+    off: float = 0.1  # difference, as a share, from which it is reported
+    warning: float = 2.0  # factor from which it is a warning
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         loss, guess = seen.past.first_data_loss, seen.run.guessing_loss
@@ -59,7 +59,7 @@ class ExplodingLoss(Rule):
     """The loss, averaged over a window, exceeds a multiple of the first one (lecture 6)."""
 
     moment: ClassVar = "window"
-    times: float = EXPLODED
+    times: float = EXPLODED  # the first loss
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         now, first = seen.past.loss[-1], seen.past.first_loss
@@ -85,10 +85,10 @@ class LateStart(Rule):
     """
 
     moment: ClassVar = "window"
-    of_run: float = 0.1
-    flat: float = 0.01
-    fall: float = 0.2
-    steps: int = 30
+    of_run: float = 0.1  # share of the run
+    flat: float = 0.01  # largest change that counts as none, as a share
+    fall: float = 0.2  # by which the loss must have fallen since, as a share
+    steps: int = 30  # for which it must have been flat
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         loss, window = seen.past.data_loss, seen.past.window

@@ -25,7 +25,7 @@ class Saturation(Rule):
     Each non-linearity defines the bounds (lecture 6, "saturated neurons kill the gradients").
     """
 
-    share: float = 0.5
+    share: float = 0.5  # of the activations of a layer
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         shares = seen.hidden(seen.snapshot.field("activation", "saturated_fraction"))

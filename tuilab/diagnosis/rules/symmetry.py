@@ -20,7 +20,7 @@ class SymmetricUnits(Rule):
     """
 
     tensor: ClassVar = "weight"
-    asymmetry: float = 1e-3
+    asymmetry: float = 1e-3  # ‖W − mean over units‖ / ‖W‖ below which it is reported
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         several = np.array([layer.units > 1 for layer in seen.run.layers])

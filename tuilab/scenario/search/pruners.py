@@ -38,7 +38,7 @@ class Never(Pruner):
 class Median(Pruner):
     """Stop below the median of at least `trials` earlier trials at the same epoch."""
 
-    trials: int = 5
+    trials: int = 5  # that must be complete before any is stopped
     epochs: int = 1  # that every trial is trained for
 
     def __post_init__(self) -> None:
@@ -59,8 +59,8 @@ class Halving(Pruner):
     The best 1/`factor` of the trials continue after `epochs`, `factor` × `epochs`, … epochs.
     """
 
-    epochs: int = 1
-    factor: int = 3
+    epochs: int = 1  # before the first comparison
+    factor: int = 3  # of trials that are stopped each time
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", f"must be at least 1, is {self.epochs}")

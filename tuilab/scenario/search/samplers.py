@@ -43,7 +43,7 @@ class Random(Sampler):
 class Grid(Sampler):
     """All combinations of `points` values per range and of all choices."""
 
-    points: int = 5
+    points: int = 5  # values of each range
 
     def __post_init__(self) -> None:
         require(self.points >= 1, "points", f"must be at least 1, is {self.points}")
@@ -65,7 +65,7 @@ class Grid(Sampler):
 class TPE(Sampler):
     """Tree-structured Parzen estimator (Bergstra et al. 2011), after `startup` random points."""
 
-    startup: int = 10
+    startup: int = 10  # random trials before the model is used
 
     def __post_init__(self) -> None:
         require(self.startup >= 1, "startup", f"must be at least 1, is {self.startup}")

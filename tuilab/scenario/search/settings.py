@@ -38,26 +38,26 @@ PER_STAGE: Final = ("trials", "epochs", "steps", "sampler", "pruner", "best")
 class StageTable(msgspec.Struct, frozen=True, kw_only=True):
     """[[search.stage]]; keys that are missing are taken from [search]."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]+$")] = ""
-    trials: Positive = 20
-    epochs: Positive | None = None
-    steps: Positive | None = None
-    sampler: Any = "random"
-    pruner: Any = "none"
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]+$")] = ""  # of the stage
+    trials: Positive = 20  # number of trials
+    epochs: Positive | None = None  # length of a trial; default: as in [train]
+    steps: Positive | None = None  # length of a trial; default: as in [train]
+    sampler: Any = "random"  # how points are chosen
+    pruner: Any = "none"  # what stops poor trials early
     best: Positive | None = None
     """Number of best trials around which the next stage's ranges are narrowed; default: a fifth."""
-    space: Any = msgspec.field(default_factory=dict)
+    space: Any = msgspec.field(default_factory=dict)  # a range for each key that is searched
 
 
 class SearchTable(StageTable, frozen=True, kw_only=True):
     """[search]."""
 
-    objective: str = "accuracy.validation"
-    direction: Literal["maximize", "minimize"] | None = None
-    stop: tuple[Any, ...] = STOP
+    objective: str = "accuracy.validation"  # the metric to optimise
+    direction: Literal["maximize", "minimize"] | None = None  # default: by the objective
+    stop: tuple[Any, ...] = STOP  # rules that end a trial at once
     heartbeat: Annotated[int, Meta(ge=1, le=3600)] = 20
     """Seconds between heartbeats of a trial; after three missed ones it is lost."""
-    stage: tuple[Any, ...] = ()
+    stage: tuple[Any, ...] = ()  # [[search.stage]] tables; default: one stage
 
 
 class Stage(msgspec.Struct, frozen=True):

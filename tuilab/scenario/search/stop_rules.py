@@ -45,7 +45,7 @@ class NotFinite(StopRule):
 class LossRatio(StopRule):
     """The loss exceeds `limit` times the first loss (the lecture: three times)."""
 
-    limit: float = 3.0
+    limit: float = 3.0  # of the loss over the first one
 
     def __post_init__(self) -> None:
         require(self.limit > 1, "limit", f"must be above 1, is {self.limit:g}")
@@ -60,7 +60,7 @@ class LossRatio(StopRule):
 class FindingStopRule(StopRule):
     """The diagnosis has a finding of at least this severity."""
 
-    severity: Literal["error", "warning"] = "error"
+    severity: Literal["error", "warning"] = "error"  # from which a finding ends the trial
 
     def reason(self, progress: TrialProgress) -> str:
         least = SEVERITIES.index(self.severity)

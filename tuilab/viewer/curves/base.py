@@ -14,10 +14,13 @@ from tuilab.charts.event_markers import of_events
 from tuilab.charts.series import Reduced, reduce, visible
 from tuilab.charts.smoothing import smooth, smooth_ratio
 from tuilab.charts.viewport import Viewport
+from tuilab.viewer.model.capabilities import logs
+from tuilab.viewer.model.layer_tree import short_paths
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import RunStore
 
 CURVES: Final = 16  # layers that have a curve at most, evenly chosen
+TENSOR_NAMES: Final = {"weight": "weights", "weight_grad": "dL/dW", "update": "updates ΔW"}
 DEPTHS: Final = 8
 """Number of the roles `depth.0` … that distinguish layers, from the input to the output."""
 
@@ -110,6 +113,10 @@ class Kind(ABC):
         """Return whether the run, and those beside it, record nothing of the kind."""
         return False
 
+    def absent(self, scene: Scene) -> str:
+        """Return in words that the run records nothing of the kind, and what to do about it."""
+        return f"this run has no {self.title.lower()}"
+
     def broken(self, scene: Scene) -> int:
         """Return the number of steps in sight whose value is not finite."""
         return 0
@@ -136,11 +143,19 @@ class ByLayer(Kind):
     def beside(self, scene: Scene, at: int | None) -> list[Value]:
         """Return the value of each layer that has a curve."""
         layers = scene.store.layer_series()
-        return of_layers(layers.steps, getattr(layers, self.field), at, self.text)
+        table = getattr(layers, self.field)
+        return of_layers(layers.steps, table, at, self.text, short_paths(scene.store.info.layers))
 
     def waits(self, scene: Scene) -> bool:
         """Return whether there is no snapshot yet."""
         return not len(scene.store.layer_series())
+
+    def absent(self, scene: Scene) -> str:
+        """Return which tensors are missing."""
+        snapshot = scene.store.snapshot
+        lacking = self.tensors - set(snapshot.tensors if snapshot else ())
+        names = [name for tensor, name in TENSOR_NAMES.items() if tensor in lacking]
+        return f"{self.title.lower()}: {' and '.join(names)} not measured"
 
     def missing(self, scene: Scene) -> bool:
         """Return whether snapshots lack the tensors."""
@@ -182,7 +197,7 @@ def beside(scene: Scene, field: str) -> list[plot.Curve]:
     """Return the trends of the other runs."""
     curves = []
     for other in scene.others:
-        values = smooth(getattr(other.series, field), scene.viewport.smoothing)
+        values = smooth(other.series.values(field), scene.viewport.smoothing)
         data = scene.reduced(other.series.steps, values)
         curves.append(plot.Curve(data, other.role, leads=False))
     return curves
@@ -207,8 +222,14 @@ class TrainAndValidation(Kind):
     def curves(self, scene: Scene) -> list[plot.Curve]:
         """Return the curves of the other runs and of training, and the dots of validation."""
         series = scene.store.series
-        own = line(scene, series.steps, getattr(series, self.field), "train")
+        own = line(scene, series.steps, series.values(self.field), "train")
         return [*beside(scene, self.field), *own, *measured(scene, self.field)]
+
+    def absent(self, scene: Scene) -> str:
+        """Return what a watched program has to log."""
+        if not logs(scene.store.info):
+            return super().absent(scene)
+        return f"{self.field}: not logged; in the program: run.log({self.field}=…)"
 
     def missing(self, scene: Scene) -> bool:
         """Return whether neither split has such values."""
@@ -254,15 +275,28 @@ def by_layer(scene: Scene, steps: Floats, table: Floats) -> list[plot.Curve]:
 
 
 def of_layers(
-    steps: Floats, table: Floats, at: int | None, text: Callable[[float], str]
+    steps: Floats,
+    table: Floats,
+    at: int | None,
+    text: Callable[[float], str],
+    names: Sequence[str] = (),
 ) -> list[Value]:
-    """Return the number of each layer with a curve: the newest, or the last up to step `at`."""
+    """Return the number of each layer with a curve: the newest, or the last up to step `at`.
+
+    Layers without `names` are numbered.
+    """
+    named = len(names) == len(table)
     if not len(steps):
         return []
     newest = len(steps) - 1
     place = newest if at is None else int(np.searchsorted(steps, at, side="right")) - 1
     return [
-        Value(str(k + 1), text(float(table[k, max(place, 0)])), shade(k, len(table)), "")
+        Value(
+            names[k] if named else str(k + 1),
+            text(float(table[k, max(place, 0)])),
+            shade(k, len(table)),
+            "",
+        )
         for k in chosen(len(table))
     ]
 
@@ -271,5 +305,11 @@ def ends(values: Sequence[Value]) -> list[Value]:
     """Return the numbers of the first and of the last layer, with full names."""
     both = values if len(values) < 2 else (values[0], values[-1])
     return [
-        replace(value, name=f"layer {value.name}", glyph="─", short=value.name) for value in both
+        replace(
+            value,
+            name=f"layer {value.name}" if value.name.isdecimal() else value.name,
+            glyph="─",
+            short=value.name,
+        )
+        for value in both
     ]

@@ -21,10 +21,12 @@ class LearningRate(Kind):
         """Return what is drawn of a scene."""
         series = scene.store.series
         curves = [
-            plot.Curve(scene.reduced(other.series.steps, other.series.learning_rate), other.role)
+            plot.Curve(
+                scene.reduced(other.series.steps, other.series.values("learning_rate")), other.role
+            )
             for other in scene.others
         ]
-        own = scene.reduced(series.steps, series.learning_rate)
+        own = scene.reduced(series.steps, series.values("learning_rate"))
         curves.append(plot.Curve(own, "update"))
         return frame(plot.Chart(curves, logarithmic=logarithmic(scene, curves)), scene)
 

@@ -53,7 +53,7 @@ def _tighter(values: Sequence[Value], cells: int) -> Iterator[list[Value]]:
     room = max(cells // max(len(values), 1) - 4, LEAST_NAME)
     cut = [replace(value, name=crop([(value.name, "")], room)[0][0]) for value in unnumbered]
     yield cut
-    yield [replace(value, name="") for value in unnumbered]
+    yield [replace(value, name="") for value in unnumbered if value.glyph]
 
 
 def read_out(where: str, values: Sequence[Value], cells: int) -> Line:

@@ -13,7 +13,7 @@ from engine.initializers import initializers
 from engine.network import activation_choices
 from engine.optimization.schedules import schedules
 from engine.registry import Registry
-from engine.statistics.frames import Event, LayerInfo
+from engine.statistics.frames import Event, LayerInfo, hidden_layers
 from engine.training.changes import INSERT, REMOVE
 from tuilab.charts.symbols import FROZEN
 from tuilab.diagnosis.finding import named_layers
@@ -51,7 +51,11 @@ class ChangeOption:
 
 def _activation_now(info: RunInfo, layer: int) -> str:
     """Return the non-linearity of a layer; of all hidden ones, if they have the same."""
-    names = {one.activation for one in info.layers[:-1] if layer in (one.index, EVERY_LAYER)}
+    names = {
+        one.activation
+        for one in info.layers[: hidden_layers(info.layers)]
+        if layer in (one.index, EVERY_LAYER)
+    }
     return names.pop() if len(names) == 1 else ""
 
 
@@ -124,7 +128,7 @@ def targets(info: RunInfo, option: ChangeOption) -> list[Item]:
 
     The id of all hidden layers is 0.
     """
-    hidden = len(info.layers) - 1
+    hidden = hidden_layers(info.layers)
     fitting = [
         layer
         for layer in info.layers
@@ -212,7 +216,8 @@ def sentence(event: Event) -> str:
         ("activation", name): f" with {name} in {where}",
         ("reinitialize", name): f" with {name} weights in {where}",
     }.get((event.kind, name), "") if name else ""  # fmt: skip
-    weights = _reset(event.detail.get("anew", []))
+    # Before version 0.3 it was recorded as "anew".
+    weights = _reset(event.detail.get("reset", event.detail.get("anew", [])))
     return f"network rebuilt at step {event.step:,}{what}: {weights}"
 
 

@@ -51,11 +51,16 @@ class RunStore:
         clock: Callable[[], float] = time.monotonic,
         *,
         series_only: bool = False,
+        program: str = "",
     ) -> None:
-        """Follow `folder`; `series_only` leaves the snapshots unread, which is most of the work."""
-        self.folder = folder
+        """Follow `folder`; `series_only` leaves the snapshots unread, which is most of the work.
+
+        `program` is what the process runs, if it is not a worker of ours.
+        """
+        self.folder, self.program = folder, program
         self._series_only = series_only
-        self._info = RunInfo()
+        # What a program offers is known once it trains.
+        self._info = RunInfo(source="program", capabilities=()) if program else RunInfo()
         self._layers: tuple[LayerInfo, ...] | None = None  # where they were others then
         self.series = Series()
         self._layer_series = LayerSeries()
@@ -84,6 +89,11 @@ class RunStore:
     def live(self) -> bool:
         """Whether a worker is there to take commands."""
         return self.state.live
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended; None while it runs, or where it is not ours."""
+        return self._exit_code()
 
     @property
     def step(self) -> int:

@@ -19,6 +19,7 @@ from tuilab.charts.color_scales import painted
 from tuilab.charts.text import Line, crop
 from tuilab.viewer.action import Action
 from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.folding import Folding
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import RunStore
 
@@ -44,6 +45,7 @@ class PanelContext:
     overview: bool = True  # all panels are on the screen; otherwise one alone
     row_height: int = 1  # lines that a layer takes
     charts: tuple[int, int] = (1, 1)  # columns and rows of the curves
+    folding: Folding = field(default_factory=Folding)  # of the rows of layers
 
 
 class Panel(Widget):

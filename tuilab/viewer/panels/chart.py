@@ -9,7 +9,7 @@ from textual.geometry import Offset
 
 from tuilab.charts import formats, plot
 from tuilab.charts.symbols import NOT_FINITE
-from tuilab.charts.text import Line, join, width
+from tuilab.charts.text import Line, join, width, wrap
 from tuilab.viewer.curves import Kind, Scene
 from tuilab.viewer.curves.legends import legend, names, read_out
 from tuilab.viewer.panels.base import LinesPanel, Styles
@@ -107,10 +107,10 @@ class ChartPanel(LinesPanel):
         elif self.kind.waits(scene):
             words = f"waiting for {self.kind.awaited} …" if live else "nothing was recorded"
         elif self.kind.missing(scene):
-            words = f"this run has no {self.kind.title.lower()}"
+            words = self.kind.absent(scene)
         else:
             words = "no finite values" if not scene.viewport.zoomed else "no data in this window"
-        return [[(words, "muted")]]
+        return wrap([(words, "muted")], self.content_size.width)
 
     def _head(self, which: str, line: Line) -> None:
         """Write into the border, unless that text is there already: it costs a repaint."""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tuilab.charts.symbols import FAILED, OK, PENDING
+from tuilab.charts.symbols import VERDICTS
 from tuilab.charts.text import Line, wrap
 from tuilab.viewer.model.claims import Claims
 
@@ -29,7 +29,7 @@ def claim_lines(claims: Claims, cells: int, *, back: bool = False) -> list[Line]
 
 
 def _claim(verdict: "Verdict", cells: int) -> list[Line]:
-    symbol = OK if verdict.passed else PENDING if verdict.passed is None else FAILED
+    symbol = VERDICTS[verdict.passed]
     measured = "" if verdict.measured is None else f"{verdict.measured_text} "
     numbers = [(measured, symbol.role), (verdict.band, "muted")]
     glued = [(text.replace(" ", NO_BREAK), role) for text, role in numbers]

@@ -48,10 +48,21 @@ class Curves(Panel, Container):
         number = 1 if self.large else self._shape[0] * self._shape[1]
         if number == 1:
             return [self.charts[self.selected]]
-        others = [kind.name for kind in KINDS[1:]]
-        start = others.index(self._second)
+        others = self._names[1:]
+        start = others.index(self._second) if self._second in others else 0
         following = [*others[start:], *others[:start]][: number - 1]
         return [panel for name, panel in self.charts.items() if name in (FIRST, *following)]
+
+    @property
+    def _names(self) -> list[str]:
+        """The charts to choose from: the first, and those of what the runs record."""
+        scene = self._scene
+        recorded = [
+            kind
+            for kind in KINDS[1:]
+            if scene is None or kind.waits(scene) or not kind.missing(scene)
+        ]
+        return [FIRST, *(kind.name for kind in recorded)]
 
     def prepare(self, context: PanelContext) -> None:
         """Lay out as many charts as there is room for."""
@@ -71,7 +82,9 @@ class Curves(Panel, Container):
 
     def present(self, context: PanelContext) -> None:
         """Draw the charts that are visible."""
-        self._scene = Scene(context.store, context.others, self.viewport)
+        before, self._scene = self._names, Scene(context.store, context.others, self.viewport)
+        if self._names != before:
+            self._lay_out(self._shape)
         self._draw()
 
     def _draw(self) -> None:
@@ -136,12 +149,15 @@ class Curves(Panel, Container):
 
     def cycle(self) -> None:
         """Show the next kind in place of the second chart, or of the only one."""
-        names = [kind.name for kind in KINDS]
-        if len(self.shown) == 1:
-            self.selected = names[(names.index(self.selected) + 1) % len(names)]
-        else:
-            place = names.index(self._second) % (len(names) - 1)
-            self._second = self.selected = names[place + 1]
+        names = self._names
+        alone = len(self.shown) == 1
+        if not alone:
+            names = names[1:]
+        now = self.selected if alone else self._second
+        chosen = names[(names.index(now) + 1) % len(names)] if now in names else names[0]
+        self.selected = chosen
+        if not alone:
+            self._second = chosen
         self._lay_out(self._shape)
         self.call_after_refresh(self._draw)
 
@@ -168,7 +184,7 @@ PANEL: Final = PanelSpec(
         Action("zoom_in", "i", "i", "zoom in",
                "zoom into the curves; the wheel zooms at the pointer",
                lambda curves: curves.zoom(0.5), scope="panels"),
-        Action("zoom_out", "o", "o", "zoom out", "zoom out of the curves",
+        Action("zoom_out", "I,upper_i", "I", "zoom out", "zoom out of the curves",
                lambda curves: curves.zoom(2.0), scope="panels"),
         Action("pan_back", "comma", ",", "pan back",
                "earlier steps of zoomed curves; dragging them does the same",

@@ -14,9 +14,12 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.past import LEARNED
 from tuilab.record import RunInfo
 from tuilab.viewer.model.claims import Claims
+from tuilab.viewer.model.folding import Folding
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import WAITING, PanelContext, PanelSpec, Styles, TextPanel
 from tuilab.viewer.panels.claims import claim_lines
+from tuilab.viewer.panels.depth_words import sentence, trend
 from tuilab.viewer.panels.findings import (
     BACKWARD,
     FORWARD,
@@ -26,7 +29,6 @@ from tuilab.viewer.panels.findings import (
 )
 from tuilab.viewer.panels.gain import causes, expect, share_of
 from tuilab.viewer.panels.header import identity
-from tuilab.viewer.panels.layer_columns import Table
 
 FINDINGS: Final = 0.7
 """Share of the lines that findings may take with their advice; beyond, they go without it."""
@@ -40,7 +42,13 @@ SYMBOLS: Final[Mapping[str, Symbol]] = {
 
 
 def explanation_lines(
-    store: RunStore, claims: Claims, cells: int, *, question: bool = True, room: int = 0
+    store: RunStore,
+    claims: Claims,
+    cells: int,
+    *,
+    question: bool = True,
+    room: int = 0,
+    folding: Folding | None = None,
 ) -> list[Line]:
     """Return the text of the panel, wrapped to `cells`, with or without the `question`.
 
@@ -58,7 +66,7 @@ def explanation_lines(
         findings = _finding_lines(grave, store, cells, advice=False)
     lines += findings
     if table is not None:
-        lines += _unaffected(table, store, cells)
+        lines += _unaffected(table, store, folding or Folding(), cells)
     if claims.verdicts or claims.problem:
         lines += [[], *claim_lines(claims, cells, back=store.at is not None)]
     if notes := note_lines([f for f in store.findings if f not in grave], cells):
@@ -89,11 +97,13 @@ def _details(rule: str, store: RunStore) -> list[str]:
     return [words] if words else []
 
 
-def _unaffected(table: Table, store: RunStore, cells: int) -> list[Line]:
+def _unaffected(table: Table, store: RunStore, folding: Folding, cells: int) -> list[Line]:
     """Return paragraphs on gains and updates, except on those that a finding is about."""
     rules = {finding.rule for finding in store.findings}
     lines: list[Line] = []
-    if not table.deep:
+    if not table.chain:
+        lines += _over_blocks(table, folding, rules, cells)
+    elif not table.deep:
         lines += _shallow(table, cells)
     else:
         if not rules & FORWARD:
@@ -121,10 +131,26 @@ def _shallow(table: Table, cells: int) -> list[Line]:
     return _paragraph("faint", text, [], cells)
 
 
+def _over_blocks(table: Table, folding: Folding, rules: set[str], cells: int) -> list[Line]:
+    """Return how signals change over repeated blocks; they are no chain of layers."""
+    folding.follow(table.layers)
+    lines: list[Line] = []
+    for what, tensor, of_rules in (
+        ("activations", "activation", FORWARD),
+        ("gradients", "activation_grad", BACKWARD),
+    ):
+        back = tensor == "activation_grad"
+        one = trend(table, folding.folded, tensor, back=back)
+        if one is not None and not rules & of_rules:
+            role, head, rest = sentence(what, one, table)
+            lines += _paragraph(role, head, [rest], cells)
+    return lines
+
+
 def forward_words(table: Table, info: RunInfo, cells: int) -> list[Line]:
     """Return how the signal changes towards the output, and what theory predicts."""
     value = table.snapshot.gain_forward
-    std = table.snapshot.field("activation", "std")[:-1]
+    std = table.snapshot.field("activation", "std")[: table.hidden]
     start = table.input_std or float(std[0])
     left = float(std[-1]) / start if start else math.nan
     details = []
@@ -141,7 +167,7 @@ def forward_words(table: Table, info: RunInfo, cells: int) -> list[Line]:
 def backward_words(table: Table, cells: int) -> list[Line]:
     """Return how dL/dA changes from the last layer back to the first."""
     value = table.snapshot.gain_backward
-    std = table.snapshot.field("activation_grad", "std")[:-1]
+    std = table.snapshot.field("activation_grad", "std")[: table.hidden]
     left = float(std[0]) / float(std[-1]) if std[-1] else math.nan
     details = []
     if math.isfinite(left):
@@ -207,6 +233,7 @@ class Explanation(TextPanel):
             width,
             question=store.info.question not in above,
             room=height if context.overview else 0,  # alone, it scrolls by key
+            folding=context.folding,
         )
         self.show_text(text or [[(WAITING if store.live else "no statistics", "muted")]])
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Final
 
 from tuilab.charts import formats
+from tuilab.charts.distributions import histogram
 from tuilab.charts.strips import STYLES
 from tuilab.charts.symbols import SEVERITIES, Symbol
 from tuilab.charts.text import Line, crop, pad, width, wrap
@@ -15,8 +16,9 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import Case, Fix
 from tuilab.record import RunInfo
 from tuilab.viewer.model.capabilities import offers
-from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.panels.layers import axis_line, names
+from tuilab.viewer.model.layer_table import Table
+from tuilab.viewer.panels.layer_names import names, paths
+from tuilab.viewer.panels.layers import axis_line
 
 TENSORS: Final = {
     "activation": ("activation", "activation"),
@@ -27,6 +29,7 @@ TENSORS: Final = {
 """Names of the tensors that rules are about, and their roles."""
 NARROWEST: Final = 16  # cells of a strip
 WIDEST: Final = 64
+MOST: Final = 40  # layers of a tree of modules
 FORWARD: Final = frozenset(("shrinking_activations", "growing_activations"))
 BACKWARD: Final = frozenset(("vanishing_gradient", "exploding_gradient"))
 UPDATES: Final = frozenset(("low_learning_rate", "high_learning_rate"))
@@ -152,19 +155,29 @@ def evidence(finding: Finding, table: Table, cells: int) -> list[Line]:
     tensor = rules[finding.rule].tensor if known else ""
     if tensor not in TENSORS or not (finding.layers or tensor == "update"):
         return []
-    labels = names(table)
+    numbered = table.is_numbered
+    shown = [
+        at
+        for at, layer in enumerate(table.layers)
+        if numbered or not finding.layers or layer.index in finding.layers
+    ][: MOST if not numbered else None]
+    labels = names(table) if numbered else paths([table.layers[at] for at in shown], cells // 3)
+    if not labels:
+        return []
     size = len(labels[0])
     room = min(cells - size - 11, WIDEST)
     if room < NARROWEST:
         return []
     word, role = TENSORS[tensor]
-    histograms, axis = table.histograms(tensor, log=True)
+    axis = table.axis(tensor, log=True)
     step = formats.count(table.snapshot.step)
     head: Line = [(f"|{word}|", f"{role}.bold"), (f" of each layer at step {step}", "muted")]
     lines: list[Line] = [[], wrap(head, cells)[0]]
     lines.append([(" " * (size + 2), ""), *axis_line(axis, room), (f"{'std':>9}", "muted")])
     std = table.snapshot.field(tensor, "std").tolist()
-    for layer, label, h, spread in zip(table.layers, labels, histograms, std, strict=True):
+    for at, label in zip(shown, labels, strict=True):
+        layer, spread = table.layers[at], std[at]
+        h = histogram(table.snapshot, at, tensor)
         affected = not finding.layers or layer.index in finding.layers
         (strip,) = STYLES["bars"](h, axis, room, 1)
         tint = "error" if h.nonfinite else role if affected else f"{role}.dim"

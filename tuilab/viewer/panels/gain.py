@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,10 +16,12 @@ from tuilab.charts.symbols import AS_EXPECTED, EXPECTED, MEASURED, OK, SEVERITIE
 from tuilab.charts.text import Line, crop, width, wrap
 from tuilab.diagnosis.finding import Finding
 from tuilab.record import RunInfo
+from tuilab.viewer.model.folding import Folding
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.panels.base import WAITING, PanelContext, PanelSpec, Styles, TextPanel
 from tuilab.viewer.panels.findings import BACKWARD, FORWARD, worst
-from tuilab.viewer.panels.layer_columns import Table
-from tuilab.viewer.panels.layers import names
+from tuilab.viewer.panels.gain_rows import row_gain_lines
+from tuilab.viewer.panels.layer_names import names
 
 CLOSE: Final = math.log(1.1)  # a factor per layer that differs by less is as predicted
 SPANS: Final = (2.0, 4.0, 10.0, 100.0)  # ends of the scale: the first that holds all
@@ -280,6 +282,7 @@ class Gain(TextPanel):
     def __init__(self, styles: Styles) -> None:
         super().__init__(styles, id="gain")
         self.border_title = "Gain"
+        self._of_rows: tuple[Table, Folding] | None = None  # of modules
 
     def present(self, context: PanelContext) -> None:
         """Show the snapshot that is looked at."""
@@ -289,21 +292,49 @@ class Gain(TextPanel):
         store, table = context.store, Table.of_store(context.store)
         if not self.content_size.width:
             return
+        self._of_rows = None
         if table is None:
             self.show_text([[(WAITING if store.live else "no statistics", "muted")]])
             return
         self.border_title = f"Gain  at step {formats.count(table.snapshot.step)}"
         cells, height = self.content_size
+        context.folding.follow(table.layers)
+        if context.folding.named:
+            self._of_rows = replace(table, brief=True), context.folding
+            self._draw()
+            return
         self.show_text(
             gain_lines(table, store.info, store.first_snapshot, cells, height, store.findings)
         )
+        self._add_legend()
+
+    def _draw(self) -> None:
+        """Draw the rows in sight; a network may have a thousand."""
+        if self._of_rows is None:
+            super()._draw()
+            return
+        table, folding = self._of_rows
+        cells, height = self.content_size
+        number = len(folding.rows)
+        self._start = min(max(self._start, 0), max(number - 1, 0))
+        lines, room = row_gain_lines(table, folding, cells, height, self._start, tinted)
+        if self._start > max(number - room, 0):
+            self._start = max(number - room, 0)
+            lines, _ = row_gain_lines(table, folding, cells, height, self._start, tinted)
+        last = min(self._start + room, number)
+        scroll = f"rows {self._start + 1}–{last} of {number} ↑↓"
+        self.border_subtitle = scroll if number > room else ""
+        self.show(lines)
+        self._add_legend()
+
+    def _add_legend(self) -> None:
         legend = "  ".join(
             (
                 *(f"{MEASURED.glyph} measured", f"{EXPECTED.glyph} theory"),
                 *(f"{AS_EXPECTED.glyph} both", f"{AXIS} ×1"),
             )
         )
-        if not self.border_subtitle and width([(legend, "")]) < cells:
+        if not self.border_subtitle and width([(legend, "")]) < self.content_size.width:
             self.border_subtitle = legend
 
 

@@ -9,6 +9,7 @@ from tuilab.charts.rounding import settled
 from tuilab.charts.symbols import PAST, RUN_STATES
 from tuilab.charts.text import Line, Piece, crop, fit, join, pad, width
 from tuilab.record import RunInfo
+from tuilab.terminal import how_it_ended
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel
 
@@ -76,6 +77,8 @@ def _pieces(store: RunStore, highlighted: str) -> list[Piece]:
         pieces.append(Piece(98, [(f"{info.phase} …", "muted")]))
     if block is None:
         return pieces
+    if store.program and (code := store.exit_code) is not None:
+        pieces.append(Piece(96, [(how_it_ended(code), "error" if code else "muted")]))
     if store.at is not None:
         pieces.append(
             Piece(97, [(f"{PAST.glyph} as of step {formats.count(store.at)}", "warning.bold")])

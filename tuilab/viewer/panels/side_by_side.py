@@ -9,6 +9,7 @@ from tuilab.charts import distributions as charts
 from tuilab.charts import formats
 from tuilab.charts.distributions import Axis, Histogram
 from tuilab.charts.text import Line, Piece, Span, crop, fit, join, pad
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.other_runs import OtherRun
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import (
@@ -19,7 +20,7 @@ from tuilab.viewer.panels.base import (
     ScrolledPanel,
     Styles,
 )
-from tuilab.viewer.panels.layer_columns import Table, statistic
+from tuilab.viewer.panels.layer_columns import statistic
 
 CHOICES: Final[tuple[ComparedTensors, ...]] = get_args(ComparedTensors)
 TITLES: Final = {"activation": "activation", "gradient": "dL/dA"}

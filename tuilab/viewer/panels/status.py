@@ -58,6 +58,8 @@ def opening(store: RunStore, cells: int, height: int) -> list[Line]:
     """Return what fills the screen before there is anything to draw: the phase, and the log."""
     if store.live:
         phase = store.info.phase or "launching the training process"
+        if store.program:
+            phase = f"{store.program} is running; the view opens at its first training step"
         words: list[Line] = [[("starting … ", "bold"), (phase, "")]]
         facts = [("scenario", store.info.scenario), ("data", store.info.data)]
         facts.append(("run folder", str(store.folder.path)))

@@ -96,13 +96,21 @@ def in_words(key: str) -> str:
     return "ℓ₁ penalty" if key == "l1" else key.replace("_", " ")
 
 
-class EntryScreen(ModalScreen[T | None]):
+class Dialog(ModalScreen[T | None]):
+    """A box that escape closes without an answer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
+
+    def action_cancel(self) -> None:
+        """Change nothing."""
+        self.dismiss(None)
+
+
+class EntryScreen(Dialog[T]):
     """A field for a value, with an error message below.
 
     `parse` returns the value of the text, or the error message, "" for an empty text.
     """
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
 
     def __init__(
         self, title: str, now: str, parse: Callable[[str], T | str], *, typed: str = "", hint: str
@@ -139,10 +147,6 @@ class EntryScreen(ModalScreen[T | None]):
         else:
             self.dismiss(parsed)
 
-    def action_cancel(self) -> None:
-        """Change nothing."""
-        self.dismiss(None)
-
 
 class ValueScreen(EntryScreen[float]):
     """The field for a hyper-parameter."""
@@ -153,10 +157,8 @@ class ValueScreen(EntryScreen[float]):
         self.key = key
 
 
-class ChoiceScreen(ModalScreen[str | None]):
+class ChoiceScreen(Dialog[str]):
     """A list of options; answers with the id of the chosen one."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
 
     def __init__(self, title: str, options: Sequence[tuple[str, str]]) -> None:
         """Offer `options`: pairs of an id and a text."""
@@ -173,10 +175,6 @@ class ChoiceScreen(ModalScreen[str | None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Answer with the id."""
         self.dismiss(event.option_id)
-
-    def action_cancel(self) -> None:
-        """Change nothing."""
-        self.dismiss(None)
 
 
 class LeaveScreen(ModalScreen[Choice]):

@@ -11,10 +11,10 @@ from textual.containers import Container
 from tuilab.charts.text import key_line
 from tuilab.diagnosis.finding import Finding, active, all_found
 from tuilab.diagnosis.fixes import Fix
+from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel, Styles, TextPanel
 from tuilab.viewer.panels.findings import details, evidence, fixes_of, list_lines
-from tuilab.viewer.panels.layer_columns import Table
 from tuilab.viewer.screens.overlay import Overlay
 
 KEYS: Final = (

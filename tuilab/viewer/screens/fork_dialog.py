@@ -3,12 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -17,7 +14,7 @@ from tuilab.charts import formats
 from tuilab.errors import RunError
 from tuilab.process.fork import fork_point
 from tuilab.viewer.model.store import RunStore
-from tuilab.viewer.screens.dialogs import ValueScreen, in_words
+from tuilab.viewer.screens.dialogs import Dialog, ValueScreen, in_words
 
 START = "start"
 """Id of the option that starts the fork; the ids of the others are hyper-parameters."""
@@ -62,10 +59,8 @@ def values_at(events: Sequence[Event], now: Mapping[str, float], step: int) -> d
     return values
 
 
-class ForkScreen(ModalScreen[dict[str, float] | None]):
+class ForkScreen(Dialog[dict[str, float]]):
     """Lists all hyper-parameters, and the start; answers with the changed ones."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c,ctrl+q", "cancel", "cancel")]
 
     def __init__(self, plan: ForkPlan) -> None:
         super().__init__()
@@ -109,7 +104,3 @@ class ForkScreen(ModalScreen[dict[str, float] | None]):
         options.clear_options()
         options.add_options(self._options())
         options.highlighted = 0
-
-    def action_cancel(self) -> None:
-        """Start nothing."""
-        self.dismiss(None)

@@ -12,6 +12,7 @@ from engine.errors import TuilabError
 from engine.statistics.frames import LayerInfo
 from tuilab.charts.symbols import FROZEN, PAST
 from tuilab.charts.text import key_line, wrap
+from tuilab.record.run_info import OWN_SOURCE
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.panels.base import LinesPanel, Styles
 from tuilab.viewer.panels.layer import histograms
@@ -84,6 +85,7 @@ class LayerScreen(Overlay[None]):
             partial(store.history, layer),
             partial(store.units, layer),
             partial(store.parameters, layer),
+            store.info.source == OWN_SOURCE,
         )
 
     @staticmethod
@@ -95,7 +97,8 @@ class LayerScreen(Overlay[None]):
     @staticmethod
     def _title(subject: Subject) -> str:
         layer, snapshot = subject.layer, subject.snapshot
-        name = f"{layer.name} · {layer.kind}, {layer.units} units" if layer.units else ""
+        called = layer.name if layer.path in ("", str(layer.index)) else layer.path
+        name = f"{called} · {layer.kind}, {layer.units} units" if layer.units else called
         name += f"  {FROZEN.glyph} frozen" if layer.frozen else ""
         back = f"  [$text-warning]{PAST.glyph} an earlier step[/]" if subject.past else ""
         place = f"Layer {subject.state.layer} of {len(snapshot.statistics)}"

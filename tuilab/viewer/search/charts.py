@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.statistics.frames import Floats
 from tuilab.charts import formats
 from tuilab.charts.plot import Chart, Curve, draw, has_room, wants_logarithm
 from tuilab.charts.rounding import settled
@@ -53,13 +52,13 @@ def scatter(
          *CHOSEN.span[::-1]),
     ]  # fmt: skip
     ends = np.array([0.0, 1.0])
-    curves = [Curve(_reduced(ends, np.full(2, np.nan)), "", "·", points=True)]
+    curves = [Curve(Reduced.of(ends, np.full(2, np.nan)), "", "·", points=True)]
     for rows, role, marker in groups:
         if rows:
             x = np.array([position(parameter, row.point[key]) for row in rows])
             y = np.array([_height(row) for row in rows])
             order = np.argsort(x)
-            curves.append(Curve(_reduced(x[order], y[order]), role, marker, points=True))
+            curves.append(Curve(Reduced.of(x[order], y[order]), role, marker, points=True))
     values = np.array([_height(row) for row in [*pruned, *ranked]])
     lines = draw(
         Chart(curves, decades=True, logarithmic=bool(values.size) and wants_logarithm(values)),
@@ -77,10 +76,6 @@ def _height(row: Row) -> float:
     if row.value is not None:
         return row.value
     return row.reports[max(row.reports)] if row.reports else math.nan
-
-
-def _reduced(x: Floats, y: Floats) -> Reduced:
-    return Reduced(x, y, y, y)
 
 
 def _edges(parameter: Parameter, gutter: int, columns: int, *, warned: bool) -> list[Line]:
@@ -165,7 +160,7 @@ def _across(stage: StageResult, rows: Sequence[Row], low: float, high: float) ->
         turn = -1 if number % 2 else 1
         xs += [*range(len(places))][::turn]
         ys += places[::turn]
-    return _reduced(np.array(xs, dtype=np.float64), np.array(ys))
+    return Reduced.of(np.array(xs, dtype=np.float64), np.array(ys))
 
 
 def _top(parameter: Parameter) -> str:

@@ -81,11 +81,11 @@ class RunningCurves:
         curves, legend = [], []
         alone = drawn if len(drawn) <= len(ROLES) else drawn[: len(ROLES) - 1]
         for (key, series), role in zip(alone, ROLES, strict=False):
-            curves.append(Curve(reduce(series.steps, series.loss, width), role))
+            curves.append(Curve(reduce(series.steps, series.values("loss"), width), role))
             legend.append((f"━ {key[1]} ", role))
         rest = [series for _, series in drawn[len(alone) :]]
         if rest:
-            parts = [reduce(s.steps, s.loss, max(width // 2, 8)) for s in rest]
+            parts = [reduce(s.steps, s.values("loss"), max(width // 2, 8)) for s in rest]
             curves.append(Curve(_joined(parts), "muted"))
             legend.append((f"━ {len(rest)} others", "muted"))
         shown = np.concatenate([curve.data.mean for curve in curves])

@@ -10,7 +10,7 @@ from textual.app import App
 from textual.screen import Screen
 
 from engine.errors import TuilabError, UnknownNameError
-from tuilab.errors import RunError
+from tuilab.errors import RunError, missing_package
 from tuilab.record.run_folder import RunFolder
 from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.terminal.svg import svg
@@ -22,10 +22,7 @@ class NoPngError(RunError):
     """The library that writes PNG is not installed."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "PNG needs resvg-py: in tuilab's folder, python3 -m pip install -e '.[png]'; "
-            "SVG needs nothing else"
-        )
+        super().__init__(missing_package("PNG needs resvg-py", "resvg-py"))
 
 
 def png(image: str) -> bytes:

@@ -412,7 +412,9 @@ def groups() -> Program:
     )
     return simple(
         model, *vectors(), "0", "2", optimizer=optimizer,
-        scheduler=lambda o: torch.optim.lr_scheduler.OneCycleLR(o, [0.01, 0.1], total_steps=STEPS + 1),
+        scheduler=lambda o: torch.optim.lr_scheduler.OneCycleLR(
+            o, [0.01, 0.1], total_steps=STEPS + 1
+        ),
     )  # fmt: skip
 
 

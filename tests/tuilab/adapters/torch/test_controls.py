@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, lr_scheduler
 
 import tuilab
-from engine.commands import Command
+from engine.commands import Command, Kind
 from engine.states import EventKind, RunState
 from tuilab.record import RunReader
 from tuilab.record.control_socket import ControlClient
@@ -52,7 +52,7 @@ class Loop:
         """Send a command as the view does; return why it is refused."""
         with RunReader(self.run.folder / "run.db") as reader:
             client = ControlClient(reader.info().socket)
-        reply = client.send(Command(kind, *args, **fields))
+        reply = client.send(Command(cast(Kind, kind), *args, **fields))
         client.close()
         return reply.error
 
@@ -78,14 +78,16 @@ def test_a_factor_on_the_learning_rate_is_exact_under_any_schedule(
     plain.schedule = SCHEDULES[name](plain.optimizer)
     changed = Loop(tmp_path / "changed")
     changed.schedule = SCHEDULES[name](changed.optimizer)
-    plain.step(), changed.step()
+    plain.step()
+    changed.step()
     assert changed.send("scale", "learning_rate", 0.5) == ""
     changed.step()  # at whose end the command is applied
     plain.step()
     rates = []
     for _ in range(8):
         rates.append(plain.optimizer.param_groups[0]["lr"])
-        plain.step(), changed.step()
+        plain.step()
+        changed.step()
         assert changed.optimizer.param_groups[0]["lr"] == plain.optimizer.param_groups[0]["lr"]
     changed.run.close()
     with RunReader(tmp_path / "changed" / "run.db") as reader:

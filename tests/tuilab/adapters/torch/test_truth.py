@@ -10,6 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from torch import Tensor, nn
+
 import tuilab
 from engine.backends import NumPyBackend
 from engine.statistics.frames import Snapshot
@@ -20,7 +22,9 @@ from tuilab.scenario.building import build_trainer, load_data
 from tuilab.scenario.loading import load
 
 
-def trained(make: Callable[[], Program], folder: Path | None) -> tuple[list[float], list, Program]:
+def trained(
+    make: Callable[[], Program], folder: Path | None
+) -> tuple[list[float], list[Tensor], Program]:
     """Return the losses and the parameters of a program, watched at every step or not at all."""
     torch.manual_seed(0)
     program = make()
@@ -59,9 +63,7 @@ def test_watching_changes_nothing_and_sees_every_layer(
             assert np.isfinite(seen[~np.isnan(seen)]).all()
 
 
-def measured(
-    model: torch.nn.Module, folder: Path, step: Callable[[], object], **options: Any
-) -> Any:
+def measured(model: nn.Module, folder: Path, step: Callable[[], object], **options: Any) -> Any:
     """Return what a run of one step on a model has recorded: its layers, and the snapshot."""
     optimizer = options.pop("optimizer", None) or torch.optim.SGD(model.parameters(), lr=0.1)
     with tuilab.watch(model, optimizer, out=str(folder), quiet=True, **options):
@@ -71,7 +73,7 @@ def measured(
         return reader.info().layers, reader.snapshot(0), reader.units(1, 0)
 
 
-def check(snapshot: Snapshot, layer: int, tensor: str, values: torch.Tensor) -> None:
+def check(snapshot: Snapshot, layer: int, tensor: str, values: Tensor) -> None:
     """Compare recorded statistics of a tensor with those computed from its values."""
     v = values.detach().double().numpy()
     expected = {
@@ -95,7 +97,7 @@ def test_every_number_is_that_of_the_tensor(tmp_path: Path) -> None:
     first, second = torch.nn.Linear(12, 8), torch.nn.Linear(8, 5)
     model = torch.nn.Sequential(first, torch.nn.ReLU(), second)
     x, y = torch.randn(16, 12), torch.randint(0, 5, (16,))
-    tensors: dict[str, torch.Tensor] = {}
+    tensors: dict[str, Tensor] = {}
 
     def step() -> None:
         z = first(x).detach().requires_grad_()
@@ -235,10 +237,12 @@ def test_the_engine_and_its_twin_in_pytorch_are_recorded_alike(tmp_path: Path) -
                     getattr(snapshot, name), getattr(expected, name), rtol=1e-9
                 )
             for layer, other in enumerate(expected.units, 1):
-                _, ours = reader.units(layer, expected.step)
-                np.testing.assert_allclose(ours.mean, other.mean, rtol=1e-5)
+                _, units = reader.units(layer, expected.step) or pytest.fail("no units")
+                assert units is not None
+                assert other is not None
+                np.testing.assert_allclose(units.mean, other.mean, rtol=1e-5)
     assert len(theirs) >= 1
-    for ours, other in zip(layers, trainer.layers, strict=True):
+    for ours, engines in zip(layers, trainer.layers, strict=True):
         for name in (
             "units",
             "activation",
@@ -248,4 +252,4 @@ def test_the_engine_and_its_twin_in_pytorch_are_recorded_alike(tmp_path: Path) -
             "bounds",
             "saturated",
         ):
-            assert getattr(ours, name) == getattr(other, name), name
+            assert getattr(ours, name) == getattr(engines, name), name

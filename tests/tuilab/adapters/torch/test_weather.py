@@ -181,7 +181,7 @@ def test_an_error_of_ours_switches_the_watcher_off(
 
     target = {
         "hook": "tuilab.adapters.torch.trace.Trace._weighted",
-        "snapshot": "tuilab.adapters.torch.tensors.HostSlots.take",
+        "snapshot": "tuilab.adapters.torch.slots.TensorSlots.take",
         "diagnosis": "tuilab.diagnosis.monitor.Monitor.see",
     }[where]
     monkeypatch.setattr(target, broken)
@@ -234,8 +234,12 @@ def test_nothing_of_the_program_is_kept_alive(tmp_path: Path) -> None:
 
 def test_layers_are_chosen_by_pattern_or_function(tmp_path: Path) -> None:
     seen = {}
-    for name, layers in {"glob": "0", "several": ["2", "x*"],
-                         "function": lambda path, module: isinstance(module, nn.Linear)}.items():  # fmt: skip
+    selections: dict[str, Any] = {
+        "glob": "0",
+        "several": ["2", "x*"],
+        "function": lambda path, module: isinstance(module, nn.Linear),
+    }
+    for name, layers in selections.items():
         loop = Loop(tmp_path / name, layers=layers)
         loop.step(2)
         loop.run.close()

@@ -25,9 +25,9 @@ def test_the_table_has_the_best_first_and_says_why_others_ended(stage: StageResu
         "✓     1     2     0.4400   5.000e-04        relu     1.0",
         "✓     2     0     0.3100   1.000e-05        relu     2.0",
         "▶           5   (0.4000)   3.000e-04        tanh",
-        "∅           1              1.000e-04        tanh          loss not finite",
+        "⊘           1              1.000e-04        tanh          loss not finite",
         "✂           3   (0.2500)   2.000e-04        tanh          worse than others at epoch 2",
-        "✗           4              2.000e-06        tanh          killed by signal 9",
+        "✕           4              2.000e-06        tanh          killed by signal 9",
     ]
 
 

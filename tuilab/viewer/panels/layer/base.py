@@ -52,6 +52,7 @@ class Subject:
     history: Callable[[str], History | None]  # of a tensor
     units: Callable[[], tuple[int, Units] | None]  # and the step that they are of
     parameters: Callable[[], Parameters | None]
+    saves_parameters: bool = True  # its run has checkpoints from which they can be read
 
 
 @dataclass(frozen=True, slots=True)

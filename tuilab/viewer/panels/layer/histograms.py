@@ -1,7 +1,7 @@
-"""The six tensors of a layer as large histograms, and one of them over time."""
+"""The tensors of a layer as large histograms, and one of them over time."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, get_args
 
@@ -21,7 +21,7 @@ NAMES: Final = {
     "weight_grad": ("dL/dW", "update"),
     "update": ("update ΔW", "update"),
 }
-"""The label and the role of each tensor."""
+"""The label and the role of each tensor that the engine measures."""
 SHORT: Final = {"pre_activation": "pre-act."}
 """Labels for boxes narrower than ROOMY cells."""
 ROOMY: Final = 28
@@ -31,16 +31,27 @@ GAP: Final = 3
 MODES: Final[tuple[AxisMode, ...]] = get_args(AxisMode)
 
 
+def tensors(snapshot: Snapshot) -> Sequence[str]:
+    """Return the tensors to show: those that the engine measures, then any others."""
+    return *GRID, *(name for name in snapshot.tensors if name not in GRID)
+
+
+def _look(tensor: str) -> tuple[str, str]:
+    """Return the label and the role of a tensor."""
+    return NAMES.get(tensor, (tensor.replace("_", " "), "train"))
+
+
 def draw(subject: Subject, cells: int, height: int) -> list[Line]:
     """Return all of it in `height` lines of `cells`."""
-    rows = max((height - 9) // 5, 1)
+    bands = -(-len(tensors(subject.snapshot)) // COLUMNS)
+    rows = max((height - 5 - 2 * bands) // (2 * bands + 1), 1)
     upper = _grid(subject, cells, rows)
     room = height - len(upper) - 1
     if room < 5:
         return upper[:height]
     state = subject.state
     history = subject.history(state.tensor)
-    name, role = NAMES[state.tensor]
+    name, role = _look(state.tensor)
     if history is None or not len(history.steps):
         words: Line = [(f"  {name} over time: not recorded", "muted")]
         return [*upper, [], crop(words, cells)][:height]
@@ -50,9 +61,10 @@ def draw(subject: Subject, cells: int, height: int) -> list[Line]:
 
 def _grid(subject: Subject, cells: int, rows: int) -> list[Line]:
     room = (cells - (COLUMNS - 1) * GAP) // COLUMNS
-    boxes = [_box(subject.state, subject.snapshot, tensor, room, rows) for tensor in GRID]
+    names = tensors(subject.snapshot)
+    boxes = [_box(subject.state, subject.snapshot, tensor, room, rows) for tensor in names]
     lines: list[Line] = []
-    for start in range(0, len(GRID), COLUMNS):
+    for start in range(0, len(boxes), COLUMNS):
         beside = boxes[start : start + COLUMNS]
         for parts in zip(*beside, strict=True):
             line: Line = []
@@ -67,7 +79,7 @@ def axis_of(state: LayerViewState, snapshot: Snapshot, tensor: str) -> Axis:
     if state.axis == "fixed" and tensor in state.axes:
         return state.axes[tensor]
     own = charts.histogram(snapshot, state.layer - 1, tensor)
-    hidden = range(len(snapshot.statistics) - 1)
+    hidden = range(snapshot.hidden)
     shared = state.axis == "shared"
     histograms = [charts.histogram(snapshot, k, tensor) for k in hidden] if shared else [own]
     axis = charts.common_axis(histograms or [own])
@@ -82,7 +94,9 @@ def fixed(
     On a fixed axis it is visible over time whether a distribution moves, spreads or dies.
     """
     own = replace(state, axis="own")
-    axes: Mapping[str, Axis] = {tensor: axis_of(own, snapshot, tensor) for tensor in GRID}
+    axes: Mapping[str, Axis] = {
+        tensor: axis_of(own, snapshot, tensor) for tensor in tensors(snapshot)
+    }
     low, high = bounds
     if low is not None and high is not None:
         axes = {**axes, "activation": Axis(low, high)}
@@ -104,7 +118,7 @@ def _box(
     """Return a title with numbers, the histogram, and its axis."""
     h = charts.histogram(snapshot, state.layer - 1, tensor)
     axis = axis_of(state, snapshot, tensor)
-    name, role = NAMES[tensor]
+    name, role = _look(tensor)
     if cells < ROOMY:
         name = SHORT.get(tensor, name)
     chosen = tensor == state.tensor
@@ -168,15 +182,15 @@ def title(subject: Subject) -> Line:
 
 def turn(subject: Subject, by: int) -> LayerViewState:
     """Return the state with the next tensor of the grid."""
-    state = subject.state
-    return replace(state, tensor=GRID[(GRID.index(state.tensor) + by) % len(GRID)])
+    state, names = subject.state, tensors(subject.snapshot)
+    return replace(state, tensor=names[(names.index(state.tensor) + by) % len(names)])
 
 
 VIEW: Final = View(
     10,
     "histograms",
     "h",
-    "its six tensors, and the selected one over time",
+    "its tensors, and the selected one over time",
     lambda subject: True,
     title,
     draw,

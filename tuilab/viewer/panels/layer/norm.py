@@ -40,6 +40,8 @@ ARRAYS: Final = (
 
 def offered(subject: Subject) -> bool:
     """Return whether a layer normalises; a residual block shows that by its parameters."""
+    if not subject.saves_parameters:
+        return False
     if subject.layer.kind != "residual":
         return bool(subject.layer.normalization)
     try:

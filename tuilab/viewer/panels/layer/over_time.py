@@ -98,5 +98,5 @@ def _spread(history: History, role: str, cells: int, height: int) -> list[Line]:
         (mean - std, f"{role}.dim"),
         (mean, role),
     )
-    curves = [plot.Curve(Reduced(history.steps, y, y, y), tint) for y, tint in series]
+    curves = [plot.Curve(Reduced.of(history.steps, y), tint) for y, tint in series]
     return plot.draw(plot.Chart(curves), cells, height)

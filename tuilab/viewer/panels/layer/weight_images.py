@@ -43,7 +43,8 @@ class Page:
 
 def is_image(subject: Subject) -> bool:
     """Return whether the weights of a layer belong to pixels, or are filters."""
-    return len(subject.layer.sees) == 3 or _planes(subject) is not None
+    shown = len(subject.layer.sees) == 3 or _planes(subject) is not None
+    return shown and subject.saves_parameters
 
 
 def _planes(subject: Subject) -> tuple[int, int, int] | None:

@@ -2,14 +2,14 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from textual.pilot import Pilot
 
 from engine.errors import ConfigError, UnknownNameError
+from tuilab.export import PictureOptions
 from tuilab.process.launch import Worker
 from tuilab.record import RunReader
 from tuilab.record.run_folder import RunFolder
@@ -25,39 +25,29 @@ EARLIER_NAMES: Final = {"reading": "explanation"}
 POLLS: Final = 1000  # at most: a live run may grow faster than it is read
 
 
-@dataclass(frozen=True, slots=True)
-class PictureOptions:
-    """What a picture shows: one `panel`, "" for all; the newest snapshot up to step `at`."""
-
-    panel: str = ""
-    size: tuple[int, int] = SIZE
-    at: int | None = None
-    theme: str | None = None
-
-
-def write_svg(reader: RunReader, to: Path, **options: Any) -> list[Path]:
-    """Write a picture of a run to the file `to`; `options` are fields of `PictureOptions`."""
+def write_svg(reader: RunReader, to: Path, options: PictureOptions) -> list[Path]:
+    """Write a picture of a run to the file `to`."""
     to.write_text(_draw(reader, options), encoding="utf-8")
     return [to]
 
 
-def write_png(reader: RunReader, to: Path, **options: Any) -> list[Path]:
+def write_png(reader: RunReader, to: Path, options: PictureOptions) -> list[Path]:
     """Write a picture of a run as PNG. Raises NoPngError."""
     to.write_bytes(png(_draw(reader, options)))
     return [to]
 
 
-def _draw(reader: RunReader, options: Mapping[str, Any]) -> str:
-    return asyncio.run(draw(RunFolder(reader.path.parent), PictureOptions(**options)))
+def _draw(reader: RunReader, options: PictureOptions) -> str:
+    return asyncio.run(draw(RunFolder(reader.path.parent), options))
 
 
 async def draw(folder: RunFolder, options: PictureOptions) -> str:
     """Return a picture of a run as SVG. Raises UnknownNameError, ConfigError."""
-    panel = EARLIER_NAMES.get(options.panel, options.panel)
+    panel = EARLIER_NAMES.get(options.panel or "", options.panel or "")
     claims = judge_folder(folder)
     appearance = replace(REPRODUCIBLE, theme=options.theme or REPRODUCIBLE.theme)
     app = ViewerApp(Worker(folder), judge=lambda _: claims, appearance=appearance)
-    async with app.run_test(size=options.size) as pilot:
+    async with app.run_test(size=options.size or SIZE) as pilot:
         app.dashboard.show_claims(claims)
         await _read(app, pilot)
         if options.at is not None:

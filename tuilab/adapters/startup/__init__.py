@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH: what an interpreter runs before a program that is to be watched."""
