@@ -94,6 +94,7 @@ class Measured:
     snapshot: Callable[[], Snapshot]
     status: Callable[[], TrainingStatus] | None = None  # where the layers are new
     ready: Callable[[], bool] = lambda: True
+    shared: Any = None  # what other ranks need of it
 
 
 class WatchedRun:
@@ -255,15 +256,24 @@ class WatchedRun:
         `values` are numbers that the watcher knows by name; `spent` is the time in seconds that it
         used. Raises Stopped.
         """
-        step = self._scalars.steps
-        self._scalars.end_step(values)
-        self._control.count_step(epoch_ended=False)
-        armed = self.cadence.after(step, measured is not None, spent)
+        armed = self._count_step(values, measured, spent)
         now = time.perf_counter()
         if measured is not None or now - self._last_frame >= FRAME_INTERVAL:
             self._send(now, measured)
         self._obey()
         return armed or self.cadence.asked or self._control.may_pause
+
+    def _count_step(
+        self, values: Mapping[str, Any], measured: Measured | None, spent: float
+    ) -> bool:
+        """Count a step; return whether the next is to be measured."""
+        step = self._scalars.steps
+        self._scalars.end_step(values)
+        self._control.count_step(epoch_ended=False)
+        return self.cadence.after(step, measured is not None, spent)
+
+    def pass_step(self) -> None:
+        """Do nothing at a step of a program that is not recorded any more."""
 
     def _obey(self) -> None:
         """Apply the commands that have come; wait while the run is paused. Raises Stopped."""
