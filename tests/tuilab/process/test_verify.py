@@ -29,7 +29,6 @@ from tuilab.record.saved_parameters import saved_checkpoints
 from tuilab.scenario.loading import load
 
 
-
 def played(lab: Path) -> None:
     """Train a run in folder `run`, and change it by key while it goes."""
     table = small(

@@ -366,6 +366,7 @@ class TorchWatcher:
                 if "activation_grad" in row.slots:
                     self._slots.divide(row.slots["activation_grad"], self._scale)
         rows = self._order()
+        self._complete_inputs(rows)
         layers = self._status(rows) if len(rows) > len(self._published) else None
         self._published = rows
         shapes: dict[Row, torch.Size] = {}
@@ -405,6 +406,22 @@ class TorchWatcher:
             shared=shared,
         )
 
+    def _complete_inputs(self, rows: Sequence[Row]) -> None:
+        """Let inputs that other layers have returned have the statistics of those outputs.
+
+        In a chain they would say nothing that the layer before does not say.
+        """
+        if not self._published:
+            given = [row.input_from and row.input_from[0] for row in rows[1:]]
+            self._trace.is_chain = given == rows[:-1]
+        for row in rows:
+            if self._trace.is_chain:
+                row.slots.pop("input", None)
+            elif row.input_from is not None:
+                source, tensor = row.input_from
+                if tensor in source.slots:
+                    self._slots.copy(source.slots[tensor], self._trace.slot(row, "input"))
+
     def _snapshot(
         self,
         rows: Sequence[Row],
@@ -418,7 +435,8 @@ class TorchWatcher:
             row.see_highest(highest)
         self._judge_units(rows, examples)
         names = {name for by_name in slots for name in by_name}
-        tensors = tuple(name for name in TENSORS if name in names) or ("activation",)
+        known = tuple(name for name in (*TENSORS, "input") if name in names)
+        tensors = known or ("activation",)
         shape = len(rows), len(tensors)
         table = np.full((*shape, len(FIELDS)), np.nan)
         histograms = np.zeros((*shape, BINS + 2), np.int64)
@@ -438,6 +456,7 @@ class TorchWatcher:
             one_signed=np.array([statistics.one_signed.get(row, nan) for row in rows]),
             units=[statistics.units.get(row) for row in rows],
             tensors=tensors,
+            outputs=sum(row.is_output for row in rows) or 1,
         )  # fmt: skip
         with np.errstate(divide="ignore", invalid="ignore"):
             update, weight = made.field("update", "norm"), made.field("weight", "norm")
