@@ -387,7 +387,8 @@ class WatchedRun:
         if self._lock is not None:
             self._lock.close()
         atexit.unregister(self.close)
-        if sys.excepthook == self._uncaught:
+        # One that was stopped is about to end by `Stopped`, which is not an error.
+        if sys.excepthook == self._uncaught and state is not RunState.STOPPED:
             sys.excepthook = self._previous_hook
 
     def _uncaught(
