@@ -37,6 +37,8 @@ class RunReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._layer_rows: list[tuple[Any, ...]] = []  # as read last, and what they say
+        self._parsed_layers: tuple[LayerInfo, ...] = ()
         if not path.is_file():
             raise RunError(f"{path} does not exist; tuilab list shows all runs")
         try:
@@ -118,7 +120,9 @@ class RunReader:
             "SELECT path, parent, kind, role, low, high, saturated_low, saturated_high, silent_at,"
             " info FROM layer ORDER BY position"
         )
-        return tuple(map(_layer, rows))
+        if rows != self._layer_rows:  # parsing a thousand layers takes 8 ms
+            self._layer_rows, self._parsed_layers = rows, tuple(map(_layer, rows))
+        return self._parsed_layers
 
     def blocks(self, after: int = 0, limit: int = -1) -> list[Block]:
         """Return the blocks with id > `after`, in order; at most `limit` unless it is −1."""

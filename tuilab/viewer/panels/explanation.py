@@ -72,7 +72,7 @@ def explanation_lines(
         lines += _unaffected(table, store, folding or Folding(), cells)
     if claims.verdicts or claims.problem:
         lines += [[], *claim_lines(claims, cells, back=store.at is not None)]
-    if notes := note_lines([f for f in store.findings if f not in grave], cells):
+    if notes := note_lines([f for f in store.findings if f not in grave], cells, store.info.layers):
         lines += [[], *notes]
     lines += _not_logged(store, cells)
     if question and store.info.question:
@@ -100,7 +100,13 @@ def _finding_lines(
     return [
         line
         for finding in findings
-        for line in finding_lines(finding, cells, advice=advice, more=_details(finding.rule, store))
+        for line in finding_lines(
+            finding,
+            cells,
+            advice=advice,
+            more=_details(finding.rule, store),
+            layers=store.info.layers,
+        )
     ]
 
 
