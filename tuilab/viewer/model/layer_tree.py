@@ -153,6 +153,8 @@ def common_prefix(paths: Sequence[tuple[str, ...]]) -> str:
             break
         if (outside | beside) & {path[0] for path in rest}:
             break
+        if (outside | beside) and all(path[0].isdigit() for path in rest):
+            break  # "h.0" beside "head": a number alone says nothing
         prefix.append(name)
         outside |= beside
         inside = rest
