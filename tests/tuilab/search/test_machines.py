@@ -19,7 +19,7 @@ from tuilab.record.run_folder import RunFolder
 
 TRIALS = 6
 FEW = 4  # of long trials: more than there are workers
-LONG = 20_000  # steps that take longer than a trial's process takes to start
+LONG = 8_000  # steps that take longer than a trial's process takes to start
 
 
 def scenario(lab: Path, steps: int = 3000, trials: int = TRIALS) -> Path:
