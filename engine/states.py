@@ -57,5 +57,6 @@ class EventKind(StrEnum):
     RESUMED = "resumed"  # training continued from a checkpoint
     DIVERGED = "diverged"
     EAGER = "eager"  # a GPU computes operation by operation, and why
+    RANKS = "ranks"  # one of several ranks differs from the others, or is gone
     FINDING = "finding"  # the diagnosis found something
     CLEARED = "cleared"  # a finding no longer holds

@@ -30,7 +30,6 @@ def pytest_collection_finish() -> None:
     screen creates many objects; collecting them took a fifth of the time.
     """
     _forget()
-    gc.set_threshold(50_000, 50, 50)
     gc.enable()
 
 
@@ -50,3 +49,4 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def _forget() -> None:
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 50, 50)  # a view sets others

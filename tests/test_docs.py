@@ -50,8 +50,9 @@ NOT_RUN: Final = {
     "python -m docs.pictures --readme": "trains for half a minute",
     "tuilab data fetch cifar10": "downloads 170 MB",
     "tuilab run he_relu --backend cupy": "needs a GPU",
+    "tuilab watch --headless train.py": "replaces the process that calls it",
 }
-INTERACTIVE: Final = ("attach", "compare", "replay", "tour")
+INTERACTIVE: Final = ("attach", "compare", "replay", "tour", "watch")
 """Commands that open the view: without a terminal they check their arguments, then refuse."""
 VIEWED: Final = {
     "tuilab run scenarios/xavier_relu.toml": "finished",

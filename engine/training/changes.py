@@ -166,7 +166,8 @@ def _activation(
 
 def _with_activation(row: list[Layer], new: Layer, index: int) -> list[Layer]:
     """Put `new` in the place of a row's non-linearity, or after its weights and normalisation."""
-    places = [at for at, layer in enumerate(row) if _activates(layer)]
+    kinds = [layer.activates or isinstance(layer, Nonlinearity) for layer in row]
+    places = [at for at, activates in enumerate(kinds) if activates]
     if not places and isinstance(row[0], Residual):
         raise ConfigError(f"layer {index} is a residual block: its non-linearities are inside it")
     normalized = [at for at, layer in enumerate(row) if layer.normalizes]
@@ -176,10 +177,6 @@ def _with_activation(row: list[Layer], new: Layer, index: int) -> list[Layer]:
     if new.inputs_per_unit != before and isinstance(first, Linear):
         first = replace(first, units=first.units // before * new.inputs_per_unit)
     return [first, *row[1:begin], new, *row[end:]]
-
-
-def _activates(layer: Layer) -> bool:
-    return isinstance(layer, Nonlinearity) or layer.activates
 
 
 @change("batch_norm")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from engine.commands import Command
 from engine.errors import TuilabError
 from engine.states import EventKind, RunState
 from engine.statistics.frames import (
@@ -32,6 +33,8 @@ from tuilab.record.run_folder import RunFolder
 CONFIG = "TUILAB_CONFIG"
 FOREVER = 10**9
 """Steps of a run that a test ends itself."""
+SLOWLY = Command("speed", value=500.0)
+"""For a run whose steps are computed again: few are made while a test waits for some."""
 
 _TABLE: dict[str, Any] = {
     "title": "A small one",
@@ -84,7 +87,7 @@ def tuilab(*arguments: str | Path, cwd: Path, **more: Any) -> "subprocess.Comple
     )
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return the first true value of `condition`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -1,5 +1,6 @@
 """When a watcher measures: at which steps the statistics are worth their cost."""
 
+from math import ceil
 from time import perf_counter
 from typing import Final, Literal, TypeAlias
 
@@ -9,9 +10,6 @@ Every: TypeAlias = float | int | Literal["never"]
 """A share of the training time below 1, a number of steps from 1 on, or "never": on request."""
 SHARE: Final = 0.03
 SHORTEST: Final = 0.1  # seconds between two snapshots: no eye follows more
-EARLY: Final = 3
-"""So many steps are measured from the start, as far as the share allows: the first updates show
-most of what is wrong."""
 REMEMBERED: Final = 0.9  # of the mean duration of a step that is not measured, at each of them
 
 
@@ -84,6 +82,26 @@ class Cadence:
             self._plain = REMEMBERED * past + (1 - REMEMBERED) * duration
         self._cost += cost
         return bool(self._asked) or self._due(step + 1, now)
+
+    def steps_in(self, seconds: float) -> int:
+        """Return how many steps are made in some time, at least 1: as far as is known."""
+        known = self._plain == self._plain and self._plain > 0
+        return max(1, ceil(seconds / self._plain)) if known else 1
+
+    def next_step(self, step: int) -> int | None:
+        """Return which step after `step` is to be measured next; None if there is none.
+
+        With a share of the time, this is an estimate by the duration of steps; None before there
+        is one.
+        """
+        if self._asked:
+            return step + 1
+        if self.every == "never":
+            return None
+        if self.every >= 1:
+            return (step // int(self.every) + 1) * int(self.every)
+        known = self._plain == self._plain
+        return step + self.steps_in(self._next - perf_counter()) if known else None
 
     def _due(self, step: int, now: float) -> bool:
         if self.every == "never":

@@ -78,6 +78,14 @@ def guarded(method: M) -> M:
     return cast(M, call)
 
 
+def takes_part(*, first: bool) -> bool:
+    """Return whether a process watches: the first of a job, and others that it can meet."""
+    distributed = sys.modules.get("torch.distributed")
+    return first or (
+        distributed is not None and distributed.is_available() and distributed.is_initialized()
+    )
+
+
 def without_prefix(name: str, prefixes: Sequence[str]) -> str:
     """Return the name of a metric as tuilab has it: "val_loss", "val/loss" → "loss"."""
     for prefix in prefixes:

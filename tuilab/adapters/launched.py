@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 LOG: Final = "worker.log"
-POINTER: Final = "run-folder"
-"""A file in the folder where a run was expected: the path of the one that the program chose."""
+FURTHER: Final = "further-runs"
+"""A file in `Launch.out`, while the program runs: paths of its runs elsewhere, one a line."""
 
 
 @dataclass
@@ -33,15 +33,17 @@ class Launch:
         return free_path(self.out) if self.folders else self.out
 
     def begun(self, folder: Path) -> None:
-        """Take note of a run; let its output be found in its folder, and it from `out`."""
+        """Take note of a run; let its output be found in its folder, and it from `out`.
+
+        Its folder is another than `out` where the program chose it, or for its second run.
+        """
         self.folders.append(folder)
         if not self.logged or folder.resolve() == self.out.resolve():
             return
         with suppress(OSError):  # on another disk
             os.link(self.out / LOG, folder / LOG)
-        if len(self.folders) == 1:
-            with suppress(OSError):
-                (self.out / POINTER).write_text(str(folder.absolute()), encoding="utf-8")
+        with suppress(OSError), (self.out / FURTHER).open("a", encoding="utf-8") as file:
+            file.write(f"{folder.absolute()}\n")
 
 
 current: Launch | None = None

@@ -13,6 +13,7 @@ from tuilab.adapters.callback import (
     Keywords,
     WatchingCallback,
     guarded,
+    takes_part,
     validation_metrics,
     without_prefix,
 )
@@ -39,8 +40,8 @@ class Watch(WatchingCallback, Callback):
     """Records what a Lightning `Trainer` trains; takes the options of `tuilab.watch`.
 
     Losses come from the backward passes, other values from `self.log`, validations from the
-    validation loop. The key for "stop" ends `fit` as early stopping does. Only the process of rank
-    0 records.
+    validation loop. The key for "stop" ends `fit` as early stopping does. In a job of several
+    processes each measures its part, and that of rank 0 records.
     """
 
     def __init__(self, **options: Unpack[Keywords]) -> None:
@@ -51,7 +52,7 @@ class Watch(WatchingCallback, Callback):
     @guarded
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin the run."""
-        if not trainer.is_global_zero:
+        if not takes_part(first=trainer.is_global_zero):
             return
         total = trainer.estimated_stepping_batches
         batches = trainer.num_training_batches

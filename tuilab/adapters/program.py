@@ -18,7 +18,17 @@ from tuilab.adapters.cadence import SHARE, Every
 from tuilab.adapters.startup.sitecustomize import VARIABLE
 
 STARTUP: Final = Path(__file__).parent / "startup"
-BORROWED: Final = ("tuilab", "engine", "click", "msgspec", "safetensors", "typing_extensions")
+BORROWED: Final = (
+    "tuilab",
+    "engine",
+    "click",
+    "msgspec",
+    "platformdirs",
+    "safetensors",
+    "threadpoolctl",
+    "tomli_w",
+    "typing_extensions",
+)
 """What a program's own environment may lack: the rest of what is needed, it has with torch."""
 ENVIRONMENTS: Final = ("VIRTUAL_ENV", "CONDA_PREFIX")
 

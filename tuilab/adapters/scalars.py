@@ -73,6 +73,12 @@ class StepScalars:
         self._open, self._gradient_known = {}, False
         self.steps += 1
 
+    def add_to_last(self, name: str, values: Sequence[float] | Floats) -> None:
+        """Add a value to each of the last steps; those that were taken already are left out."""
+        steps = self._ended[-len(values) :] if len(values) else []
+        for step, value in zip(steps, values[len(values) - len(steps) :], strict=True):
+            step[name] = float(value)
+
     def skip_step(self) -> None:
         """Discard what was logged for a step that was not made."""
         self._open, self._gradient_known = {}, False

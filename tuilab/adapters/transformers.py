@@ -4,7 +4,13 @@ from typing import Any, Final, Unpack
 
 from transformers import TrainerCallback
 
-from tuilab.adapters.callback import Keywords, WatchingCallback, guarded, validation_metrics
+from tuilab.adapters.callback import (
+    Keywords,
+    WatchingCallback,
+    guarded,
+    takes_part,
+    validation_metrics,
+)
 
 KNOWN: Final = ("loss", "learning_rate", "epoch", "total_flos")
 """What `Trainer` logs and the run knows of each step, not only every `logging_steps`."""
@@ -17,7 +23,7 @@ class Watch(WatchingCallback, TrainerCallback):
 
     Losses come from the backward passes of each step, other values from what `Trainer` logs every
     `logging_steps`, validations from `evaluate`. The key for "stop" ends `train` after the step.
-    Only the process of rank 0 records.
+    In a job of several processes each measures its part, and that of rank 0 records.
     """
 
     def __init__(self, **options: Unpack[Keywords]) -> None:
@@ -35,7 +41,7 @@ class Watch(WatchingCallback, TrainerCallback):
         **_: Any,
     ) -> None:
         """Begin the run."""
-        if not state.is_world_process_zero:
+        if not takes_part(first=state.is_world_process_zero):
             return
         self._stopped = False
         known = {"title": type(model).__name__, "total_steps": max(0, state.max_steps)}

@@ -24,9 +24,11 @@ from tuilab.adapters.notebook import Picture, display, in_notebook, picture
 from tuilab.adapters.recorder import Packet, Recorder
 from tuilab.adapters.scalars import Fetched, Scalars, StepScalars, now
 from tuilab.diagnosis import RunFacts
+from tuilab.diagnosis.dialects import dialect_of
 from tuilab.record import (
     Compute,
     DataInfo,
+    NetworkInfo,
     Origin,
     Part,
     Plan,
@@ -95,6 +97,7 @@ class Measured:
     snapshot: Callable[[], Snapshot]
     status: Callable[[], TrainingStatus] | None = None  # where the layers are new
     ready: Callable[[], bool] = lambda: True
+    shared: Any = None  # what other ranks need of it
 
 
 class WatchedRun:
@@ -155,11 +158,13 @@ class WatchedRun:
             total_steps=options.total_steps,
             steps_per_epoch=options.steps_per_epoch or 1,
             own_layers=True,
+            dialect=dialect_of(source.source),
         )
         writer.describe(
             source,
             Origin(created=time.time()),
             ScenarioInfo(title=title or program, version=__version__),
+            NetworkInfo(own_layers=True),
             DataInfo(classes=options.classes),
             compute,
             Plan(total_steps=options.total_steps),
@@ -303,15 +308,24 @@ class WatchedRun:
         `values` are numbers that the watcher knows by name; `spent` is the time in seconds that it
         used. Raises Stopped.
         """
-        step = self._scalars.steps
-        self._scalars.end_step(values)
-        self._control.count_step(epoch_ended=False)
-        armed = self.cadence.after(step, measured is not None, spent)
+        armed = self._count_step(values, measured, spent)
         now = time.perf_counter()
         if measured is not None or now - self._last_frame >= FRAME_INTERVAL:
             self._send(now, measured)
         self._obey()
         return armed or self.cadence.asked or self._control.may_pause
+
+    def _count_step(
+        self, values: Mapping[str, Any], measured: Measured | None, spent: float
+    ) -> bool:
+        """Count a step; return whether the next is to be measured."""
+        step = self._scalars.steps
+        self._scalars.end_step(values)
+        self._control.count_step(epoch_ended=False)
+        return self.cadence.after(step, measured is not None, spent)
+
+    def pass_step(self) -> None:
+        """Do nothing at a step of a program that is not recorded any more."""
 
     def _obey(self) -> None:
         """Apply the commands that have come; wait while the run is paused. Raises Stopped."""
@@ -327,10 +341,14 @@ class WatchedRun:
         while (command := self._control.wait(self._inbox)) is not None:
             self._apply(command)
         if self._control.state is RunState.STOPPED:
-            self.close()
-            if self._options.stop is None:
-                raise Stopped(f"stopped from the view after {self.step:,} steps")
-            self._options.stop()
+            self._end_training()
+
+    def _end_training(self) -> None:
+        """End the run and the training, as the view has asked for. Raises Stopped."""
+        self.close()
+        if self._options.stop is None:
+            raise Stopped(f"stopped from the view after {self.step:,} steps")
+        self._options.stop()
 
     def _drain(self) -> None:
         while not self._inbox.empty():
@@ -428,7 +446,8 @@ class WatchedRun:
         if self._lock is not None:
             self._lock.close()
         atexit.unregister(self.close)
-        if sys.excepthook == self._uncaught:
+        # One that was stopped is about to end by `Stopped`, which is not an error.
+        if sys.excepthook == self._uncaught and state is not RunState.STOPPED:
             sys.excepthook = self._previous_hook
 
     def _uncaught(

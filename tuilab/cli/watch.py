@@ -115,6 +115,8 @@ def watch(
     from tuilab.adapters.program import Program, ProgramOptions, interpreter
     from tuilab.record.run_folder import RunFolder, default_path, refuse_taken
 
+    if not headless:
+        need_terminal("add --headless to leave the terminal to the program")
     program = Program(_checked(words, module), python or interpreter())
     if out is None:
         out = default_path(program.name)
@@ -123,7 +125,6 @@ def watch(
     options = ProgramOptions(out=out, title=title, every=every, layers=layers)
     if headless:
         return _replace_by(program, options)
-    need_terminal("add --headless to leave the terminal to the program")
     return _watch_beside(program, options)
 
 
@@ -140,28 +141,26 @@ def _checked(words: tuple[str, ...], module: str | None) -> tuple[str, ...]:
 
 def _watch_beside(program: "Program", options: "ProgramOptions") -> int:
     """Show the view while the program runs; print its output if that was all there was to see."""
-    from tuilab.process.program import discard, start_program
+    from tuilab.process.program import start_program, tidy
     from tuilab.record.output_log import tail
     from tuilab.viewer import app
 
     started = start_program(program, options)
-    [worker, *_] = app.view([started], appearance=chosen_appearance())
+    *_, worker = app.view([started], appearance=chosen_appearance())
     code = None if worker.process is None else worker.process.poll()
     folder = worker.folder
     shown = os.path.relpath(folder.path) if folder.path.is_relative_to(Path.cwd()) else folder.path
-    if not folder.database.exists() and code is not None:
-        _print_whole(folder.log)
-        discard(folder)
-        return shell_code(code)
     if code is None:
         command = shell_command("attach", shown)
         say(f"{worker.program} continues in {shown}   (view it again: {command})")
         return 0
-    if started.folder != folder:
-        discard(started.folder)
-    say("\n".join(tail(folder.log, TAIL)))
-    ended = f"{worker.program} has ended: {how_it_ended(code)}"
-    say(f"{ended}   (view it again: {shell_command('replay', shown)})", err=True)
+    if folder.database.exists():
+        say("\n".join(tail(folder.log, TAIL)))
+        ended = f"{worker.program} has ended: {how_it_ended(code)}"
+        say(f"{ended}   (view it again: {shell_command('replay', shown)})", err=True)
+    else:
+        _print_whole(folder.log)
+    tidy(started.folder)
     return shell_code(code)
 
 

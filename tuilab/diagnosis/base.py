@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from engine.registry import Registry
 from engine.statistics.frames import Floats, Frame, Snapshot
+from tuilab.diagnosis.dialects import Dialect
 from tuilab.diagnosis.finding import Finding, Severity
 from tuilab.diagnosis.fixes import Case, Fix, good_initializer
 from tuilab.diagnosis.past import Moment, Past, RunFacts
@@ -51,6 +52,16 @@ class RuleContext:
     @property
     def run(self) -> RunFacts:
         return self.past.run
+
+    @property
+    def words(self) -> Dialect:
+        """How advice names what to change."""
+        return self.past.run.dialect
+
+    def named(self, layer: int) -> str:
+        """Return a layer (from 1) in words: "layer 3", or "layer 3 (encoder.0)"."""
+        path = self.run.layers[layer - 1].location
+        return f"layer {layer}" if path == str(layer) else f"layer {layer} ({path})"
 
     @property
     def snapshot(self) -> Snapshot:
@@ -120,9 +131,7 @@ def percent(share: float) -> str:
 def initializer_advice(run: RunFacts) -> str:
     """Return the initialiser to use, and its key, or what else to do where it is used already."""
     good = good_initializer(run.layers[0].activation)
-    normalize = "a batch_norm layer after each" if run.own_layers else "network.batch_norm = true"
+    normalize = run.dialect.normalization(own_layers=run.own_layers)
     if run.initializer == good:
         return f"normalise: {normalize}"
-    where = "initializer" if run.own_layers else "network.initializer"
-    of = " in the [[layer]] tables" if run.own_layers else ""
-    return f'{where} = "{good}"{of}, or {normalize}'
+    return f"{run.dialect.initializer(good, own_layers=run.own_layers)}, or {normalize}"

@@ -16,6 +16,7 @@ from engine.statistics.frames import (
     Validation,
     hidden_layers,
 )
+from tuilab.diagnosis.dialects import SCENARIO, Dialect
 
 Moment = Literal["snapshot", "window", "validation", "frame"]
 """When a rule examines a run: at a snapshot, at the end of a window of the curves, after a
@@ -40,6 +41,7 @@ class RunFacts:
     validation_examples: int = 0
     initializer: str = ""  # by its name
     own_layers: bool = False  # written in [[layer]] tables
+    dialect: Dialect = SCENARIO  # how advice names what to change
 
     @property
     def hidden(self) -> int:

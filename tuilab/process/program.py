@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from tuilab.adapters.launched import POINTER
+from tuilab.adapters.launched import FURTHER
 from tuilab.adapters.program import Program, ProgramOptions
 from tuilab.errors import RunError
 from tuilab.process.launch import Worker
@@ -27,25 +27,32 @@ def start_program(program: Program, options: ProgramOptions) -> Worker:
                 env=program.environment(replace(options, logged=True)),
             )
     except OSError as error:
-        discard(folder)
+        tidy(folder)
         raise RunError(f"cannot run {command[0]}: {error.strerror}") from error
     return Worker(folder, process, program.label)
 
 
-def moved_to(worker: Worker) -> Worker | None:
-    """Return the worker with the folder that the program itself chose, if it chose one."""
-    try:
-        path = (worker.folder.path / POINTER).read_text(encoding="utf-8")
-    except OSError:
-        return None
-    return replace(worker, folder=RunFolder(Path(path)))
+class FurtherRuns:
+    """The runs of a program that are not in the folder where it was started."""
+
+    def __init__(self, started: Worker) -> None:
+        self._started, self._read = started, 0
+
+    def new(self) -> list[Worker]:
+        """Return those that began since the last call."""
+        try:
+            text = (self._started.folder.path / FURTHER).read_text(encoding="utf-8")
+        except OSError:
+            return []
+        paths = text.split("\n")[self._read : -1]
+        self._read += len(paths)
+        return [replace(self._started, folder=RunFolder(Path(path))) for path in paths]
 
 
-def discard(folder: RunFolder) -> None:
-    """Remove the folder of a program that recorded nothing there."""
-    if folder.database.exists():
-        return
-    for file in (folder.log, folder.path / POINTER):
-        file.unlink(missing_ok=True)
-    with suppress(OSError):  # something else is in it
-        folder.path.rmdir()
+def tidy(folder: RunFolder) -> None:
+    """Remove what is of no use once a program has ended: all, if it recorded nothing there."""
+    (folder.path / FURTHER).unlink(missing_ok=True)
+    if not folder.database.exists():
+        folder.log.unlink(missing_ok=True)
+        with suppress(OSError):  # something else is in it
+            folder.path.rmdir()

@@ -73,8 +73,11 @@ def verify(folder: RunFolder, progress: Callable[[int], None] = lambda step: Non
                 trained[name].append(frame.values(name))
             progress(trainer.step)
             if trainer.step in checkpoints:
+                checkpoint = Checkpoint.load(checkpoints[trainer.step])
+                if _follows_a_change(checkpoint):
+                    continue
                 compared += 1
-                if not _same_parameters(trainer, Checkpoint.load(checkpoints[trainer.step])):
+                if not _same_parameters(trainer, checkpoint):
                     return Comparison(
                         trainer.step,
                         keys,
@@ -118,6 +121,14 @@ def _again(trainer: Trainer, events: list[Event], steps: int) -> Iterator[Frame]
         if trainer.step >= steps:
             return
         prepare()
+
+
+def _follows_a_change(checkpoint: Checkpoint) -> bool:
+    """Return whether a change was made between the last step and the checkpoint.
+
+    Here the change is made together with the next step, whose loss shows whether it was the same.
+    """
+    return any(change["step"] == checkpoint.step for change in checkpoint.changes)
 
 
 def _same_parameters(trainer: Trainer, checkpoint: Checkpoint) -> bool:

@@ -31,7 +31,7 @@ def results_table(results: Sequence[ScenarioResult], seconds: float, *, colour: 
     seeds = max((claim.seeds for claim in claims), default=1)
     table = verdict_table(
         [(claim.run, claim.verdict) for claim in claims],
-        [_passes(claim) for claim in claims] if seeds > 1 else (),
+        [f"{claim.passes}/{claim.seeds}" for claim in claims] if seeds > 1 else (),
         colour=colour,
     )
     holding = sum(claim.verdict.passed is True for claim in claims)
@@ -43,10 +43,6 @@ def results_table(results: Sequence[ScenarioResult], seconds: float, *, colour: 
     tail += f", {len(skipped)} skipped" if skipped else ""
     skips = [f"{result.name}: skipped: {result.skipped}" for result in skipped]
     return "\n".join([table, "", *errors, *skips, f"{tail}, in {seconds:.1f} s"])
-
-
-def _passes(claim: Claim) -> str:
-    return f"{claim.passes}/{claim.seeds}"
 
 
 def results_json(results: Sequence[ScenarioResult]) -> str:
@@ -117,7 +113,7 @@ def _add_claim(suite: ElementTree.Element, claim: Claim) -> None:
     if verdict.passed is False:
         message = f"measured {verdict.measured_text}, expected {verdict.band}"
         if claim.seeds > 1:
-            message += f"; held with {_passes(claim)} seeds"
+            message += f"; held with {claim.passes}/{claim.seeds} seeds"
         ElementTree.SubElement(case, "failure", message=message)
 
 

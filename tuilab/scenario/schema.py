@@ -119,12 +119,9 @@ def _tables(registry: Registry[Any], default: str = "") -> list[Schema]:
 
 def _member(name: str, cls: type, key: str = "name", *, named: bool = True) -> Schema:
     required = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING]
-    table = _object({key: {"const": name}, **_settings(cls)}, _first_line(cls))
+    description, *_ = (cls.__doc__ or "").strip().split("\n")
+    table = _object({key: {"const": name}, **_settings(cls)}, description)
     return table | {"required": [key] * named + required}
-
-
-def _first_line(cls: type) -> str:
-    return (cls.__doc__ or "").strip().split("\n", maxsplit=1)[0]
 
 
 def _settings(cls: Any) -> dict[str, Schema]:

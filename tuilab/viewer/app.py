@@ -14,7 +14,7 @@ from textual.screen import ModalScreen, Screen
 from engine.commands import Command
 from tuilab.errors import ViewError
 from tuilab.process.launch import Worker
-from tuilab.process.program import moved_to
+from tuilab.process.program import FurtherRuns
 from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
 from tuilab.terminal import how_it_ended, is_terminal, shell_command
@@ -87,6 +87,8 @@ class ViewerApp(TuilabApp[Worker]):
         self.sender = CommandSender(
             lambda command, reason: self._deliver(Refused(command, reason)), make_client
         )
+        self._further_runs = FurtherRuns(workers[0])  # of a program
+        self._ended = False  # whether it was noticed that the program has ended
         self.session = Session(workers, self.sender, self._deliver)
         self.controls = Controls(self, self.sender)
         self.notices = EventNotices(self, self.controls)
@@ -110,7 +112,6 @@ class ViewerApp(TuilabApp[Worker]):
         process = worker.process
         exit_code = process.poll if process else lambda: None
         self.store = RunStore(worker.folder, exit_code, program=worker.program)
-        self._ended = False  # whether it was noticed that the program has ended
         self.judge = ClaimJudge(worker.folder, self._claims)
         self.notices.forget()
         self.controls.forget()
@@ -166,11 +167,9 @@ class ViewerApp(TuilabApp[Worker]):
             self._show_claims(self.judge.claims)
 
     def _program_ended(self) -> bool:
-        """Follow the program to where it records. Return whether it ended without a record."""
-        if (moved := moved_to(self.worker)) is not None:
-            self.session.runs[self.session.runs.index(self.worker)] = moved
-            self.switch_to(moved)
-            return False
+        """Show the newest run of the program. Return whether it ended without having one."""
+        for run in self._further_runs.new():
+            self._show_instead(run)
         code = self.store.exit_code
         if code is None or self._ended:
             return False
@@ -184,6 +183,18 @@ class ViewerApp(TuilabApp[Worker]):
             severity="error" if code else "information",
         )
         return False
+
+    def _show_instead(self, run: Worker) -> None:
+        """Show another run of the program; the one before, if it began, has ended."""
+        place = self.session.runs.index(self.worker)
+        if self.worker.folder.database.exists():
+            self.session.runs[place] = Worker(self.worker.folder)
+            self.session.runs.insert(place + 1, run)
+            self.dashboard.several = True
+            self.notify(f"{run.program} trains another model; v shows the run before", timeout=8)
+        else:
+            self.session.runs[place] = run
+        self.switch_to(run)
 
     def _show_claims(self, claims: Claims) -> None:
         self.dashboard.show_claims(claims)

@@ -1,7 +1,7 @@
 """What the objects that act for keys need of the app: the run that is shown, and its screens."""
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 from rich.style import Style
 from textual.screen import Screen
@@ -12,6 +12,7 @@ from tuilab.viewer.model.store import RunStore
 from tuilab.viewer.session import Session
 
 Answer = TypeVar("Answer")
+P = ParamSpec("P")
 
 
 class Host(Protocol):
@@ -58,5 +59,7 @@ class Host(Protocol):
     def exit(self, result: Worker | None = None) -> None:
         """End the view; the run that was shown is the result."""
 
-    def call_from_thread(self, callback: Callable[..., object], *args: Any) -> object:
+    def call_from_thread(
+        self, callback: Callable[P, object], *args: P.args, **settings: P.kwargs
+    ) -> object:
         """Call a function in the thread of the app."""

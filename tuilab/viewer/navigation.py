@@ -19,6 +19,7 @@ from tuilab.viewer.panels.layer.base import LayerViewState
 from tuilab.viewer.panels.layers import Layers
 from tuilab.viewer.runs import Runs
 from tuilab.viewer.screens.dialogs import Choice, HelpScreen, LeaveScreen
+from tuilab.viewer.screens.filter_screen import FilterScreen
 from tuilab.viewer.screens.findings_screen import Answer, FindingsScreen
 from tuilab.viewer.screens.layer_screen import LayerScreen
 from tuilab.viewer.screens.output_screen import OutputScreen
@@ -70,6 +71,12 @@ class Navigation:
                 return
             self._layer_view = replace(self._layer_view, layer=layer)
         self.show_layer()
+
+    def ask_filter(self) -> None:
+        """Ask for a filter of the rows of layers, which takes effect while it is typed."""
+        dashboard = self._app.dashboard
+        apply = dashboard.panel(Layers).filter
+        self._app.push_screen(FilterScreen(dashboard.folding.pattern, apply))
 
     def show_layer(self) -> None:
         """Open the screen of one layer."""

@@ -1,4 +1,4 @@
-"""Finding a GPU: what is missing or broken is told in words, and `auto` keeps the reason."""
+"""Finding a GPU: what is missing or broken is reported in words, and `auto` keeps the reason."""
 
 import sys
 from types import SimpleNamespace

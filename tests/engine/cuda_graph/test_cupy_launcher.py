@@ -358,7 +358,7 @@ def test_a_fault_shows_when_the_plan_was_run_and_not_later(cupy: StandIn) -> Non
         made.run(plan())
 
 
-def test_a_device_that_fails_in_the_middle_of_a_run_is_told_of_in_words(cupy: StandIn) -> None:
+def test_a_device_that_fails_in_the_middle_of_a_run_is_reported_in_words(cupy: StandIn) -> None:
     made = launcher(cupy)
     graph, fence = made.capture(plan()), made.fence()
     for ask in (graph, fence.wait):

@@ -288,7 +288,7 @@ def test_arrays_too_large_for_the_kernels_are_refused(monkeypatch: pytest.Monkey
     assert made.step_runners.reason == "an array has 800 elements or more"
 
 
-def test_a_gpu_that_does_not_work_is_told_of_once() -> None:
+def test_a_gpu_that_does_not_work_is_reported_once() -> None:
     backend = make_backend("numpy", "float64")
     backend.instead = "CuPy finds a GPU but cannot multiply on it"
     made = trainer(backend, steps=3)  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def losses_of(frames: list[Frame]) -> np.ndarray[Any, Any]:
 def both(
     network: Network, backend: Backend | None = None, **settings: Any
 ) -> tuple[Trainer, Trainer]:
-    """Train on a device and on the host; compare all that is told, and what training leaves."""
+    """Train on a device and on the host; compare all that is reported, and what training leaves."""
     settings["snapshot_at"] = MEASURED
     ours, frames = train(backend or EmulatedBackend(), network, **settings)
     eager, expected = train(make_backend("numpy", "float64"), network, **settings)
@@ -220,7 +220,7 @@ def test_float32_is_as_near_as_rounding_allows() -> None:
 
 
 @pytest.mark.parametrize("lag", [0, 3, 1000])
-def test_results_that_arrive_later_are_told_in_order(lag: int) -> None:
+def test_results_that_arrive_later_are_reported_in_order(lag: int) -> None:
     backend = EmulatedBackend(lag=lag)
     settings: dict[str, Any] = {"batch_size": 1, "steps": 2 * DEPTH}  # all within one epoch
     _, frames = train(backend, net(), interval=0, snapshot_at=[20], **settings)
@@ -291,24 +291,24 @@ def test_without_probes_there_is_nothing_to_measure() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 7])
-def test_commands_act_between_steps_and_what_is_told_is_of_now(at: int) -> None:
+def test_commands_act_between_steps_and_what_is_reported_is_current(at: int) -> None:
     """Pause, two single steps, then on to the end; the device is far behind all the time."""
     settings: dict[str, Any] = {"optimizer": SGD(0.05), "batch_size": 20, "steps": 20}
     trainer = Trainer(net(), blobs(), backend=EmulatedBackend(lag=1000), **settings)
     inbox: SimpleQueue[Command] = SimpleQueue()
-    told: list[Frame] = []
+    seen: list[Frame] = []
     for frame in trainer.frames(inbox, interval=0 if at else 3600):
-        told.append(frame)
-        if frame.state == "running" and frame.next_step >= at and inbox.empty() and len(told) > 1:
+        seen.append(frame)
+        if frame.state == "running" and frame.next_step >= at and inbox.empty() and len(seen) > 1:
             inbox.put(Command("pause"))
         if frame.state == "paused":
             assert frame.next_step == trainer.step
             assert frame.snapshot is not None
             assert frame.snapshot.step == trainer.step - 1
             inbox.put(Command("step" if trainer.step < at + 5 else "stop"))
-    assert told[-1].state == ("stopped" if at else "finished")
-    series = losses_of(told)[0]
-    assert len(series) == trainer.step == told[-1].next_step
+    assert seen[-1].state == ("stopped" if at else "finished")
+    series = losses_of(seen)[0]
+    assert len(series) == trainer.step == seen[-1].next_step
 
 
 def test_a_checkpoint_of_steps_on_their_way_is_carried_on_from() -> None:
@@ -317,7 +317,7 @@ def test_a_checkpoint_of_steps_on_their_way_is_carried_on_from() -> None:
     frames = first.frames(interval=0)
     saved = next(first.checkpoint() for _ in frames if first.step > 12)
     assert saved.step == first.step
-    told = sum(len(frame.loss) for frame in frames)
+    seen = sum(len(frame.loss) for frame in frames)
     for backend in (EmulatedBackend(), make_backend("numpy", "float64")):
         second = Trainer(net(), blobs(), backend=backend, **settings)
         second.restore(saved)
@@ -325,4 +325,4 @@ def test_a_checkpoint_of_steps_on_their_way_is_carried_on_from() -> None:
         assert sum(len(frame.loss) for frame in values) == 30 - saved.step
         found, wanted = second.network.store.values, first.network.store.values
         np.testing.assert_allclose(found, wanted, rtol=1e-7)
-    assert told >= 30 - saved.step
+    assert seen >= 30 - saved.step

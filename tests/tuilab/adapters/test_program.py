@@ -15,6 +15,7 @@ import pytest
 from engine.states import RunState
 from tests.tuilab.support import command, environment
 from tuilab.adapters.program import Program, ProgramOptions, interpreter
+from tuilab.adapters.startup import sitecustomize
 from tuilab.record import RunInfo, RunReader
 from tuilab.record.run_folder import find_all
 
@@ -222,3 +223,48 @@ def test_an_error_while_training_names_only_frames_of_the_program(tmp_path: Path
     info = recorded(run.path)
     assert (info.step, info.state) == (2, RunState.FAILED)
     assert "RuntimeError" in info.message
+
+
+PACKAGES = (
+    *("torch", "torchgen", "functorch", "numpy", "numpy.libs", "sympy", "mpmath", "networkx"),
+    *("jinja2", "markupsafe", "fsspec", "filelock", "typing_extensions.py"),
+)
+"""What PyTorch needs; tuilab needs more."""
+
+
+@needs_torch
+def test_an_environment_without_tuilab_borrows_it(tmp_path: Path) -> None:
+    base = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    if not base.exists():
+        pytest.skip(f"there is no {base}")
+    subprocess.run([base, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    [packages] = tmp_path.glob("venv/lib/python*/site-packages")
+    torch = find_spec("torch")
+    assert torch is not None
+    assert torch.origin is not None
+    for name in PACKAGES:
+        if (path := Path(torch.origin).parents[1] / name).exists():
+            (packages / name).symlink_to(path)
+    seen = "for name in ('textual', 'optuna'):\n    assert find_spec(name) is None, name\n"
+    write(tmp_path, "from importlib.util import find_spec\n" + TRAIN + seen)
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); import tuilab.cli.main as m; m.main()"
+    result = subprocess.run(
+        [sys.executable, "-c", start, str(Path.cwd()), "watch", "--headless", "--out", "run",
+         "train.py"],
+        cwd=tmp_path, env=environment() | {"PYTHONPATH": "", "VIRTUAL_ENV": str(tmp_path / "venv")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "no longer watching" not in result.stderr
+    assert recorded(tmp_path / "run").step == 4
+
+
+def test_another_version_of_python_cannot_borrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"interpreter": "cpython-27", "packages": {}, "logged": False}
+    program = sitecustomize.Program(settings)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    program.watch()
+    assert program.problem == (
+        f"{sys.executable} cannot import tuilab;"
+        f" install tuilab there: {sys.executable} -m pip install tuilab"
+    )

@@ -138,6 +138,20 @@ def test_the_view_follows_to_the_folder_that_a_program_chose(
     assert "OSError: full" in RunFolder(tmp_path / "its" / "own").log_tail()
 
 
+@needs_torch
+def test_the_view_goes_on_to_the_run_of_the_next_model(terminal: Open, tmp_path: Path) -> None:
+    again = TRAIN.partition("torch.manual_seed(0)")[2]
+    screen = terminal(write(tmp_path, f"{TRAIN}\ndel model, optimizer\n{again}"))
+    wait_for(lambda: screen.shows("exit code 0") and screen.shows("run-2"), PATIENCE)
+    screen.press("v")
+    wait_for(lambda: not screen.shows("run-2"))
+    screen.press("q")
+    assert screen.process.wait(60) == 0
+    wait_for(lambda: "tuilab replay run-2" in printed(screen))
+    assert {path.name for path in (tmp_path / "run-2").iterdir()} >= {"run.db", "worker.log"}
+    assert not (tmp_path / "run" / "further-runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

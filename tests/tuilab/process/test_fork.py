@@ -10,7 +10,14 @@ from engine.commands import Command
 from engine.training.checkpoint import Checkpoint
 from tests.tuilab.conftest import Cli, prepare
 from tests.tuilab.process.test_resume import DIVERGING, TABLE, checkpoints, recorded, run
-from tests.tuilab.support import FOREVER, carried_out, steps_made, wait_for, write_scenario
+from tests.tuilab.support import (
+    FOREVER,
+    SLOWLY,
+    carried_out,
+    steps_made,
+    wait_for,
+    write_scenario,
+)
 from tuilab.errors import RunError
 from tuilab.process.fork import fork, fork_point
 from tuilab.process.launch import Options, Worker, start
@@ -54,6 +61,10 @@ def living(lab: Path) -> Iterator[Worker]:
     worker = start(load(write_scenario(lab / "s.toml", table)), lab / "living", Options())
     assert worker.process is not None
     wait_for(lambda: steps_made(worker.folder) > 10)
+    with RunReader(worker.folder.database) as reader:
+        client = ControlClient(reader.info().socket)
+    client.send(SLOWLY)
+    client.close()
     yield worker
     worker.process.kill()
     worker.process.wait()

@@ -14,6 +14,7 @@ from engine.commands import Command
 from tests.tuilab.conftest import Cli
 from tests.tuilab.support import (
     FOREVER,
+    SLOWLY,
     carried_out,
     small,
     steps_made,
@@ -26,9 +27,6 @@ from tuilab.record.control_socket import ControlClient
 from tuilab.record.run_folder import RunFolder
 from tuilab.record.saved_parameters import saved_checkpoints
 from tuilab.scenario.loading import load
-
-SLOWLY = Command("speed", value=500.0)
-"""So that few steps are made while a test waits for some: each of them is computed again."""
 
 
 def played(lab: Path) -> None:
@@ -140,6 +138,27 @@ def test_a_run_that_was_changed_live_and_killed_goes_on_and_replays(cli: Cli, la
     assert code == 0, out + err
     assert "equal to the last bit" in out
     assert "9 changes by key" in out  # the speed is none
+
+
+def test_a_checkpoint_that_was_saved_right_after_a_change_is_no_difference(
+    cli: Cli, lab: Path
+) -> None:
+    scenario = load(write_scenario(lab / "s.toml", small(train={"steps": FOREVER})))
+    worker = start(scenario, lab / "run", Options())
+    assert worker.process is not None
+    wait_for(lambda: steps_made(worker.folder) > 10)
+    with RunReader(worker.folder.database) as reader:
+        client = ControlClient(reader.info().socket)
+    drawn = Command("reinitialize", layer=2, name="normal", settings={"std": 0.3})
+    for command in (SLOWLY, Command("pause"), drawn, Command("stop")):
+        assert client.send(command).accepted
+    worker.process.wait()
+    client.close()
+    with RunReader(worker.folder.database) as reader:
+        last = saved_checkpoints(worker.folder, reader)[-1].step
+        assert [e.step for e in carried_out(reader) if e.kind == "reinitialize"] == [last]
+    code, out, err = cli("replay", "run", "--verify")
+    assert code == 0, out + err
 
 
 def test_a_change_that_is_forgotten_is_told_as_a_difference(cli: Cli, lab: Path) -> None:

@@ -18,11 +18,12 @@ from tests.tuilab.support import command, environment, steps_made, wait_for, wri
 from tuilab.record.run_folder import RunFolder
 
 TRIALS = 6
-LONG = 20_000  # steps that take longer than a trial's process takes to start
+FEW = 4  # of long trials: more than there are workers
+LONG = 8_000  # steps that take longer than a trial's process takes to start
 
 
-def scenario(lab: Path, steps: int = 3000) -> Path:
-    table = searching(trials=TRIALS, objective="loss.data", heartbeat=1)
+def scenario(lab: Path, steps: int = 3000, trials: int = TRIALS) -> Path:
+    table = searching(trials=trials, objective="loss.data", heartbeat=1)
     table["search"].pop("epochs")
     return write_scenario(lab / "x.toml", table | {"train": {"steps": steps}})
 
@@ -47,14 +48,14 @@ def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return found
 
 
-def check(found: dict[str, Any]) -> Counter[str]:
+def check(found: dict[str, Any], trials: int = TRIALS) -> Counter[str]:
     """Check that each point was trained to its end once; return how many trials are in a state."""
     (stage,) = found["stages"]
     done = [trial for trial in stage["trials"] if trial["state"] == "complete"]
-    assert len(done) == TRIALS
-    assert len({trial["parameters"][LR] for trial in done}) == TRIALS
+    assert len(done) == trials
+    assert len({trial["parameters"][LR] for trial in done}) == trials
     first = [trial for trial in stage["trials"] if trial["retry_of"] is None]
-    assert len(first) == TRIALS
+    assert len(first) == trials
     for trial in stage["trials"]:
         if trial["retry_of"] is not None:
             lost = stage["trials"][trial["retry_of"]]
@@ -91,11 +92,12 @@ def test_a_finished_study_is_not_searched_again(lab: Path, cli: Cli, postgres: s
 def test_a_cluster_runs_the_trials_and_one_of_its_workers_is_lost(
     lab: Path, cluster: Cluster
 ) -> None:
-    search = begin(lab, scenario(lab, LONG), "--cluster", cluster.address, "--out", "s")
+    path = scenario(lab, LONG, FEW)
+    search = begin(lab, path, "--cluster", cluster.address, "--out", "s")
     wait_for(lambda: len(running(lab / "s")) == 2)  # one on each worker
     cluster.workers[0].kill()
-    states = check(ended(search))
-    assert states == {"complete": TRIALS}  # Dask itself gave the lost trial to the other worker
+    states = check(ended(search), FEW)
+    assert states == {"complete": FEW}  # Dask itself gave the lost trial to the other worker
 
 
 def test_an_interrupted_search_leaves_nothing_on_the_cluster(lab: Path, cluster: Cluster) -> None:

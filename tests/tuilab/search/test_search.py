@@ -189,15 +189,16 @@ def test_trials_worse_than_others_are_pruned(lab: Path, cli: Cli) -> None:
     assert bad["steps"] < good[0]["steps"]
 
 
-def test_extend_goes_beyond_the_edge(lab: Path, cli: Cli) -> None:
-    table = searching(trials=5, space={LR: {"log": [1e-7, 1e-4]}}, objective="loss.data",
-                      sampler="grid", epochs=1, best=2)  # fmt: skip
+def test_extend_goes_beyond_the_edge(lab: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuilab.search.search_loop.EXTENSIONS", 1)
+    table = searching(trials=3, space={LR: {"log": [1e-7, 1e-4]}}, objective="loss.data",
+                      sampler={"name": "grid", "points": 3}, epochs=1, best=1)  # fmt: skip
     path = write_scenario(lab / "x.toml", table)
     _, plain = document(cli, path, "--out", "plain")
     assert len(plain["stages"]) == 1
     assert "upper edge" in plain["stages"][0]["edges"][0]
     _, found = document(cli, path, "--out", "s", "--extend")
-    assert [stage["name"] for stage in found["stages"]][:2] == ["search", "search+"]
+    assert [stage["name"] for stage in found["stages"]] == ["search", "search+"]
     assert found["stages"][1]["space"][LR]["log"][1] == pytest.approx(1e-3)
 
 

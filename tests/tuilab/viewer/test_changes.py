@@ -135,6 +135,8 @@ def test_it_is_told_what_became_of_a_change() -> None:
         "network rebuilt at step 12: reset: gamma and beta of layers 1–3;"
         " all other weights are unchanged"
     )
+    old = changes.sentence(event("batch_norm", anew=gamma_beta))  # recorded before version 0.3
+    assert old == changes.sentence(event("batch_norm", reset=gamma_beta))
     assert changes.sentence(event("activation", reset=[])).endswith("all weights are unchanged")
     assert changes.sentence(event("batch_norm", layer=3, name="remove", reset=[])).startswith(
         "network rebuilt at step 12 without batch norm in layer 3:"

@@ -14,6 +14,7 @@ from tuilab.viewer.model.layer_tree import (
     Row,
     components,
     is_numbered,
+    named,
     short_paths,
     visible,
 )
@@ -114,6 +115,18 @@ def test_a_prefix_is_left_out_only_where_that_is_unambiguous() -> None:
 def test_paths_lose_their_common_prefix() -> None:
     assert short_paths(layers_of(trees.gpt()))[::87] == ["wte", "lm_head"]
     assert short_paths(of_paths("1", "2")) == []
+
+
+def test_layers_are_named_in_words() -> None:
+    layers = layers_of(trees.gpt())
+    mlp = [at for at, layer in enumerate(layers) if layer.path.endswith("mlp.c_fc")]
+    assert named(layers, mlp) == "h.0–11.mlp.c_fc"
+    assert named(layers, [*mlp[2:5], 87]) == "h.2–4.mlp.c_fc, lm_head"
+    assert named(layers, [mlp[1], mlp[4]]) == "h.1,4.mlp.c_fc"
+    assert named(layers, mlp[::2]) == "h.0,2,…,10.mlp.c_fc"
+    assert named(layers, [0]) == "wte"
+    resnet = layers_of(trees.resnet())
+    assert named(resnet, [*range(39)]).endswith(" and 11 more")
 
 
 def test_a_part_of_a_module_that_has_no_path_of_its_own_belongs_to_it() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,17 @@ from tuilab.charts.distributions import Histogram
 from tuilab.charts.pooling import pooled
 from tuilab.charts.sparkline import sparkline
 from tuilab.charts.text import plain, width
+from tuilab.charts.viewport import Viewport
 from tuilab.record.run_folder import RunFolder
+from tuilab.viewer.curves import KINDS, Scene
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.folding import Folding
 from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.layer_theory import layer_theory
 from tuilab.viewer.panels.explanation import explanation_lines
 from tuilab.viewer.panels.gain_rows import row_gain_lines
-from tuilab.viewer.panels.layer_columns import COLUMNS, cells
-from tuilab.viewer.panels.layers import Layers
+from tuilab.viewer.panels.layer_columns import COLUMNS, cells, choose
+from tuilab.viewer.panels.layers import Layers, subtitle
 from tuilab.viewer.screens.layer_screen import LayerScreen
 
 
@@ -142,6 +145,7 @@ def test_the_words_are_about_blocks(gpt: RunFolder, follow: Follow) -> None:
     words = " ".join(plain(line) for line in explanation_lines(store, Claims(), 60))
     assert "activations grow over h.0–11: ×1.3" in words
     assert "most in mlp.c_proj" in words
+    assert "gradients grow slowly over h.0–11: ×1.2" in words
     assert "too few" not in words
 
 
@@ -206,10 +210,14 @@ async def test_what_a_program_does_not_have_is_named(tmp_path: Path, client: Fak
         assert "dead" not in shown  # no epoch was counted, so nothing is known of it
         assert "NaN" not in shown
         assert "nan" not in shown
-        await pilot.press("1")
-        await settle(app, pilot)
-        assert "accuracy: not logged; in the program: run.log(accuracy=…)" in text(app)
-        assert "update ratio: updates ΔW not measured" in text(app)
+        assert "not logged: accuracy; in the program:" in shown
+        scene = Scene(app.store, (), Viewport())
+        absent = {kind.name: kind.absent(scene) for kind in KINDS if kind.missing(scene)}
+        assert absent == {
+            "accuracy": "accuracy: not logged; in the program: run.log(accuracy=…)",
+            "learning_rate": "this run has no learning rate",
+            "update_ratio": "update ratio: updates ΔW not measured",
+        }
         await pilot.press("2", "enter")
         await settle(app, pilot)
         assert "Layer 1 of 3  0 · Linear, 32 units" in text(app)
@@ -260,3 +268,18 @@ def test_a_broken_row_is_named_in_its_range(tmp_path: Path, follow: Follow) -> N
     table.snapshot.statistics[2, at, 7] = 3
     [column] = [c for c in COLUMNS if c.key == "std"]
     assert cells(column, table, [(2, 9)]) == [("⊘ NaN", "error")]
+
+
+def test_gains_without_inputs_are_explained(tmp_path: Path, follow: Follow) -> None:
+    without = ("input", "input_grad")
+    folder = record(RunFolder(tmp_path / "gpt"), trees.gpt(2), snapshots=1, without=without)
+    table = replace(table_of(folder, follow), brief=True)
+    assert subtitle(table, "", 120).startswith("no gain: inputs are not recorded   enter:")
+    assert {"forward", "backward"}.isdisjoint(choose(table, 200, 20))
+    folding = Folding()
+    folding.follow(table.layers)
+    lines, _ = row_gain_lines(table, folding, 80, 30, 0, lambda text, role: [(text, role)])
+    assert [plain(line) for line in lines] == [
+        "– forward: the inputs of layers are not recorded",
+        "– backward: dL/dA at inputs is not recorded",
+    ]

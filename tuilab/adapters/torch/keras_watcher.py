@@ -69,7 +69,7 @@ class KerasOptimizer(torch.optim.Optimizer):
         finally:
             self._arguments = (), None
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:
         """Let the Keras optimiser make its step."""
         grads, variables = self._arguments
         optimizer, rate = self._optimizer, self.param_groups[0]["lr"]

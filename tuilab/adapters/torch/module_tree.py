@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from tuilab.adapters.torch.rows import Known, clean, known_modules, unwrapped
+from tuilab.adapters.torch.rows import Known, clean, kind_of, known_modules, unwrapped
 
 Layers: TypeAlias = str | Sequence[str] | Callable[[str, nn.Module], bool] | None
 
@@ -42,7 +42,7 @@ class ModuleTree:
         for prefix, model in models:
             for name, module in model.named_modules(remove_duplicate=False):
                 path = clean(prefix + name)
-                self._kinds[path] = type(module).__name__
+                self._kinds[path] = kind_of(module)
                 if self._selects(path, module):
                     self._chosen.add(path)
             self._parameters += [

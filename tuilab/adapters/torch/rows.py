@@ -44,6 +44,7 @@ class Row:
     normalized: bool = False  # a normalisation was seen to follow
     joined: bool = False  # a non-linearity was seen to follow
     is_output: bool = False
+    input_from: "tuple[Row, str] | None" = None  # whose tensor it was given, and which
     parameters: int = 0
     first: FirstWeights | None = None
     highest: npt.NDArray[np.float64] | None = None  # of each unit, in this window
@@ -155,9 +156,17 @@ def is_leaf(module: nn.Module) -> bool:
     return next(children, None) is None or isinstance(module, nn.MultiheadAttention)
 
 
+def kind_of(module: nn.Module) -> str:
+    """Return the name of the class of a module, without what `fully_shard` makes of it."""
+    cls = type(module)
+    if any(base.__name__ == "FSDPModule" for base in cls.__bases__):
+        return cls.__bases__[-1].__name__
+    return cls.__name__
+
+
 def known(path: str, module: nn.Module) -> Known:
     """Return what a module is taken for."""
-    kind = type(module).__name__
+    kind = kind_of(module)
     if not is_leaf(module):
         return Known(path, kind, leaf=False)
     if (response := response_of(module)) is not None:

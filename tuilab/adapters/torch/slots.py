@@ -1,8 +1,9 @@
 """Slots for the statistics of tensors, wherever these are."""
 
+import sys
 from collections.abc import Hashable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from engine.statistics.arrays import Bounds
 from tuilab.adapters.torch.device_slots import DeviceSlots
 from tuilab.adapters.torch.tensors import COUNT, UNBOUNDED, HostSlots, Pending, Statistics
 
+PLAIN: Final = (torch.Tensor, torch.nn.Parameter)
 Slots: TypeAlias = HostSlots | DeviceSlots
 
 
@@ -24,6 +26,8 @@ class TensorSlots:
         self._number = 0
         self._by_device: dict[torch.device, Slots] = {}
         self._filled: dict[int, Slots] = {}  # in this step
+        self.sharded: set[int] = set()
+        """Slots whose tensors are divided between ranks: each measures its own part."""
 
     def new(self) -> int:
         """Return a new slot."""
@@ -55,6 +59,13 @@ class TensorSlots:
 
         `before` comes from `copy_of`.
         """
+        if type(tensor) not in PLAIN:
+            part = own_part(tensor)
+            if part is None:
+                return
+            tensor, sharded = part
+            if sharded:
+                self.sharded.add(slot)
         if tensor.is_meta:
             return
         slots = self._filled[slot] = self.on(tensor.device)
@@ -62,6 +73,8 @@ class TensorSlots:
 
     def copy_of(self, parameter: torch.Tensor) -> torch.Tensor:
         """Return a copy of a parameter, for `measure` in this step."""
+        part = own_part(parameter)
+        parameter = parameter if part is None else part[0]
         return parameter if parameter.is_meta else self.on(parameter.device).copy_of(parameter)
 
     def clear(self, slot: int) -> None:
@@ -90,24 +103,32 @@ class TensorSlots:
         saturation: tuple[float, float] | None = None,
     ) -> None:
         """Measure the units of a layer in its output (examples, *places, units)."""
-        if not output.is_meta:
+        part = own_part(output)
+        if part is not None and not part[0].is_meta:
+            output = part[0]
             self.on(output.device).see_units(
                 row, output, channels_first=channels_first, floor=floor, saturation=saturation
             )
 
     def see_asymmetry(self, row: Hashable, weight: torch.Tensor) -> None:
         """Measure how unlike the units of a weight (units, inputs, *window) are."""
-        if not weight.is_meta:
+        part = own_part(weight)
+        if part is not None and not part[1] and not part[0].is_meta:
+            weight = part[0]
             self.on(weight.device).see_asymmetry(row, weight)
 
     def signed_rows(self, x: torch.Tensor) -> Any:
         """Return which examples of the inputs (*examples, features) of a layer have one sign."""
-        return None if x.is_meta else self.on(x.device).signed_rows(x)
+        part = own_part(x)
+        if part is None or part[0].is_meta:
+            return None
+        return self.on(part[0].device).signed_rows(part[0])
 
     def see_signs(self, row: Hashable, signed: Any, gradient: torch.Tensor) -> None:
         """Measure the share of weight gradients with one sign; `signed` is of `signed_rows`."""
-        if signed is not None:
-            self.on(gradient.device).see_signs(row, signed, gradient)
+        part = own_part(gradient)
+        if signed is not None and part is not None and len(part[0]):
+            self.on(part[0].device).see_signs(row, signed, part[0])
 
     def take(self) -> Pending:
         """Return what was measured since the last call, and begin a new step."""
@@ -120,6 +141,26 @@ class TensorSlots:
             lambda: _together(number, [of_device.result() for of_device in pending]),
             lambda: all(of_device.ready() for of_device in pending),
         )
+
+
+def own_part(tensor: torch.Tensor) -> tuple[torch.Tensor, bool] | None:
+    """Return what this rank has of a tensor, and whether other ranks have other parts of it.
+
+    None where its values are sums that were not added up yet, or another rank has the same part:
+    then that one counts. So sums over all ranks are those of the whole tensor.
+    """
+    package = sys.modules.get("torch.distributed.tensor")
+    if package is None or not isinstance(tensor, package.DTensor):
+        return tensor, False
+    placements = tensor.placements
+    if any(placement.is_partial() for placement in placements):
+        return None
+    sharded = any(placement.is_shard() for placement in placements)
+    where = tensor.device_mesh.get_coordinate() or []
+    repeated = any(
+        at and not placement.is_shard() for at, placement in zip(where, placements, strict=False)
+    )
+    return None if sharded and repeated else (tensor.detach().to_local(), sharded)
 
 
 def _together(slots: int, parts: list[Statistics]) -> Statistics:

@@ -57,7 +57,7 @@ class HostSlots:
         self._statistics = np.full((FIRST_ROWS, len(FIELDS)), np.nan)
         self._histograms = np.zeros((FIRST_ROWS, BINS + 2), np.int64)
         self._ranges = np.full((FIRST_ROWS, 2), np.nan)
-        self._copies: dict[int, torch.Tensor] = {}  # by id of the parameter; used at every step
+        self._copies: dict[int, torch.Tensor] = {}  # by where the parameter is; used at every step
         self._copied: set[int] = set()
         self._kernels: dict[torch.dtype, _Direct | None] = {}
         self._forget()
@@ -96,7 +96,7 @@ class HostSlots:
         """
         if slot >= len(self._filled):
             self.reserve(slot + 1)
-        again = self._filled[slot]
+        again, unlimited = self._filled[slot], bounds[1] is None
         if again:
             low, high = self._ranges[slot].tolist()
             bounds = low, high  # so that counts add up
@@ -113,6 +113,12 @@ class HostSlots:
             row, histogram, edges = direct.row, direct.histogram, direct.edges
         self._filled[slot] += 1
         if again:
+            if unlimited and row[HIGH] >= high:  # these are above, not in the last bin
+                sample = values.reshape(-1)[:: _stride(values.numel(), values.shape[-1])]
+                if before is not None:
+                    sample = sample - before[:: _stride(values.numel(), values.shape[-1])]
+                above = int((sample >= high).sum()) - int(torch.isposinf(sample).sum())
+                histogram[-2:] += -above, above
             merge(self._statistics[slot], row)
             self._histograms[slot] += histogram
         else:
@@ -122,10 +128,11 @@ class HostSlots:
     def copy_of(self, parameter: torch.Tensor) -> torch.Tensor:
         """Return a copy of a parameter, for `measure` in this step; its memory is used again."""
         values = plain(parameter).reshape(-1)
-        buffer = self._copies.get(id(parameter))
+        key = parameter.data_ptr()
+        buffer = self._copies.get(key)
         if buffer is None or buffer.dtype != values.dtype or buffer.numel() != values.numel():
-            buffer = self._copies[id(parameter)] = torch.empty_like(values)
-        self._copied.add(id(parameter))
+            buffer = self._copies[key] = torch.empty_like(values)
+        self._copied.add(key)
         return buffer.copy_(values)
 
     def clear(self, slot: int) -> None:

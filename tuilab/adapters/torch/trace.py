@@ -38,6 +38,9 @@ from tuilab.adapters.torch.rows import (
 )
 from tuilab.adapters.torch.slots import TensorSlots
 
+REARRANGING: Final = ("view", "reshape", "contiguous", "identity", "flatten", "unflatten",
+                      "squeeze", "unsqueeze")  # fmt: skip
+"""Functions and modules whose result has the same values as their argument."""
 OF_FORWARD: Final = ("pre_activation", "activation", "activation_grad")
 LINKS: Final = frozenset(
     function
@@ -58,6 +61,12 @@ class Open:
     row: Row
     stage: str  # "linear", "normalized", "closed"
     handle: RemovableHandle | None = None  # of the hook on its gradient
+    same: bool = True  # whether its values are those that the layer returned
+
+    @property
+    def output(self) -> str:
+        """The name of the tensor of its row that it is."""
+        return "activation" if self.stage == "closed" else "pre_activation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,7 @@ class Trace:
         self.passes = 0  # that were measured in this step
         self.passes_in_evaluation = 0  # with gradients, and not measured
         self.accept_evaluation = False  # whether passes in evaluation mode are measured
+        self.is_chain = False  # whether each layer is given what the one before it has returned
         self._handles: list[RemovableHandle] = []
         self._stack: list[Known] = []
         self._inside = 0  # depth inside of a leaf
@@ -217,10 +227,10 @@ class Trace:
             self._without_gradient[known.path] -= 1
         call = self._calls[known.path]
         self._calls[known.path] += 1
-        y, (entry, shape) = first_tensor(output), self._given
+        y, x, (entry, shape) = first_tensor(output), first_tensor(args), self._given
         if y is None or is_functorch_wrapped_tensor(y):
             return
-        if shape is None and (x := first_tensor(kwargs)) is not None:
+        if x is None and (x := first_tensor(kwargs)) is not None:
             entry, shape = self._entry(x), x.shape
         if known.response is not None:
             self.nonlinearity(known.path, known.kind, known.response, entry, y, call)
@@ -231,8 +241,10 @@ class Trace:
                 self._apply(row, applied, call)
                 return
             row = self._weighted(known, entry, y, call)
-            if known.kind == "Linear" and (x := first_tensor(args)) is not None:
-                self._see_signs(row, x, y)
+            if x is not None and row.path == known.path:  # it did not join another
+                self._see_input(row, entry, x)
+                if known.kind == "Linear":
+                    self._see_signs(row, x, y)
         elif entry is not None and not known.weight:
             if not known.kind.startswith(NAMES_OF_PASSING) and shape == y.shape:
                 own = Response(known.kind.lower())  # a non-linearity that somebody wrote
@@ -315,6 +327,8 @@ class Trace:
             return
         else:
             row = self._row(path, call, kind)
+            if entry is not None and entry.same:
+                row.input_from = entry.row, entry.output
             row.channels_first = response.elementwise and y.ndim > 3
             row.units = y.shape[1 if row.channels_first else -1] if y.ndim else 1
         row.response, row.joined = response, True
@@ -344,7 +358,8 @@ class Trace:
         if kind not in ("view", "reshape", "contiguous", "Identity") and kind not in row.between:
             row.between = (*row.between, kind)
         stage = entry.stage if kind in ("view", "contiguous", "Identity") else "closed"
-        self._open[id(y)] = Open(weakref.ref(y), y._version, row, stage, entry.handle)
+        same = entry.same and kind.lower() in REARRANGING
+        self._open[id(y)] = Open(weakref.ref(y), y._version, row, stage, entry.handle, same)
 
     def _keep_open(self, row: Row, y: torch.Tensor, stage: str) -> None:
         handle = None
@@ -352,11 +367,19 @@ class Trace:
             handle = y.register_hook(partial(self._gradient, row))
         self._open[id(y)] = Open(weakref.ref(y), y._version, row, stage, handle)
 
+    def _see_input(self, row: Row, entry: Open | None, x: torch.Tensor) -> None:
+        """Measure what a layer was given, unless it is what another has returned."""
+        if entry is not None and entry.same:
+            row.input_from = entry.row, entry.output
+        elif not self.is_chain:
+            row.input_from = None
+            self._slots.measure(self.slot(row, "input"), x)
+
     def _entry(self, tensor: Any) -> Open | None:
         entry = self._open.get(id(tensor))
-        if entry is None or entry.tensor() is not tensor or entry.version != tensor._version:
+        if entry is None or entry.version != tensor._version:
             return None
-        return entry
+        return entry if entry.tensor() is tensor else None
 
     def _gradient(self, row: Row, gradient: torch.Tensor) -> None:
         if not self._handles:

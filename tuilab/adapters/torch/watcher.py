@@ -3,12 +3,13 @@
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from threading import get_ident
 from time import perf_counter
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from tuilab.adapters.torch.device_slots import fetch, sum_of
 from tuilab.adapters.torch.hyperparameters import Factors, restore
 from tuilab.adapters.torch.losses import TAP
 from tuilab.adapters.torch.module_tree import Layers, ModuleTree
+from tuilab.adapters.torch.ranks import FollowingRun, LeadingRun, SharedStatistics, begin_run
 from tuilab.adapters.torch.rows import (
     WINDOW_EXAMPLES,
     WINDOW_SNAPSHOTS,
@@ -32,9 +34,9 @@ from tuilab.adapters.torch.rows import (
     units_first,
 )
 from tuilab.adapters.torch.slots import TensorSlots
-from tuilab.adapters.torch.tensors import MEAN, STD, Statistics
+from tuilab.adapters.torch.tensors import MEAN, STD, Pending, Statistics
 from tuilab.adapters.torch.trace import Trace
-from tuilab.adapters.watched_run import PACE, Measured, Stopped, WatchedRun, WatchOptions
+from tuilab.adapters.watched_run import PACE, Measured, Stopped, WatchOptions
 from tuilab.record import Compute, Source
 
 Compiled: TypeAlias = Literal["eager", "off"]
@@ -43,6 +45,7 @@ OF_GLOBAL_HOOKS: Final = r"Using `torch\.compile\(module\)` when there are globa
 PATIENCE: Final = 16
 """Steps of one optimiser in a cycle after which the others are no longer waited for: a critic may
 make several for one of its generator, and an optimiser may be for a later phase."""
+T = TypeVar("T")
 
 
 class TorchWatcher:
@@ -80,7 +83,7 @@ class TorchWatcher:
         self._undo: list[tuple[dict[str, Any], str, Any]] = []
         self._seen: list[int] = []  # optimisers that have stepped in this cycle, by id
         self._idle: set[int] = set()  # optimisers that no cycle waits for, until they step
-        self.run = WatchedRun(options, self, self._source(), self._compute())
+        self.run = begin_run(options, self, self._source(), self._compute())
         for optimizer in self.optimizers:
             self._attach(optimizer)
         TAP.add(self._backward, self._skipped)
@@ -246,7 +249,10 @@ class TorchWatcher:
         if self._detached:
             restore(self._undo)
             self._undo = []
-            return self._disarm()
+            self._disarm()
+            if self._ends_cycle(optimizer):
+                self._end_cycle({})
+            return
         try:
             used = self._used(optimizer)
             if self._undo:
@@ -254,19 +260,31 @@ class TorchWatcher:
                 self._undo = []
             if self._armed:
                 begin = perf_counter()
-                self._measure_after()
+                self._measured_or_failed(self._measure_after)
                 self._step.spent += perf_counter() - begin
-            self._seen.append(id(optimizer))
-            self._idle.discard(id(optimizer))
-            if self._seen.count(id(optimizer)) > PATIENCE:
-                self._idle = {id(other) for other in self.optimizers} - {*self._seen}
-                self._losses = self._losses[-1:]  # not the sum over all these steps
-            if all(id(other) in {*self._seen, *self._idle} for other in self.optimizers):
+            if self._ends_cycle(optimizer):
                 self._end_cycle(used)
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001  (never into the program)
             self._failed(error)
+
+    def _measured_or_failed(self, measure: Callable[[], T]) -> T | None:
+        """Measure; if that fails, watch no more, but let other ranks know at the step's end."""
+        try:
+            return measure()
+        except Exception as error:  # noqa: BLE001  (never into the program)
+            self._failed(error)
+            return None
+
+    def _ends_cycle(self, optimizer: Optimizer) -> bool:
+        """Return whether all optimisers have stepped, now that this one has."""
+        self._seen.append(id(optimizer))
+        self._idle.discard(id(optimizer))
+        if self._seen.count(id(optimizer)) > PATIENCE:
+            self._idle = {id(other) for other in self.optimizers} - {*self._seen}
+            self._losses = self._losses[-1:]  # not the sum over all these steps
+        return all(id(other) in {*self._seen, *self._idle} for other in self.optimizers)
 
     def _used(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return the learning rate of the step that was just made."""
@@ -276,18 +294,24 @@ class TorchWatcher:
     def _end_cycle(self, values: dict[str, Any]) -> None:
         """All optimisers have stepped: the step of the run has ended. Raises Stopped."""
         self._seen.clear()
+        if self._detached:
+            with suppress(Exception):
+                self.run.pass_step()
+            return
         if self._losses:
             losses, self._losses = self._losses, []
             values["loss"] = sum_of(losses)
         measured = None
         if self._armed:
             begin = perf_counter()
-            measured = self._measured()
+            measured = self._measured_or_failed(self._measured)
             self._step.spent += perf_counter() - begin
             self._disarm()
         spent = self._step.spent + self._trace.spent
         self._step, self._trace.spent = _Step(), 0.0
-        if self.run.end_step(values, measured, spent) and not self._detached:
+        if self._detached:
+            self.run.pass_step()
+        elif self.run.end_step(values, measured, spent) and not self._detached:
             self._arm()
 
     def _failed(self, error: BaseException) -> None:
@@ -388,6 +412,7 @@ class TorchWatcher:
                 if "activation_grad" in row.slots:
                     self._slots.divide(row.slots["activation_grad"], self._scale)
         rows = self._order()
+        self._complete_inputs(rows)
         layers = self._status(rows) if len(rows) > len(self._published) else None
         self._published = rows
         shapes: dict[Row, torch.Size] = {}
@@ -398,9 +423,12 @@ class TorchWatcher:
                 for row in rows
                 if row.parameter
             }
-        pending = self._slots.take()
+        pending: Pending | SharedStatistics = self._slots.take()
+        shared = None
         step, epoch, examples = self.run.step, self.run.epoch, trace.batch_size
         slots = [dict(row.slots) for row in rows]
+        if isinstance(self.run, LeadingRun | FollowingRun):
+            pending = shared = SharedStatistics(pending, rows, slots, self._slots.sharded)
 
         def snapshot() -> Snapshot:  # by the recorder's thread, in the order of the steps
             return self._snapshot(rows, slots, pending.result(), step, epoch, examples)
@@ -422,8 +450,27 @@ class TorchWatcher:
             )
 
         return Measured(
-            snapshot=snapshot, status=None if layers is None else status, ready=pending.ready
+            snapshot=snapshot,
+            status=None if layers is None else status,
+            ready=pending.ready,
+            shared=shared,
         )
+
+    def _complete_inputs(self, rows: Sequence[Row]) -> None:
+        """Let inputs that other layers have returned have the statistics of those outputs.
+
+        In a chain they would say nothing that the layer before does not say.
+        """
+        if not self._published:
+            given = [row.input_from and row.input_from[0] for row in rows[1:]]
+            self._trace.is_chain = given == rows[:-1]
+        for row in rows:
+            if self._trace.is_chain:
+                row.slots.pop("input", None)
+            elif row.input_from is not None:
+                source, tensor = row.input_from
+                if tensor in source.slots:
+                    self._slots.copy(source.slots[tensor], self._trace.slot(row, "input"))
 
     def _snapshot(
         self,
@@ -438,7 +485,8 @@ class TorchWatcher:
             row.see_highest(highest)
         self._judge_units(rows, examples)
         names = {name for by_name in slots for name in by_name}
-        tensors = tuple(name for name in TENSORS if name in names) or ("activation",)
+        known = tuple(name for name in (*TENSORS, "input") if name in names)
+        tensors = known or ("activation",)
         shape = len(rows), len(tensors)
         table = np.full((*shape, len(FIELDS)), np.nan)
         histograms = np.zeros((*shape, BINS + 2), np.int64)
@@ -458,6 +506,7 @@ class TorchWatcher:
             one_signed=np.array([statistics.one_signed.get(row, nan) for row in rows]),
             units=[statistics.units.get(row) for row in rows],
             tensors=tensors,
+            outputs=sum(row.is_output for row in rows) or 1,
         )  # fmt: skip
         with np.errstate(divide="ignore", invalid="ignore"):
             update, weight = made.field("update", "norm"), made.field("weight", "norm")

@@ -57,16 +57,18 @@ class DeadUnits(Rule):
         worst = float(shares[at])
         first = seen.past.first
         began = float(seen.hidden(first.dead_fraction)[at]) if first is not None else 0.0
-        cause = f"{percent(worst)} of the units of layer {at + 1} are inactive on every example"
+        cause = (
+            f"{percent(worst)} of the units of {seen.named(at + 1)} are inactive on every example"
+        )
         remedy = ""
         if began > worst / 2:
             cause += f" ({percent(began)} from the start)"
-            advice = "start with biases at or above 0 (network.bias = 0.01), or leaky_relu"
+            advice = f"start with biases at or above 0 ({seen.words.small_bias}), or leaky_relu"
             if severity == "info":
                 advice = "depth alone causes some; leaky_relu has none"
         else:
             remedy = LOWER_RATE
-            advice = 'lower optimizer.learning_rate, or network.activation = "leaky_relu"'
+            advice = f"lower {seen.words.rate}, or {seen.words.activation('leaky_relu')}"
         return Symptom(severity, worst, threshold, key, cause, advice, numbered(over), remedy)
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:

@@ -48,7 +48,8 @@ class Overfitting(Rule):
             f"training accuracy is {percent(last.training_accuracy)}, "
             f"validation accuracy {percent(last.accuracy)}"
         )
-        advice = "regularise: optimizer.weight_decay, dropout, more data or data.augment"
+        words = seen.words
+        advice = f"regularise: {words.weight_decay}, dropout, more data or {words.augment}"
         fallen = self._fallen(seen)
         if fallen > self.fall / slack:
             cause += f", down by {percent(fallen)} from its best"
@@ -103,7 +104,7 @@ class Underfitting(Rule):
         if not (halfway and low and abs(gap) < self.gap * slack):
             return None
         cause = f"training and validation accuracy are both about {percent(accuracy)}"
-        advice = "more capacity: network.hidden; or train longer"
+        advice = f"more capacity: {seen.words.width}; or train longer"
         return Symptom("info", gap, self.gap, "gap", cause, advice)
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:

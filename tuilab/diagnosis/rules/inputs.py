@@ -34,9 +34,9 @@ class NotZeroCentered(Rule):
         what = "the data" if layers[0] == 1 else "all inputs"
         cause = f"{what} have one sign, so all weight gradients of a unit do too"
         cause += f" (for {percent(measured)} of examples and units)"
-        advice = 'centre the data: data.preprocess = ["zero_mean"]'
+        advice = f"centre the data: {seen.words.centre}"
         if layers[0] > 1:
-            advice = 'network.activation = "tanh" or "elu" has a mean closer to zero'
+            advice = f"{seen.words.activation('tanh', 'elu')} has a mean closer to zero"
             if not severe.any():
                 advice = f"usual after {seen.run.layers[0].activation}; {advice}"
         severity: Severity = "warning" if severe.any() else "info"

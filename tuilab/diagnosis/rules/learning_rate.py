@@ -19,7 +19,6 @@ from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.fixes import FAR, Case, Fix, healthy_rate, initialize, set_rate
 from tuilab.diagnosis.past import Past
 
-RATE: Final = "optimizer.learning_rate"
 DYING: Final = 0.8  # gain per layer below which the learning rate is not to blame
 BLOCKED: Final = 0.9  # share of dead units in a layer above which hardly any gradient passes
 FIX_SIGNAL: Final = "fix_signal"
@@ -68,7 +67,7 @@ class LowLearningRate(Rule):
         dead = seen.hidden(seen.snapshot.dead_fraction)
         if past.learned or past.rate_lowered or (dead > BLOCKED).any():
             return None
-        advice, remedy = f"raise {RATE}", ""
+        advice, remedy = f"raise {seen.words.rate}", ""
         run, snapshot = seen.run, seen.snapshot
         if run.hidden >= DEEP and min(snapshot.gain_forward, snapshot.gain_backward) < DYING:
             remedy = FIX_SIGNAL
@@ -116,7 +115,7 @@ class HighLearningRate(Rule):
 
     def look(self, seen: RuleContext, slack: float) -> Symptom | None:
         past, ratio = seen.past, _median_ratio(seen)
-        advice = f"lower {RATE}"
+        advice = f"lower {seen.words.rate}"
         span = _recent_windows(past, self.epochs)
         stuck = _stuck(past, span)
         cause = f"each update changes the weights by {percent(ratio)} (healthy: about 0.1 %)"

@@ -67,7 +67,7 @@ class ExplodingLoss(Rule):
             return None
         ratio = float(now / first)
         cause = f"the loss is {now:.3g}, {ratio:.3g} times its first value {first:.3g}"
-        advice = "lower optimizer.learning_rate and restart; optimizer.clip_norm = 1.0 limits it"
+        advice = f"lower {seen.words.rate} and restart; {seen.words.clip} limits it"
         return Symptom("error", ratio, self.times, "times", cause, advice)
 
     def fixes(self, finding: Finding, case: Case) -> list[Fix]:

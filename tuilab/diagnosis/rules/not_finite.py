@@ -35,9 +35,10 @@ class NotFinite(Rule):
         cause = f"the loss became {loss} at step {event.step}"
         if layer is not None:
             cause += f"; first not finite: {tensor} of layer {layer} ({event.detail.get('name')})"
+        words = seen.words
         advice = (
-            "lower optimizer.learning_rate, or limit steps: optimizer.clip_norm = 1.0; to continue "
-            "from before it, press g, or tuilab run --resume RUN --set optimizer.learning_rate=…"
+            f"lower {words.rate}, or limit steps: {words.clip}; to continue from before it, "
+            f"{words.restart}"
         )
         layers = (int(layer),) if layer is not None else ()
         return Symptom("error", float(loss), math.inf, "", cause, advice, layers)

@@ -38,7 +38,7 @@ class Saturation(Rule):
         if begun is not None:
             at_first = seen.hidden(begun.field("activation", "saturated_fraction"))
             if not (at_first > self.share).any():  # saturated only during training
-                advice = "steps are too large: lower optimizer.learning_rate"
+                advice = f"steps are too large: lower {seen.words.rate}"
         cause = f"{percent(worst)} of a layer's activations are saturated: no gradient passes there"
         return Symptom("warning", worst, self.share, "share", cause, advice, numbered(over))
 

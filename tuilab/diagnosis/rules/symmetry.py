@@ -31,7 +31,9 @@ class SymmetricUnits(Rule):
         zero = seen.snapshot.field("weight", "norm")[at] == 0
         what = "all weights are zero" if zero else "all units have the same weights"
         measured = float(seen.snapshot.asymmetry[at])
-        cause = f"{what} in layer {at + 1} (asymmetry {measured:.2g}): it acts as a single unit"
+        cause = (
+            f"{what} in {seen.named(at + 1)} (asymmetry {measured:.2g}): it acts as a single unit"
+        )
         advice = f"draw the weights at random: {initializer_advice(seen.run)}"
         return Symptom(
             "error", measured, self.asymmetry, "asymmetry", cause, advice, numbered(same)

@@ -25,8 +25,9 @@ def layer_theory(table: Table, layer: int) -> tuple[float, float]:
     mean, std = (float(table.snapshot.field("input", name)[layer]) for name in ("mean", "std"))
     if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
         return math.nan, math.nan
-    alone = replace(info, kind="linear", normalization="")
-    theory = expected([alone, alone], _rounded(std), _rounded(mean))
+    alone = replace(info, kind="linear", role="hidden")
+    output = replace(alone, role="output")
+    theory = expected([alone, output], _rounded(std), _rounded(mean))
     if theory.reason or not theory.passages:
         return math.nan, math.nan
     [passage] = theory.passages

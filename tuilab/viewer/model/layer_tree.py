@@ -18,6 +18,7 @@ from typing import Final
 
 from engine.statistics.frames import LayerInfo
 
+FEW: Final = 4  # numbers of blocks, or layers, that are named one by one
 MAJORITY: Final = 2 / 3  # share of the layers from which on a common prefix is left out
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)$")
 
@@ -152,6 +153,8 @@ def common_prefix(paths: Sequence[tuple[str, ...]]) -> str:
             break
         if (outside | beside) & {path[0] for path in rest}:
             break
+        if (outside | beside) and all(path[0].isdigit() for path in rest):
+            break  # "h.0" beside "head": a number alone says nothing
         prefix.append(name)
         outside |= beside
         inside = rest
@@ -164,6 +167,29 @@ def short_paths(layers: Sequence[LayerInfo]) -> list[str]:
         return []
     prefix = common_prefix([components(layer) for layer in layers])
     return [layer.location.removeprefix(f"{prefix}.") for layer in layers]
+
+
+def named(layers: Sequence[LayerInfo], positions: Sequence[int]) -> str:
+    """Return layers, at positions from 0, as rows name them: "h.0–11.mlp.c_fc, lm_head"."""
+    tree = LayerTree(layers, positions)
+    shared = common_prefix([components(layer) for layer in layers])
+    names = []
+    for name, at in _names(tree.folded(), ""):
+        inside = tree.prefix and layers[at].location.startswith(f"{tree.prefix}.")
+        path = joined(tree.prefix, name) if inside else name
+        names.append(path.removeprefix(f"{shared}."))
+    more = len(names) - FEW
+    return ", ".join(names[:FEW]) + (f" and {more} more" if more > 0 else "")
+
+
+def _names(nodes: Sequence[Node], label: str) -> Iterator[tuple[str, int]]:
+    """Yield the name of each row that holds numbers, with the position of its first layer."""
+    for node in nodes:
+        name = joined(label, node.label)
+        if node.group:
+            yield from _names(node.children, name)
+        else:
+            yield name, node.members[0]
 
 
 def _fold(repeats: Sequence[_Repeat], label: str) -> Iterator[Node]:
@@ -210,11 +236,16 @@ def _set(repeat: _Repeat, label: str) -> Node:
 
 
 def _range(names: Sequence[str]) -> str:
-    """Return names that differ in a number as one: "block0–11"."""
-    first, last = _NUMBERED.match(names[0]), _NUMBERED.match(names[-1])
-    if len(names) == 1 or first is None or last is None:
+    """Return names that differ in a number as one: "block0–11", or "block2,5"."""
+    matches = [match for name in names if (match := _NUMBERED.match(name))]
+    if len(names) == 1 or len(matches) < len(names):
         return names[0]
-    return f"{names[0]}–{last[2]}"
+    texts = [match[2] for match in matches]
+    numbers = [int(text) for text in texts]
+    if numbers == [*range(numbers[0], numbers[0] + len(numbers))]:
+        return f"{names[0]}–{texts[-1]}"
+    shown = texts if len(texts) <= FEW else [*texts[: FEW - 2], "…", texts[-1]]
+    return f"{matches[0][1]}{','.join(shown)}"
 
 
 def joined(parent: str, name: str) -> str:

@@ -11,6 +11,7 @@ from tuilab.viewer.model.layer_table import Table
 from tuilab.viewer.model.layer_tree import Node
 
 FEW: Final = 3  # blocks from which on there is a trend
+SLOW: Final = 4.0  # factor over all blocks from which on a slow trend is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,10 @@ def _sets(nodes: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
 def sentence(what: str, one: Trend, table: Table) -> tuple[str, str, str]:
     """Return the role of a trend, what it is, and the numbers behind it."""
     low, high = table.thresholds.healthy_gain
-    does = "shrink" if one.factor < low else "grow" if one.factor > high else "keep their size"
+    slowly = " slowly" if low <= one.factor <= high else ""
+    does = f"{'shrink' if one.factor < 1 else 'grow'}{slowly}"
+    if slowly and one.high < SLOW * one.low:
+        does = "keep their size"
     head = f"{what} {does} over {one.blocks}: {formats.factor(one.factor)} per block"
     rest = f"most in {one.where}, std {formats.span(one.low, one.high)}"
     return table.thresholds.gain(one.factor), head, rest

@@ -13,6 +13,7 @@ from tuilab.charts.text import Line, plain, wrap
 from tuilab.diagnosis.finding import Finding
 from tuilab.diagnosis.past import LEARNED
 from tuilab.record import RunInfo
+from tuilab.viewer.model.capabilities import logs
 from tuilab.viewer.model.claims import Claims
 from tuilab.viewer.model.folding import Folding
 from tuilab.viewer.model.layer_table import Table
@@ -32,6 +33,8 @@ from tuilab.viewer.panels.header import identity
 
 FINDINGS: Final = 0.7
 """Share of the lines that findings may take with their advice; beyond, they go without it."""
+LOGGED: Final = ("loss", "accuracy")
+"""What a program that is watched can be expected to log."""
 SYMBOLS: Final[Mapping[str, Symbol]] = {
     "": OK,
     "faint": UNKNOWN,
@@ -69,8 +72,9 @@ def explanation_lines(
         lines += _unaffected(table, store, folding or Folding(), cells)
     if claims.verdicts or claims.problem:
         lines += [[], *claim_lines(claims, cells, back=store.at is not None)]
-    if notes := note_lines([f for f in store.findings if f not in grave], cells):
+    if notes := note_lines([f for f in store.findings if f not in grave], cells, store.info.layers):
         lines += [[], *notes]
+    lines += _not_logged(store, cells)
     if question and store.info.question:
         paragraph = wrap([(store.info.question, "italic")], cells)
         lines += [[], [("question", "muted")], *paragraph]
@@ -79,13 +83,30 @@ def explanation_lines(
     return lines if lines and lines[0] else lines[1:]
 
 
+def _not_logged(store: RunStore, cells: int) -> list[Line]:
+    """Return which curves are missing because the program that is watched logs no values."""
+    known = {*store.series.names, *(name for v in store.validations for name in v.values)}
+    missing = [name for name in LOGGED if name not in known]
+    if not missing or not len(store.series) or not logs(store.info):
+        return []
+    call = ", ".join(f"{name}=…" for name in missing)
+    words = f"not logged: {' and '.join(missing)}; in the program: run.log({call})"
+    return [[], *wrap([(words, "muted")], cells, 2)]
+
+
 def _finding_lines(
     findings: Sequence[Finding], store: RunStore, cells: int, *, advice: bool
 ) -> list[Line]:
     return [
         line
         for finding in findings
-        for line in finding_lines(finding, cells, advice=advice, more=_details(finding.rule, store))
+        for line in finding_lines(
+            finding,
+            cells,
+            advice=advice,
+            more=_details(finding.rule, store),
+            layers=store.info.layers,
+        )
     ]
 
 

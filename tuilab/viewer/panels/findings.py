@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Final
 
+from engine.statistics.frames import LayerInfo
 from tuilab.charts import formats
 from tuilab.charts.distributions import histogram
 from tuilab.charts.strips import STYLES
@@ -17,6 +18,7 @@ from tuilab.diagnosis.fixes import Case, Fix
 from tuilab.record import RunInfo
 from tuilab.viewer.model.capabilities import offers
 from tuilab.viewer.model.layer_table import Table
+from tuilab.viewer.model.layer_tree import is_numbered, named
 from tuilab.viewer.panels.layer_names import names, paths
 from tuilab.viewer.panels.layers import axis_line
 
@@ -44,14 +46,30 @@ def worst(findings: Iterable[Finding], about: Collection[str]) -> Symbol | None:
     return SEVERITIES[max(relevant, key=lambda finding: finding.rank).severity]
 
 
+def where(finding: Finding, layers: Sequence[LayerInfo]) -> str:
+    """Return the layers of a finding in words: by number, or by path in a tree of modules."""
+    positions = [index - 1 for index in finding.layers if index <= len(layers)]
+    if is_numbered(layers) or not positions:
+        return finding.where
+    return named(layers, positions)
+
+
 def finding_lines(
-    finding: Finding, cells: int, *, advice: bool, more: Sequence[str] = ()
+    finding: Finding,
+    cells: int,
+    *,
+    advice: bool,
+    more: Sequence[str] = (),
+    layers: Sequence[LayerInfo] = (),
 ) -> list[Line]:
-    """Return one finding, wrapped to `cells`; `more` is further evidence."""
+    """Return one finding, wrapped to `cells`; `more` is further evidence.
+
+    `layers` are those of the run.
+    """
     symbol = SEVERITIES[finding.severity]
     head: Line = [symbol.lead, (finding.title, f"{symbol.role}.bold")]
     if finding.where:
-        head.append((f"  {finding.where}", "muted"))
+        head.append((f"  {where(finding, layers)}", "muted"))
     lines = wrap(head, cells, 2)
     for text in (finding.cause, *more):
         lines += wrap([("  ", ""), (text, "")], cells, 2)
@@ -60,12 +78,14 @@ def finding_lines(
     return lines
 
 
-def note_lines(findings: Iterable[Finding], cells: int) -> list[Line]:
+def note_lines(
+    findings: Iterable[Finding], cells: int, layers: Sequence[LayerInfo] = ()
+) -> list[Line]:
     """Return findings of severity "info", a paragraph for each."""
     lines: list[Line] = []
     for finding in findings:
-        where = f", {finding.where}" if finding.where else ""
-        head = f"{SEVERITIES[finding.severity].glyph} {finding.title}{where}: "
+        of = f", {where(finding, layers)}" if finding.where else ""
+        head = f"{SEVERITIES[finding.severity].glyph} {finding.title}{of}: "
         lines += wrap([(head, "muted"), (finding.cause, "")], cells, 2)
     return [[("worth knowing", "muted")], *lines] if lines else []
 
@@ -92,7 +112,11 @@ def needed(fix: Fix) -> str:
 
 
 def list_lines(
-    findings: Sequence[Finding], current: Iterable[str], chosen: int, cells: int
+    findings: Sequence[Finding],
+    current: Iterable[str],
+    chosen: int,
+    cells: int,
+    layers: Sequence[LayerInfo] = (),
 ) -> list[Line]:
     """Return a line per finding: severity, rule, layers, and its first step or that it is over.
 
@@ -109,17 +133,24 @@ def list_lines(
         line: Line = [("▸ " if at == chosen else "  ", "activation"),
                       (f"{symbol.glyph} ", role), (finding.title, title)]  # fmt: skip
         if finding.where:
-            line.append((f"  {finding.where}", "muted"))
+            line.append((f"  {where(finding, layers)}", "muted"))
         end = f"  {when}"
         lines.append([*pad(crop(line, cells - len(end)), cells - len(end)), (end, "muted")])
     return lines
 
 
-def details(finding: Finding, fixes: Sequence[Fix], *, over: bool, cells: int) -> list[Line]:
+def details(
+    finding: Finding,
+    fixes: Sequence[Fix],
+    *,
+    over: bool,
+    cells: int,
+    layers: Sequence[LayerInfo] = (),
+) -> list[Line]:
     """Return the details of a finding: evidence, fixes by key, and what the rule looks for."""
     symbol = SEVERITIES[finding.severity]
-    where = f" in {finding.where}" if finding.where else ""
-    since = f"{where}, from step {formats.count(finding.first_step)}{'; it is over' * over}"
+    of = f" in {where(finding, layers)}" if finding.where else ""
+    since = f"{of}, from step {formats.count(finding.first_step)}{'; it is over' * over}"
     head: Line = [(f"{symbol.glyph} {finding.severity}", f"{symbol.role}.bold")]
     lines = [*wrap([*head, (since, "muted")], cells, 2), *wrap([(finding.cause, "bold")], cells)]
     if math.isfinite(finding.measured):

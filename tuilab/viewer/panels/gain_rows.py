@@ -61,11 +61,13 @@ def row_gain_lines(
 ) -> tuple[list[Line], int]:
     """Return the panel with the rows from `start` on, and how many rows fit.
 
-    `tint` colours a bar.
+    There are no rows where no gain is known. `tint` colours a bar.
     """
     both = row_gains(table)
     prefix = f"{folding.tree.prefix}." if folding.tree.prefix else ""
     words = [line for direction in both for line in _head(direction, table, prefix, cells)]
+    if all(bool(np.isnan(direction.values).all()) for direction in both):
+        return words, len(folding.rows)
     words += _theory(table, cells) if height > 2 * len(words) + 6 else []
     room = max(height - len(words) - 1 - HEADER_LINES, 1)
     rows = _rows(both, table, folding, cells, range(start, start + room), tint)

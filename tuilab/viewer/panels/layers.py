@@ -22,7 +22,6 @@ from tuilab.viewer.panels.base import WAITING, PanelContext, PanelSpec, Scrolled
 from tuilab.viewer.panels.layer_columns import COLUMNS, Column, choose, lines_over_depth
 from tuilab.viewer.panels.layer_columns import cells as column_cells
 from tuilab.viewer.panels.layer_names import RowNames, numbered, row_names
-from tuilab.viewer.screens.filter_screen import FilterScreen
 
 TITLE: Final = "Layers"
 HINTS: Final = "enter: unfold, open   z: fold level   /: filter"
@@ -271,10 +270,6 @@ class Layers(ScrolledPanel):
         else:
             self.notify("no layers to fold: they are not in modules", timeout=3)
 
-    def ask_filter(self) -> None:
-        """Ask for a filter of the rows, which takes effect while it is typed."""
-        self.app.push_screen(FilterScreen(self._folding.pattern, self.filter))
-
     def filter(self, pattern: str) -> None:
         """Show only layers whose path matches; "" shows all."""
         self._folding.filter(pattern)
@@ -342,6 +337,8 @@ def subtitle(table: Table, scroll: str, cells: int) -> str:
     if missing:
         scroll = f"{scroll}   not recorded: {', '.join(missing)}".strip()
     if table.brief:
+        if not table.chain and not table.measures("input"):
+            scroll = f"{scroll}   no gain: inputs are not recorded".strip()
         long = f"{scroll}   {HINTS}".strip()
         return next((text for text in (long, scroll) if len(text) <= cells), "")
     forward = formats.factor(table.snapshot.gain_forward)
@@ -371,9 +368,6 @@ PANEL: Final = PanelSpec(
                Layers.next_style, priority=33, scope="panels"),
         Action("log", "H,upper_h", "H", "log axis", "layer strips over magnitudes, logarithmically",
                Layers.toggle_log, scope="panels"),
-        Action("filter", "slash", "/", "filter",
-               "show only layers whose path contains a text, or matches a glob such as *.mlp.*",
-               Layers.ask_filter, scope="panels"),
         Action("fold_level", "z", "z", "fold level",
                "layers of a tree of modules: repeated blocks folded, by depth, every layer",
                Layers.next_level, scope="panels"),

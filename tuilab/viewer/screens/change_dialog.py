@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Protocol, TypeVar
 
 from textual.screen import Screen
 
@@ -13,6 +13,16 @@ from tuilab.toml_structs import field_names
 from tuilab.viewer.model import changes
 from tuilab.viewer.model.changes import OPTIONS, ChangeOption
 from tuilab.viewer.screens.dialogs import ChoiceScreen, EntryScreen
+
+Answer = TypeVar("Answer")
+
+
+class Push(Protocol):
+    """Opens a screen, and calls back with its answer."""
+
+    def __call__(
+        self, screen: Screen[Answer], callback: Callable[[Answer | None], None], /
+    ) -> object: ...
 
 
 class ChangeDialog:
@@ -25,7 +35,7 @@ class ChangeDialog:
     def __init__(
         self,
         send: Callable[[Command], None],
-        push: Callable[[Screen[Any], Any], object],
+        push: Push,
         info: RunInfo,
         layer: int | None = None,
     ) -> None:

@@ -98,7 +98,8 @@ class FindingsScreen(Overlay[Answer | None]):
         self._chosen = chosen.rule
         self._list.border_title = f"Findings  {self.at + 1} of {len(self._findings)}"
         self._list.styles.height = "1fr" if self.has_class("beside") else len(findings) + 2
-        lines = list_lines(self._findings, self._current, self.at, self._list.content_size.width)
+        layers, width = store.info.layers, self._list.content_size.width
+        lines = list_lines(self._findings, self._current, self.at, width, layers)
         room = max(self._list.content_size.height, 1)
         start = min(max(self.at - room + 1, 0), max(len(lines) - room, 0))
         self._list.show(lines[start : start + room])
@@ -106,7 +107,7 @@ class FindingsScreen(Overlay[Answer | None]):
         over = chosen.rule not in self._current
         cells = self._text.content_size.width
         self._text.border_title = chosen.title.capitalize()
-        lines = details(chosen, self._fixes, over=over, cells=cells)
+        lines = details(chosen, self._fixes, over=over, cells=cells, layers=layers)
         if (table := Table.of_store(store)) is not None:
             lines += evidence(chosen, table, cells)
         self._text.show_text(lines)

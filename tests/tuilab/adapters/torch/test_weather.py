@@ -17,12 +17,14 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn
 
 import tuilab
+from engine.commands import Command
 from engine.errors import ConfigError
 from engine.states import EventKind, RunState
 from tests.tuilab.adapters.torch.test_controls import Loop
 from tuilab.diagnosis.finding import active
 from tuilab.errors import RunError
 from tuilab.record import RunReader
+from tuilab.record.control_socket import ControlClient
 
 PROGRAM = """
 import sys, time
@@ -72,6 +74,22 @@ def test_the_record_ends_with_the_program(
         assert (info.state, info.step) == (state, 50)
         assert message in info.message
         assert len(np.concatenate([block.loss for block in reader.blocks()])) == 50
+
+
+def test_a_program_that_is_stopped_from_the_view_ends_without_a_traceback(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        program(tmp_path, steps=10**9), stderr=subprocess.PIPE, text=True
+    )
+    database = tmp_path / "run" / "run.db"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (database.exists() and _recorded(database)):
+        time.sleep(0.1)
+    with RunReader(database) as reader:
+        assert ControlClient(reader.info().socket).send(Command("stop")).accepted
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error.splitlines()[-1].startswith("tuilab: stopped from the view after")
+    assert "Traceback" not in error
 
 
 def test_a_killed_program_leaves_a_readable_run(tmp_path: Path) -> None:
