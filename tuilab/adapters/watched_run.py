@@ -367,7 +367,8 @@ class WatchedRun:
         if self._lock is not None:
             self._lock.close()
         atexit.unregister(self.close)
-        if sys.excepthook == self._uncaught:
+        # Stopped, which follows, is reported in one line.
+        if sys.excepthook == self._uncaught and state is not RunState.STOPPED:
             sys.excepthook = self._previous_hook
 
     def _uncaught(
