@@ -2,8 +2,8 @@
 
 Contenders take turns in one process with the same number of threads. What is printed can be saved
 as JSON. Of the sections (steps, watched, parts, convnet, sweep, memory, start), any can be named.
-Two take long and must be named: compiled is steps with torch.compile beside the others, and watch is
-what `tuilab.watch` costs PyTorch programs.
+Two take long and must be named: compiled is steps with torch.compile beside the others, and watch
+is what `tuilab.watch` costs PyTorch programs.
 """
 
 import argparse
