@@ -32,7 +32,7 @@ from tuilab.adapters.torch.rows import (
     first_weights,
 )
 from tuilab.adapters.torch.slots import TensorSlots
-from tuilab.adapters.torch.tensors import MEAN, STD, Pending, Statistics
+from tuilab.adapters.torch.tensors import MEAN, STD, Statistics
 from tuilab.adapters.torch.trace import Trace
 from tuilab.adapters.watched_run import PACE, Measured, Stopped, WatchOptions
 from tuilab.record import Compute, Source
@@ -260,7 +260,7 @@ class TorchWatcher:
             self._disarm()
         spent = self._step.spent + self._trace.spent
         self._step, self._trace.spent = _Step(), 0.0
-        if self._detached:
+        if self.run.closed:  # because measuring failed
             self.run.pass_step()
         elif self.run.end_step(values, measured, spent) and not self._detached:
             self._arm()
@@ -373,12 +373,12 @@ class TorchWatcher:
         if self.run.step == 0:
             parameters = dict(self._tree.parameters)
             shapes = {row: parameters[row.parameter].shape for row in rows if row.parameter}
-        pending: Pending | SharedStatistics = self._slots.take()
-        shared = None
+        taken, shared = self._slots.take(), None
         step, epoch, examples = self.run.step, self.run.epoch, trace.batch_size
         slots = [dict(row.slots) for row in rows]
         if isinstance(self.run, LeadingRun | FollowingRun):
-            pending = shared = SharedStatistics(pending, rows, slots, self._slots.sharded)
+            shared = SharedStatistics(taken, rows, slots, self._slots.sharded)
+        pending = shared or taken
 
         def snapshot() -> Snapshot:  # by the recorder's thread, in the order of the steps
             return self._snapshot(rows, slots, pending.result(), step, epoch, examples)
