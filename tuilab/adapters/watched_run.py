@@ -367,8 +367,7 @@ class WatchedRun:
         if self._lock is not None:
             self._lock.close()
         atexit.unregister(self.close)
-        # Stopped, which follows, is reported in one line.
-        if sys.excepthook == self._uncaught and state is not RunState.STOPPED:
+        if sys.excepthook == self._uncaught:
             sys.excepthook = self._previous_hook
 
     def _uncaught(
