@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -157,7 +158,8 @@ class WatchedRun:
             Process(pid=os.getpid(), socket=self._server.address),
             Status(state=RunState.RUNNING),
         )
-        self._recorder = Recorder(writer, facts, self._fail)
+        self._sending = threading.Lock()  # between the program's thread and the recorder's
+        self._recorder = Recorder(writer, facts, self._fail, self._idle)
         self._previous_hook = sys.excepthook
         self._error = ""
         sys.excepthook = self._uncaught
@@ -286,6 +288,7 @@ class WatchedRun:
                 except Empty:
                     continue
             self._send(time.perf_counter())
+            self.cadence.pass_over()
         while (command := self._control.wait(self._inbox)) is not None:
             self._apply(command)
         if self._control.state is RunState.STOPPED:
@@ -342,6 +345,17 @@ class WatchedRun:
         last: bool = False,
     ) -> None:
         """Hand what has happened since the last frame to the recorder."""
+        with self._sending:
+            self._send_alone(now, measured, state, last)
+
+    def _idle(self) -> None:
+        """Record what the last steps have left, while the program does something else."""
+        if not self._closed:
+            self._send(time.perf_counter())
+
+    def _send_alone(
+        self, now: float, measured: Measured | None, state: RunState | None, last: bool
+    ) -> None:
         steps = self._scalars.take(all_of_them=last or state is RunState.PAUSED)
         if not (steps or self._events or self._validations or measured or state):
             return

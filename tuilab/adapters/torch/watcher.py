@@ -151,6 +151,7 @@ class TorchWatcher:
         if self._compiled != "off":
             self._tree.refresh()
             self._trace.install(self._tree.known)
+            self.run.cadence.slowed = self._tree.compiled
             if self._tree.compiled:
                 warnings.filterwarnings("ignore", OF_GLOBAL_HOOKS)
             self._stance = torch.compiler.set_stance("force_eager")
@@ -412,8 +413,7 @@ class TorchWatcher:
         In a chain they would say nothing that the layer before does not say.
         """
         if not self._published:
-            given = [row.input_from and row.input_from[0] for row in rows[1:]]
-            self._trace.is_chain = given == rows[:-1]
+            self._trace.is_chain = [row.follows for row in rows[1:]] == rows[:-1]
         for row in rows:
             if self._trace.is_chain:
                 row.slots.pop("input", None)
