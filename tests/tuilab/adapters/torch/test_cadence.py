@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from engine.errors import ConfigError
@@ -72,12 +73,25 @@ def test_a_share_of_the_time_is_kept(clock: Clock, cost: float, share: float) ->
 def test_what_a_measured_step_loses_counts_as_its_cost(clock: Clock) -> None:
     """As without `torch.compile`: the watcher spends little, the step takes longer."""
     of, measured, seen = Cadence(0.03), True, 0
+    of.slowed = True
     of.first()
     for step in range(5000):
         clock.now += 0.01 + 0.05 * measured
         seen += measured
         measured = of.after(step, measured, 0.001 * measured)
     assert 0.05 * seen / (clock.now - 100) < 0.04
+
+
+def test_what_a_program_does_between_its_steps_is_no_cost(clock: Clock) -> None:
+    """As in reinforcement learning, where an environment is played before some of the steps."""
+    of, measured, steps = Cadence(0.03), True, []
+    of.first()
+    for step in range(2000):
+        clock.now += 0.01 + 5.0 * (step % 100 == 0)
+        if measured:
+            steps.append(step)
+        measured = of.after(step, measured, 0.001 * measured)
+    assert max(np.diff(steps)) <= 100
 
 
 def test_asking_counts_from_the_next_step(clock: Clock) -> None:
