@@ -42,6 +42,7 @@ from tuilab.record import Compute, Part, Source
 
 BETWEEN: Final = 0.5  # seconds between two meetings, about: commands wait so long
 ORDER: Final = 4096  # bytes
+AT_ONCE: Final = 16  # commands: so many fit into an order
 ON_ALL: Final = ("set", "scale", "freeze", "unfreeze")
 """Commands that each rank must apply."""
 LANES: Final = ("loss", "step_time", "time_to_loss")
@@ -287,7 +288,7 @@ class LeadingRun(WatchedRun):
         step, self._made = self._made, self._made + 1
         try:
             self._steps.end(values.get("loss", np.nan))
-            self._count_step(values, measured, spent)
+            armed = self._count_step(values, measured, spent)
             if step == self._next:
                 self._meet(step, measured)
             else:
@@ -296,7 +297,8 @@ class LeadingRun(WatchedRun):
             raise
         except Exception as error:  # noqa: BLE001  (of the process group)
             self._lose(error)
-        return self._measured_next and self._made == self._next
+            return False
+        return self._measured_next and self._made == self._next if self._together else armed
 
     def _begin_meetings(self) -> bool:
         """Return whether the ranks meet; the first time, find out."""
@@ -328,7 +330,15 @@ class LeadingRun(WatchedRun):
         self._end(RunState.FAILED, message)
 
     def _meet(self, step: int, measured: Measured | None) -> None:
-        self._drain()
+        if self._controls.uneven():
+            self._together = False
+            message = "the ranks have uneven numbers of steps: only rank 0 is recorded from here on"
+            self._event(EventKind.RANKS, {"message": message})
+            self._send(time.perf_counter(), measured)
+            return
+        for _ in range(AT_ONCE):
+            if not self._inbox.empty():
+                self._apply(self._inbox.get())
         shared = None if measured is None else measured.shared
         report = _report(self._steps.take(), shared)
         self._give_order(step, len(report))
@@ -449,6 +459,8 @@ class FollowingRun(WatchedRun):
         self._measured_next = options.every != "never"
         self._closed = False
         self.classes = options.classes
+        self._previous_hook = sys.excepthook
+        sys.excepthook = self._uncaught
 
     @property
     def folder(self) -> Any:
@@ -480,6 +492,8 @@ class FollowingRun(WatchedRun):
         if not self._closed:
             self._closed = True
             self._controls.detach()
+            if sys.excepthook == self._uncaught:
+                sys.excepthook = self._previous_hook
 
     def failed(self, error: BaseException) -> None:
         """Measure no more, with one line."""
@@ -527,6 +541,10 @@ class FollowingRun(WatchedRun):
 
     def _obey_rank_0(self, shared: SharedStatistics | None) -> None:
         assert self._meetings is not None
+        if self._controls.uneven():
+            self._together = False
+            self.close()
+            return
         report = _report(self._steps.take(), shared)
         order = self._meetings.broadcast()
         if order.state == RunState.FINISHED:

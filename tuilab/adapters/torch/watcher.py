@@ -31,7 +31,7 @@ from tuilab.adapters.torch.rows import (
     clean,
     first_weights,
 )
-from tuilab.adapters.torch.slots import TensorSlots
+from tuilab.adapters.torch.slots import TensorSlots, own_part
 from tuilab.adapters.torch.tensors import MEAN, STD, Statistics
 from tuilab.adapters.torch.trace import Trace
 from tuilab.adapters.watched_run import PACE, Measured, Stopped, WatchOptions
@@ -510,6 +510,13 @@ class TorchWatcher:
             return f"there is no layer {command.layer}: there are {len(self._published)}"
         return ""
 
+    def uneven(self) -> bool:
+        """Return whether the program has entered `DistributedDataParallel.join`."""
+        return any(
+            getattr(getattr(model, "_join_config", None), "enable", False)
+            for model in self._alive()
+        )
+
     def apply(self, command: Command) -> Mapping[str, object]:
         """Apply a command. Raises ConfigError."""
         if refusal := self.refusal(command):
@@ -529,14 +536,20 @@ class TorchWatcher:
                 parameter.grad = None
 
     def save(self, path: Path) -> None:
-        """Save the state of all models as a safetensors file, by name."""
+        """Save the state of all models as a safetensors file, by name.
+
+        Raises ConfigError for parameters that are divided between ranks.
+        """
         from safetensors.torch import save_file
 
         tensors = {}
         for prefix, model in self._prefixed():
             for name, value in model.state_dict().items():
                 if isinstance(value, torch.Tensor):
-                    tensors[clean(prefix + name)] = value.detach().cpu().contiguous().clone()
+                    part = own_part(value)
+                    if part is None or part[1]:
+                        raise ConfigError(f"{name} is divided between ranks and cannot be saved")
+                    tensors[clean(prefix + name)] = part[0].detach().cpu().contiguous().clone()
         save_file(tensors, path, {"format": "pt"})
 
 

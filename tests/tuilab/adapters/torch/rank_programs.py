@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 from typing import Any, Final
 
 import torch
@@ -89,7 +90,12 @@ def sharded(rank: int, folder: Path) -> Found:
     fully_shard(model, mesh=mesh)
     optimizer = momentum(model)
     run = watch(model, optimizer, folder / "run")
-    losses = train(model, optimizer, *own_examples(rank))
+
+    def before(step: int) -> None:
+        if step == 2 and rank == 0:
+            run._inbox.put(Command("checkpoint"))
+
+    losses = train(model, optimizer, *own_examples(rank), before=before)
     run.close()
     return {"losses": losses}
 
@@ -103,7 +109,7 @@ def commands(rank: int, folder: Path) -> Found:
     asked = {
         1: [Command("set", key="learning_rate", value=0.01)],
         4: [Command("freeze", layer=1)],
-        8: [Command("pause"), Command("resume")],
+        8: [Command("pause")],
         12: [Command("arm", value=2.0)],
         16: [Command("stop")],
     }
@@ -112,6 +118,8 @@ def commands(rank: int, folder: Path) -> Found:
         weights.append(model.module[0].weight.detach().clone())
         for command in asked.get(step, []) if rank == 0 else []:
             run._inbox.put(command)
+            if command.kind == "pause":
+                Timer(0.7, run._inbox.put, [Command("resume")]).start()
 
     stopped = False
     try:
@@ -188,6 +196,17 @@ def unlike(rank: int, folder: Path) -> Found:
     return {"losses": losses}
 
 
+def uneven(rank: int, folder: Path) -> Found:
+    """Rank 0 has more steps, which `join` allows."""
+    model = DistributedDataParallel(network())
+    optimizer = momentum(model)
+    run = watch(model, optimizer, folder / "run")
+    with model.join():
+        losses = train(model, optimizer, *own_examples(rank), steps=6 - 3 * rank)
+    run.close()
+    return {"losses": losses}
+
+
 def by_time(rank: int, folder: Path) -> Found:
     """The default: a share of the time; nobody but rank 0 looks at a clock."""
     model = DistributedDataParallel(network())
@@ -212,7 +231,18 @@ def dies(rank: int, folder: Path) -> Found:
     return {}
 
 
-TOGETHER: Final = (ddp, sharded, commands, alone, others_alone, closed, broken, unlike, by_time)
+TOGETHER: Final = (
+    ddp,
+    sharded,
+    commands,
+    alone,
+    others_alone,
+    closed,
+    broken,
+    unlike,
+    uneven,
+    by_time,
+)
 
 
 def main(folder: Path, names: list[str]) -> None:

@@ -94,6 +94,12 @@ def test_the_record_is_that_of_one_process(name: str, folder: Path, alone: list[
             np.testing.assert_allclose(ours.asymmetry, theirs.asymmetry, rtol=1e-5)
 
 
+def test_divided_parameters_are_not_saved(folder: Path) -> None:
+    with recorded(folder, "sharded") as reader:
+        refused = [event for _, event in reader.events() if event.kind == EventKind.REFUSED]
+    assert "is divided between ranks" in str(refused[0].detail)
+
+
 def test_watching_changes_nothing(folder: Path) -> None:
     for rank in found(folder, "ddp"):
         (losses, parameters), (watched, others) = rank["plain"], rank["watched"]
@@ -138,6 +144,8 @@ def test_commands_reach_all_ranks_at_the_same_step(folder: Path) -> None:
     assert torch.equal(ours["weights"][frozen], ours["weights"][-1])
     assert not torch.equal(ours["weights"][frozen - 1], ours["weights"][frozen])
     assert {"set", "pause", "resume", "arm", "stop"} <= events.keys()
+    assert events["resume"].time - events["pause"].time > 0.5
+    assert events["resume"].step == events["pause"].step + 1  # one more, to be seen
     armed = events["arm"].step
     assert {armed, armed + 1} <= {*steps}
 
@@ -172,6 +180,13 @@ def test_a_watcher_that_fails_in_one_rank_leaves_the_others(folder: Path) -> Non
         assert reader.snapshot_steps() == [0, 1, 2, 3, 4]
         assert reader.info().state == RunState.FAILED
     assert all(len(rank["losses"]) == 9 for rank in found(folder, "broken"))
+
+
+def test_ranks_with_uneven_numbers_of_steps_do_not_meet(folder: Path) -> None:
+    assert [len(rank["losses"]) for rank in found(folder, "uneven")] == [6, 3]
+    with recorded(folder, "uneven") as reader:
+        assert reader.snapshot_steps() == [0, 1, 2, 3, 4, 5]
+        assert "uneven" in messages(reader)[0]
 
 
 def test_a_share_of_the_time_is_kept_by_the_number_of_steps(folder: Path) -> None:
