@@ -1,7 +1,7 @@
 """The loop: steps, frames at display cadence, commands between steps."""
 
 import gc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Final
 
@@ -66,11 +66,16 @@ class Trainer:
         self.data, self.backend = data, backend or make_backend("numpy")
         optimizer = optimizer or SGD()
         self.hyperparameters = optimizer.hyperparameters()
+        self.loss = loss or SoftmaxCrossEntropy()
+        self.inbox: SimpleQueue[Command] = SimpleQueue()
+        """Where commands come from, unless `frames` is given another."""
+        self.listeners: list[Callable[[Frame], None]] = []
+        """Called with each frame before it is yielded, in the order of the list."""
         resources = Resources(
             data,
             train=data.train.on(self.backend),
             validation=data.validation and data.validation.on(self.backend),
-            loss=loss or SoftmaxCrossEntropy(),
+            loss=self.loss,
             optimizer=optimizer,
             hyperparameters=self.hyperparameters,
             streams={name: stream(seed, name) for name in STREAMS},
@@ -143,6 +148,10 @@ class Trainer:
         """Epochs completed, with fraction."""
         return self.config.epoch(self.step, self.steps_per_epoch)
 
+    def measure(self, steps: int = 1) -> None:
+        """Measure the statistics of the next `steps` steps, whatever that costs."""
+        self._snapshot_at |= {*range(self.step, self.step + steps)}
+
     def plan(self, total_steps: int) -> None:
         """Spread the schedule over `total_steps`; the number of steps to make stays the same."""
         self.schedule.total = total_steps
@@ -175,10 +184,12 @@ class Trainer:
     ) -> Iterator[Frame]:
         """Train to the end, yielding a frame every `interval` seconds and one at the end.
 
-        Step 0 and applied commands are yielded at once. Commands come from `inbox` and are applied
-        between steps; while paused, the loop waits for them.
+        Step 0 and applied commands are yielded at once. Commands come from `inbox`, which becomes
+        the trainer's own, and are applied between steps; while paused, the loop waits for them.
         """
-        inbox = inbox or SimpleQueue()
+        if inbox is not None:
+            self.inbox = inbox
+        inbox = self.inbox
         self._clock.begin(interval)
         if not self.step:
             self._begin()
@@ -206,7 +217,10 @@ class Trainer:
     def _frame(self) -> Frame:
         collected = self.step - self._submitted
         epoch = self.config.epoch(collected, self.steps_per_epoch)
-        return self._next_frame.build(collected, epoch, self.hyperparameters, self.state)
+        frame = self._next_frame.build(collected, epoch, self.hyperparameters, self.state)
+        for listener in [*self.listeners]:
+            listener(frame)
+        return frame
 
     @property
     def _submitted(self) -> int:

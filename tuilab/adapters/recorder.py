@@ -99,7 +99,7 @@ class Recorder:
     ) -> None:
         """`idle` is called where no packet has come for a while; it may put one."""
         self._writer, self._facts, self._failed, self._idle = writer, facts, failed, idle
-        self._inbox: SimpleQueue[Packet | _Describe | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Packet | _Describe | threading.Event | None] = SimpleQueue()
         self._monitor: Monitor | None = None  # once the layers are known
         self._diagnosed = True
         self._diverged = False
@@ -120,6 +120,12 @@ class Recorder:
         """Record parts of what is known of the run, soon."""
         self._inbox.put(_Describe(parts))
 
+    def flush(self) -> None:
+        """Wait until everything is recorded that was handed over, but not for ever."""
+        done = threading.Event()
+        self._inbox.put(done)
+        done.wait(FAREWELL)
+
     def close(self, status: Status) -> None:
         """Record how the run ended, and wait for that, but not for ever."""
         self.describe(status)
@@ -133,6 +139,8 @@ class Recorder:
             while (item := self._next()) is not None:
                 if isinstance(item, _Describe):
                     self._persistently(partial(self._writer.describe, *item.parts))
+                elif isinstance(item, threading.Event):
+                    item.set()
                 else:
                     self._record(item)
         except Exception as error:  # noqa: BLE001  (the program must go on)
@@ -141,7 +149,7 @@ class Recorder:
             with suppress(RunError):
                 self._writer.close()
 
-    def _next(self) -> "Packet | _Describe | None":
+    def _next(self) -> "Packet | _Describe | threading.Event | None":
         """Return what is to be recorded next; None at the end."""
         while True:
             try:
@@ -178,6 +186,8 @@ class Recorder:
         broken = ~np.isfinite(frame.loss)
         if "loss" not in frame.series or not frame.steps:
             return frame
+        if any(event.kind == EventKind.DIVERGED for event in frame.events):
+            return frame  # the engine records it itself
         if self._diverged or not broken.any():
             self._diverged = bool(broken[-1])
             return frame

@@ -21,6 +21,7 @@ from engine.training.run_control import RunControl
 from tuilab import __version__
 from tuilab.adapters import launched
 from tuilab.adapters.cadence import SHARE, Cadence, Every
+from tuilab.adapters.notebook import Picture, display, in_notebook, picture
 from tuilab.adapters.recorder import Packet, Recorder
 from tuilab.adapters.scalars import Fetched, Scalars, StepScalars, now
 from tuilab.diagnosis import RunFacts
@@ -64,6 +65,8 @@ class WatchOptions:
     total_steps: int = 0
     steps_per_epoch: int = 0
     quiet: bool = False  # whether the folder is not printed
+    stop: Callable[[], None] | None = None
+    """Ends the training, where a framework has a way for it; None: `Stopped` is raised."""
 
 
 class Controls(Protocol):
@@ -111,9 +114,19 @@ class WatchedRun:
     """
 
     def __init__(
-        self, options: WatchOptions, controls: Controls, source: Source, compute: Compute
+        self,
+        options: WatchOptions,
+        controls: Controls,
+        source: Source,
+        compute: Compute,
+        *,
+        facts: RunFacts | None = None,
+        inbox: SimpleQueue[Command] | None = None,
     ) -> None:
-        """Create the run folder and start to record. Raises ConfigError, RunError."""
+        """Create the run folder and start to record. Raises ConfigError, RunError.
+
+        `facts` are what is known beyond the options; commands come through `inbox`.
+        """
         self._options, self._controls = options, controls
         self.cadence = Cadence(options.every)
         program = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c") else "watch"
@@ -125,7 +138,7 @@ class WatchedRun:
         title = options.title or (launch.title if launch is not None else "")
         self._folder = create(path)
         self._lock: IO[bytes] | None = hold_lock(self._folder)
-        self._inbox: SimpleQueue[Command] = SimpleQueue()
+        self._inbox: SimpleQueue[Command] = SimpleQueue() if inbox is None else inbox
         self._source = source
         writer = RunWriter(self._folder.database)
         self._server = ControlServer(self._folder.path, self._inbox, self._refusal)
@@ -141,8 +154,9 @@ class WatchedRun:
         self._speed = float("nan")
         self._at_speed = (0.0, 0)
         self._closed = False
+        self._picture: Any = None  # that `show` has displayed in a notebook
         self.classes = options.classes
-        facts = RunFacts(
+        facts = facts or RunFacts(
             layers=(),
             classes=options.classes,
             total_steps=options.total_steps,
@@ -170,7 +184,7 @@ class WatchedRun:
         os.register_at_fork(after_in_child=_weak(self._forked))
         if not options.quiet:
             print(
-                f"tuilab: recording to {path}; watch it with: {shell_command('attach', path)}",
+                f"tuilab: recording to {path}; watch it with: {shell_command(*self._live())}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -181,6 +195,11 @@ class WatchedRun:
     def folder(self) -> Path:
         """The run folder."""
         return self._folder.path
+
+    @property
+    def controls(self) -> Controls:
+        """What follows the framework."""
+        return self._controls
 
     @property
     def step(self) -> int:
@@ -241,8 +260,41 @@ class WatchedRun:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "recording"
-        return f"<tuilab run {self.folder}: {state}, {self.step} steps>"
+        if self._closed:
+            return f"<tuilab run {self.folder}: closed, {self.step} steps>"
+        live = shell_command(*self._live())
+        return f"<tuilab run {self.folder}: recording, {self.step} steps; live view: {live}>"
+
+    def _live(self) -> tuple[str, ...]:
+        """Return the command that shows the run live, where the program runs."""
+        attach = "attach", str(self.folder)
+        return ("serve", *attach) if in_notebook() else attach
+
+    def flush(self) -> None:
+        """Wait until everything is recorded that has happened so far."""
+        if not self._closed:
+            self._send(time.perf_counter(), flushed=True)
+            self._recorder.flush()
+
+    def show(self, panel: str | None = None) -> None:
+        """Display the screen, or one panel of it, in a notebook; again, in the same place.
+
+        A new cell has a picture of its own: there, put the run at the end of the cell.
+        """
+        try:
+            self.flush()
+            self._picture = display(Picture(picture(self.folder, panel), repr(self)), self._picture)
+        except Exception as error:  # noqa: BLE001  (never into the program)
+            print(f"tuilab: no picture: {error}", file=sys.stderr)
+
+    def _repr_svg_(self) -> str | None:
+        """Return the screen as it is now, for a notebook; None where it cannot be drawn."""
+        try:
+            self.flush()
+            return picture(self.folder)
+        except Exception as error:  # noqa: BLE001  (never into the program)
+            print(f"tuilab: no picture: {error}", file=sys.stderr)
+            return None
 
     # What a watcher calls.
 
@@ -295,8 +347,14 @@ class WatchedRun:
         while (command := self._control.wait(self._inbox)) is not None:
             self._apply(command)
         if self._control.state is RunState.STOPPED:
-            self.close()
+            self._end_training()
+
+    def _end_training(self) -> None:
+        """End the run and the training, as the view has asked for. Raises Stopped."""
+        self.close()
+        if self._options.stop is None:
             raise Stopped(f"stopped from the view after {self.step:,} steps")
+        self._options.stop()
 
     def _drain(self) -> None:
         while not self._inbox.empty():
@@ -346,10 +404,11 @@ class WatchedRun:
         *,
         state: RunState | None = None,
         last: bool = False,
+        flushed: bool = False,
     ) -> None:
         """Hand what has happened since the last frame to the recorder."""
         with self._sending:
-            self._send_alone(now, measured, state, last)
+            self._send_alone(now, measured, state, last=last, flushed=flushed)
 
     def _idle(self) -> None:
         """Record what the last steps have left, while the program does something else."""
@@ -357,9 +416,15 @@ class WatchedRun:
             self._send(time.perf_counter())
 
     def _send_alone(
-        self, now: float, measured: Measured | None, state: RunState | None, last: bool
+        self,
+        now: float,
+        measured: Measured | None,
+        state: RunState | None,
+        *,
+        last: bool,
+        flushed: bool,
     ) -> None:
-        steps = self._scalars.take(all_of_them=last or state is RunState.PAUSED)
+        steps = self._scalars.take(all_of_them=last or flushed or state is RunState.PAUSED)
         if not (steps or self._events or self._validations or measured or state):
             return
         since, at = self._at_speed

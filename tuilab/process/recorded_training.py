@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Final
 
@@ -12,24 +12,22 @@ from threadpoolctl import threadpool_limits
 from engine.backends import make_backend
 from engine.commands import Command
 from engine.data.dataset import Dataset
-from engine.data.input_statistics import describe
 from engine.data.preprocessing import save
 from engine.errors import CheckpointError
 from engine.states import EventKind, RunState
 from engine.statistics.frames import Frame
 from engine.training.trainer import Trainer
 from tuilab import __version__
+from tuilab.adapters.engine.command_check import CommandCheck
+from tuilab.adapters.engine.description import compute_info, data_info
 from tuilab.data.folder import data_folder
 from tuilab.diagnosis import Monitor
 from tuilab.diagnosis.finding import active
 from tuilab.errors import RunError
 from tuilab.process.checkpoints import CheckpointSaver, newest
-from tuilab.process.command_check import CommandCheck
 from tuilab.process.run_facts import run_facts
 from tuilab.process.worker_options import WorkerOptions
 from tuilab.record import (
-    Compute,
-    DataInfo,
     NetworkInfo,
     Origin,
     Plan,
@@ -95,7 +93,7 @@ class RecordedTraining:
             server = ControlServer(self._folder.path, self._inbox, check.refusal)
             try:
                 self._describe_training(trainer, server)
-                monitor = Monitor(scenario.diagnosis, run_facts(scenario, data, trainer))
+                monitor = Monitor(scenario.diagnosis, run_facts(scenario, trainer))
                 self._train(trainer, monitor, check, scenario.train.checkpoint_every)
             finally:
                 server.close()
@@ -140,21 +138,8 @@ class RecordedTraining:
 
     def _load_data(self, scenario: Scenario) -> Dataset:
         data = load_data(scenario, data_folder(self._options.data_dir))
-        splits = {"train": data.train, "validation": data.validation}
-        inputs = {
-            split: describe(examples.x)
-            for split, examples in splits.items()
-            if examples is not None
-        }
         self._writer.describe(
-            DataInfo(
-                data=data.name,
-                classes=len(data.classes),
-                pixels=data.pixels,
-                samples=(len(data.train), 0 if data.validation is None else len(data.validation)),
-                input_std=inputs["train"].spread,
-                inputs={split: asdict(statistics) for split, statistics in inputs.items()},
-            ),
+            data_info(data),
             Status(state=RunState.STARTING, phase=BINDING),
         )
         if data.preprocess:
@@ -184,11 +169,9 @@ class RecordedTraining:
         info, backend = run_info(self._folder), trainer.backend
         before, now = info.software, backend.software
         self._writer.describe(
-            Compute(
-                backend=backend.name,
-                device=backend.device,
+            replace(
+                compute_info(backend),
                 software=now if before in ("", now) else f"{before}, then {now}",
-                dtype=str(backend.dtype),
             ),
             Plan(total_steps=trainer.total_steps),
             replace(part_of(info, Progress), hyperparameters=dict(trainer.hyperparameters)),

@@ -25,7 +25,7 @@ def diagnose(path: Path, *sets: str) -> list[Event]:
     total = trainer.total_steps
     trainer._snapshot_at |= {total * look // LOOKS for look in range(LOOKS)}
     trainer._clock.snapshot_due = lambda: False  # type: ignore[method-assign]
-    monitor = Monitor(scenario.diagnosis, run_facts(scenario, data, trainer))
+    monitor = Monitor(scenario.diagnosis, run_facts(scenario, trainer))
     return [event for frame in trainer.frames(interval=0) for event in monitor.see(frame)]
 
 

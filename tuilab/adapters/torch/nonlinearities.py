@@ -101,7 +101,28 @@ def _functions() -> dict[Callable[..., Any], Response]:
 FUNCTIONS: Final = _functions()
 
 
+OF_TRANSFORMERS: Final[Mapping[str, str]] = {
+    "GELUActivation": "gelu",
+    "NewGELUActivation": "gelu",
+    "FastGELUActivation": "gelu",
+    "QuickGELUActivation": "gelu",
+    "GELUTanh": "gelu",
+    "PytorchGELUTanh": "gelu",
+    "SiLUActivation": "silu",
+    "MishActivation": "mish",
+}
+"""Names of classes of Hugging Face's Transformers, and what they compute, some approximately."""
+
+
 def response_of(module: nn.Module) -> Response | None:
     """Return what is known of a module that is a non-linearity; None if it is not one."""
-    describe = MODULES.get(type(module))
-    return None if describe is None else describe(module)
+    if (describe := MODULES.get(type(module))) is not None:
+        return describe(module)
+    if type(module).__module__ == "transformers.activations":
+        return _BY_NAME.get(OF_TRANSFORMERS.get(type(module).__name__, ""))
+    return None
+
+
+def named_response(name: str) -> Response | None:
+    """Return what is known of a non-linearity with its default settings, by its name."""
+    return _BY_NAME.get(name)

@@ -355,8 +355,7 @@ class LeadingRun(WatchedRun):
         self._steps.resume()
         if self._control.state is RunState.STOPPED:
             self._together = False
-            self.close()
-            raise Stopped(f"stopped from the view after {self.step:,} steps")
+            self._end_training()
 
     def _give_order(self, step: int, size: int = 0) -> None:
         self._next, self._measured_next = self._next_meeting(step)
@@ -563,8 +562,7 @@ class FollowingRun(WatchedRun):
         self._steps.resume()
         if order.state == RunState.STOPPED:
             self._together = False
-            self.close()
-            raise Stopped(f"stopped from the view after {self.step:,} steps")
+            self._end_training()
 
     def _apply_all(self, order: Order) -> None:
         for command in order.commands:

@@ -40,6 +40,7 @@ class Row:
     between: tuple[str, ...] = ()
     units: int = 0
     channels_first: bool = False  # units are on the second axis, not on the last
+    units_last: bool = False  # of the weights: (*window, inputs, units)
     normalized: bool = False  # a normalisation was seen to follow
     joined: bool = False  # a non-linearity was seen to follow
     is_output: bool = False
@@ -106,6 +107,7 @@ class Known:
     normalizes: bool = False
     passes: bool = False  # neither weights nor a non-linearity
     channels_first: bool = False
+    units_last: bool = False  # of the weights: (*window, inputs, units)
     parameters: int = 0
 
 
@@ -183,6 +185,7 @@ def known(path: str, module: nn.Module) -> Known:
         passes=not own,
         channels_first="Conv" in kind
         or kind.startswith(("BatchNorm", "GroupNorm", "InstanceNorm")),
+        units_last=kind == "Conv1D" and type(module).__module__.startswith("transformers."),
         parameters=sum(parameter.numel() for parameter in own.values()),
     )
 
@@ -205,6 +208,13 @@ def tensors_in(values: Any) -> Iterator[torch.Tensor]:
     elif isinstance(values, Mapping | list | tuple):
         for value in values.values() if isinstance(values, Mapping) else values:
             yield from tensors_in(value)
+
+
+def units_first(parameter: torch.Tensor, row: Row) -> torch.Tensor:
+    """Return weights as (units, inputs, *window), a view, however the layer of a row has them."""
+    if not row.units_last or parameter.ndim < 2:
+        return parameter
+    return parameter.permute(-1, -2, *range(parameter.ndim - 2))
 
 
 def first_weights(shape: Sequence[int], std: float, mean: float) -> FirstWeights | None:

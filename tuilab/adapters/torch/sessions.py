@@ -1,5 +1,7 @@
 """Which models are watched now: a second `watch` of one does not pile up hooks."""
 
+import gc
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -30,7 +32,8 @@ def begin(
     """Watch models and optimisers. Raises ConfigError, RunError.
 
     Models that are watched already, with the same optimisers, keep their run. With others, as when
-    a cell of a notebook is run again, their run ends and a new one begins.
+    a cell of a notebook is run again, their run ends and a new one begins; the run of models that
+    no longer exist ends, too. Optimisers may be those that Accelerate or Fabric has prepared.
     """
     return begin_watcher(models, optimizers, options, layers, compiled).run
 
@@ -43,6 +46,7 @@ def begin_watcher(
     compiled: Compiled,
 ) -> TorchWatcher:
     """Return what watches for `begin`."""
+    optimizers = [inner_optimizer(optimizer) for optimizer in optimizers]
     for model in models:
         if not isinstance(model, nn.Module):
             raise ConfigError(f"must be a torch.nn.Module, is {type(model).__name__}", "model")
@@ -53,8 +57,13 @@ def begin_watcher(
             )
     _check_owned(models, optimizers)
     ours = [id(model) for model in models], [id(optimizer) for optimizer in optimizers]
+    if "IPython" in sys.modules:
+        gc.collect()  # the models of a cell that is run again, which may be in cycles
     for entry in [*_ACTIVE]:
         if entry[2].run.closed:
+            _ACTIVE.remove(entry)
+        elif not entry[2].has_models:
+            entry[2].run.close()
             _ACTIVE.remove(entry)
         elif entry[:2] == ours:
             return entry[2]
@@ -64,6 +73,17 @@ def begin_watcher(
     watcher = TorchWatcher(models, optimizers, options, layers, compiled)
     _ACTIVE.append((*ours, watcher))
     return watcher
+
+
+def inner_optimizer(optimizer: Any) -> Any:
+    """Return the optimiser inside of a framework's wrapper, whose hooks are those that are called.
+
+    The wrappers of Accelerate, Lightning and Fabric call it `optimizer`; some of them claim to be
+    optimisers themselves.
+    """
+    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inner
+    return optimizer
 
 
 def _check_owned(models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) -> None:
@@ -76,8 +96,6 @@ def _check_owned(models: Sequence[nn.Module], optimizers: Sequence[Optimizer]) -
         if parameter.requires_grad and id(parameter) not in owned
     ]
     if trained:
-        import sys
-
         shown = ", ".join(trained[:3]) + (" …" if len(trained) > 3 else "")
         print(
             f"tuilab: {len(trained)} parameters that require a gradient are in no optimiser that is"

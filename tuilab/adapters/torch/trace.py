@@ -69,6 +69,15 @@ class Open:
         return "activation" if self.stage == "closed" else "pre_activation"
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A non-linearity that was computed inside of a layer."""
+
+    response: Response
+    given: torch.Tensor
+    result: torch.Tensor
+
+
 class Trace:
     """The layers of a model, and hooks that measure them while they are installed.
 
@@ -95,6 +104,7 @@ class Trace:
         self._handles: list[RemovableHandle] = []
         self._stack: list[Known] = []
         self._inside = 0  # depth inside of a leaf
+        self._applied: Applied | None = None  # by the leaf that is being computed
         self._counting = False
         self._repeated = False  # whether a pass is one that a checkpoint repeats to go backwards
         self._calls: Counter[str] = Counter()
@@ -117,8 +127,8 @@ class Trace:
         self._without_gradient.clear()
         if not self._handles:
             self._handles = [
-                register_module_forward_pre_hook(self._before),
-                register_module_forward_hook(self._after, with_kwargs=True, always_call=True),
+                register_module_forward_pre_hook(self.enter),
+                register_module_forward_hook(self.leave, with_kwargs=True, always_call=True),
             ]
 
     def remove(self) -> None:
@@ -132,11 +142,12 @@ class Trace:
         self._leave_mode()
         self._stack.clear()
         self._open.clear()
-        self._inside = 0
+        self._inside, self._applied = 0, None
 
     # Calls of modules.
 
-    def _before(self, module: nn.Module, args: Any) -> None:
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """See that a module is called."""
         known = self._known.get(id(module))
         if known is None or not self._handles:
             return
@@ -150,7 +161,8 @@ class Trace:
                 self._given = None if x is None else self._entry(x), None if x is None else x.shape
         self._inside += known.leaf
 
-    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """See what a module returned."""
         known = self._known.get(id(module))
         if known is None or not self._handles:
             return
@@ -166,6 +178,7 @@ class Trace:
                     self._leaf(known, args, kwargs, output)
             except Exception as error:  # noqa: BLE001  (never into the program)
                 self._failed(error)
+            self._applied = None
             self.spent += perf_counter() - begin
         if not self._stack:
             self._end_pass(output)
@@ -224,6 +237,11 @@ class Trace:
         if known.response is not None:
             self.nonlinearity(known.path, known.kind, known.response, entry, y, call)
         elif known.weight and self._chosen(known.path):
+            applied = self._applied
+            if applied is not None and applied.result is y:
+                row = self._weighted(known, entry, applied.given, call)
+                self._apply(row, applied, call)
+                return
             row = self._weighted(known, entry, y, call)
             if x is not None and row.path == known.path:  # it did not join another
                 self._see_input(row, entry, x)
@@ -235,6 +253,21 @@ class Trace:
                 self.nonlinearity(known.path, known.kind, own, entry, y, call)
             else:
                 self.link(entry, y, known.kind)
+
+    def _apply(self, row: Row, applied: "Applied", call: int) -> None:
+        """Measure a non-linearity that a layer itself applies to its output, as in Keras."""
+        if (entry := self._entry(applied.given)) is None:
+            return
+        response = applied.response
+        if response.elementwise:
+            self.nonlinearity(row.path, row.kind, response, entry, applied.result, call)
+        else:
+            self.link(entry, applied.result, response.name)
+
+    def inside(self, response: Response, given: torch.Tensor | None, result: Any) -> None:
+        """Remember the last non-linearity that was computed inside of a leaf, until that ends."""
+        if given is not None and given is not result and isinstance(result, torch.Tensor):
+            self._applied = Applied(response, given, result)
 
     # Layers.
 
@@ -264,6 +297,7 @@ class Trace:
             row, stage = self._row(known.path, call, known.kind), "linear"
             row.parameter, row.parameters = known.weight, known.parameters
             row.channels_first = known.channels_first and y.ndim > 2
+            row.units_last = known.units_last
         row.units = y.shape[1 if row.channels_first else -1] if y.ndim else 1
         slot = self.slot(row, "pre_activation")
         if stage == "normalized" and not row.normalized:
@@ -410,9 +444,8 @@ OWN: Final = frozenset(response.name for response in FUNCTIONS.values())
 def _normalization(kind: str) -> str:
     if kind.startswith(("BatchNorm", "LazyBatchNorm", "SyncBatchNorm")):
         return "batch_norm"
-    return {"LayerNorm": "layer_norm", "RMSNorm": "rms_norm", "GroupNorm": "group_norm"}.get(
-        kind, kind
-    )
+    names = {"LayerNorm": "layer_norm", "RMSNorm": "rms_norm", "GroupNorm": "group_norm"}
+    return names.get(kind.removesuffix("alization"), kind)
 
 
 class _Functions(TorchFunctionMode):
@@ -427,8 +460,12 @@ class _Functions(TorchFunctionMode):
     ) -> Any:
         trace = self._trace
         response = FUNCTIONS.get(func)
-        if trace._inside or not trace._counting or (response is None and func not in LINKS):
+        if not trace._counting or (response is None and (trace._inside or func not in LINKS)):
             return func(*args, **(kwargs or {}))
+        if response is not None and trace._inside:
+            result = func(*args, **(kwargs or {}))
+            trace.inside(response, first_tensor(args or tuple((kwargs or {}).values())), result)
+            return result
         begin = perf_counter()
         x = first_tensor(args or tuple((kwargs or {}).values()))
         entry = None if x is None else trace._entry(x)

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from threading import get_ident
 from time import perf_counter
@@ -30,6 +31,7 @@ from tuilab.adapters.torch.rows import (
     Row,
     clean,
     first_weights,
+    units_first,
 )
 from tuilab.adapters.torch.slots import TensorSlots, own_part
 from tuilab.adapters.torch.tensors import MEAN, STD, Statistics
@@ -63,7 +65,7 @@ class TorchWatcher:
         ]
         self.optimizers = [*optimizers]
         self._compiled = compiled
-        self._tree = ModuleTree(self._prefixed, layers)
+        self._tree = self._module_tree(layers)
         self._slots = TensorSlots()
         self._trace = Trace(self._slots, self._failed, self._tree.chosen)
         self._factors = Factors(self.optimizers)
@@ -76,7 +78,7 @@ class TorchWatcher:
         self._thread = get_ident()
         self._window = [0, 0]  # examples and snapshots since units were last judged
         self._losses: list[torch.Tensor] = []
-        self._stepping = False  # whether an optimiser is in its `step`
+        self._repeating = False  # whether a closure is called again in the same step
         self._scale: torch.Tensor | None = None
         self._undo: list[tuple[dict[str, Any], str, Any]] = []
         self._seen: list[int] = []  # optimisers that have stepped in this cycle, by id
@@ -118,9 +120,27 @@ class TorchWatcher:
     def entered(self, module: nn.Module, args: Any) -> None:
         """Take note of a call of a module that had begun when the watching did."""
         if self._trace.installed:
-            self._trace._before(module, args)
+            self._trace.enter(module, args)
+
+    def as_pass(self, model: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function`, seen as one forward pass of `model` whatever parts of it it calls."""
+
+        @wraps(function)
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            output = None
+            self._trace.enter(model, args)
+            try:
+                output = function(*args, **kwargs)
+            finally:
+                self._trace.leave(model, args, kwargs, output)
+            return output
+
+        return seen
 
     # What is recorded at the start.
+
+    def _module_tree(self, layers: Layers) -> ModuleTree:
+        return ModuleTree(self._prefixed, layers)
 
     def _source(self) -> Source:
         capabilities = (*PACE, "set", "scale", "freeze", "unfreeze", "checkpoint")
@@ -169,8 +189,8 @@ class TorchWatcher:
     # Hooks. Nothing but Stopped leaves them.
 
     def _backward(self, loss: torch.Tensor, scale: torch.Tensor | None) -> None:
-        if not self._detached and not (self._stepping and self._losses):
-            self._losses.append(loss)  # of a closure, only its first call
+        if not self._detached and not self._repeating:
+            self._losses.append(loss)
             self._scale = scale
             self.run.gradient_known()
 
@@ -179,22 +199,52 @@ class TorchWatcher:
             self._losses.clear()
             self.run.skip_step()
 
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        """Prepare for a step; return its arguments where its closure is to be followed."""
         if self._detached:
-            return self._disarm()
+            self._disarm()
+            return None
         try:
             TAP.steps[optimizer] = TAP.steps.get(optimizer, 0) + 1
-            if self._frozen:
-                self._drop_frozen_gradients(optimizer)
-            if self._armed:
-                begin = perf_counter()
-                closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
-                self._measure_before(optimizer, with_gradients=closure is None)
-                self._step.spent += perf_counter() - begin
+            closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
+            if closure is None:
+                self._before_update(optimizer)
             self._undo = self._factors.apply(optimizer)
-            self._stepping = True
+            if closure is not None:
+                return _with_closure(args, kwargs, self._followed(closure, optimizer))
         except Exception as error:  # noqa: BLE001  (never into the program)
             self._failed(error)
+        return None
+
+    def _before_update(self, optimizer: Optimizer, *, measured: bool = False) -> None:
+        """The gradients are known, and the weights are as before the step."""
+        if self._frozen:
+            self._drop_frozen_gradients(optimizer)
+        if self._armed and not measured:
+            begin = perf_counter()
+            self._measure_before(optimizer)
+            self._step.spent += perf_counter() - begin
+
+    def _followed(self, closure: Callable[[], Any], optimizer: Optimizer) -> Callable[[], Any]:
+        """Return a closure that computes the gradients, of which the first are measured."""
+        calls = 0
+
+        def followed() -> Any:
+            nonlocal calls
+            calls += 1
+            self._repeating = calls > 1
+            try:
+                loss = closure()
+            finally:
+                self._repeating = False
+            if not self._detached:
+                try:
+                    self._before_update(optimizer, measured=calls > 1)
+                except Exception as error:  # noqa: BLE001  (never into the program)
+                    self._failed(error)
+            return loss
+
+        return followed
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._detached:
@@ -205,7 +255,6 @@ class TorchWatcher:
                 self._end_cycle({})
             return
         try:
-            self._stepping = False
             used = self._used(optimizer)
             if self._undo:
                 restore(self._undo)
@@ -295,7 +344,7 @@ class TorchWatcher:
                 rows.setdefault(row.parameter, row)
         return rows
 
-    def _measure_before(self, optimizer: Optimizer, *, with_gradients: bool) -> None:
+    def _measure_before(self, optimizer: Optimizer) -> None:
         self._add_parameter_rows()
         rows = self._rows_by_parameter()
         measured: dict[int, Row] = {}  # by id of the parameter: tied weights are measured once
@@ -308,11 +357,10 @@ class TorchWatcher:
                 continue
             measured[id(parameter)] = row
             self._slots.measure(self._trace.slot(row, "weight"), parameter)
-            self._slots.see_asymmetry(row, parameter)
+            self._slots.see_asymmetry(row, units_first(parameter, row))
             before = self._slots.copy_of(parameter)
-            self._step.before.append((row, parameter, before, optimizer))
-            if with_gradients:
-                self._measure_gradient(row, parameter, optimizer)
+            self._step.before.append((row, parameter, before))
+            self._measure_gradient(row, parameter, optimizer)
 
     def _measure_gradient(self, row: Row, parameter: torch.Tensor, optimizer: Optimizer) -> None:
         if parameter.grad is None:
@@ -325,9 +373,7 @@ class TorchWatcher:
             self._slots.divide(slot, scale)
 
     def _measure_after(self) -> None:
-        for row, parameter, before, optimizer in self._step.before:
-            if "weight_grad" not in row.slots or not self._slots.filled(row.slots["weight_grad"]):
-                self._measure_gradient(row, parameter, optimizer)  # computed by a closure
+        for row, parameter, before in self._step.before:
             self._slots.measure(self._trace.slot(row, "update"), parameter, before=before)
         for source, target in self._step.tied:
             for tensor in ("weight", "weight_grad", "update"):
@@ -373,7 +419,11 @@ class TorchWatcher:
         shapes: dict[Row, torch.Size] = {}
         if self.run.step == 0:
             parameters = dict(self._tree.parameters)
-            shapes = {row: parameters[row.parameter].shape for row in rows if row.parameter}
+            shapes = {
+                row: units_first(parameters[row.parameter], row).shape
+                for row in rows
+                if row.parameter
+            }
         taken, shared = self._slots.take(), None
         step, epoch, examples = self.run.step, self.run.epoch, trace.batch_size
         slots = [dict(row.slots) for row in rows]
@@ -558,9 +608,16 @@ class _Step:
 
     def __init__(self) -> None:
         self.spent = 0.0  # seconds
-        self.before: list[tuple[Row, torch.Tensor, torch.Tensor, Optimizer]] = []
-        """Rows with their weights, copies of them before the step, and who changes them."""
+        self.before: list[tuple[Row, torch.Tensor, torch.Tensor]] = []
+        """Rows with their weights, and copies of these before the step."""
         self.tied: list[tuple[Row, Row]] = []
+
+
+def _with_closure(args: Any, kwargs: Any, closure: Callable[[], Any]) -> tuple[Any, Any]:
+    """Return the arguments of a step, its optimiser first, with another closure."""
+    if len(args) > 1:
+        return (args[0], closure, *args[2:]), kwargs
+    return args, {**kwargs, "closure": closure}
 
 
 def _parameters(optimizer: Optimizer) -> set[int]:

@@ -8,7 +8,7 @@ from engine.backends import make_backend
 from engine.commands import Command
 from engine.training.trainer import Trainer
 from tests.tuilab.support import write_scenario
-from tuilab.process.command_check import CommandCheck
+from tuilab.adapters.engine.command_check import CommandCheck
 from tuilab.record import Source
 from tuilab.scenario.building import build_trainer, load_data
 from tuilab.scenario.loading import load

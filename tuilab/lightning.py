@@ -1,0 +1,5 @@
+"""PyTorch Lightning: `Trainer(callbacks=[tuilab.lightning.Watch()])`."""
+
+from tuilab.adapters.lightning import Watch
+
+__all__ = ["Watch"]
