@@ -1,8 +1,9 @@
 """Speed against PyTorch and against the limits of the machine: `python -m tests.benchmarks`.
 
 Contenders take turns in one process with the same number of threads. What is printed can be saved
-as JSON. Of the sections (steps, watched, parts, convnet, sweep, memory, start), any can be named;
-compiled is steps with torch.compile beside the others, which compiles for minutes.
+as JSON. Of the sections (steps, watched, parts, convnet, sweep, memory, start), any can be named.
+Two take long and must be named: compiled is steps with torch.compile beside the others, and watch
+is what `tuilab.watch` costs PyTorch programs.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from tests.benchmarks.paired import Times, paired, table
 from tests.benchmarks.parts import PARTS
 from tests.benchmarks.sweep import sweep
 from tests.benchmarks.training import Work, ours, peer, products, watched
+from tests.benchmarks.watch import watch
 
 TEN = (500,) * 10
 KINDS = (("tanh", False), ("relu", False), ("relu", True))
@@ -173,7 +175,9 @@ SECTIONS: dict[str, Callable[[int], Found]] = {
     "sweep": sweep,
     "memory": memory,
     "start": start,
+    "watch": watch,
 }
+MUST_BE_NAMED = ("compiled", "watch")
 
 
 def main() -> None:
@@ -196,7 +200,7 @@ def main() -> None:
     for threads in options.threads:
         torch.set_num_threads(threads)
         with threadpool_limits(threads):
-            for name in options.sections or [name for name in SECTIONS if name != "compiled"]:
+            for name in options.sections or [s for s in SECTIONS if s not in MUST_BE_NAMED]:
                 print(f"── {name}, threads: {threads}")
                 results[f"{name}, {threads} threads"] = SECTIONS[name](options.rounds)
     if options.json:

@@ -12,8 +12,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -27,7 +26,8 @@ import tuilab
 from tests.benchmarks.paired import table
 
 CONTENDERS: Final = ("plain", "not armed", "default", "every step", "hooks", "like wandb.watch")
-TURN: Final = 1.0  # seconds at least; the default cadence measures several times in it
+TURN: Final = 2.0  # seconds at least; the default cadence measures several times in it
+LEAST: Final = 8  # steps of a turn
 SETTLE: Final = 4
 """Steps of a turn that do not count: the first of them is measured because time has passed."""
 BINS: Final = 64
@@ -228,58 +228,70 @@ def resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-@contextmanager
-def process(network: str, contender: str, *, compiled: bool) -> Iterator[Callable[[int], float]]:
-    """Start a contender; yield a function that makes steps and returns processor seconds a step."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = [network, contender, "--folder", folder, *["--compiled"] * compiled]
-        child = subprocess.Popen(
+class Contender:
+    """A process that trains as one contender, when it is asked to."""
+
+    def __init__(self, network: str, name: str, *, compiled: bool) -> None:
+        self.name, self._folder = name, tempfile.TemporaryDirectory()
+        arguments = [network, name, "--folder", self._folder.name, *["--compiled"] * compiled]
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.watch", *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        assert child.stdin is not None and child.stdout is not None
-        pipes = child.stdin, child.stdout
-        print(f"    {contender:<24} {float(pipes[1].readline()):9.1f} MB more")
 
-        def steps(number: int) -> float:
-            pipes[0].write(f"{number}\n")
-            pipes[0].flush()
-            return float(pipes[1].readline().split()[0]) / number
+    def answer(self) -> list[float]:
+        """Wait for the next line of numbers."""
+        assert self._process.stdout is not None
+        return [float(word) for word in self._process.stdout.readline().split()]
 
-        try:
-            yield steps
-        finally:
-            pipes[0].close()
-            child.wait()
+    def seconds(self, steps: int) -> float:
+        """Make some steps; return the processor time of one."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        return self.answer()[0] / steps
+
+    def end(self) -> None:
+        """Let the process end, and remove what it has recorded."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._folder.cleanup()
 
 
-def watch(rounds: int, networks: Sequence[str] = (), *, compile_too: bool = True) -> list[Any]:
+def watch(
+    rounds: int, networks: Sequence[str] = tuple(NETWORKS), how: Sequence[bool] = (False, True)
+) -> list[Any]:
     """Training with and without `tuilab.watch`, eager and compiled."""
-    from contextlib import ExitStack
-
     rows = []
-    for network in networks or NETWORKS:
-        for compiled in (False, True) if compile_too else (False,):
-            print(f"{network}, {'compiled' if compiled else 'eager'}")
-            with ExitStack() as stack:
-                contenders = {
-                    name: stack.enter_context(process(network, name, compiled=compiled))
-                    for name in CONTENDERS
-                }
-                number = max(20, round(TURN / contenders["plain"](10)))
-                times: dict[str, list[float]] = {name: [] for name in contenders}
-                for _ in range(rounds):
-                    for name, steps in contenders.items():
-                        times[name].append(steps(number))
+    for network in networks:
+        for compiled in how:
+            print(f"{network}, {'compiled' if compiled else 'eager'}", flush=True)
+            contenders = [Contender(network, name, compiled=compiled) for name in CONTENDERS]
+            memory = {contender.name: contender.answer()[0] for contender in contenders}
+            number = max(LEAST, round(TURN / contenders[0].seconds(LEAST)))
+            times: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+            for _ in range(rounds):
+                for contender in contenders:
+                    times[contender.name].append(contender.seconds(number))
+            for contender in contenders:
+                contender.end()
             table(times, "ms", 1e3)
             extra = {
                 name: median(a / b - 1 for a, b in zip(times[name], times["plain"], strict=True))
                 for name in CONTENDERS
             }
-            print("    ", ", ".join(f"{name} {value:+.1%}" for name, value in extra.items()))
+            for name, value in extra.items():
+                megabytes = memory[name] - memory["plain"]
+                print(f"    {name:<24} {value:+9.1%} of the time  {megabytes:+6.0f} MB")
             for name in ("hooks", "like wandb.watch"):
                 print(f"     {name} cost {extra[name] / extra['every step']:.1f} × every step")
-            rows.append({"name": network, "compiled": compiled, "seconds": times, "extra": extra})
+            rows.append(
+                {
+                    "name": network, "compiled": compiled,
+                    "seconds": times, "extra": extra, "memory": memory,
+                }
+            )  # fmt: skip
     return rows
 
 

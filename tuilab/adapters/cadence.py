@@ -36,6 +36,9 @@ class Cadence:
 
     def __init__(self, every: Every = SHARE) -> None:
         self.every = checked(every)
+        self.slowed = False
+        """Whether a measured step does without compiled code. Otherwise its duration says nothing
+        of its cost: a program may do other things between its steps."""
         self._asked = 0
         self._cost = self._elapsed = 0.0  # seconds
         self._plain = float("nan")  # mean duration of a step that was not measured
@@ -52,6 +55,10 @@ class Cadence:
         """Whether `arm` has asked for the next step."""
         return self._asked > 0
 
+    def pass_over(self) -> None:
+        """Leave the time since the last step out: the program was made to wait."""
+        self._last = perf_counter()
+
     def arm(self, steps: int = 1) -> None:
         """Measure the next `steps` steps, whatever they cost."""
         self._asked = max(self._asked, steps)
@@ -64,15 +71,15 @@ class Cadence:
     def after(self, step: int, measured: bool, spent: float) -> bool:
         """Return whether the step after `step`, from 0, is measured.
 
-        `spent` is the time in seconds that the watcher itself used in `step`. What else a measured
-        step costs, such as the loss of compiled code, shows in its duration.
+        `spent` is the time in seconds that the watcher itself used in `step`. Where measured steps
+        are `slowed`, what else they cost is taken from their duration.
         """
         now = perf_counter()
         duration, self._last = now - self._last, now
         self._elapsed += duration
         cost = spent
         if measured:
-            if step and duration > self._plain:
+            if self.slowed and step and duration > self._plain:
                 cost = max(spent, min(duration - self._plain, duration))
             self._asked = max(0, self._asked - 1)
             if isinstance(self.every, float) and self.every < 1:

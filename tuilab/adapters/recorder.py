@@ -27,6 +27,7 @@ from tuilab.errors import RunError
 from tuilab.record import Part, RunWriter, Status
 
 RETRY: Final = 1.0  # seconds between two attempts to write to a full disk
+IDLE: Final = 1.0  # seconds without a packet until what waits in the program is asked for
 POLL: Final = 0.01  # seconds until a device is asked again whether it has computed
 MOST_WAITING: Final = 512
 """Frames that may wait for the disk; further ones are dropped rather than fill the memory."""
@@ -90,9 +91,14 @@ class Recorder:
     """
 
     def __init__(
-        self, writer: RunWriter, facts: RunFacts, failed: Callable[[BaseException], None]
+        self,
+        writer: RunWriter,
+        facts: RunFacts,
+        failed: Callable[[BaseException], None],
+        idle: Callable[[], None] = lambda: None,
     ) -> None:
-        self._writer, self._facts, self._failed = writer, facts, failed
+        """`idle` is called where no packet has come for a while; it may put one."""
+        self._writer, self._facts, self._failed, self._idle = writer, facts, failed, idle
         self._inbox: SimpleQueue[Packet | _Describe | threading.Event | None] = SimpleQueue()
         self._monitor: Monitor | None = None  # once the layers are known
         self._diagnosed = True
@@ -130,7 +136,7 @@ class Recorder:
 
     def _run(self) -> None:
         try:
-            while (item := self._inbox.get()) is not None:
+            while (item := self._next()) is not None:
                 if isinstance(item, _Describe):
                     self._persistently(partial(self._writer.describe, *item.parts))
                 elif isinstance(item, threading.Event):
@@ -142,6 +148,14 @@ class Recorder:
         finally:
             with suppress(RunError):
                 self._writer.close()
+
+    def _next(self) -> "Packet | _Describe | threading.Event | None":
+        """Return what is to be recorded next; None at the end."""
+        while True:
+            try:
+                return self._inbox.get(timeout=IDLE)
+            except Empty:
+                self._idle()
 
     def _record(self, packet: Packet) -> None:
         deadline = time.monotonic() + FAREWELL

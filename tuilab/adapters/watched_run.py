@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +90,9 @@ class Controls(Protocol):
     def detach(self) -> None:
         """Take all hooks away."""
 
+    def uneven(self) -> bool:
+        """Return whether ranks may make different numbers of steps."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -171,7 +175,8 @@ class WatchedRun:
             Process(pid=os.getpid(), socket=self._server.address),
             Status(state=RunState.RUNNING),
         )
-        self._recorder = Recorder(writer, facts, self._fail)
+        self._sending = threading.Lock()  # between the program's thread and the recorder's
+        self._recorder = Recorder(writer, facts, self._fail, self._idle)
         self._previous_hook = sys.excepthook
         self._error = ""
         sys.excepthook = self._uncaught
@@ -338,6 +343,7 @@ class WatchedRun:
                 except Empty:
                     continue
             self._send(time.perf_counter())
+            self.cadence.pass_over()
         while (command := self._control.wait(self._inbox)) is not None:
             self._apply(command)
         if self._control.state is RunState.STOPPED:
@@ -401,6 +407,23 @@ class WatchedRun:
         flushed: bool = False,
     ) -> None:
         """Hand what has happened since the last frame to the recorder."""
+        with self._sending:
+            self._send_alone(now, measured, state, last=last, flushed=flushed)
+
+    def _idle(self) -> None:
+        """Record what the last steps have left, while the program does something else."""
+        if not self._closed:
+            self._send(time.perf_counter())
+
+    def _send_alone(
+        self,
+        now: float,
+        measured: Measured | None,
+        state: RunState | None,
+        *,
+        last: bool,
+        flushed: bool,
+    ) -> None:
         steps = self._scalars.take(all_of_them=last or flushed or state is RunState.PAUSED)
         if not (steps or self._events or self._validations or measured or state):
             return

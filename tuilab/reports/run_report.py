@@ -65,7 +65,7 @@ def _headline(summary: Summary, reader: RunReader) -> str:
     state = RunFolder(reader.path.parent).state(info)
     speed = summary.throughput
     lines = [
-        f"{summary.scenario}: {summary.title}" if summary.title else summary.scenario,
+        ": ".join(text for text in (summary.scenario, summary.title) if text),
         f"{state} after {summary.steps:,} steps ({summary.epochs:.4g} epochs)"
         f" · {info.data} · {summary.backend} {info.dtype} · seed {summary.seed}"
         f" · {speed['steps_per_second']:.0f} steps/s, statistics {speed['probe_share']:.1%}",

@@ -55,6 +55,9 @@ class EventNotices:
         if event.kind == EventKind.REFUSED:
             reason = str(event.detail.get("reason", ""))
             self._app.notify(reason, title="not applied", severity="warning")
+        elif event.kind == EventKind.RANKS:
+            message = str(event.detail.get("message", ""))
+            self._app.notify(message, title="ranks", severity="warning")
         elif event.kind in CHANGES:
             self._app.notify(sentence(event))
         elif covered and event.kind == EventKind.SET:

@@ -169,7 +169,8 @@ class Discovery:
 
     def nothing_recorded(self) -> str:
         """Return why there is no run, or "" where there is one or the reason was printed."""
-        if (launched.current is not None and launched.current.folders) or self._off:
+        program_has_run = launched.current is not None and bool(launched.current.folders)
+        if self._watcher is not None or program_has_run or self._off:
             return ""
         if self.stepped:
             return "no optimiser made a step with parameters of a torch.nn.Module"
@@ -187,7 +188,11 @@ def models_of(optimizers: Sequence[Optimizer]) -> list[nn.Module]:
     Of several that share parameters, such as a model in two wrappers, only as many as hold all.
     """
     owned = _parameters(optimizers)
-    modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+    modules = [
+        thing
+        for thing in gc.get_objects()
+        if issubclass(type(thing), nn.Module) and "_modules" in thing.__dict__  # is complete
+    ]
     inner = {id(child) for module in modules for child in module._modules.values()}
     roots = [
         (len(shared), -len(parameters), at, module, shared)

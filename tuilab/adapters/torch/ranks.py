@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import zlib
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -41,6 +42,7 @@ from tuilab.record import Compute, Part, Source
 
 BETWEEN: Final = 0.5  # seconds between two meetings, about: commands wait so long
 ORDER: Final = 4096  # bytes
+AT_ONCE: Final = 16  # commands: so many fit into an order
 ON_ALL: Final = ("set", "scale", "freeze", "unfreeze")
 """Commands that each rank must apply."""
 LANES: Final = ("loss", "step_time", "time_to_loss")
@@ -49,13 +51,16 @@ waits for another."""
 MOST_LANES: Final = 16
 """Of more ranks, only what is wrong is recorded."""
 SLOW: Final = 1.5
-"""A rank is slow whose losses take that many times as long as those of the others."""
-NOTICEABLE: Final = 0.005  # seconds a step that are worth to be said
+"""A rank is slow if its losses take this many times as long as those of the others."""
+NOTICEABLE: Final = 0.005  # seconds a step that the others wait
+JUDGED: Final = 20  # steps by whose median a rank is judged
 FORWARD: Final = ("activation", "pre_activation", "activation_grad")
 """Tensors of which each rank has its own examples."""
+OUTPUTS: Final = FORWARD[:2]
+"""Those whose values are one rank's own fault: a gradient is that of all."""
 HEAD: Final = 4
 """Numbers at the beginning of what a rank reports: whether it measures, the fingerprint of its
-layers, how many values are not finite, and its number of steps."""
+layers, how many of its activations are not finite, and its number of steps."""
 
 _runs = 0
 """How many runs have begun in this process: so that ranks mean the same one."""
@@ -149,7 +154,8 @@ class SharedStatistics:
         self._gradients = [of["activation_grad"] for of in slots if "activation_grad" in of]
         paths = [(row.path, *of_row) for row, of_row in zip(rows, slots, strict=True)]
         self.fingerprint = float(zlib.crc32(repr(paths).encode()))
-        self.nonfinite = float(np.nansum(self._own.statistics[:, NONFINITE]))
+        outputs = [of_row[name] for of_row in slots for name in OUTPUTS if name in of_row]
+        self.nonfinite = float(np.nansum(self._own.statistics[outputs, NONFINITE]))
 
     def report(self) -> Floats:
         """Return what other ranks need of it."""
@@ -267,7 +273,8 @@ class LeadingRun(WatchedRun):
         self._made = 0  # steps, also while nothing is recorded any more
         self._next, self._measured_next = 0, options.every != "never"
         self._orders: list[Mapping[str, Any]] = []  # commands that the others must apply
-        self._named: set[tuple[str, int]] = set()  # what has been said of a rank
+        self._named: set[tuple[str, int]] = set()  # what was recorded of a rank
+        self._to_loss: dict[int, deque[float]] = {}  # seconds, of the last steps of each rank
         super().__init__(options, controls, source, compute)
 
     def gradient_known(self) -> None:
@@ -281,7 +288,7 @@ class LeadingRun(WatchedRun):
         step, self._made = self._made, self._made + 1
         try:
             self._steps.end(values.get("loss", np.nan))
-            self._count_step(values, measured, spent)
+            armed = self._count_step(values, measured, spent)
             if step == self._next:
                 self._meet(step, measured)
             else:
@@ -290,7 +297,8 @@ class LeadingRun(WatchedRun):
             raise
         except Exception as error:  # noqa: BLE001  (of the process group)
             self._lose(error)
-        return self._measured_next and self._made == self._next
+            return False
+        return self._measured_next and self._made == self._next if self._together else armed
 
     def _begin_meetings(self) -> bool:
         """Return whether the ranks meet; the first time, find out."""
@@ -322,7 +330,15 @@ class LeadingRun(WatchedRun):
         self._end(RunState.FAILED, message)
 
     def _meet(self, step: int, measured: Measured | None) -> None:
-        self._drain()
+        if self._controls.uneven():
+            self._together = False
+            message = "the ranks have uneven numbers of steps: only rank 0 is recorded from here on"
+            self._event(EventKind.RANKS, {"message": message})
+            self._send(time.perf_counter(), measured)
+            return
+        for _ in range(AT_ONCE):
+            if not self._inbox.empty():
+                self._apply(self._inbox.get())
         shared = None if measured is None else measured.shared
         report = _report(self._steps.take(), shared)
         self._give_order(step, len(report))
@@ -407,18 +423,20 @@ class LeadingRun(WatchedRun):
         others = [count for rank, count in nonfinite.items() if rank != worst]
         self._name(
             worst, "values", bool(others) and nonfinite[worst] > 0 and not any(others),
-            f"{nonfinite[worst]:,.0f} values of rank {worst} are not finite, and none elsewhere",
+            f"{nonfinite[worst]:,.0f} activations of rank {worst} are not finite, and no others",
         )  # fmt: skip
-        times = {rank: float(np.median(rows[:, 2])) for rank, rows in heard.items() if len(rows)}
-        if len(times) > 1:
-            slowest = max(times, key=lambda rank: times[rank])
-            rest = float(np.median([t for rank, t in times.items() if rank != slowest]))
-            slow = times[slowest] > max(SLOW * rest, rest + NOTICEABLE)
-            self._name(
-                slowest, "slow", slow and self.step > 1,
-                f"rank {slowest} needs {1e3 * times[slowest]:.0f} ms until its loss is computed,"
-                f" the others {1e3 * rest:.0f} ms: all wait for it",
-            )  # fmt: skip
+        for rank, rows in heard.items():
+            self._to_loss.setdefault(rank, deque(maxlen=JUDGED)).extend(rows[:, 2])
+        times = {rank: float(np.median(self._to_loss[rank])) for rank in heard}
+        if len(times) < 2 or min(len(self._to_loss[rank]) for rank in heard) < JUDGED:
+            return
+        slowest = max(times, key=lambda rank: times[rank])
+        rest = float(np.median([t for rank, t in times.items() if rank != slowest]))
+        self._name(
+            slowest, "slow", times[slowest] > max(SLOW * rest, rest + NOTICEABLE),
+            f"rank {slowest} takes {1e3 * times[slowest]:.0f} ms to compute its loss, the others"
+            f" {1e3 * rest:.0f} ms; all wait for it",
+        )  # fmt: skip
 
     def _name(self, rank: int, what: str, true: bool, message: str) -> None:
         """Record an event about a rank, once."""
@@ -440,6 +458,8 @@ class FollowingRun(WatchedRun):
         self._measured_next = options.every != "never"
         self._closed = False
         self.classes = options.classes
+        self._previous_hook = sys.excepthook
+        sys.excepthook = self._uncaught
 
     @property
     def folder(self) -> Any:
@@ -471,6 +491,8 @@ class FollowingRun(WatchedRun):
         if not self._closed:
             self._closed = True
             self._controls.detach()
+            if sys.excepthook == self._uncaught:
+                sys.excepthook = self._previous_hook
 
     def failed(self, error: BaseException) -> None:
         """Measure no more, with one line."""
@@ -518,6 +540,10 @@ class FollowingRun(WatchedRun):
 
     def _obey_rank_0(self, shared: SharedStatistics | None) -> None:
         assert self._meetings is not None
+        if self._controls.uneven():
+            self._together = False
+            self.close()
+            return
         report = _report(self._steps.take(), shared)
         order = self._meetings.broadcast()
         if order.state == RunState.FINISHED:

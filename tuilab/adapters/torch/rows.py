@@ -44,6 +44,7 @@ class Row:
     normalized: bool = False  # a normalisation was seen to follow
     joined: bool = False  # a non-linearity was seen to follow
     is_output: bool = False
+    follows: "Row | None" = None  # whose output it was given, perhaps pooled or dropped out
     input_from: "tuple[Row, str] | None" = None  # whose tensor it was given, and which
     parameters: int = 0
     first: FirstWeights | None = None

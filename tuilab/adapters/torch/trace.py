@@ -230,8 +230,10 @@ class Trace:
         y, x, (entry, shape) = first_tensor(output), first_tensor(args), self._given
         if y is None or is_functorch_wrapped_tensor(y):
             return
-        if x is None and (x := first_tensor(kwargs)) is not None:
-            entry, shape = self._entry(x), x.shape
+        if x is None:
+            x = first_tensor(kwargs)
+            if x is not None:
+                entry, shape = self._entry(x), x.shape
         if known.response is not None:
             self.nonlinearity(known.path, known.kind, known.response, entry, y, call)
         elif known.weight and self._chosen(known.path):
@@ -327,6 +329,7 @@ class Trace:
             return
         else:
             row = self._row(path, call, kind)
+            row.follows = None if entry is None else entry.row
             if entry is not None and entry.same:
                 row.input_from = entry.row, entry.output
             row.channels_first = response.elementwise and y.ndim > 3
@@ -369,6 +372,7 @@ class Trace:
 
     def _see_input(self, row: Row, entry: Open | None, x: torch.Tensor) -> None:
         """Measure what a layer was given, unless it is what another has returned."""
+        row.follows = None if entry is None else entry.row
         if entry is not None and entry.same:
             row.input_from = entry.row, entry.output
         elif not self.is_chain:

@@ -33,8 +33,8 @@ from tuilab.adapters.torch.rows import (
     first_weights,
     units_first,
 )
-from tuilab.adapters.torch.slots import TensorSlots
-from tuilab.adapters.torch.tensors import MEAN, STD, Pending, Statistics
+from tuilab.adapters.torch.slots import TensorSlots, own_part
+from tuilab.adapters.torch.tensors import MEAN, STD, Statistics
 from tuilab.adapters.torch.trace import Trace
 from tuilab.adapters.watched_run import PACE, Measured, Stopped, WatchOptions
 from tuilab.record import Compute, Source
@@ -171,6 +171,7 @@ class TorchWatcher:
         if self._compiled != "off":
             self._tree.refresh()
             self._trace.install(self._tree.known)
+            self.run.cadence.slowed = self._tree.compiled
             if self._tree.compiled:
                 warnings.filterwarnings("ignore", OF_GLOBAL_HOOKS)
             self._stance = torch.compiler.set_stance("force_eager")
@@ -309,7 +310,7 @@ class TorchWatcher:
             self._disarm()
         spent = self._step.spent + self._trace.spent
         self._step, self._trace.spent = _Step(), 0.0
-        if self._detached:
+        if self.run.closed:  # because measuring failed
             self.run.pass_step()
         elif self.run.end_step(values, measured, spent) and not self._detached:
             self._arm()
@@ -423,12 +424,12 @@ class TorchWatcher:
                 for row in rows
                 if row.parameter
             }
-        pending: Pending | SharedStatistics = self._slots.take()
-        shared = None
+        taken, shared = self._slots.take(), None
         step, epoch, examples = self.run.step, self.run.epoch, trace.batch_size
         slots = [dict(row.slots) for row in rows]
         if isinstance(self.run, LeadingRun | FollowingRun):
-            pending = shared = SharedStatistics(pending, rows, slots, self._slots.sharded)
+            shared = SharedStatistics(taken, rows, slots, self._slots.sharded)
+        pending = shared or taken
 
         def snapshot() -> Snapshot:  # by the recorder's thread, in the order of the steps
             return self._snapshot(rows, slots, pending.result(), step, epoch, examples)
@@ -462,8 +463,7 @@ class TorchWatcher:
         In a chain they would say nothing that the layer before does not say.
         """
         if not self._published:
-            given = [row.input_from and row.input_from[0] for row in rows[1:]]
-            self._trace.is_chain = given == rows[:-1]
+            self._trace.is_chain = [row.follows for row in rows[1:]] == rows[:-1]
         for row in rows:
             if self._trace.is_chain:
                 row.slots.pop("input", None)
@@ -560,6 +560,13 @@ class TorchWatcher:
             return f"there is no layer {command.layer}: there are {len(self._published)}"
         return ""
 
+    def uneven(self) -> bool:
+        """Return whether the program has entered `DistributedDataParallel.join`."""
+        return any(
+            getattr(getattr(model, "_join_config", None), "enable", False)
+            for model in self._alive()
+        )
+
     def apply(self, command: Command) -> Mapping[str, object]:
         """Apply a command. Raises ConfigError."""
         if refusal := self.refusal(command):
@@ -579,14 +586,20 @@ class TorchWatcher:
                 parameter.grad = None
 
     def save(self, path: Path) -> None:
-        """Save the state of all models as a safetensors file, by name."""
+        """Save the state of all models as a safetensors file, by name.
+
+        Raises ConfigError for parameters that are divided between ranks.
+        """
         from safetensors.torch import save_file
 
         tensors = {}
         for prefix, model in self._prefixed():
             for name, value in model.state_dict().items():
                 if isinstance(value, torch.Tensor):
-                    tensors[clean(prefix + name)] = value.detach().cpu().contiguous().clone()
+                    part = own_part(value)
+                    if part is None or part[1]:
+                        raise ConfigError(f"{name} is divided between ranks and cannot be saved")
+                    tensors[clean(prefix + name)] = part[0].detach().cpu().contiguous().clone()
         save_file(tensors, path, {"format": "pt"})
 
 

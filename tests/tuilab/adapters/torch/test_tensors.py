@@ -148,8 +148,8 @@ def test_units(output: Tensor, compiled: bool, monkeypatch: pytest.MonkeyPatch) 
     expected = measure_units(plain(output), floor=0.0, saturation=(-2, 2))
     units = taken.units["row"]
     np.testing.assert_allclose(units.mean, expected.mean, atol=1e-6)
-    np.testing.assert_allclose(units.active, expected.active, atol=1e-6)
-    np.testing.assert_allclose(units.saturated, expected.saturated, atol=1e-6)
+    for field in ("active", "saturated"):
+        np.testing.assert_allclose(getattr(units, field), getattr(expected, field), atol=1e-6)
     highest = plain(output).reshape(-1, 30).max(axis=0)
     np.testing.assert_array_equal(taken.highest["row"] <= 0, highest <= 0)
 

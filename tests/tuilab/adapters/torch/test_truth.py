@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import tuilab
 from engine.backends import NumPyBackend
 from engine.statistics.frames import Snapshot
+from tests.tuilab.adapters.torch import programs
 from tests.tuilab.adapters.torch.programs import PROGRAMS, STEPS, Program
 from tests.tuilab.support import small, write_scenario
 from tuilab.record import RunReader
@@ -253,3 +254,24 @@ def test_the_engine_and_its_twin_in_pytorch_are_recorded_alike(tmp_path: Path) -
             "saturated",
         ):
             assert getattr(ours, name) == getattr(engines, name), name
+
+
+def test_inputs_are_recorded_where_layers_are_not_a_chain(tmp_path: Path) -> None:
+    seen = {}
+    for make in (programs.mlp, programs.convolutions, programs.residual, programs.gpt):
+        _, _, program = trained(make, tmp_path / make.__name__)
+        del program
+        with RunReader(tmp_path / make.__name__ / "run.db") as reader:
+            snapshot, layers = reader.snapshot(0), reader.info().layers
+        assert snapshot is not None
+        seen[make.__name__] = "input" in snapshot.tensors
+        if make is programs.gpt:
+            given = dict(zip((layer.path for layer in layers), snapshot.field("input", "std"),
+                             strict=True))  # fmt: skip
+            returned = dict(zip((layer.path for layer in layers),
+                                snapshot.field("activation", "std"), strict=True))  # fmt: skip
+            assert given["h.0.qkv"] == returned["h.0.ln_1"]
+            assert given["head"] == returned["ln_f"]
+            assert np.isfinite(given["h.1.ln_1"])  # a sum that no layer returned
+            assert given["h.1.ln_1"] not in returned.values()
+    assert seen == {"mlp": False, "convolutions": False, "residual": True, "gpt": True}

@@ -77,9 +77,7 @@ def test_the_record_ends_with_the_program(
 
 
 def test_a_program_that_is_stopped_from_the_view_ends_without_a_traceback(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        program(tmp_path, steps=10**9), stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(program(tmp_path, steps=10**9), stderr=subprocess.PIPE, text=True)
     database = tmp_path / "run" / "run.db"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (database.exists() and _recorded(database)):
