@@ -90,9 +90,6 @@ class Controls(Protocol):
     def detach(self) -> None:
         """Take all hooks away."""
 
-    def uneven(self) -> bool:
-        """Return whether ranks may make different numbers of steps."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
