@@ -152,13 +152,22 @@ class Snapshot:
 
     @property
     def gain_forward(self) -> float:
-        """Factor by which the std of activations changes per hidden layer, going forwards."""
-        return gain(self.field("activation", "std")[: self.hidden])
+        """Factor by which the std of activations changes per hidden layer, going forwards.
+
+        NaN where the layers are not a chain, each given what the one before it has returned:
+        where their inputs are recorded as well, under the name "input".
+        """
+        return self._gain("activation", 1)
 
     @property
     def gain_backward(self) -> float:
-        """Factor by which the std of dL/dA changes per hidden layer, going backwards."""
-        return gain(self.field("activation_grad", "std")[: self.hidden][::-1])
+        """Factor by which the std of dL/dA changes per hidden layer, going backwards; or NaN."""
+        return self._gain("activation_grad", -1)
+
+    def _gain(self, tensor: str, direction: int) -> float:
+        if "input" in self.tensors:
+            return float("nan")
+        return gain(self.field(tensor, "std")[: self.hidden][::direction])
 
     def first_nonfinite(self) -> tuple[int, str] | None:
         """Layer index (from 0) and tensor where NaN or infinity first appears in the step."""

@@ -40,7 +40,7 @@ class Cadence:
         """Whether a measured step does without compiled code. Otherwise its duration says nothing
         of its cost: a program may do other things between its steps."""
         self._asked = 0
-        self._cost = self._elapsed = 0.0  # seconds
+        self._cost = self._elapsed = self._recording = 0.0  # seconds
         self._plain = float("nan")  # mean duration of a step that was not measured
         self._next = 0.0  # when the next may be measured
         self._last = perf_counter()
@@ -63,6 +63,10 @@ class Cadence:
         """Measure the next `steps` steps, whatever they cost."""
         self._asked = max(self._asked, steps)
 
+    def recorded(self, seconds: float) -> None:
+        """Count time that another thread took to record: as a cost of the next measured step."""
+        self._recording += seconds
+
     def first(self) -> bool:
         """Return whether step 0 is measured."""
         self._last = perf_counter()
@@ -82,6 +86,8 @@ class Cadence:
             if self.slowed and step and duration > self._plain:
                 cost = max(spent, min(duration - self._plain, duration))
             self._asked = max(0, self._asked - 1)
+            cost += self._recording
+            self._recording = 0.0
             if isinstance(self.every, float) and self.every < 1:
                 self._next = now + max(SHORTEST, cost / self.every)
         else:

@@ -105,6 +105,8 @@ class Recorder:
         self._diverged = False
         self._snapshot: Snapshot | None = None  # the newest
         self._closing = threading.Event()
+        self.seconds = 0.0
+        """Processor time that recording took."""
         self._thread = threading.Thread(target=self._run, daemon=True, name="tuilab recorder")
         self._thread.start()
         self.dropped = 0
@@ -142,7 +144,9 @@ class Recorder:
                 elif isinstance(item, threading.Event):
                     item.set()
                 else:
+                    begin = time.thread_time()
                     self._record(item)
+                    self.seconds += time.thread_time() - begin
         except Exception as error:  # noqa: BLE001  (the program must go on)
             self._failed(error)
         finally:

@@ -90,9 +90,6 @@ class Controls(Protocol):
     def detach(self) -> None:
         """Take all hooks away."""
 
-    def uneven(self) -> bool:
-        """Return whether ranks may make different numbers of steps."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -150,6 +147,7 @@ class WatchedRun:
         self._validations: list[tuple[int, float, Scalars]] = []
         self._scalars = StepScalars()
         self._written = 0  # steps handed to the recorder
+        self._recording = 0.0  # seconds that the recorder has taken
         self._last_frame = 0.0
         self._speed = float("nan")
         self._at_speed = (0.0, 0)
@@ -327,6 +325,9 @@ class WatchedRun:
         step = self._scalars.steps
         self._scalars.end_step(values)
         self._control.count_step(epoch_ended=False)
+        seconds = self._recorder.seconds
+        self.cadence.recorded(seconds - self._recording)
+        self._recording = seconds
         return self.cadence.after(step, measured is not None, spent)
 
     def pass_step(self) -> None:

@@ -137,10 +137,10 @@ def _layers(summary: Summary) -> str:
             (
                 f"{layer['index']} {layer['name']}",
                 *(
-                    f"{_value(start[t]['std'])} → {_value(end[t]['std'])}"
+                    _change(start[t]["std"], end[t]["std"])
                     for t in ("activation", "activation_grad")
                 ),
-                f"{_value(start['update_ratio'])} → {_value(end['update_ratio'])}",
+                _change(start["update_ratio"], end["update_ratio"]),
                 f"{_share(start['dead_fraction'])} → {_share(end['dead_fraction'])}",
             )
         )
@@ -187,6 +187,13 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def _value(value: float | None) -> str:
     return "—" if value is None else f"{value:.3g}"
+
+
+def _change(start: float | None, end: float | None) -> str:
+    """Return how a value has changed; a dash for a tensor that the layer does not have."""
+    if start is None or np.isnan(start):
+        return "—"
+    return f"{_value(start)} → {_value(end)}"
 
 
 def _share(value: float | None) -> str:

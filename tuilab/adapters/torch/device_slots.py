@@ -227,7 +227,10 @@ class DeviceSlots:
         axis = 1 if channels_first else output.ndim - 1
         if floor is not None:
             others = [at for at in range(output.ndim) if at != axis]
-            self._highest.setdefault(row, []).append(output.amax(others).float())
+            highest = output.amax(others).float()
+            if (seen := self._highest.setdefault(row, [])) and seen[0].shape != highest.shape:
+                seen.clear()
+            seen.append(highest)
         rows = unit_rows(output, channels_first=channels_first).float()
         parts = [rows.mean(0)]
         if floor is not None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from queue import Empty
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -85,6 +85,13 @@ class Order:
     def decoded(cls, data: torch.Tensor) -> "Order":
         """Return the order that `encoded` has written."""
         return cls(**json.loads(data.numpy().tobytes()))
+
+
+class RankControls(Controls, Protocol):
+    """What a watcher of one of several ranks offers."""
+
+    def uneven(self) -> bool:
+        """Return whether ranks may make different numbers of steps."""
 
 
 class Meetings:
@@ -265,7 +272,7 @@ class LeadingRun(WatchedRun):
     """The run in rank 0: it records, decides, and hears of the others."""
 
     def __init__(
-        self, options: WatchOptions, controls: Controls, source: Source, compute: Compute
+        self, options: WatchOptions, controls: RankControls, source: Source, compute: Compute
     ) -> None:
         self._meetings = Meetings()
         self._together: bool | None = None  # not known before the end of the first step
@@ -275,6 +282,7 @@ class LeadingRun(WatchedRun):
         self._orders: list[Mapping[str, Any]] = []  # commands that the others must apply
         self._named: set[tuple[str, int]] = set()  # what was recorded of a rank
         self._to_loss: dict[int, deque[float]] = {}  # seconds, of the last steps of each rank
+        self._watcher = controls
         super().__init__(options, controls, source, compute)
 
     def gradient_known(self) -> None:
@@ -330,7 +338,7 @@ class LeadingRun(WatchedRun):
         self._end(RunState.FAILED, message)
 
     def _meet(self, step: int, measured: Measured | None) -> None:
-        if self._controls.uneven():
+        if self._watcher.uneven():
             self._together = False
             message = "the ranks have uneven numbers of steps: only rank 0 is recorded from here on"
             self._event(EventKind.RANKS, {"message": message})
@@ -448,8 +456,8 @@ class LeadingRun(WatchedRun):
 class FollowingRun(WatchedRun):
     """The run in another rank than 0: it records nothing, and reports to rank 0."""
 
-    def __init__(self, options: WatchOptions, controls: Controls) -> None:
-        self._options, self._controls = options, controls
+    def __init__(self, options: WatchOptions, controls: RankControls) -> None:
+        self._options, self._controls, self._watcher = options, controls, controls
         self.cadence = Cadence(options.every)
         self._meetings = Meetings() if dist.is_initialized() else None
         self._together: bool | None = None if self._meetings is not None else False
@@ -540,7 +548,7 @@ class FollowingRun(WatchedRun):
 
     def _obey_rank_0(self, shared: SharedStatistics | None) -> None:
         assert self._meetings is not None
-        if self._controls.uneven():
+        if self._watcher.uneven():
             self._together = False
             self.close()
             return
@@ -571,7 +579,7 @@ class FollowingRun(WatchedRun):
 
 
 def begin_run(
-    options: WatchOptions, controls: Controls, source: Source, compute: Compute
+    options: WatchOptions, controls: RankControls, source: Source, compute: Compute
 ) -> WatchedRun:
     """Return what records a program: where several ranks train together, only rank 0 does.
 

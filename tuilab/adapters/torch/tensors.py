@@ -166,7 +166,8 @@ class HostSlots:
         if floor is not None:
             highest = self._highest_of(output, channels_first, floor)
             last = self._highest.get(row)
-            self._highest[row] = highest if last is None else np.fmax(last, highest)
+            again = last is not None and last.shape == highest.shape
+            self._highest[row] = np.fmax(last, highest) if again else highest
         rows = unit_rows(output, channels_first=channels_first).contiguous()
         direct = self._direct(rows.dtype)
         if direct is None:

@@ -29,11 +29,9 @@ def trend(
 ) -> Symptom | None:
     """Return a symptom if `gain`, a factor per layer, is beyond a level, below or above 1.
 
-    None with fewer than DEEP hidden layers: one or two layers do not make a trend. None where the
-    layers are not a chain, of which recorded inputs are the sign: there a factor per layer has no
-    meaning.
+    None with fewer than DEEP hidden layers: one or two layers do not make a trend.
     """
-    depth = 0 if "input" in seen.snapshot.tensors else seen.run.hidden
+    depth = seen.run.hidden
     reached = None
     for severity, (key, level) in levels.items():
         bound = loosened(level, slack)

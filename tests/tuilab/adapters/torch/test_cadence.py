@@ -11,7 +11,7 @@ from tuilab.adapters.cadence import SHORTEST, Cadence, Every
 
 
 class Clock:
-    """Time that passes only when it is told to."""
+    """Time that passes only when a test says so."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -46,6 +46,16 @@ def measured_steps(
     return seen
 
 
+def asking(of: Cadence, at: int, steps: int) -> Callable[[int], None]:
+    """Return what asks for some steps at a step."""
+
+    def ask(step: int) -> None:
+        if step == at:
+            of.arm(steps)
+
+    return ask
+
+
 def test_a_number_of_steps(clock: Clock) -> None:
     assert measured_steps(Cadence(4), clock, 13) == [0, 4, 8, 12]
     assert measured_steps(Cadence(1), clock, 3) == [0, 1, 2]
@@ -54,7 +64,7 @@ def test_a_number_of_steps(clock: Clock) -> None:
 def test_never_but_when_asked(clock: Clock) -> None:
     never = Cadence("never")
     assert measured_steps(never, clock, 10) == []
-    seen = measured_steps(never, clock, 10, each=lambda step: never.arm(2) if step == 3 else None)
+    seen = measured_steps(never, clock, 10, each=asking(never, 3, 2))
     assert seen == [4, 5]
 
 
@@ -94,9 +104,22 @@ def test_what_a_program_does_between_its_steps_is_no_cost(clock: Clock) -> None:
     assert max(np.diff(steps)) <= 100
 
 
+def test_what_recording_takes_counts_as_well(clock: Clock) -> None:
+    of, measured, seen = Cadence(0.03), True, 0
+    of.first()
+    for step in range(5000):
+        clock.now += 0.01
+        seen += measured
+        before = measured
+        measured = of.after(step, measured, 0.0)
+        of.recorded(0.006 * before)
+    assert 0.006 * seen / (clock.now - 100) < 0.035
+    assert of.cost_share == pytest.approx(0.006 * seen / (clock.now - 100), rel=0.1)
+
+
 def test_asking_counts_from_the_next_step(clock: Clock) -> None:
     of = Cadence(100)
-    seen = measured_steps(of, clock, 20, each=lambda step: of.arm(3) if step == 5 else None)
+    seen = measured_steps(of, clock, 20, each=asking(of, 5, 3))
     assert seen == [0, 6, 7, 8]
     assert not of.asked
 

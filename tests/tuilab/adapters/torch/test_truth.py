@@ -274,4 +274,6 @@ def test_inputs_are_recorded_where_layers_are_not_a_chain(tmp_path: Path) -> Non
             assert given["head"] == returned["ln_f"]
             assert np.isfinite(given["h.1.ln_1"])  # a sum that no layer returned
             assert given["h.1.ln_1"] not in returned.values()
+            assert np.isnan(snapshot.gain_forward)  # which has a meaning in a chain only
+            assert np.isnan(snapshot.gain_backward)
     assert seen == {"mlp": False, "convolutions": False, "residual": True, "gpt": True}
