@@ -98,7 +98,7 @@ class StepPlan:
     def __init__(self, step: TrainingStep, memory: Memory, launcher: Launcher) -> None:
         self._step, self._memory = step, memory
         self._layers, self._bound = step.network.network.layers, step.network.bound
-        self._learns = step.network.network.first_weighted
+        self._first_trained = step.network.first_trained
         self._store, self._backend = step.network.store, step.network.backend
         _refuse(step)
         tracked = step.probes.dead_units.tracked if step.probes is not None else ()
@@ -124,7 +124,7 @@ class StepPlan:
             yield launches.over_flat("restore_averages", state.size, state, before, memory.alive)
         arrays = self._bound[-1].output, step.batch_y, step.score_gradient
         yield launches.loss(step.loss_kind, arrays, memory.result, memory.alive, self._backend)
-        for position in reversed(range(self._learns, len(self._layers))):
+        for position in reversed(range(self._first_trained, len(self._layers))):
             yield from self._backward(position)
         yield Join()
         if switches.penalty:
@@ -139,9 +139,8 @@ class StepPlan:
             yield self._clip_norm()
         yield self._optimize(memory.factor if switches.clip_norm else memory.one)
         if switches.max_norm:
-            for views in self._store.value_views:
-                if (weight := views.get("weight")) is not None:
-                    yield launches.max_norm(weight, memory.scalars, memory.alive)
+            for weight in self._store.weights:
+                yield launches.max_norm(weight, memory.scalars, memory.alive)
 
     def _forward(self, position: int) -> Iterator[Item]:
         layer, bound = self._layers[position], self._bound[position]
@@ -172,7 +171,7 @@ class StepPlan:
             gradient = views[position]["weight"]
             concurrent = len(x) * gradient.size < CONCURRENT
             yield Product(x, dy, gradient, transpose_a=True, concurrent=concurrent)
-            if position > self._learns:
+            if position > self._first_trained:
                 weight = self._store.value_views[position]["weight"]
                 yield Product(dy, weight, bound.input_gradient, transpose_b=True)
         elif (activation := self._fused(position)) is not None:
@@ -197,12 +196,10 @@ class StepPlan:
     def _normalization(self, position: int) -> launches.Normalization | None:
         """Return the launches of that layer if it is a batch normalisation that has kernels."""
         layer, output = self._layers[position], self._bound[position].output
-        learns = position < self._learns or self._bound[position].input_gradient.size
         if type(layer) is not BatchNorm or output.size // output.shape[-1] > MOST_ROWS:
             return None
         units = output.shape[-1:]
-        scratch = self._backend.empty(units), self._backend.empty(units)
-        return launches.Normalization(*scratch) if learns else None
+        return launches.Normalization(self._backend.empty(units), self._backend.empty(units))
 
     def _own_bias(self, position: int, views: Sequence[Views]) -> Array | None:
         """Return the bias of a linear layer unless the activation after it adds the bias."""

@@ -149,7 +149,7 @@ class Scope:
     gradients: Mapping[str, Array]
     state: Mapping[str, Array]  # saved but not trained: running averages
     backwards: bool = True  # False: only forward will run, no gradient buffers are needed
-    needs_input_gradient: bool = True  # False for the first layer with weights
+    needs_input_gradient: bool = True  # False for weights with no parameters before them
     hyper: MutableMapping[str, float] = field(default_factory=dict)  # read at every step
     noise: np.random.Generator = field(default_factory=np.random.default_rng)  # for masks
 

@@ -76,7 +76,7 @@ class BatchNorm(Layer):
         def forward(x: Array, training: bool) -> Array:
             if not training:
                 passes.evaluate(_rows(x))
-            elif n < 2:  # before the first weights, where no gradient is needed
+            elif n < 2:  # bound without a backward pass
                 raise ShapeError(TOO_FEW)
             else:
                 normalize(_rows(x))

@@ -61,7 +61,7 @@ class Shards:
         self._rows = team.parts(batch, 1)
         self._blas = ThreadpoolController().select(user_api="blas")
         self._whole = bound
-        self._first_weighted = next(at for at, layer in enumerate(layers) if layer.weighted)
+        self._first_trained = next(at for at, scope in enumerate(scopes) if scope.parameters)
         self._members = [
             [
                 self._bind(layer, x, scope, whole, rank)
@@ -99,7 +99,7 @@ class Shards:
 
     def backward(self, dscores: Array) -> None:
         """Fill the gradients of all parameters from dL/dscores."""
-        first = self._first_weighted
+        first = self._first_trained
         inputs = [self._input, *(layer.output for layer in self._whole[:-1])]
         output_gradients = [*(layer.input_gradient for layer in self._whole[1:]), dscores]
         row = [*zip(self._whole, self._units, inputs, output_gradients, strict=True)]

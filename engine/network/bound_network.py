@@ -26,6 +26,8 @@ class BoundNetwork:
     backwards: bool = True
     shapes: list[Shape] = field(init=False)
     """Before each layer, and after the last."""
+    first_trained: int = field(init=False)
+    """Position of the first layer with parameters; those before it need no gradient."""
     bound: list[Bound] = field(init=False)
     shards: Shards | None = field(init=False)
     """The same layers for parts of the batch, which threads run in place of `bound` if it pays."""
@@ -64,7 +66,8 @@ class BoundNetwork:
         )
 
     def __post_init__(self) -> None:
-        shapes, learns = self.network.shapes(self.batch_shape[1:]), self.network.first_weighted
+        shapes = self.network.shapes(self.batch_shape[1:])
+        first = next(at for at, named in enumerate(self.store.layout) if named)
         scopes = [
             Scope(
                 self.backend,
@@ -72,15 +75,16 @@ class BoundNetwork:
                 self.store.value_views[position],
                 self.store.gradient_views[position],
                 self.store.state_views[position],
-                self.backwards and position >= learns,
-                needs_input_gradient=self.backwards and position > learns,
+                self.backwards and position >= first,
+                needs_input_gradient=position > first or not layer.weighted,
                 hyper=self.hyper,
                 noise=self.noise,
             )
-            for position in range(len(self.network.layers))
+            for position, layer in enumerate(self.network.layers)
         ]
         triples = zip(self.network.layers, shapes, scopes, strict=False)
         object.__setattr__(self, "shapes", shapes)
+        object.__setattr__(self, "first_trained", first)
         bound = [layer.bind(x, scope) for layer, x, scope in triples]
         object.__setattr__(self, "bound", bound)
         shards = bind_shards(self.network.layers, shapes, bound, scopes)
@@ -126,5 +130,5 @@ class BoundNetwork:
             self.shards.backward(dscores)
             return
         dy = dscores
-        for layer in reversed(self.bound[self.network.first_weighted :]):
+        for layer in reversed(self.bound[self.first_trained :]):
             dy = layer.backward(dy)

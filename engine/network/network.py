@@ -24,11 +24,6 @@ class Network:
         """The network layer by layer, by which a checkpoint recognises it."""
         return {f"layer {at}": str(layer) for at, layer in enumerate(self.layers, start=1)}
 
-    @property
-    def first_weighted(self) -> int:
-        """Position of the first layer with weights; those before it need no gradient."""
-        return self.boundaries[0]
-
     def shapes(self, x: Shape) -> list[Shape]:
         """Return the shape before each layer and after the last, without the batch axis.
 
@@ -57,6 +52,9 @@ class Network:
         return [list(self.layers[first:end]) for first, end in pairwise([0, *self.boundaries])]
 
     def positions(self, groups: Collection[int]) -> list[int]:
-        """Return the positions of the layers in these groups (by index, from 1)."""
-        edges = self.boundaries
+        """Return the positions of the layers in these groups (by index, from 1).
+
+        The layers before the first weights belong to the first group.
+        """
+        edges = [0, *self.boundaries[1:]]
         return [at for index in sorted(groups) for at in range(edges[index - 1], edges[index])]

@@ -33,6 +33,16 @@ class ParameterStore:
     gradient_views: Sequence[Views]
     state_views: Sequence[Views]
 
+    @property
+    def weights(self) -> list[Array]:
+        """The weights (inputs, units) of all layers, including those inside a layer."""
+        return [
+            view
+            for views, named in zip(self.value_views, self.layout, strict=True)
+            for name, view in views.items()
+            if named[name][0] < self.decaying and view.ndim == 2
+        ]
+
     def views(self, flat: Array) -> list[Views]:
         """Return views of `flat` (P,) with the layout of the parameters in `values`."""
         return _views(flat, self.layout)

@@ -69,17 +69,16 @@ class MaxNorm:
     def __init__(self, network: BoundNetwork, hyper: Hyperparameters) -> None:
         backend, self._xp, self._hyper = network.backend, network.backend.xp, hyper
         self._weights = []
-        for views in network.store.value_views:
-            if (weight := views.get("weight")) is not None:
-                inputs, units = weight.shape
-                rows = min(inputs, max(1, backend.block // units))
-                squares, ones = backend.empty((rows, units)), backend.full((rows,), 1.0)
-                norm, part = backend.empty((units,)), backend.empty((units,))
-                row_blocks = [
-                    (block, squares[: len(block)], ones[: len(block)])
-                    for block in (weight[start : start + rows] for start in range(0, inputs, rows))
-                ]
-                self._weights.append((row_blocks, norm, part))
+        for weight in network.store.weights:
+            inputs, units = weight.shape
+            rows = min(inputs, max(1, backend.block // units))
+            squares, ones = backend.empty((rows, units)), backend.full((rows,), 1.0)
+            norm, part = backend.empty((units,)), backend.empty((units,))
+            row_blocks = [
+                (block, squares[: len(block)], ones[: len(block)])
+                for block in (weight[start : start + rows] for start in range(0, inputs, rows))
+            ]
+            self._weights.append((row_blocks, norm, part))
 
     def __call__(self) -> None:
         """Scale down the weights of every unit whose norm exceeds the limit."""

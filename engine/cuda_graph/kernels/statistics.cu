@@ -135,7 +135,7 @@ __device__ double combine(const long long* tensor, const double* partial, double
     bool whole = m.n == count;
     row[0] = count;
     row[1] = whole ? m.mean : least + most;  // infinite or NaN, as the sum would be
-    row[2] = whole || least == most ? std : NOT_A_NUMBER;
+    row[2] = whole ? std : NOT_A_NUMBER;
     row[3] = least;
     row[4] = most;
     row[5] = zeros / count;

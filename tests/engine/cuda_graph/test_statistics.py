@@ -141,10 +141,14 @@ def test_all_not_finite() -> None:
     found, expected = both(fill, Identity())
     np.testing.assert_array_equal(found.histograms, expected.histograms)
     np.testing.assert_array_equal(found.ranges, expected.ranges)
-    nonfinite = FIELDS.index("nonfinite")
-    np.testing.assert_array_equal(
-        found.statistics[..., nonfinite], expected.statistics[..., nonfinite]
-    )
+    for field in ("std", "nonfinite"):
+        np.testing.assert_array_equal(
+            found.statistics[..., FIELDS.index(field)],
+            expected.statistics[..., FIELDS.index(field)],
+            field,
+        )
+    activation = found.statistics[:, TENSORS.index("activation"), FIELDS.index("std")]
+    assert np.isnan(activation).all()
 
 
 def test_a_large_weight_is_sampled_as_on_the_host() -> None:

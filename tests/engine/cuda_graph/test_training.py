@@ -326,3 +326,12 @@ def test_a_checkpoint_of_steps_on_their_way_is_carried_on_from() -> None:
         found, wanted = second.network.store.values, first.network.store.values
         np.testing.assert_allclose(found, wanted, rtol=1e-7)
     assert seen >= 30 - saved.step
+
+
+def test_max_norm_limits_every_weight_inside_a_layer() -> None:
+    inside = Residual((Linear(9, He()), Nonlinearity(ReLU()), Linear(6, He())))
+    network = Network([inside, Nonlinearity(ReLU()), Linear(3, He())])
+    ours, _ = both(network, optimizer=SGD(0.05, max_norm=0.7))
+    weights = ours.network.store.weights
+    assert [weight.shape for weight in weights] == [(6, 9), (9, 6), (6, 3)]
+    assert all((np.linalg.norm(weight, axis=0) < 0.7 + 1e-12).all() for weight in weights)

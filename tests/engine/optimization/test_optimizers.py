@@ -11,8 +11,11 @@ from engine.backends.base import Backend
 from engine.data.dataset import Examples
 from engine.errors import ConfigError
 from engine.initializers import Normal
+from engine.layers.batch_norm import BatchNorm
+from engine.layers.linear import Linear
+from engine.layers.residual import Residual
 from engine.losses import SoftmaxCrossEntropy
-from engine.network import BoundNetwork, mlp
+from engine.network import BoundNetwork, Network, mlp
 from engine.optimization.optimizers import SGD, Adam, Optimizer, optimizers
 from engine.training.training_step import TrainingStep
 from tests.engine.conftest import Array
@@ -26,10 +29,15 @@ EXAMPLES = Examples(
 class Run:
     """A small network under way, all examples in each step."""
 
-    def __init__(self, optimizer: Optimizer, backend: Backend | None = None) -> None:
+    def __init__(
+        self, optimizer: Optimizer, backend: Backend | None = None, network: Network | None = None
+    ) -> None:
         backend = backend or make_backend("numpy", "float64")
+        plain = mlp(
+            [9, 7], 3, activation=Tanh(), initializer=Normal(0.5), bias=0.3, batch_norm=True
+        )
         self.network: BoundNetwork = BoundNetwork.of(
-            mlp([9, 7], 3, activation=Tanh(), initializer=Normal(0.5), bias=0.3, batch_norm=True),
+            network or plain,
             (20, 6),
             backend,
             generator=np.random.default_rng(0),
@@ -136,6 +144,27 @@ def test_max_norm_scales_the_weights_of_a_unit_back_and_leaves_the_others(
     for wanted in ("bias", "gamma", "beta"):
         for ours, theirs in zip(held.named(wanted), free.named(wanted), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("limit", [0.2, 1.0])
+def test_max_norm_limits_every_weight_inside_a_layer(limit: float, small_blocks: None) -> None:
+    inside = Linear(8, Normal(0.5)), BatchNorm(), Residual((Linear(8, Normal(0.5)),)), Linear(6)
+    row = [Linear(6, Normal(0.5)), Residual(inside), Linear(3, Normal(0.5))]
+    free, held = (
+        Run(SGD(0.5, max_norm=value), network=Network(row)).steps(1) for value in (0.0, limit)
+    )
+    limited = []
+    for free_views, views in zip(
+        free.network.store.value_views, held.network.store.value_views, strict=True
+    ):
+        for key, value in free_views.items():
+            if value.ndim == 2:
+                norm = np.sqrt((value**2).sum(axis=0))
+                limited.append((norm > limit).any())
+                value = value * np.minimum(1, limit / norm)
+            np.testing.assert_allclose(views[key], value, rtol=1e-13, err_msg=key)
+    assert len(limited) == 5
+    assert all(limited) or limit == 1.0
 
 
 @pytest.mark.parametrize(

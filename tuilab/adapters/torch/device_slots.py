@@ -349,7 +349,8 @@ def _row(numbers: Floats, values: int) -> Floats:
     scale, mean, variance, low, high, _, _, seen, zeros, saturated, nonfinite = numbers.tolist()
     row = np.empty(len(FIELDS))
     row[COUNT], row[MEAN], row[LOW], row[HIGH] = values, mean * scale, low, high
-    row[STD] = 0.0 if low == high else np.sqrt(variance) * scale  # equal values have no noise
+    equal = low == high and np.isfinite(low)  # which have no rounding noise
+    row[STD] = 0.0 if equal else np.sqrt(variance) * scale
     row[ZEROS], row[SATURATED] = zeros / seen, saturated / seen
     # The lowest and the highest are of all values, and show what a sample may have missed.
     row[NONFINITE] = max(nonfinite, float(not np.isfinite(low - high)))

@@ -10,6 +10,7 @@
 #define LANES 64     // values compared side by side
 #define TABLES 4     // of counts: neighbours in the same bin do not wait for each other
 #define SHORT 256
+#define SMALLEST 1e-150  // the squares of smaller values vanish, which only float64 has
 
 struct range {
     REAL least, most;
@@ -95,7 +96,7 @@ static void count(int32_t (*counts)[BINS + 2], const REAL *restrict v, length si
 
 // Measure the tensors from `begin` to before `end`: fill `table` (n, FIELDS), `ranges` (n, 2) and
 // `histograms` (n, 1 + BINS + 1: below, the bins, above). `left` (n,) becomes 1 for a tensor with
-// values that are not finite or too large to be squared: its rows are not valid then.
+// values that are not finite, or too large or too small to be squared: its rows are not valid then.
 KERNEL void measure(const int64_t *restrict tensors, const double *restrict bounds,
                     double *restrict table, double *restrict ranges, int64_t *restrict histograms,
                     uint8_t *restrict left, length begin, length end) {
@@ -117,7 +118,8 @@ KERNEL void measure(const int64_t *restrict tensors, const double *restrict boun
         }
         const double std = m.range.least == m.range.most ? 0 : sqrt(m.m2 / m.count);
         const double rms = hypot(m.mean, std);
-        left[at] = !(rms - rms == 0);
+        const double largest = fmax(-m.range.least, m.range.most);
+        left[at] = !(rms - rms == 0) || (m.range.least != m.range.most && largest < SMALLEST);
         if (left[at]) continue;
         const double row[FIELDS] = {m.count, m.mean, std, m.range.least, m.range.most,
                                     m.zeros / m.count, m.saturated / m.count, 0};

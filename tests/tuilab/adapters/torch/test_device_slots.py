@@ -73,6 +73,26 @@ def test_a_device_measures_what_the_host_does(name: str, bounds: Bounds) -> None
     assert np.isnan(ours.statistics[[0, 2]]).all()
 
 
+@pytest.mark.parametrize("make", [HostSlots, lambda: DeviceSlots(CPU)])
+def test_equal_values_that_are_infinite_have_no_std(make: Any) -> None:
+    slots = make()
+    slots.measure(0, torch.full((50,), float("inf")))
+    slots.measure(1, torch.full((50,), 0.1))
+    row, finite = slots.take(2).result().statistics
+    assert np.isnan(row[FIELDS.index("std")])
+    assert row[FIELDS.index("nonfinite")] == 50
+    assert finite[FIELDS.index("std")] == 0
+
+
+@pytest.mark.parametrize("make", [HostSlots, lambda: DeviceSlots(CPU)])
+@pytest.mark.parametrize("mean", [1e4, 1e6, 1e7])
+def test_a_mean_much_larger_than_the_std(make: Any, mean: float) -> None:
+    values, slots = torch.randn(100_000, dtype=torch.float64).add(mean).float(), make()
+    slots.measure(0, values)
+    row = slots.take(1).result().statistics[0]
+    assert row[FIELDS.index("std")] == pytest.approx(values.double().std().item(), rel=1e-3)
+
+
 def test_everything_of_a_step_together() -> None:
     host, device = HostSlots(), DeviceSlots(CPU)
     weight, x = torch.randn(20, 30), torch.randn(50, 12).abs()
