@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from tuilab.adapters.watched_run import Stopped as Stopped
     from tuilab.adapters.watched_run import WatchedRun as WatchedRun
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 _PUBLIC = {"watch": "watch", "Stopped": "watched_run", "WatchedRun": "watched_run"}
 _FRAMEWORKS = ("keras", "lightning", "transformers")
 """Modules with a callback for a framework, which load that framework."""

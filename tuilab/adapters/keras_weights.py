@@ -162,6 +162,10 @@ class KerasWeights:
         """Raise ConfigError: a compiled step takes no changes."""
         raise ConfigError(f"a compiled step does not take the command '{command.kind}'")
 
+    def uneven(self) -> bool:
+        """Return False: one process trains."""
+        return False
+
     def fetch(self, rows: Sequence[Scalars]) -> Fetched:
         """Return numbers, which are all in main memory."""
         return floats(rows)

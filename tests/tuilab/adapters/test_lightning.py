@@ -1,7 +1,10 @@
 """PyTorch Lightning, watched by a callback."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +235,36 @@ def test_only_the_first_rank_records(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(Exception, match=""):
         fit(module(), tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+PROGRAM = """
+import sys
+from lightning_mlp import Classifier, spirals
+from torch.utils.data import DataLoader
+import lightning, tuilab
+
+if __name__ == "__main__":
+    trainer = lightning.Trainer(
+        max_steps=12, accelerator="cpu", devices=2, strategy="ddp", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False,
+        callbacks=[tuilab.lightning.Watch(out="run", every=4)],
+    )
+    trainer.fit(Classifier(), DataLoader(spirals(1024), batch_size=64))
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_are_measured_together(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    root = Path(__file__).parents[3]
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{root}:{root / 'docs' / 'examples'}"},
+        check=True,
+    )
+    run = recorded(tmp_path / "run")
+    assert (run.info.state, run.info.step) == (RunState.FINISHED, 12)
+    assert {"loss@0", "loss@1"} <= {*run.series}
+    assert [snapshot.step for snapshot in run.snapshots] == [0, 4, 8]
+    assert (run.snapshots[0].field("activation", "count") == [2 * 64 * 64] * 2 + [2 * 64 * 2]).all()

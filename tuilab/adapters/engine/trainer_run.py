@@ -72,6 +72,10 @@ class TrainerControls:
         self._trainer.inbox.put(command)
         return command.plain()
 
+    def uneven(self) -> bool:
+        """Return False: one process trains."""
+        return False
+
     def fetch(self, rows: Sequence[Scalars]) -> Fetched:
         """Return numbers, which are all in main memory."""
         return floats(rows)
