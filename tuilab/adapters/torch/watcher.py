@@ -172,8 +172,7 @@ class TorchWatcher:
             self._tree.refresh()
             self._trace.install(self._tree.known)
             self.run.cadence.slowed = self._tree.compiled
-            if self._tree.compiled:
-                warnings.filterwarnings("ignore", OF_GLOBAL_HOOKS)
+            warnings.filterwarnings("ignore", OF_GLOBAL_HOOKS)
             self._stance = torch.compiler.set_stance("force_eager")
         self._step.spent += perf_counter() - begin
 
