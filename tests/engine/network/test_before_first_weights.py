@@ -108,11 +108,11 @@ def test_random_networks_are_those_of_pytorch(
 ) -> None:
     monkeypatch.setattr(shards, "ROWS", 2)
     monkeypatch.setattr(shards, "ELEMENTS", 1)
-    made = {
-        "formulas": lambda: NumPyBackend("float64"),
-        "kernels": lambda: make_backend("numpy", "float64"),
-        "threads": lambda: make_backend("numpy", "float64", 3),
-    }[backend]()
+    made = (
+        NumPyBackend("float64")
+        if backend == "formulas"
+        else make_backend("numpy", "float64", 3 if backend == "threads" else 1)
+    )
     network = bind(random_network(np.random.default_rng(seed)), made)
     assert (network.shards is not None) == (backend == "threads")
     pairs = list(zip(network.network.layers, network.shapes, strict=False))
