@@ -166,8 +166,9 @@ class HostSlots:
         if floor is not None:
             highest = self._highest_of(output, channels_first, floor)
             last = self._highest.get(row)
-            again = last is not None and last.shape == highest.shape
-            self._highest[row] = np.fmax(last, highest) if again else highest
+            if last is not None and last.shape == highest.shape:
+                highest = np.fmax(last, highest)
+            self._highest[row] = highest
         rows = unit_rows(output, channels_first=channels_first).contiguous()
         direct = self._direct(rows.dtype)
         if direct is None:
