@@ -459,6 +459,8 @@ def fetch(rows: Sequence[Scalars]) -> Fetched:
 
 
 def sum_of(losses: Sequence[torch.Tensor]) -> Any:
-    """Return the sum of losses: a number, or a tensor where they are on a device."""
-    total = sum(loss.sum() for loss in losses)
-    return now(total) if len({loss.device for loss in losses}) == 1 else float(total)
+    """Return the sum of losses: a number, or a tensor where they are on one device."""
+    devices = {loss.device for loss in losses}
+    if len(devices) == 1 and not losses[0].is_cpu:
+        return now(sum(loss.sum() for loss in losses))
+    return sum(loss.item() if loss.numel() == 1 else float(loss.sum()) for loss in losses)
