@@ -1,7 +1,7 @@
 """Checks analytic gradients against centred differences (course notes, gradcheck)."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, TypeVar
@@ -10,9 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.activations.piecewise import ELU, SELU, LeakyReLU, ReLU
-from engine.layers.base import Layer
+from engine.backends.base import Array
+from engine.layers.base import Bound, Layer
+from engine.layers.maxout import Maxout
 from engine.layers.nonlinearity import Nonlinearity
+from engine.layers.pool2d import MaxPool2d
 from engine.layers.prelu import PReLU
+from engine.layers.residual import Residual
 from engine.training.training_step import TrainingStep
 
 T = TypeVar("T")
@@ -65,14 +69,14 @@ def _around(
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """The loss at some parameters, and which units with a kink are above it."""
+    """The loss at some parameters, and on which piece of its function each unit is."""
 
     loss: float
-    active: Sequence[npt.NDArray[np.bool_]] = ()
+    pieces: Sequence[Array]
 
     def same_side(self, other: "_Point") -> bool:
-        """Return whether no unit is on the other side of its kink there."""
-        pairs = zip(self.active, other.active, strict=True)
+        """Return whether no unit is on the other side of a kink there."""
+        pairs = zip(self.pieces, other.pieces, strict=True)
         return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
 
 
@@ -183,19 +187,18 @@ def check_parameters(
     parameters are restored.
     """
     generator = np.random.default_rng(seed)
-    noise = step.network.noise.bit_generator
+    network = step.network
+    noise = network.noise.bit_generator
     drawn = noise.state
     step.take(rows, augment=False)
-    kinked = [at for at, layer in enumerate(step.network.network.layers) if _has_kink(layer)]
 
     def loss() -> _Point:
         noise.state = drawn
         value = step.gradients().loss
-        inputs = (step.network.input_of(at, step.batch_x) for at in kinked)
-        return _Point(value, [x > 0 for x in inputs])
+        return _Point(value, [*_pieces(network.network.layers, network.bound, step.batch_x)])
 
     here = loss()
-    store = step.network.store
+    store = network.store
     gradients = [{name: g.copy() for name, g in named.items()} for named in store.gradient_views]
     checks = []
     for position, named in enumerate(store.value_views):
@@ -210,7 +213,7 @@ def check_parameters(
             ]
             compared = np.array([slope is not None for slope in slopes])
             numerical = np.where(compared, np.array(slopes, np.float64), analytic)
-            kind = step.network.network.layers[position].kind
+            kind = network.network.layers[position].kind
             checked = int(np.count_nonzero(compared))
             error = relative_error(analytic, numerical)
             left_out = len(chosen) - checked
@@ -218,7 +221,16 @@ def check_parameters(
     return checks
 
 
-def _has_kink(layer: Layer) -> bool:
-    """Return whether the slope of a layer jumps where its input is 0."""
-    kinked = isinstance(layer, Nonlinearity) and isinstance(layer.activation, KINKED)
-    return kinked or isinstance(layer, PReLU)
+def _pieces(layers: Sequence[Layer], bound: Sequence[Bound], x: Array) -> Iterator[Array]:
+    """Yield on which piece of its function each unit with a kink is, for an input x."""
+    for layer, arrays in zip(layers, bound, strict=True):
+        kinked = isinstance(layer, Nonlinearity) and isinstance(layer.activation, KINKED)
+        if kinked or isinstance(layer, PReLU):
+            yield x > 0
+        elif isinstance(layer, Maxout):
+            yield x.reshape(len(x), layer.pieces, -1).argmax(axis=1)
+        elif isinstance(layer, MaxPool2d):
+            yield np.argmax(layer.cells(x, arrays.output.shape[1:]), axis=0)
+        elif isinstance(layer, Residual):
+            yield from _pieces(layer.layers, arrays.inside, x)
+        x = arrays.output

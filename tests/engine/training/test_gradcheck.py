@@ -9,6 +9,15 @@ from engine.backends import NumPyBackend, make_backend
 from engine.backends.base import Array, Backend
 from engine.data.dataset import Dataset, Examples
 from engine.initializers import Normal
+from engine.layers.base import Layer
+from engine.layers.conv2d import Conv2d
+from engine.layers.linear import Linear
+from engine.layers.maxout import Maxout
+from engine.layers.nonlinearity import Nonlinearity
+from engine.layers.pool2d import MaxPool2d
+from engine.layers.prelu import PReLU
+from engine.layers.reshape import Flatten, Image
+from engine.layers.residual import Residual
 from engine.losses import Loss, MulticlassSVM, SoftmaxCrossEntropy
 from engine.network import Network, mlp
 from engine.training.gradcheck import ParameterCheck, check_parameters
@@ -106,6 +115,26 @@ class TestCollapsedNetworks:
         assert checks[-1].left_out == 0  # the output layer has no kink above it
         sizes = [min(50, size) for size in (60, 10, *[100, 10] * (depth - 1), 30, 3)]
         assert [check.checked + check.left_out for check in checks] == sizes
+
+    @pytest.mark.parametrize("name", ["residual", "maxout", "prelu", "max_pool2d"])
+    def test_kinks_of_every_layer_are_left_out(self, name: str) -> None:
+        def linear(units: int) -> Linear:
+            return Linear(units, Normal(1e-4))
+
+        tail = [linear(8), Nonlinearity(ReLU()), linear(3)]
+        row: list[Layer] = {
+            "residual": [linear(8), Residual((linear(8), Nonlinearity(ReLU()), linear(8))), *tail],
+            "maxout": [linear(8), Nonlinearity(Tanh()), linear(8), Maxout(), *tail],
+            "prelu": [linear(8), PReLU(), linear(8), PReLU(per_unit=True), *tail],
+            "max_pool2d": [
+                Image(1, 2, 3), Conv2d(3, padding=1, initializer=Normal(1e-4)),
+                MaxPool2d(stride=1), Conv2d(3, padding=1, initializer=Normal(1e-4)),
+                MaxPool2d(size=1), Flatten(), *tail,
+            ],
+        }[name]  # fmt: skip
+        checks = checks_of(Network(row), self.X, self.Y)
+        assert max(check.error for check in checks) < KINKED
+        assert sum(check.left_out for check in checks) > 0
 
     @pytest.mark.parametrize(("std", "depth"), [(1e-3, 2), (1e-2, 2), (0.1, 3), (1.0, 3)])
     def test_a_wrong_gradient_is_wrong(
