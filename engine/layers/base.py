@@ -55,7 +55,7 @@ class Bound:
     """A layer bound into buffers: its passes, and the arrays that others may read."""
 
     __slots__ = (
-        *("output", "input_gradient", "start", "deferred"),
+        *("output", "input_gradient", "start", "inside", "deferred"),
         *("_forward", "_backward", "_weight_gradient", "_gradients", "_x"),
     )
 
@@ -69,6 +69,7 @@ class Bound:
         weight_gradient: Callable[..., None] | None = None,
         gradients: Sequence[Array] = (),
         start: Callable[[Array], Array] | None = None,
+        inside: Sequence["Bound"] = (),
     ) -> None:
         """Take the layer's functions over plain arrays, and the buffers that they fill.
 
@@ -81,6 +82,8 @@ class Bound:
         first batch, and returns y.
         """
         self.output, self.input_gradient, self.start = output, input_gradient, start
+        self.inside = inside
+        """The layers inside this one, in order."""
         self.deferred = False
         """Whether `weight_gradient` is called after all layers have gone backwards."""
         self._forward, self._backward = forward, backward

@@ -31,7 +31,7 @@ class _Pool2d(Layer):
             raise ShapeError(f"windows of {self.size} do not fit into images of {x[:2]}")
         return (height, width, x[2])
 
-    def _cells(self, images: Array, out: Shape) -> list[Array]:
+    def cells(self, images: Array, out: Shape) -> list[Array]:
         """Return a view of `images` (batch, H, W, C) for every position in a window."""
         stride = self.stride or self.size
         height, width = out[:2]
@@ -56,7 +56,7 @@ class MaxPool2d(_Pool2d):
         taken, free = (scope.gradient(name, out, np.bool_) for name in ("taken", "free"))
 
         def forward(x: Array, training: bool) -> Array:
-            first, *others = self._cells(x, out)
+            first, *others = self.cells(x, out)
             xp.copyto(y, first)
             for cell in others:
                 xp.maximum(y, cell, out=y)
@@ -65,7 +65,7 @@ class MaxPool2d(_Pool2d):
         def backward(x: Array, dy: Array) -> Array:
             dx.fill(0)
             free.fill(True)
-            pairs = zip(self._cells(x, out), self._cells(dx, out), strict=True)
+            pairs = zip(self.cells(x, out), self.cells(dx, out), strict=True)
             for cell, target in pairs:
                 xp.equal(cell, y, out=taken)
                 xp.logical_and(taken, free, out=taken)
@@ -91,7 +91,7 @@ class AvgPool2d(_Pool2d):
         weight = 1 / self.size**2
 
         def forward(x: Array, training: bool) -> Array:
-            first, *others = self._cells(x, out)
+            first, *others = self.cells(x, out)
             xp.copyto(y, first)
             for cell in others:
                 xp.add(y, cell, out=y)
@@ -101,7 +101,7 @@ class AvgPool2d(_Pool2d):
         def backward(x: Array, dy: Array) -> Array:
             dx.fill(0)
             xp.multiply(dy, weight, out=share)
-            for target in self._cells(dx, out):
+            for target in self.cells(dx, out):
                 xp.add(target, share, out=target)
             return dx
 

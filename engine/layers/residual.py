@@ -112,4 +112,5 @@ class Residual(Layer):
             xp.add(x, start_row(bound, x), out=y)
             return y
 
-        return Bound(forward, backward, y, dx, start=start if starts(bound) else None)
+        first = start if starts(bound) else None
+        return Bound(forward, backward, y, dx, start=first, inside=bound)

@@ -373,7 +373,7 @@ class WatchedRun:
             else:
                 detail = self._controls.apply(command)
         except (TuilabError, OSError) as error:
-            self._event(EventKind.REFUSED, {**command.plain(), "message": str(error)})
+            self._event(EventKind.REFUSED, {"command": command.kind, "reason": str(error)})
         else:
             self._event(command.kind, dict(detail))
 

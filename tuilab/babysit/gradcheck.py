@@ -26,6 +26,13 @@ VERDICTS: Final = (
 """Limits of the relative error from the course notes; above the last, a gradient is wrong."""
 
 
+NOT_CHECKED: Final = "not checked"
+LEFT_OUT: Final = (
+    "left out: differences cannot decide where a unit crosses the kink of its non-linearity\n"
+    "within every usable step, as in networks whose activations are almost 0"
+)
+
+
 def verdict(error: float) -> str:
     """Return the verdict of the course notes on a relative error."""
     return next((words for limit, words in VERDICTS if error <= limit), "wrong")
@@ -55,8 +62,20 @@ def table(checks: Sequence[ParameterCheck]) -> str:
     """Return a line with a verdict per parameter array, and the largest error."""
     rows = [("layer", "parameter", "elements", "relative error", "verdict")]
     rows += [
-        (f"{c.layer} {c.kind}", c.name, str(c.checked), f"{c.error:.1e}", verdict(c.error))
-        for c in checks
+        (f"{c.layer} {c.kind}", c.name, _elements(c), *_error_and_verdict([c])) for c in checks
     ]
-    worst = float(np.max([check.error for check in checks]))  # NaN if any error is NaN
-    return f"{aligned(rows)}\n\nworst {worst:.1e}: {verdict(worst)}"
+    worst, meaning = _error_and_verdict(checks)
+    text = f"{aligned(rows)}\n\nworst {worst}: {meaning}"
+    return f"{text}\n{LEFT_OUT}" if any(check.left_out for check in checks) else text
+
+
+def _elements(check: ParameterCheck) -> str:
+    return f"{check.checked}, {check.left_out} left out" if check.left_out else str(check.checked)
+
+
+def _error_and_verdict(checks: Sequence[ParameterCheck]) -> tuple[str, str]:
+    """Return the largest error of some arrays, and the verdict on it."""
+    if not any(check.checked for check in checks):
+        return "—", NOT_CHECKED
+    error = float(np.max([check.error for check in checks]))  # NaN if any error is NaN
+    return f"{error:.1e}", verdict(error)

@@ -18,16 +18,28 @@ def check(subject: Subject) -> CheckResult:
     errors = [check.error for check in arrays]
     index = int(np.argmax([error if error == error else np.inf for error in errors]))
     worst = arrays[index]
+    elements, left_out = (
+        sum(getattr(check, name) for check in arrays) for name in ("checked", "left_out")
+    )
     verdict, meaning = _judge(
         worst.error, f"the {worst.name} of layer {worst.layer} ({worst.kind})"
     )
+    if not elements:
+        verdict, meaning = LOOK, "No gradient could be checked."
+    shown = f"largest relative error {worst.error:.1e}" if elements else "no element checked"
+    if left_out:
+        shown += f", {left_out} of {elements + left_out} elements left out"
+        meaning += (
+            " Elements are left out where a unit crosses the kink of its non-linearity within "
+            "every usable step, as in networks whose activations are almost 0."
+        )
     return CheckResult(
         verdict,
         measured=worst.error,
-        shown=f"largest relative error {worst.error:.1e}",
+        shown=shown,
         expected=f"at most {KINKED:g}",
         meaning=meaning,
-        details={"arrays": len(arrays), "elements": sum(check.checked for check in arrays)},
+        details={"arrays": len(arrays), "elements": elements, "left_out": left_out},
     )
 
 

@@ -101,20 +101,17 @@ def pass_through(network: BoundNetwork) -> tuple[Any, Any]:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("backend", ["formulas", "kernels", "threads"])
+@pytest.mark.parametrize("path", ["formulas", "kernels", "threads"])
 @pytest.mark.parametrize("seed", range(20))
 def test_random_networks_are_those_of_pytorch(
-    seed: int, backend: str, monkeypatch: pytest.MonkeyPatch
+    seed: int, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "ROWS", 2)
     monkeypatch.setattr(shards, "ELEMENTS", 1)
-    made = (
-        NumPyBackend("float64")
-        if backend == "formulas"
-        else make_backend("numpy", "float64", 3 if backend == "threads" else 1)
-    )
-    network = bind(random_network(np.random.default_rng(seed)), made)
-    assert (network.shards is not None) == (backend == "threads")
+    compiled = make_backend("numpy", "float64", 3 if path == "threads" else 1)
+    backend = NumPyBackend("float64") if path == "formulas" else compiled
+    network = bind(random_network(np.random.default_rng(seed)), backend)
+    assert (network.shards is not None) == (path == "threads")
     pairs = list(zip(network.network.layers, network.shapes, strict=False))
     theirs = torch.nn.Sequential(*(twin(layer, shape) for layer, shape in pairs)).double()
     parameters = [

@@ -11,6 +11,7 @@ from engine.activations import Tanh
 from engine.backends.base import Array, Backend
 from engine.data.dataset import Examples
 from engine.optimization.regularization import Penalty
+from engine.training.gradcheck import ParameterCheck
 from tests.tuilab.babysit.conftest import Make
 from tuilab.babysit import (
     generalization,
@@ -171,6 +172,24 @@ class TestGradients:
         found = gradients.check(subject(network={"batch_norm": True}))
         assert found.verdict == "good"
         assert found.measured < 1e-6
+
+    def test_right_ones_of_a_collapsed_network_are_not_wrong(self, subject: Make) -> None:
+        collapsed = {"hidden": [10, 10, 10], "initializer": {"name": "normal", "std": 1e-4}}
+        found = gradients.check(subject(network=collapsed | {"activation": "relu"}))
+        assert found.verdict == "good"
+        left_out, elements = found.details["left_out"], found.details["elements"]
+        assert left_out > 0
+        assert f"{left_out} of {elements + left_out} elements left out" in found.shown
+        assert "kink" in found.meaning
+
+    def test_without_any_element_it_is_worth_a_look(
+        self, subject: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        none = [ParameterCheck(1, "linear", "weight", 0, 0.0, 4)]
+        monkeypatch.setattr(gradients, "check_gradients", lambda *_: none)
+        found = gradients.check(subject())
+        assert found.verdict == "look at it"
+        assert found.meaning.startswith("No gradient could be checked.")
 
     def test_a_wrong_one_is_found_and_named(
         self, subject: Make, monkeypatch: pytest.MonkeyPatch

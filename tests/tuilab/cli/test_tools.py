@@ -67,6 +67,16 @@ def test_a_wrong_gradient_is_found(cli: Cli, lab: Path, monkeypatch: pytest.Monk
     assert "wrong" in out
 
 
+def test_elements_at_kinks_are_left_out_and_counted(cli: Cli, lab: Path) -> None:
+    network = {"hidden": [10, 10, 10], "initializer": {"name": "normal", "std": 1e-4}}
+    path = write_scenario(lab / "s.toml", small(network=network | {"activation": "relu"}))
+    code, out, _ = cli("gradcheck", path, "--elements", "4")
+    assert code == 0
+    assert "0, 4 left out" in out
+    assert "not checked" in out
+    assert "kink of its non-linearity" in out
+
+
 def test_verdicts_are_those_of_the_course_notes() -> None:
     assert verdict(1e-8) == "happy"
     assert "kinks" in verdict(5e-5)
