@@ -16,7 +16,7 @@ from tuilab.diagnosis.finding import Finding
 
 UNMARKED: Final = frozenset((
     *(EventKind.PAUSE, EventKind.RESUME, EventKind.STEP, EventKind.STOP, EventKind.RUN_TO_EPOCH),
-    *(EventKind.SPEED, EventKind.CHECKPOINT, EventKind.REFUSED, EventKind.CLEARED),
+    *(EventKind.SPEED, EventKind.CHECKPOINT, EventKind.REFUSED, EventKind.CLEARED, EventKind.ARM),
 ))  # fmt: skip
 """Events that leave the training as it is."""
 RANKS: Final = ("muted", "update", "warning", "error")
@@ -54,6 +54,9 @@ def of_events(events: Iterable[Event]) -> list[EventMarker]:
         elif event.kind in CHANGES:
             label = change_label(event)
             markers.append(EventMarker(event.step, REBUILT.glyph, label, REBUILT.role))
+        elif event.kind in (EventKind.SKIPPED, EventKind.RANKS):
+            label = "step skipped" if event.kind == EventKind.SKIPPED else "ranks"
+            markers.append(EventMarker(event.step, CHANGED.glyph, label, "warning"))
         elif event.kind not in UNMARKED:
             label = setting_label(event)
             markers.append(EventMarker(event.step, CHANGED.glyph, label, CHANGED.role))

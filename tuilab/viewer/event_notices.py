@@ -55,6 +55,9 @@ class EventNotices:
         if event.kind == EventKind.REFUSED:
             reason = str(event.detail.get("reason", ""))
             self._app.notify(reason, title="not applied", severity="warning")
+        elif event.kind == EventKind.CHECKPOINT:
+            file = event.detail.get("file")
+            self._app.notify(f"saved as checkpoints/{file}" if file else "saved", timeout=3)
         elif event.kind == EventKind.RANKS:
             message = str(event.detail.get("message", ""))
             self._app.notify(message, title="ranks", severity="warning")

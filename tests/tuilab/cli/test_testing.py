@@ -143,12 +143,18 @@ def test_seed_and_settings_from_outside_hold_for_all(cli: Cli, suite: Path) -> N
     assert [(run["seed"], run["steps"]) for run in runs] == [(7, 3), (7, 3)]
 
 
-@pytest.mark.parametrize("arguments", [[], ["missing.toml"], ["empty"]])
+@pytest.mark.parametrize("arguments", [["missing.toml"], ["empty"], ["-k", "no_such_scenario"]])
 def test_nothing_to_run_is_exit_code_2(cli: Cli, lab: Path, arguments: list[str]) -> None:
     (lab / "empty").mkdir()
     code, out, err = cli("test", *arguments)
     assert (code, out) == (2, "")
-    assert (arguments or ["scenarios"])[0] in err
+    assert arguments[-1] in err
+
+
+def test_outside_of_the_source_folder_the_installed_scenarios_run(cli: Cli) -> None:
+    code, out, _ = cli("test", "-k", "zero_init", "--set", "train.steps=2", "--json")
+    names = {result["scenario"] for result in json.loads(out)}
+    assert names, code
 
 
 def test_a_report_that_cannot_be_written_does_not_cost_the_table(cli: Cli, suite: Path) -> None:
