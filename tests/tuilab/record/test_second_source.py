@@ -21,7 +21,7 @@ from tuilab.claims.summary import summarize
 from tuilab.diagnosis import Diagnosis, Monitor, RunFacts
 from tuilab.diagnosis.finding import active
 from tuilab.export import export
-from tuilab.record import RunReader, RunWriter, ScenarioInfo, Source, Status
+from tuilab.record import Process, RunReader, RunWriter, ScenarioInfo, Source, Status
 from tuilab.record.run_folder import RunFolder, find, find_all
 from tuilab.viewer.model.store import RunStore
 
@@ -62,18 +62,24 @@ def folder(tmp_path: Path) -> RunFolder:
     return made
 
 
-def record(folder: RunFolder, rate: float = 0.05) -> None:
-    """Record a whole run."""
+def record(
+    folder: RunFolder,
+    rate: float = 0.05,
+    capabilities: tuple[str, ...] = (),
+    state: RunState = RunState.FINISHED,
+) -> None:
+    """Record a run that takes some commands, whole unless its `state` is another."""
     with closing(RunWriter(folder.database)) as writer:
         writer.describe(
-            Source(source="numpy", capabilities=()),
+            Source(source="numpy", capabilities=capabilities),
             ScenarioInfo(title="A sine"),
             TrainingStatus(layers=LAYERS),
+            Process(socket="control.sock" if capabilities else ""),
             Status(state=RunState.RUNNING),
         )
         for frame in train(rate):
             writer.write(frame)
-        writer.describe(Status(state=RunState.FINISHED))
+        writer.describe(Status(state=state))
 
 
 def test_everything_comes_back(folder: RunFolder) -> None:

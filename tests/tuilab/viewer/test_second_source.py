@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.states import RunState
 from tests.tuilab.record.test_second_source import record
 from tests.tuilab.viewer.conftest import FakeClient, Follow
 from tests.tuilab.viewer.visits import settle, text, viewing
 from tuilab.charts.symbols import NOT_FINITE
 from tuilab.charts.viewport import Viewport
-from tuilab.record.run_folder import RunFolder
+from tuilab.record.run_folder import RunFolder, hold_lock
 from tuilab.viewer.curves import KINDS, Scene
 
 
@@ -63,3 +64,18 @@ async def test_a_layer_names_the_tensors_that_are_not_recorded(
         assert "▸ momentum" in shown
         assert "momentum over time" in shown
         assert "NaN" not in shown
+
+
+@pytest.mark.parametrize(("key", "kind"), [("M", "arm"), ("ctrl+s", "checkpoint")])
+async def test_a_watched_program_is_measured_and_saved_by_key(
+    tmp_path: Path, client: FakeClient, key: str, kind: str
+) -> None:
+    folder = RunFolder(tmp_path / "program")
+    folder.path.mkdir()
+    record(folder, capabilities=(kind,), state=RunState.RUNNING)
+    lock = hold_lock(folder)
+    async with viewing(folder, client) as (app, pilot):
+        await pilot.press("M", "ctrl+s", "space", "n")
+        await settle(app, pilot)
+    lock.close()
+    assert [command.kind for command in client.sent] == [kind]  # and nothing it cannot do
