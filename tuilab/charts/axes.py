@@ -28,7 +28,7 @@ def round_step(span: float, number: int) -> float:
 
 def ticks(low: float, high: float, number: int, *, logarithmic: bool) -> list[tuple[float, str]]:
     """Return places and labels of ticks on a y axis; on a logarithmic one, places are powers."""
-    if logarithmic and high - low < 2:
+    if logarithmic and settled(high - low) < 2:
         if between := _between_decades(low, high):
             return between
         linear = ticks(10.0**low, 10.0**high, number, logarithmic=False)
