@@ -47,7 +47,7 @@ class Packet:
     steps_per_second: float = float("nan")
     probe_share: float = float("nan")
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
-    validations: Sequence[tuple[int, float]] = ()  # after so many steps, at this epoch
+    validations: Sequence[tuple[int, float]] = ()  # after how many steps, at which epoch
     snapshot: Callable[[], Snapshot] | None = None
     events: Sequence[Event] = ()
     status: Callable[[], TrainingStatus] | None = None

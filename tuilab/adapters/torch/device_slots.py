@@ -41,7 +41,7 @@ from tuilab.adapters.torch.tensors import (
 LARGE: Final = 1 << 22
 """Of a tensor with more elements, every k-th counts for mean, std and the shares."""
 REACH: Final = 120
-"""Magnitudes beyond 2^±REACH are not told apart: float32 ends soon after."""
+"""Magnitudes beyond 2^±REACH are counted alike: float32 ends soon after."""
 LOGGED: Final = 11
 """Numbers of a measurement: scale, mean, variance, lowest, highest, low and high edge of the bins,
 values, zeros, saturated values, and values that are not finite."""
@@ -345,7 +345,7 @@ def _tables(
 
 
 def _row(numbers: Floats, values: int) -> Floats:
-    """Return the statistics (FIELDS,) of a measurement of a tensor with so many values."""
+    """Return the statistics (FIELDS,) of a tensor with that number of `values`, from its log."""
     scale, mean, variance, low, high, _, _, seen, zeros, saturated, nonfinite = numbers.tolist()
     row = np.empty(len(FIELDS))
     row[COUNT], row[MEAN], row[LOW], row[HIGH] = values, mean * scale, low, high

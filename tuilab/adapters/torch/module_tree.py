@@ -1,4 +1,4 @@
-"""The modules and parameters of the watched models, looked up anew only when they have changed."""
+"""The modules and parameters of the watched models, looked up again only when they have changed."""
 
 import weakref
 from collections.abc import Callable, Sequence

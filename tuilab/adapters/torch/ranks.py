@@ -42,7 +42,7 @@ from tuilab.record import Compute, Part, Source
 
 BETWEEN: Final = 0.5  # seconds between two meetings, about: commands wait so long
 ORDER: Final = 4096  # bytes
-AT_ONCE: Final = 16  # commands: so many fit into an order
+AT_ONCE: Final = 16  # commands that fit into an order
 ON_ALL: Final = ("set", "scale", "freeze", "unfreeze")
 """Commands that each rank must apply."""
 LANES: Final = ("loss", "step_time", "time_to_loss")

@@ -18,9 +18,6 @@ WRAPPERS: Final = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_mod
 """Names of modules that wrap another without being part of the network."""
 PASSING: Final = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d,
                   nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)  # fmt: skip
-WINDOW_EXAMPLES: Final = 1000
-WINDOW_SNAPSHOTS: Final = 10
-"""A unit is dead if it was silent over this many examples or snapshots, whichever comes first."""
 
 
 @dataclass(eq=False)

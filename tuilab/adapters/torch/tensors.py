@@ -69,7 +69,7 @@ class HostSlots:
         self._one_signed: dict[Hashable, float] = {}
 
     def reserve(self, slots: int) -> None:
-        """Have room for at least so many slots."""
+        """Have room for at least this many slots."""
         while len(self._filled) < slots:
             n = len(self._filled)
             for name in ("_filled", "_statistics", "_histograms", "_ranges"):

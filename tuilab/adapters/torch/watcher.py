@@ -11,30 +11,23 @@ from threading import get_ident
 from time import perf_counter
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from engine.commands import Command
 from engine.errors import ConfigError
-from engine.statistics.frames import BINS, FIELDS, TENSORS, Snapshot, TrainingStatus
+from engine.statistics.frames import Snapshot, TrainingStatus
 from tuilab.adapters.scalars import Fetched, Scalars, now
 from tuilab.adapters.torch.device_slots import fetch, sum_of
 from tuilab.adapters.torch.hyperparameters import Factors, restore
 from tuilab.adapters.torch.losses import TAP
 from tuilab.adapters.torch.module_tree import Layers, ModuleTree
 from tuilab.adapters.torch.ranks import FollowingRun, LeadingRun, SharedStatistics, begin_run
-from tuilab.adapters.torch.rows import (
-    WINDOW_EXAMPLES,
-    WINDOW_SNAPSHOTS,
-    Row,
-    clean,
-    first_weights,
-    units_first,
-)
+from tuilab.adapters.torch.rows import Row, clean, first_weights, units_first
 from tuilab.adapters.torch.slots import TensorSlots, own_part
-from tuilab.adapters.torch.tensors import MEAN, STD, Statistics
+from tuilab.adapters.torch.snapshots import Snapshots
+from tuilab.adapters.torch.tensors import MEAN, STD
 from tuilab.adapters.torch.trace import Trace
 from tuilab.adapters.watched_run import PACE, Measured, Stopped, WatchOptions
 from tuilab.record import Compute, Source
@@ -76,7 +69,7 @@ class TorchWatcher:
         self._stance: Any = None  # forces eager execution while it is active
         self._detached = False
         self._thread = get_ident()
-        self._window = [0, 0]  # examples and snapshots since units were last judged
+        self._snapshots = Snapshots()
         self._losses: list[torch.Tensor] = []
         self._repeating = False  # whether a closure is called again in the same step
         self._scale: torch.Tensor | None = None
@@ -431,7 +424,7 @@ class TorchWatcher:
         pending = shared or taken
 
         def snapshot() -> Snapshot:  # by the recorder's thread, in the order of the steps
-            return self._snapshot(rows, slots, pending.result(), step, epoch, examples)
+            return self._snapshots.build(rows, slots, pending.result(), step, epoch, examples)
 
         def status() -> TrainingStatus:
             assert layers is not None
@@ -470,56 +463,6 @@ class TorchWatcher:
                 source, tensor = row.input_from
                 if tensor in source.slots:
                     self._slots.copy(source.slots[tensor], self._trace.slot(row, "input"))
-
-    def _snapshot(
-        self,
-        rows: Sequence[Row],
-        slots: Sequence[Mapping[str, int]],
-        statistics: Statistics,
-        step: int,
-        epoch: float,
-        examples: int,
-    ) -> Snapshot:
-        for row, highest in statistics.highest.items():
-            row.see_highest(highest)
-        self._judge_units(rows, examples)
-        names = {name for by_name in slots for name in by_name}
-        known = tuple(name for name in (*TENSORS, "input") if name in names)
-        tensors = known or ("activation",)
-        shape = len(rows), len(tensors)
-        table = np.full((*shape, len(FIELDS)), np.nan)
-        histograms = np.zeros((*shape, BINS + 2), np.int64)
-        ranges = np.full((*shape, 2), np.nan)
-        for at, by_name in enumerate(slots):
-            for where, name in enumerate(tensors):
-                if (slot := by_name.get(name)) is not None:
-                    table[at, where] = statistics.statistics[slot]
-                    histograms[at, where] = statistics.histograms[slot]
-                    ranges[at, where] = statistics.ranges[slot]
-        nan = float("nan")
-        made = Snapshot(
-            step, epoch, table, histograms, ranges,
-            dead_fraction=np.array([row.dead_fraction for row in rows]),
-            update_ratio=np.full(len(rows), np.nan),
-            asymmetry=np.array([statistics.asymmetry.get(row, nan) for row in rows]),
-            one_signed=np.array([statistics.one_signed.get(row, nan) for row in rows]),
-            units=[statistics.units.get(row) for row in rows],
-            tensors=tensors,
-            outputs=sum(row.is_output for row in rows) or 1,
-        )  # fmt: skip
-        with np.errstate(divide="ignore", invalid="ignore"):
-            update, weight = made.field("update", "norm"), made.field("weight", "norm")
-            np.divide(update, weight, out=made.update_ratio)
-        return made
-
-    def _judge_units(self, rows: Sequence[Row], examples: int) -> None:
-        """Count examples and snapshots; at the end of a window, judge which units were dead."""
-        self._window[0] += examples
-        self._window[1] += 1
-        if self._window[0] >= WINDOW_EXAMPLES or self._window[1] >= WINDOW_SNAPSHOTS:
-            self._window = [0, 0]
-            for row in rows:
-                row.end_window()
 
     def _order(self) -> list[Row]:
         """Return the rows as they are recorded: as executed, outputs last, later ones behind."""

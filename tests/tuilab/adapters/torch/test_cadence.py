@@ -75,7 +75,7 @@ def test_a_share_of_the_time_is_kept(clock: Clock, cost: float, share: float) ->
     seen = measured_steps(of, clock, 5000, cost=cost)
     assert seen[0] == 0
     assert of.cost_share <= share * 1.2
-    assert len(seen) <= 50 / SHORTEST + 2  # so many fit into the time, however cheap they are
+    assert len(seen) <= 50 / SHORTEST + 2  # as many as fit into the time, however cheap they are
     if cost == 0.006:
         assert of.cost_share >= share / 2 or share == 0.2
 
