@@ -17,11 +17,11 @@ from engine.cuda_graph.launches import THREADS, ceil_div
 from engine.cuda_graph.plan import EagerCall, Item, Launch
 from engine.errors import NotPlannedError
 from engine.network import BoundNetwork
-from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot
+from engine.statistics.frames import BINS, FIELDS, TENSORS, Floats, Snapshot, with_update_ratio
 from engine.statistics.histogram import sample_stride
 from engine.statistics.symmetry import EXAMPLES, WEIGHTS, row_stride
 from engine.statistics.tensor_statistics import TensorSource
-from engine.training.probes import Probes, with_update_ratio
+from engine.training.probes import Probes
 
 PART: Final = 8192  # elements that a block measures, as in kernels/statistics.cu
 MOMENTS: Final = 7  # numbers for each part, as in kernels/statistics.cu

@@ -183,6 +183,14 @@ class Snapshot:
         return None
 
 
+def with_update_ratio(snapshot: Snapshot) -> Snapshot:
+    """Fill ‖ΔW‖ / ‖W‖ of a snapshot from its table, and return it."""
+    weight, update = snapshot.field("weight", "norm"), snapshot.field("update", "norm")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.divide(update, weight, out=snapshot.update_ratio)
+    return snapshot
+
+
 def gain(std: Floats) -> float:
     """Return the factor per layer: exp of the slope of log(std) over depth (least squares).
 

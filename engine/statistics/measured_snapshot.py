@@ -13,6 +13,7 @@ from engine.statistics.frames import (
     Snapshot,
     Units,
     hidden_layers,
+    with_update_ratio,
 )
 from engine.statistics.symmetry import asymmetry
 from engine.statistics.tensor_statistics import measure_tensor
@@ -70,10 +71,7 @@ def measure_snapshot(
         tensors,
         len(layers) - hidden_layers(layers),
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        update, weight_norm = snapshot.field("update", "norm"), snapshot.field("weight", "norm")
-        np.divide(update, weight_norm, out=snapshot.update_ratio)
-    return snapshot
+    return with_update_ratio(snapshot)
 
 
 def _units(layer: LayerInfo, row: Mapping[str, npt.ArrayLike]) -> Units | None:

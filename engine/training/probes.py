@@ -16,7 +16,7 @@ from engine.backends.base import Array, Host
 from engine.backends.threads import ALONE
 from engine.network import BoundNetwork
 from engine.statistics.dead_units import DeadUnitTracker
-from engine.statistics.frames import TENSORS, Snapshot, Units
+from engine.statistics.frames import TENSORS, Snapshot, Units, with_update_ratio
 from engine.statistics.symmetry import bind_asymmetry, bind_one_signed
 from engine.statistics.tensor_statistics import StatisticsTable, TensorSource
 from engine.statistics.units import MOST_UNITS, UnitProbe
@@ -168,11 +168,3 @@ class Probes:
                 ],
             )
         )
-
-
-def with_update_ratio(snapshot: Snapshot) -> Snapshot:
-    """Fill ‖ΔW‖ / ‖W‖ of a snapshot from its table, and return it."""
-    weight, update = snapshot.field("weight", "norm"), snapshot.field("update", "norm")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        np.divide(update, weight, out=snapshot.update_ratio)
-    return snapshot

@@ -109,14 +109,11 @@ class Recorder:
         """Processor time that recording took."""
         self._thread = threading.Thread(target=self._run, daemon=True, name="tuilab recorder")
         self._thread.start()
-        self.dropped = 0
 
     def put(self, packet: Packet) -> None:
-        """Record a packet, soon."""
+        """Record a packet, soon; not where too many wait, unless it has events."""
         if self._inbox.qsize() < MOST_WAITING or packet.events:
             self._inbox.put(packet)
-        else:
-            self.dropped += 1
 
     def describe(self, *parts: Part) -> None:
         """Record parts of what is known of the run, soon."""
@@ -215,9 +212,3 @@ class Recorder:
             except RunError:
                 if self._closing.wait(RETRY):
                     return write()
-
-    def drain(self) -> None:
-        """Discard everything that waits: in a process that was forked off."""
-        with suppress(Empty):
-            while True:
-                self._inbox.get_nowait()

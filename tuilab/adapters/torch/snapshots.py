@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.statistics.frames import BINS, FIELDS, TENSORS, Snapshot
+from engine.statistics.frames import BINS, FIELDS, TENSORS, Snapshot, with_update_ratio
 from tuilab.adapters.torch.rows import Row
 from tuilab.adapters.torch.tensors import Statistics
 
@@ -63,10 +63,7 @@ class Snapshots:
             tensors=tensors,
             outputs=sum(row.is_output for row in rows) or 1,
         )  # fmt: skip
-        with np.errstate(divide="ignore", invalid="ignore"):
-            update, weight = made.field("update", "norm"), made.field("weight", "norm")
-            np.divide(update, weight, out=made.update_ratio)
-        return made
+        return with_update_ratio(made)
 
     def _judge_units(self, rows: Sequence[Row], examples: int) -> None:
         """Count examples and snapshots; at the end of a window, judge which units were dead."""

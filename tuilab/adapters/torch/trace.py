@@ -41,7 +41,6 @@ from tuilab.adapters.torch.slots import TensorSlots
 REARRANGING: Final = ("view", "reshape", "contiguous", "identity", "flatten", "unflatten",
                       "squeeze", "unsqueeze")  # fmt: skip
 """Functions and modules whose result has the same values as their argument."""
-OF_FORWARD: Final = ("pre_activation", "activation", "activation_grad")
 LINKS: Final = frozenset(
     function
     for name in ("view", "reshape", "flatten", "contiguous", "dropout", "squeeze", "unsqueeze",
@@ -320,7 +319,7 @@ class Trace:
         call: int,
     ) -> None:
         """Measure the output of a non-linearity; it joins the layer whose output it takes."""
-        open_ = entry is not None and entry.stage != "closed" and entry.row.response is not None
+        open_ = entry is not None and entry.stage != "closed"
         if entry is not None and open_ and response.elementwise and entry.row.kind not in OWN:
             row = entry.row
             if entry.handle is not None:
